@@ -1,0 +1,41 @@
+.DEFAULT_GOAL := help
+VENV := .venv
+READY := $(VENV)/.ready
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+help:  ## list what you can type
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY)  ## the virtual environment (.venv), from requirements.lock
+
+$(READY): requirements.lock
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, python3 is " + sys.version.split()[0])'
+	python3 -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(VENV)/bin/uv pip install --quiet -r requirements.lock
+	@touch $@
+
+repro: $(READY)  ## everything params.yaml asks for: data, shards, training, report (results/report/report.html)
+	@dvc repro --quiet --force --single-item fetch@imagenet fetch@coco fetch@ade20k
+	@python -m pipeline.cluster -- dvc repro
+	@echo "The report: results/report/report.html"
+
+test: $(READY)  ## the tests, without network or GPU
+	@python -m pytest
+
+lint: $(READY)  ## ruff and mypy
+	@ruff check . && ruff format --check . && mypy
+
+ui: $(READY)  ## compare runs in the browser (MLflow on loopback, port 5000)
+	@python -m pipeline.ui
+
+bench: $(READY)  ## benchmarks, one JSON line a figure
+	@for file in benchmarks/[a-z]*.py; do python $$file || exit 1; done
+
+lock: $(READY)  ## pin the dependencies anew
+	uv pip compile --quiet --universal --python-version 3.11 --extra dev --no-emit-index-url --custom-compile-command "make lock" --upgrade pyproject.toml -o requirements.lock
+
+clean:  ## remove scratch state: unfinished and finished runs, ad-hoc results (what DVC tracks stays)
+	rm -rf runs adhoc data/raw/synthetic
+
+.PHONY: help setup repro test lint ui bench lock clean

@@ -1,0 +1,60 @@
+"""Networks that differ in how they mix neighbours and in nothing else (arXiv 2106.04263).
+
+`create_model("dwnet_tiny")` gives a classifier, `create_backbone("dwnet_tiny")` its four feature maps.
+Names are
+`MIXER_SIZE`: a mixer is a file of `models/mixers/`, a size is micro, tiny, small or base; `timm:NAME` is
+any model of timm. Importing this package needs torch alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from models.backbone import Classifier
+from models.baselines import PREFIX, create_timm, create_timm_backbone
+from models.registry import build_backbone, list_models
+
+__all__ = ["create_backbone", "create_model", "list_models"]
+
+
+def create_model(name: str, num_classes: int = 1000, **overrides: Any) -> nn.Module:
+    """Builds a classifier: normalised images (B, 3, H, W) -> logits (B, num_classes).
+
+    Starting values are drawn from torch's global generator; seed it for a repeatable model. The maps run
+    fastest with images in channels_last memory.
+
+    Args:
+        name: `MIXER_SIZE` as in `list_models()`, or `timm:NAME`.
+        num_classes: length of the logits.
+        **overrides: `embed_dim`, `depths` and `num_heads` (four each), `drop_path_rate`, `mlp_ratio`,
+            `image_size` (pixels; only mixers with weights per position are bound to it), and the mixer's
+            own: `kernel_size` everywhere, `groups` or `group_channels` where channels share weights. A
+            mixer's option may be four values, one a stage. For timm, whatever its model takes.
+
+    Raises:
+        ValueError: an unknown name or override (the nearest right one is given), or a value that does not
+            fit.
+    """
+    if name.startswith(PREFIX):
+        return create_timm(name, num_classes, overrides)
+    return Classifier(build_backbone(name, overrides), num_classes)
+
+
+def create_backbone(name: str, **overrides: Any) -> nn.Module:
+    """Builds a backbone: images (B, 3, H, W) -> four maps (B, C_i, H/4/2^i, W/4/2^i), sides rounded up.
+
+    Its attribute `channels` gives the C_i. It is the `backbone` of the classifier of the same name, so that
+    the classifier's weights under `backbone.` fit it.
+
+    Args:
+        name: as in `create_model`.
+        **overrides: as in `create_model`.
+
+    Raises:
+        ValueError: as `create_model`.
+    """
+    if name.startswith(PREFIX):
+        return create_timm_backbone(name, overrides)
+    return build_backbone(name, overrides)

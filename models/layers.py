@@ -1,0 +1,93 @@
+"""Small parts that several blocks share: drop path, feed-forward, norm and 1x1 convolution on tokens."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class DropPath(nn.Module):
+    """Drops a residual branch for some samples of a batch and scales the others up (stochastic depth).
+
+    The draw comes from the global generator of the input's device, one number a sample, so that a caller
+    who seeds it before a micro-batch decides what is dropped.
+    """
+
+    def __init__(self, rate: float) -> None:
+        """`rate` is the probability, from 0 to below 1, that a sample loses the branch."""
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, ...) -> the same shape; the identity in eval mode and at rate 0."""
+        if not self.training or self.rate == 0.0:
+            return x
+        keep = 1.0 - self.rate
+        mask = x.new_empty((x.shape[0],) + (1,) * (x.ndim - 1)).bernoulli_(keep)
+        return x * (mask / keep)
+
+    def extra_repr(self) -> str:
+        """Shows the rate when a model is printed."""
+        return f"{self.rate:.3f}"
+
+
+class Mlp(nn.Module):
+    """Feed-forward network of a block: Linear C -> ratio*C, exact GELU, Linear back (paper, section 1.2)."""
+
+    def __init__(self, dim: int, ratio: float) -> None:
+        """`dim` is C; `ratio` the width of the hidden layer in units of C."""
+        super().__init__()
+        self.fc1 = nn.Linear(dim, int(dim * ratio))
+        self.act = nn.GELU()
+        self.fc2 = nn.Linear(int(dim * ratio), dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., C) -> (..., C)."""
+        out: Tensor = self.fc2(self.act(self.fc1(x)))
+        return out
+
+
+class PointConv(nn.Conv2d):
+    """1x1 convolution. Weights and initial values are those of `Conv2d`, the product is a plain matrix product.
+
+    On a channels_last map the tokens are rows of one matrix, and a matrix product over them needs neither
+    the layout changes nor the set-up that a convolution library spends on a 1x1 kernel.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, bias: bool = False) -> None:
+        """Maps `in_channels` to `out_channels` at every position."""
+        super().__init__(in_channels, out_channels, kernel_size=1, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, out_channels, H, W), channels_last."""
+        return F.linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
+
+
+class TokenBatchNorm(nn.BatchNorm2d):
+    """BatchNorm2d whose input and output are maps of tokens, (B, H, W, C)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, H, W, C) -> (B, H, W, C), a view in and a view out."""
+        return super().forward(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+
+def init_linear_and_norm(module: nn.Module) -> None:
+    """Sets one module's starting values by the paper's rule; made for `nn.Module.apply`.
+
+    Linear weights are drawn from a normal cut at two units with standard deviation 0.02, their biases are
+    0, LayerNorm is 1 and 0. Convolutions and BatchNorm keep PyTorch's defaults (paper, section 1.1;
+    official code).
+    """
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.LayerNorm):
+        nn.init.ones_(module.weight)
+        nn.init.zeros_(module.bias)
+
+
+def pad_map(x: Tensor, multiple: int) -> Tensor:
+    """Pads a map of tokens (B, H, W, C) with zeros at the right and the bottom to multiples of `multiple`."""
+    bottom, right = -x.shape[1] % multiple, -x.shape[2] % multiple
+    return F.pad(x, (0, 0, 0, right, 0, bottom)) if bottom or right else x

@@ -1,0 +1,65 @@
+"""One file per way of mixing neighbours; a file put here is a mixer, there is no list to edit.
+
+A mixer file `NAME.py` gives:
+
+- `SWITCHES`: a `models.spec.Switches`, the three questions answered for its default options;
+- `block(place, *, option=default, ...) -> nn.Module`: one block of the network, (B, H, W, C) -> (B, H, W,
+C).
+  The keyword-only parameters are the options that `create_model(NAME_size, option=...)` accepts. In every
+  block that it returns, the module that mixes has an attribute `switches`, which says what the options made
+  of it, and, for work that no Linear or Conv2d does, a method `extra_macs(x) -> int` for its input x.
+"""
+
+from __future__ import annotations
+
+import inspect
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib import import_module
+
+from torch import nn
+
+from models.spec import Switches
+
+
+@dataclass(frozen=True)
+class MixerFile:
+    """What one file of this folder declares."""
+
+    name: str
+    switches: Switches
+    block: Callable[..., nn.Module]
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Names of the options that the mixer takes."""
+        parameters = inspect.signature(self.block).parameters.values()
+        return tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
+
+
+def names() -> list[str]:
+    """Names of all mixers, sorted: the files of this folder."""
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
+
+
+def load(name: str) -> MixerFile:
+    """Imports one mixer by its file name.
+
+    Raises:
+        ValueError: there is no such file (the nearest name is given), or it lacks `SWITCHES` or `block`.
+    """
+    if name not in names():
+        raise ValueError(f"there is no mixer '{name}'; {nearest(name, names())}")
+    module = import_module(f"{__name__}.{name}")
+    for part in ("SWITCHES", "block"):
+        if not hasattr(module, part):
+            raise ValueError(f"the mixer file {name}.py must define {part}, see models/mixers/__init__.py")
+    return MixerFile(name, module.SWITCHES, module.block)
+
+
+def nearest(word: str, known: list[str]) -> str:
+    """Half a sentence that points from a wrong name to the nearest right one, or to all of them."""
+    close = get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"did you mean '{close[0]}'?" if close else f"known are {', '.join(known)}"

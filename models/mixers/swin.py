@@ -1,0 +1,83 @@
+"""Local attention in shifted windows (Swin Transformer; "local attention" of the paper, section 1.3)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from models.blocks import PreNormBlock
+from models.layers import pad_map
+from models.options import odd_kernel
+from models.spec import Place, Switches
+from models.windows import cut, join, relative_index, shift_mask, window_of
+
+SWITCHES = Switches(neighbourhood="window", shared_positions=False, shared_channels="groups", dynamic=True)
+
+
+class WindowAttention(nn.Module):
+    """Multi-head attention inside windows of K x K tokens, with a learned bias for every relative offset.
+
+    A map that K does not divide is filled up with zeros, which take part as official Swin lets them. A map
+    with a side of K or less is cut into windows as long as that side, and not shifted.
+    """
+
+    def __init__(self, dim: int, heads: int, window: int, shifted: bool) -> None:
+        """`dim` is C, `shifted` moves the windows by half their length.
+
+        Raises:
+            ValueError: `heads` does not divide C.
+        """
+        super().__init__()
+        if dim % heads:
+            raise ValueError(f"num_heads={heads} does not divide the {dim} channels of a stage; give num_heads that do")
+        self.switches = SWITCHES
+        self.dim, self.heads, self.window, self.shifted = dim, heads, window, shifted
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+        self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * window - 1) ** 2, heads))
+        nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, H, W, C) -> (B, H, W, C)."""
+        height, width = x.shape[1:3]
+        window, shift = window_of(height, width, self.window, self.shifted)
+        x = pad_map(x, window)
+        padded = (x.shape[1], x.shape[2])
+        if shift:
+            x = x.roll((-shift, -shift), dims=(1, 2))
+        x = join(self._attend(cut(x, window), window, shift, padded), padded)
+        if shift:
+            x = x.roll((shift, shift), dims=(1, 2))
+        return x[:, :height, :width].contiguous()
+
+    def _attend(self, x: Tensor, window: int, shift: int, padded: tuple[int, int]) -> Tensor:
+        """(B, windows, tokens, C) -> the same shape."""
+        batch, windows, tokens, _ = x.shape
+        qkv = self.qkv(x).view(batch, windows, tokens, 3, self.heads, -1).permute(3, 0, 1, 4, 2, 5)
+        query, key, value = qkv.unbind(0)
+        scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
+        scores = scores + self._bias(window, shift, padded, scores)
+        mixed = (scores.softmax(dim=-1) @ value).transpose(2, 3).flatten(3)
+        out: Tensor = self.proj(mixed)
+        return out
+
+    def _bias(self, window: int, shift: int, padded: tuple[int, int], scores: Tensor) -> Tensor:
+        """What is added to the scores: (1 or windows, heads, tokens, tokens)."""
+        index = relative_index(window, self.window, scores.device)
+        bias = self.relative_position_bias_table[index.flatten()].view(*index.shape, -1).permute(2, 0, 1).unsqueeze(0)
+        if shift:
+            bias = bias + shift_mask(*padded, window, shift, scores.device).unsqueeze(1)
+        return bias.to(scores.dtype)
+
+    def extra_macs(self, x: Tensor) -> int:
+        """The two products of attention, scores and weighted sum, on the map filled up to whole windows."""
+        batch, height, width, _ = x.shape
+        window, _ = window_of(height, width, self.window, self.shifted)
+        tokens = (height + -height % window) * (width + -width % window)
+        return 2 * batch * tokens * window * window * self.dim
+
+
+def block(place: Place, *, kernel_size: int = 7) -> nn.Module:
+    """One block; `kernel_size` is the side of the window, and every second block of a stage shifts it."""
+    mixer = WindowAttention(place.dim, place.heads, odd_kernel(kernel_size), shifted=place.index % 2 == 1)
+    return PreNormBlock(place, mixer)

@@ -1,0 +1,99 @@
+"""What a mixer is told about its place in the network, and what it declares about itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+from torch import nn
+
+Neighbourhood = Literal["window", "sliding", "global"]
+Sharing = Literal["yes", "groups", "no"]
+
+
+@dataclass(frozen=True)
+class Switches:
+    """The three questions of the paper, answered for one way of mixing, and the neighbourhood it looks at.
+
+    Attributes:
+        neighbourhood: `window` (the map is cut into tiles that do not see each other), `sliding` (every
+            position has the window around itself) or `global`.
+        shared_positions: whether all positions of an image use the same weights.
+        shared_channels: whether channels use the same weights: all of them, in groups, or none.
+        dynamic: whether the weights are computed from the image.
+    """
+
+    neighbourhood: Neighbourhood
+    shared_positions: bool
+    shared_channels: Sharing
+    dynamic: bool
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a block stands in the network; all that the backbone tells a mixer.
+
+    Attributes:
+        size: micro, tiny, small or base, for options whose default depends on it.
+        stage: 0 to 3.
+        index: number of the block in its stage, from 0.
+        dim: channels C of the stage.
+        heads: attention heads of the stage; for mixers that have heads.
+        mlp_ratio: hidden width of the feed-forward network in units of C.
+        drop_path: probability that a sample loses a residual branch of this block.
+        map_size: (H, W) of the stage's map for the image size that the model is built for; only mixers with
+            weights per position are bound to it.
+    """
+
+    size: str
+    stage: int
+    index: int
+    dim: int
+    heads: int
+    mlp_ratio: float
+    drop_path: float
+    map_size: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Size:
+    """The numbers that differ between micro, tiny, small and base (paper, section 1.1)."""
+
+    embed_dim: int
+    depths: tuple[int, int, int, int]
+    num_heads: tuple[int, int, int, int]
+    drop_path_rate: float
+    image_size: int = 224
+
+
+SIZES: Mapping[str, Size] = MappingProxyType(
+    {
+        # Not in the paper: small enough to train on one CPU core, with widths that vector units like.
+        "micro": Size(16, (1, 1, 2, 1), (1, 2, 4, 8), 0.0, image_size=64),
+        "tiny": Size(96, (2, 2, 6, 2), (3, 6, 12, 24), 0.2),
+        "small": Size(96, (2, 2, 18, 2), (3, 6, 12, 24), 0.3),
+        "base": Size(128, (2, 2, 18, 2), (4, 8, 16, 32), 0.5),
+    }
+)
+
+
+def sharing(groups: int, channels: int) -> Sharing:
+    """Names the sharing over channels that `groups` groups of `channels` channels mean."""
+    if groups == channels:
+        return "no"
+    return "yes" if groups == 1 else "groups"
+
+
+def declared_switches(network: nn.Module) -> Switches:
+    """What a network, or a part of one, says about how it mixes: all its blocks mix in the same way.
+
+    Raises:
+        ValueError: no module in it declares `switches`.
+    """
+    for module in network.modules():
+        found = getattr(module, "switches", None)
+        if isinstance(found, Switches):
+            return found
+    raise ValueError(f"no module of {type(network).__name__} declares its switches")

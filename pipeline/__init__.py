@@ -1,0 +1,1 @@
+"""The experiment pipeline: one verb, one stage, one module."""

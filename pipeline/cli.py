@@ -1,0 +1,115 @@
+"""What every stage command shares: its options, its folders, and how it fails.
+
+`python -m pipeline.<verb> [names] [--params FILE] [--set a.b.c=value]... [--out DIR]`
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline import environment
+from pipeline.errors import UserError
+from pipeline.params import Params, load
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where a call reads and writes: the project itself, or a root of its own for an ad-hoc call."""
+
+    root: Path
+
+    def raw(self, dataset: str) -> Path:
+        """The inventory that fetch writes."""
+        return self.root / "data" / "raw" / f"{dataset}.json"
+
+    def shards(self, dataset: str) -> Path:
+        """The folder of shards and their manifest."""
+        return self.root / "data" / "shards" / dataset
+
+    def results(self, *parts: str) -> Path:
+        """What a stage publishes."""
+        return self.root.joinpath("results", *parts)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a stage command."""
+
+    args: argparse.Namespace
+    params: Params
+    project: Path
+    folders: Folders
+
+    def source(self, path: Callable[[Folders], Path]) -> Path:
+        """Return an input: the ad-hoc root's own where it was made, else what the project publishes."""
+        own = path(self.folders)
+        return own if own.exists() else path(Folders(self.project))
+
+    def shards(self, dataset: str) -> Path:
+        """Return the folder of a data set's shards, after checking that these parameters' data are in it.
+
+        Raises:
+            UserError: where the shards are missing, or were made from other data than the parameters name.
+        """
+        folder = self.source(lambda folders: folders.shards(dataset) / "manifest.json").parent
+        options = "".join(f" --{name} {value}" for name, value in self._options())
+        again = f"run: python -m pipeline.fetch {dataset}{options} && python -m pipeline.shard {dataset}{options}"
+        inventory = folder.parents[1] / "raw" / f"{dataset}.json"
+        if not (folder / "manifest.json").exists() or not inventory.exists():
+            raise UserError(f"{folder} has no shards; {again}")
+        asked = getattr(self.params.data, dataset).model_dump(mode="json")
+        made = json.loads(inventory.read_text())["request"]
+        if made != asked:
+            wrong = next(key for key in asked if made.get(key) != asked[key])
+            raise UserError(
+                f"{folder} was made with data.{dataset}.{wrong}: {made.get(wrong)}, not {asked[wrong]}; {again}"
+            )
+        return folder
+
+    def _options(self) -> list[tuple[str, str]]:
+        given = [("params", self.args.params)] if self.args.params else []
+        return [
+            *given,
+            *(("set", item) for item in self.args.set),
+            *([("out", self.args.out)] if self.args.out else []),
+        ]
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """Return an argument parser with the options that every stage takes."""
+    made = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    made.add_argument("--params", metavar="FILE", help="another params file (default: params.yaml)")
+    made.add_argument(
+        "--set", metavar="a.b.c=value", action="append", default=[], help="change one parameter; repeatable"
+    )
+    made.add_argument(
+        "--out", metavar="DIR", help="write under DIR (default with --params or --set: adhoc/<params name>/)"
+    )
+    return made
+
+
+def call(args: argparse.Namespace) -> Call:
+    """Validate the parameters and choose the folders."""
+    project = Path.cwd()
+    path = Path(args.params or "params.yaml")
+    params = load(path, args.set)
+    adhoc = args.params is not None or bool(args.set)
+    root = Path(args.out) if args.out else project / "adhoc" / path.stem if adhoc else project
+    if adhoc and root.resolve() == project:
+        raise UserError("--out names the project itself, where only calls without --params and --set may write")
+    return Call(args, params, project, Folders(root.resolve()))
+
+
+def main(run: Callable[[], None]) -> None:
+    """Run a command; bad input ends it with one sentence and exit code 2, never a traceback."""
+    environment.prepare()
+    try:
+        run()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None

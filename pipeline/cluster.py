@@ -1,0 +1,174 @@
+"""Where Ray runs: a head of one's own, the head of one `make repro`, or a cluster named by RAY_ADDRESS.
+
+`python -m pipeline.cluster -- dvc repro` runs a command as a session: the first stage in it that needs Ray starts a
+head, the later ones reuse it, and it ends with the session.
+"""
+
+import argparse
+import fcntl
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pipeline import environment
+from pipeline.cli import main
+from pipeline.errors import UserError
+from pipeline.files import write_text
+from pipeline.params import Cluster
+
+SESSION = "PIPELINE_SESSION"
+START_LIMIT_S = 180
+
+
+@contextmanager
+def connected(cluster: Cluster) -> Iterator[None]:
+    """Connect this process to Ray for the duration of the block.
+
+    Raises:
+        UserError: where RAY_ADDRESS names something that cannot be joined.
+    """
+    environment.own_token()
+    import ray
+
+    if ray.is_initialized():  # somebody above us owns the connection
+        yield
+        return
+    address = os.environ.get("RAY_ADDRESS")
+    if address and "://" in address:
+        raise UserError(f"RAY_ADDRESS={address}: submitting a job is not supported yet; use host:port or auto")
+    if address:
+        _join(address, runtime_env={"working_dir": str(Path.cwd()), "excludes": ["data", "runs", "results", "adhoc"]})
+    elif folder := os.environ.get(SESSION):
+        _join(_session_head(Path(folder), cluster))
+    else:
+        with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as temporary:
+            _start(cluster, Path(temporary))
+            try:
+                yield
+            finally:
+                ray.shutdown()
+        return
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _join(address: str, **options: Any) -> None:
+    import ray
+
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR", **options)
+    except (ConnectionError, ray.exceptions.RayError, ValueError) as error:
+        raise UserError(f"cannot join the Ray cluster at {address}: {str(error).splitlines()[0]}") from None
+
+
+def _start(cluster: Cluster, temporary: Path) -> str:
+    """Start a head in this process's name, on loopback, large enough for the workers; return its address."""
+    import ray
+
+    # A rank more than there are cores is slow, not wrong: the same run on a smaller machine.
+    cpus = max(os.cpu_count() or 1, math.ceil(cluster.workers * cluster.cpus_per_worker))
+    context = ray.init(
+        address="local", num_cpus=cpus, include_dashboard=True, dashboard_host="127.0.0.1", log_to_driver=False,
+        logging_level="ERROR", object_store_memory=256 * 2**20, _temp_dir=str(temporary / "ray"),
+    )  # fmt: skip
+    return str(context.address_info["gcs_address"])
+
+
+def _session_head(folder: Path, cluster: Cluster) -> str:
+    """Return the address of the session's head, starting it on first use."""
+    address = folder / "address"
+    with open(folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not address.exists():
+            command = [sys.executable, "-m", "pipeline.cluster", "--head", str(folder), "--workers", str(cluster.workers),
+                       "--cpus", str(cluster.cpus_per_worker)]  # fmt: skip
+            with open(folder / "head.log", "wb") as log:
+                head = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+            _wait_for(address, head, folder / "head.log")
+    return address.read_text()
+
+
+def _wait_for(address: Path, head: "subprocess.Popen[bytes]", log: Path) -> None:
+    deadline = time.monotonic() + START_LIMIT_S
+    while not address.exists():
+        if head.poll() is not None or time.monotonic() > deadline:
+            tail = log.read_text(errors="replace").strip().splitlines()[-1:]
+            raise UserError(f"the local Ray head did not start: {' '.join(tail) or f'silent for {START_LIMIT_S} s'}")
+        time.sleep(0.1)
+
+
+def _head(folder: Path, cluster: Cluster) -> None:
+    """Hold a head until the session ends: its marker is gone, or the process that owns it is."""
+    environment.own_token()
+    import ray
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    owner = int((folder / "owner").read_text())
+    write_text(folder / "head", str(os.getpid()))
+    write_text(folder / "address", _start(cluster, folder))
+    while (folder / "owner").exists() and _alive(owner):
+        time.sleep(0.5)
+    ray.shutdown()
+    if not _alive(owner):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def run_session(command: list[str]) -> int:
+    """Run `command` as a session and return its exit code."""
+    folder = Path(tempfile.mkdtemp(prefix="session-"))
+    write_text(folder / "owner", str(os.getpid()))
+    try:
+        process = subprocess.Popen(command, env={**os.environ, SESSION: str(folder)})
+        signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+        while True:
+            try:
+                return process.wait()
+            except KeyboardInterrupt:  # the command got it too; let it end its own way
+                continue
+    finally:
+        _end_head(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _end_head(folder: Path) -> None:
+    (folder / "owner").unlink(missing_ok=True)
+    head = folder / "head"
+    deadline = time.monotonic() + 20
+    while head.exists() and _alive(int(head.read_text())) and time.monotonic() < deadline:
+        time.sleep(0.1)
+
+
+def _main() -> None:
+    made = argparse.ArgumentParser(description="Run a command with one Ray head for all the stages in it.")
+    made.add_argument("--head", type=Path, help=argparse.SUPPRESS)
+    made.add_argument("--workers", type=int, default=1, help=argparse.SUPPRESS)
+    made.add_argument("--cpus", type=float, default=1, help=argparse.SUPPRESS)
+    made.add_argument("command", nargs="*", help="the command, after --")
+    args = made.parse_args()
+    if args.head:
+        _head(args.head, Cluster(workers=args.workers, cpus_per_worker=args.cpus))
+    else:
+        raise SystemExit(run_session(args.command))
+
+
+if __name__ == "__main__":
+    main(_main)

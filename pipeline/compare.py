@@ -1,0 +1,18 @@
+"""Compare: put what was measured beside what was published, in `results/report/`.
+
+`python -m pipeline.compare [--params FILE] [--set a.b.c=value]... [--out DIR]`
+"""
+
+from pipeline import cli
+from pipeline.report.render import make_report
+
+
+def run() -> None:
+    """Write the report and say where it is."""
+    call = cli.call(cli.parser("Write the report: measured beside published.").parse_args())
+    target = make_report(call)
+    print(f"report: {target / 'report.html'}")
+
+
+if __name__ == "__main__":
+    cli.main(run)

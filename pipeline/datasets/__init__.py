@@ -1,0 +1,72 @@
+"""Raw data sets in their official layouts, as lists of samples.
+
+Each data set is a module that lists a folder (`scan`) and turns a sample's target into the bytes of a shard member
+(`target_bytes`); nothing else in the project knows how raw data lie on disk.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol, cast
+
+from pipeline.datasets import ade20k, coco, imagenet
+from pipeline.datasets.listing import Class, Filed, Listing, Sample
+from pipeline.errors import UserError, nearest
+
+__all__ = ["Class", "Filed", "Listing", "Sample", "dataset", "list_folder"]
+
+
+class DatasetModule(Protocol):
+    """What a data set's module offers."""
+
+    SPLITS: Mapping[str, str]
+    """Split name to the folder that the official layout gives it."""
+    MEMBER: str
+    """Extension of the target's member in shards."""
+    IGNORE: int | None
+    """The raw label that means nothing and belongs to no class."""
+    RESIZABLE: bool
+    """Whether images may shrink; boxes and masks would have to follow."""
+
+    def scan(self, root: Path, splits: Mapping[str, str]) -> Listing:
+        """List a raw folder."""
+
+    def shuffled(self, split: str) -> bool:
+        """Return whether a split's samples are permuted before they are cut into shards."""
+
+    def target_bytes(
+        self, root: Path, sample: Sample, size: tuple[int, int], classes: Sequence[Class], max_pixels: int
+    ) -> tuple[bytes, list[int]]:
+        """Return the target as bytes, and the indices of the classes that the sample shows."""
+
+
+_MODULES = {"imagenet": imagenet, "coco": coco, "ade20k": ade20k}
+
+
+def dataset(name: str) -> DatasetModule:
+    """Return a data set's module by name.
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    if name not in _MODULES:
+        raise UserError(f"no data set is called {name!r}; {nearest(name, _MODULES)}")
+    return cast(DatasetModule, _MODULES[name])
+
+
+def list_folder(name: str, root: Path, splits: Mapping[str, str]) -> Listing:
+    """List a raw folder; `splits` renames the folders of splits, e.g. `{"val": "test"}`.
+
+    Raises:
+        UserError: the folder is missing or not in the data set's layout.
+    """
+    module = dataset(name)
+    folders = {**module.SPLITS, **{split: folder.strip("/") for split, folder in splits.items()}}
+    if len(set(folders.values())) < len(folders):
+        raise UserError(f"data.{name}.splits: each split needs a folder of its own, got {folders}")
+    if not root.is_dir():
+        what = "is a file, and archives are not read: unpack it first" if root.is_file() else "does not exist"
+        raise UserError(f"data.{name}.source: the folder {root} {what}")
+    listing = module.scan(root, folders)
+    if lacking := [split for split, samples in listing.splits.items() if not samples]:
+        raise UserError(f"{root}: no usable image in {' and '.join(folders[split] + '/' for split in lacking)}")
+    return listing

@@ -1,0 +1,125 @@
+"""ADEChallengeData2016: `images/{training,validation}`, masks of the same names in `annotations/`, objectInfo150.txt.
+
+A mask is a PNG with one channel: 0 is what nobody labelled and is ignored, value v is the v-th row of the list of
+names. Masks keep their bytes; whoever decodes one maps v to class v - 1, once.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+from pipeline.datasets import keys
+from pipeline.datasets.images import check_mask
+from pipeline.datasets.listing import IMAGE_SUFFIXES, Class, Filed, Listing, Sample, Tree, finish, walk, wrong_layout
+from pipeline.datasets.metadata import read_text
+from pipeline.errors import UserError
+
+SPLITS = {"train": "training", "val": "validation"}
+NAMES_FILE = "objectInfo150.txt"
+MEMBER = "png"
+IGNORE = 0
+RESIZABLE = False
+
+
+def scan(root: Path, splits: Mapping[str, str]) -> Listing:
+    """List a folder in the challenge's layout.
+
+    Raises:
+        UserError: a folder or the list of names is missing, or the masks are those of the full ADE20K.
+    """
+    tree = walk(root)
+    if NAMES_FILE not in tree.files:
+        raise wrong_layout(root, f"{NAMES_FILE}, images/ and annotations/", {p.split("/")[0] for p in tree.files})
+    listing = Listing(root, [], {}, tree)
+    listing.classes = _names(listing)
+    claimed: list[str] = []
+    for split, folder in splits.items():
+        pair = (f"images/{folder}", f"annotations/{folder}")
+        for part in pair:
+            if part not in tree.folders:
+                raise wrong_layout(root, f"a folder {part}/", tree.folders)
+            if inner := tree.folders_in(part):
+                raise wrong_layout(root, f"files directly in {part}/, as in ADEChallengeData2016", inner)
+        _split(listing, split, *pair)
+        claimed += pair
+    return finish(listing, claimed)
+
+
+def shuffled(split: str) -> bool:
+    """Return False: files are numbered without regard to their content."""
+    return False
+
+
+def target_bytes(root: Path, sample: Sample, size: tuple[int, int], classes: Sequence[Class],
+                 max_pixels: int) -> tuple[bytes, list[int]]:
+    """Return the mask's own bytes, and the indices of the classes in it.
+
+    Raises:
+        RefusedError: the mask is damaged, not an index mask, of another size, or holds a value without a name.
+    """
+    data = (root / sample.target).read_bytes()
+    return data, [value - 1 for value in check_mask(data, size, len(classes), max_pixels) if value > 0]
+
+
+def _names(listing: Listing) -> list[Class]:
+    """Return the classes of the list of names: mask value and name, in order."""
+    path = listing.root / NAMES_FILE
+    header, *lines = [line.split("\t") for line in read_text(listing, NAMES_FILE).splitlines() if line.strip()] or [[]]
+    columns = [column.strip() for column in header]
+    if "Idx" not in columns or "Name" not in columns:
+        raise UserError(f"{path}: expected tab-separated columns with a header that has Idx and Name")
+    index, name = columns.index("Idx"), columns.index("Name")
+    classes = []
+    for number, line in enumerate(lines, start=1):
+        if len(line) <= max(index, name) or line[index].strip() != str(number):
+            raise UserError(f"{path}: row {number} should be class {number}, found {' '.join(line)[:80]!r}")
+        classes.append(Class(number, line[name].strip()))
+    if not 0 < len(classes) < 256:
+        raise UserError(f"{path}: {len(classes)} classes; a mask has room for 1 to 255")
+    return classes
+
+
+def _split(listing: Listing, split: str, images: str, masks: str) -> None:
+    """Pair images with masks by name, and file what has no partner."""
+    tree = listing.tree
+    pictures = _by_stem(listing, images, IMAGE_SUFFIXES, "not_an_image")
+    labels = _by_stem(listing, masks, (".png",), "mask_not_png")
+    pairs = sorted((pictures[stem], labels[stem]) for stem in pictures.keys() & labels.keys())
+    if not pairs:
+        raise wrong_layout(tree.root, f"images in {images}/ with masks of the same names in {masks}/",
+                           [*tree.under(images), *tree.under(masks)])
+    _check_channels(tree, pairs[0][1])
+    listing.quarantined += [Filed(pictures[stem], "no_mask") for stem in pictures.keys() - labels.keys()]
+    listing.quarantined += [Filed(labels[stem], "no_image") for stem in labels.keys() - pictures.keys()]
+    named = keys.assign([image for image, _ in pairs])
+    listing.splits[split] = [Sample(key, *pair) for key, pair in zip(named, pairs, strict=True)]
+
+
+def _by_stem(listing: Listing, folder: str, suffixes: tuple[str, ...], otherwise: str) -> dict[str, str]:
+    """Return the usable files of a folder by their name without extension; the others are quarantined."""
+    tree, found = listing.tree, dict[str, str]()
+    for path in tree.under(folder):
+        stem, suffix = os.path.splitext(os.path.basename(path))
+        if suffix.lower() not in suffixes:
+            listing.quarantined.append(Filed(path, otherwise, suffix))
+        elif tree.files[path] == 0:
+            listing.quarantined.append(Filed(path, "empty"))
+        elif stem in found:
+            raise UserError(f"{tree.root}: {found[stem]} and {path} differ in their extension only; which is meant?")
+        else:
+            found[stem] = path
+    return found
+
+
+def _check_channels(tree: Tree, mask: str) -> None:
+    """Stop at a colour mask: the full ADE20K looks like this data set, but its masks mean something else."""
+    try:
+        with Image.open(tree.root / mask, formats=("PNG",)) as image:
+            mode = image.mode
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
+        return  # damaged: refused by name when the shards are written
+    if mode not in ("L", "P", "1"):
+        raise UserError(f"{tree.root / mask}: expected a mask with one 8-bit channel, found mode {mode}; "
+                        "data.ade20k reads ADEChallengeData2016, not the full ADE20K")

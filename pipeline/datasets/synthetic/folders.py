@@ -1,0 +1,95 @@
+"""Writing a stand-in data set: a folder that appears whole, and is drawn again where it was touched."""
+
+import hashlib
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from pipeline.datasets.synthetic import instances, regions, relations
+from pipeline.files import digest, whole_folder, write_text
+
+VERSION = 1  # raise it when a scene changes, so that old folders are not mistaken for the new ones
+SEAL = ".sealed"
+SPLIT_NUMBERS = {"train": 0, "val": 1}
+
+
+class Numbers(Protocol):
+    """How many images, how large (pixels a side), and from which seed; `params.data.<name>.synthetic`."""
+
+    @property
+    def train(self) -> int:
+        """Images of the training split."""
+
+    @property
+    def val(self) -> int:
+        """Images of the validation split."""
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square images in pixels."""
+
+    @property
+    def seed(self) -> int:
+        """Seed of everything drawn."""
+
+
+Files = Iterator[tuple[str, bytes]]
+_WRITERS: dict[str, Callable[[str, int, int, Callable[[int], np.random.Generator]], Files]] = {
+    "imagenet": relations.files,
+    "coco": instances.files,
+    "ade20k": regions.files,
+}
+_NAMES: dict[str, Callable[[], Files]] = {"imagenet": relations.names, "ade20k": regions.names}
+
+
+def folder_name(dataset: str, numbers: Numbers) -> str:
+    """Return the scratch folder's name: the data set and a digest of all that decides its bytes."""
+    decides = [VERSION, dataset, numbers.train, numbers.val, numbers.image_size, numbers.seed]
+    return f"{dataset}-{digest(decides)[:12]}"
+
+
+def materialise(dataset: str, numbers: Numbers, folder: Path) -> None:
+    """Write a stand-in data set in its official layout, unless it lies there untouched.
+
+    Args:
+        dataset: imagenet, coco or ade20k.
+        numbers: how many images, how large, which seed.
+        folder: the folder to fill; it appears whole or not at all.
+    """
+    if folder.exists():
+        if _sealed(folder):
+            return
+        shutil.rmtree(folder)
+    with whole_folder(folder) as beside:
+        for path, data in _files(dataset, numbers):
+            target = beside / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(data)
+        write_text(beside / SEAL, _fingerprint(beside))
+
+
+def _files(dataset: str, numbers: Numbers) -> Files:
+    if dataset in _NAMES:
+        yield from _NAMES[dataset]()
+    for split, count in (("train", numbers.train), ("val", numbers.val)):
+
+        def rng(index: int, number: int = SPLIT_NUMBERS[split]) -> np.random.Generator:
+            return np.random.default_rng([numbers.seed, number, index])
+
+        yield from _WRITERS[dataset](split, count, numbers.image_size, rng)
+
+
+def _sealed(folder: Path) -> bool:
+    """Return whether the folder still lists the files that it was sealed with."""
+    seal = folder / SEAL
+    return seal.is_file() and seal.read_text() == _fingerprint(folder)
+
+
+def _fingerprint(folder: Path) -> str:
+    """Return a digest of all paths and sizes below a folder, the seal aside."""
+    lines = sorted(f"{path.relative_to(folder)} {path.stat().st_size}" for path in folder.rglob("*")
+                   if path.is_file() and path.name != SEAL)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

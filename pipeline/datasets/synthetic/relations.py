@@ -1,0 +1,145 @@
+"""Stand-ins for ImageNet whose class is how two things lie to each other, far apart.
+
+Each scene holds a striped disc A and a chequered square B among other shapes. On a grid of 4 x 4 cells B lies (dx, dy)
+cells from A, and the class is (|dx|, dy); |dx|, since training mirrors images. What a network could see without
+looking from one far place to another says nothing about the class:
+
+- A and B never share an aligned block of half the side, nor touch: no patch, 3 x 3 neighbourhood, or token that patch
+  merging gathers from 2 x 2 cells holds both;
+- in every class A lies in each of the four cells of its block equally often, and so does B: a network that averages
+  what it finds in the blocks (one with 1 x 1 kernels) meets the same blocks in every class;
+- colours, textures, places within the cell, grounds and other shapes do not depend on the class.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import cache
+from itertools import product
+from typing import NamedTuple
+
+import numpy as np
+
+from pipeline.datasets.synthetic import painting
+from pipeline.datasets.synthetic.painting import Generator, Pixels
+
+CELLS = 4
+CLASSES = (
+    *((dx, dy) for dy in (-2, 2) for dx in (0, 1, 2, 3)),
+    *((dx, 0) for dx in (2, 3)),
+)
+RADIUS = 0.40  # of a part, in cells
+JITTER = 0.08  # of a part's centre within its cell, in cells
+
+
+class Placement(NamedTuple):
+    """Cells of A and B as (row, column), and how often a class uses this pair."""
+
+    a: tuple[int, int]
+    b: tuple[int, int]
+    weight: float
+
+
+def name(label: int) -> str:
+    """Return what a class shows, in words."""
+    dx, dy = CLASSES[label]
+    across = {0: "", 1: "1 cell aside", 2: "2 cells aside", 3: "3 cells aside"}[dx]
+    along = {-2: "2 cells above", 0: "", 2: "2 cells below"}[dy]
+    return "square " + " and ".join(part for part in (along, across) if part) + " of disc"
+
+
+@cache
+def placements(label: int) -> tuple[Placement, ...]:
+    """Return every pair of cells that shows a class; weights sum to 1.
+
+    Along each axis the weights make the first part's cell even or odd equally often, hence the second part's too.
+    """
+    dx, dy = CLASSES[label]
+    columns = [(a, b, w / (2 if dx else 1)) for sign in ({1, -1} if dx else {1}) for a, b, w in _along(sign * dx)]
+    return tuple(
+        Placement((ay, ax), (by, bx), wy * wx) for (ay, by, wy), (ax, bx, wx) in product(_along(dy), columns)
+    )
+
+
+def _along(step: int) -> list[tuple[int, int, float]]:
+    """Return the places (a, a + step) on one axis with weights; even and odd places of a weigh the same.
+
+    Where all places have one parity (steps of 3), the opposite step makes up for it.
+    """
+    places = [a for a in range(CELLS) if 0 <= a + step < CELLS]
+    parities = {a % 2 for a in places}
+    weights = [1 / len(parities) / sum(other % 2 == a % 2 for other in places) for a in places]
+    return [(a, a + step, weight) for a, weight in zip(places, weights, strict=True)]
+
+
+@cache
+def _cumulative(label: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    return np.cumsum([placement.weight for placement in placements(label)])
+
+
+def draw(rng: Generator, side: int, label: int) -> Pixels:
+    """Return a scene of a class, shape (side, side, 3)."""
+    chosen = placements(label)[int(np.searchsorted(_cumulative(label), rng.random() * (1 - 1e-9), side="right"))]
+    free = [cell for cell in product(range(CELLS), repeat=2) if cell not in (chosen.a, chosen.b)]
+    canvas = painting.ground(rng, side)
+    for index in rng.choice(len(free), size=1 + int(rng.random() < 0.5), replace=False):
+        _other(rng, canvas, *_centre(rng, side, free[index]))
+    _disc(rng, canvas, *_centre(rng, side, chosen.a))
+    _square(rng, canvas, *_centre(rng, side, chosen.b))
+    return canvas
+
+
+def _centre(rng: Generator, side: int, cell: tuple[int, int]) -> tuple[float, float]:
+    """Return a centre within a cell, in pixels."""
+    dy, dx = (2 * rng.random(2) - 1) * JITTER
+    return (cell[0] + 0.5 + dy) * side / CELLS, (cell[1] + 0.5 + dx) * side / CELLS
+
+
+def _disc(rng: Generator, canvas: Pixels, cy: float, cx: float) -> None:
+    """Paint part A: a disc with stripes."""
+    cell = canvas.shape[0] / CELLS
+    part, v, u = painting.patch(canvas, cy, cx, RADIUS * cell)
+    light = painting.stripes(v, u, cell / 4, rng.random() * np.pi, rng.random() * 2 * np.pi)
+    painting.paint(part, v * v + u * u < (RADIUS * cell) ** 2, light, *_inks(rng))
+
+
+def _square(rng: Generator, canvas: Pixels, cy: float, cx: float) -> None:
+    """Paint part B: a chequered square."""
+    cell = canvas.shape[0] / CELLS
+    half = RADIUS * cell * 0.9
+    part, v, u = painting.patch(canvas, cy, cx, half)
+    light = painting.checks(v, u, cell / 2, tuple(rng.random(2) * cell))
+    painting.paint(part, (np.abs(v) < half) & (np.abs(u) < half), light, *_inks(rng))
+
+
+def _inks(rng: Generator) -> tuple[Pixels, Pixels]:
+    """Return a bright and a dark colour."""
+    return painting.colour(rng, 1.0, 0.4), painting.colour(rng, 0.12, 0.5)
+
+
+def _other(rng: Generator, canvas: Pixels, cy: float, cx: float) -> None:
+    """Paint a plain triangle or cross: something to look past."""
+    radius = RADIUS * canvas.shape[0] / CELLS * 0.8
+    part, v, u = painting.patch(canvas, cy, cx, radius)
+    if rng.random() < 0.5:
+        where = (np.abs(u) < (v + radius) / 2) & (v < radius)
+    else:
+        where = (np.abs(u) < radius / 3) | (np.abs(v) < radius / 3)
+    part[where] = painting.colour(rng, rng.uniform(0.3, 0.9), 0.7)
+
+
+def files(split: str, count: int, side: int, rng: Callable[[int], Generator]) -> Iterator[tuple[str, bytes]]:
+    """Yield the images of a split in ImageNet's layout, as relative paths and bytes; classes take turns."""
+    for index in range(count):
+        label = index % len(CLASSES)
+        stem = f"{wnid(label)}_{index}" if split == "train" else f"ILSVRC2012_{split}_{index + 1:08d}"
+        yield f"{split}/{wnid(label)}/{stem}.JPEG", painting.jpeg(draw(rng(index), side, label))
+
+
+def names() -> Iterator[tuple[str, bytes]]:
+    """Yield the file that names the classes."""
+    lines = [f"{wnid(label)} {name(label)}\n" for label in range(len(CLASSES))]
+    yield "LOC_synset_mapping.txt", "".join(lines).encode()
+
+
+def wnid(label: int) -> str:
+    """Return the name of a class's folder."""
+    return f"n{label + 1:08d}"

@@ -1,0 +1,43 @@
+"""Sealed checkpoints: the newest valid one wins, a damaged one is named and passed over."""
+
+import io
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline.files import sha256_file, whole_folder, write_bytes, write_json
+
+KEEP = 2
+
+
+def save(folder: Path, step: int, state: dict[str, Any]) -> None:
+    """Write `state` as checkpoint `step`; the seal with its digest is written last, older ones are dropped."""
+    with whole_folder(folder / f"{step:09d}") as made:
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        write_bytes(made / "state.pt", buffer.getbuffer())
+        write_json(made / "seal.json", {"step": step, "sha256": sha256_file(made / "state.pt")})
+    for old in _steps(folder)[:-KEEP]:
+        shutil.rmtree(old)
+
+
+def load_newest(folder: Path, device: torch.device) -> tuple[dict[str, Any] | None, list[str]]:
+    """Return the newest valid state, or None, and a sentence for each damaged checkpoint passed over."""
+    damaged: list[str] = []
+    for path in reversed(_steps(folder)):
+        try:
+            seal = json.loads((path / "seal.json").read_text())
+            if seal["sha256"] != sha256_file(path / "state.pt"):
+                raise ValueError("its digest differs from its seal")
+            state: dict[str, Any] = torch.load(path / "state.pt", map_location=device, weights_only=True)
+            return state, damaged
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            damaged.append(f"checkpoint {path.name} is damaged ({error}); using an older one")
+    return None, damaged
+
+
+def _steps(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("[0-9]*") if path.is_dir()) if folder.is_dir() else []

@@ -1,0 +1,175 @@
+"""One Ray Train worker group for several runs: processes start and import once, then train run after run."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback
+from ray.train.torch import TorchTrainer
+from ray.train.v2.api.config import LoggingConfig
+from ray.train.v2.api.exceptions import TrainingFailedError
+
+from pipeline.engine.run import Run
+from pipeline.errors import UserError
+from pipeline.files import digest
+from pipeline.params import Cluster
+from pipeline.tracking import Recorder
+
+CONTROLLER_RETRIES = 3
+
+
+@dataclass
+class Reports(UserCallback):
+    """Hands each evaluation to the recorder, in the controller's process."""
+
+    recorder: Recorder
+
+    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
+        """Record what rank 0 reported; the other ranks report the same numbers."""
+        self.recorder.record(metrics[0])
+
+
+def train_group(runs: list[Run], cluster: Cluster, recorder: Recorder) -> dict[str, str]:
+    """Train every run of the list in one worker group and return the runs that bad input ended, with the reason.
+
+    A worker that dies takes its group with it; Ray starts a new one (`max_failures` times), which passes over
+    finished runs and continues the others from their newest checkpoint.
+
+    Raises:
+        UserError: where the cluster cannot hold the workers, or training failed too often.
+    """
+    storage = runs[0].folder.parent
+    name = f"ray-{digest([run.id for run in runs])[:12]}-{time.time_ns()}"
+    trainer = TorchTrainer(
+        _work,
+        train_loop_config={"runs": runs, "threads": max(1, int(cluster.cpus_per_worker))},
+        scaling_config=_scaling(cluster),
+        run_config=RunConfig(
+            name=name,
+            storage_path=str(storage / "ray"),
+            callbacks=[Reports(recorder)],
+            failure_config=FailureConfig(
+                max_failures=cluster.max_failures, controller_failure_limit=CONTROLLER_RETRIES
+            ),
+            logging_config=LoggingConfig("WARNING"),
+        ),
+    )
+    try:
+        with following(runs):
+            result = trainer.fit()
+    except TrainingFailedError as error:
+        raise UserError(f"training failed after {cluster.max_failures} restarts: {error}") from error
+    return dict(result.return_value or {})
+
+
+def _scaling(cluster: Cluster) -> ScalingConfig:
+    """Return the workers' resources, after comparing them with what the cluster has."""
+    import ray
+
+    there = ray.cluster_resources()
+    gpus = cluster.gpus_per_worker
+    if gpus == "auto":
+        gpus = 1.0 if there.get("GPU", 0) >= cluster.workers else 0.0
+    for kind, each in (("CPU", cluster.cpus_per_worker), ("GPU", gpus)):
+        if each * cluster.workers > there.get(kind, 0):
+            raise UserError(
+                f"{cluster.workers} workers need {each * cluster.workers:g} {kind}, the Ray cluster has "
+                f"{there.get(kind, 0):g}; lower cluster.workers or cluster.{kind.lower()}s_per_worker"
+            )
+    resources = {"CPU": cluster.cpus_per_worker, **({"GPU": gpus} if gpus else {})}
+    return ScalingConfig(num_workers=cluster.workers, use_gpu=gpus > 0, resources_per_worker=resources)
+
+
+def _work(config: dict[str, Any]) -> dict[str, str]:
+    """Train the unfinished runs on this rank; every rank goes through the same list."""
+    import ray.train
+    import ray.train.torch
+    import torch
+
+    from pipeline.engine.loop import train
+    from pipeline.loading.batches import Ranks
+
+    device = ray.train.torch.get_device()
+    torch.set_num_threads(config["threads"])
+    torch.use_deterministic_algorithms(device.type == "cpu")
+    torch.backends.cudnn.benchmark = True
+    context = ray.train.get_context()
+    ranks = Ranks(context.get_world_rank(), context.get_world_size())
+    wrong: dict[str, str] = {}
+    for run in config["runs"]:
+        if run.finished() is None:
+            try:
+                train(run, ranks, device, _wrap, ray.train.report)
+            except UserError as error:  # the same on every rank; the other runs are not at fault
+                wrong[run.id] = str(error)
+    return wrong
+
+
+def _wrap(model: Any) -> Any:
+    """Wrap in DDP; looking for unused parameters keeps the gradient buckets as they are.
+
+    DDP otherwise rebuilds them after the first step, so a restarted run would sum in another order.
+    """
+    import ray.train.torch
+
+    options = {"find_unused_parameters": True, "broadcast_buffers": False}
+    return ray.train.torch.prepare_model(model, parallel_strategy_kwargs=options)
+
+
+class following:
+    """Print the runs' progress while the block runs: epoch, loss, images/s, time left."""
+
+    def __init__(self, runs: list[Run], say: Callable[[str], None] = lambda line: print(line, flush=True)) -> None:
+        self.runs, self.say = runs, say
+        self._offsets: dict[Path, int] = {run.progress: _size(run.progress) for run in runs}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._print_new()
+
+    def _follow(self) -> None:
+        while not self._stop.wait(2.0):
+            self._print_new()
+
+    def _print_new(self) -> None:
+        """Print every note, and of the numbers only the newest of each run."""
+        for run in self.runs:
+            lines = self._new_lines(run.progress)
+            for line in lines:
+                if "note" in line:
+                    self.say(f"{line['run']}: {line['note']}")
+            if numbers := [line for line in lines if "step" in line]:
+                self.say(_line(numbers[-1], self.runs.index(run) + 1, len(self.runs)))
+
+    def _new_lines(self, path: Path) -> list[dict[str, Any]]:
+        import json
+
+        if _size(path) <= self._offsets[path]:
+            return []
+        with open(path) as file:
+            file.seek(self._offsets[path])
+            text = file.read()
+        whole = text[: text.rfind("\n") + 1]
+        self._offsets[path] += len(whole.encode())
+        return [json.loads(line) for line in whole.splitlines()]
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _line(now: dict[str, Any], place: int, count: int) -> str:
+    minutes, seconds = divmod(round(now["seconds_left"]), 60)
+    return (
+        f"[{place}/{count}] {now['run']}: epoch {now['epoch']:.1f}/{now['epochs']:.0f}  loss {now['loss']:.3f}  "
+        f"{now['images_per_second']:.0f} images/s  {minutes}:{seconds:02d} left"
+    )

@@ -1,0 +1,291 @@
+"""The training loop: resume, step, evaluate, checkpoint, finish.
+
+It knows no task, and of Ray only the two functions it is given: `wrap` (a model for gradient averaging over ranks)
+and `report` (an evaluation happened).
+"""
+
+import json
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any, cast
+
+import torch
+import torch.distributed as dist
+from safetensors.torch import load_file
+from safetensors.torch import save as to_safetensors
+from torch import Tensor, nn
+
+from pipeline import tasks
+from pipeline.engine import batchnorm, checkpoint
+from pipeline.engine.evaluate import autocast, draw, evaluate
+from pipeline.engine.run import Run
+from pipeline.engine.schedule import lr_at
+from pipeline.engine.state import State
+from pipeline.errors import UserError
+from pipeline.files import write_bytes
+from pipeline.loading.batches import EvalSamples, Ranks, TrainSamples, train_loader
+from pipeline.loading.randomness import seed_for
+from pipeline.params import Duration
+from pipeline.shards.manifest import Manifest
+from pipeline.shards.reader import ShardReader
+
+Report = Callable[[dict[str, Any]], None]
+Wrap = Callable[[nn.Module], nn.Module]
+PROGRESS_EVERY_S = 1.0
+
+
+def train(run: Run, ranks: Ranks, device: torch.device, wrap: Wrap, report: Report) -> None:
+    """Train a run to its end and seal it; every rank calls this with the same run.
+
+    Raises:
+        UserError: on every rank, where the loss stops being finite or the data cannot fill one step.
+    """
+    Loop(run, ranks, device, wrap, report).train()
+
+
+class Loop:
+    """One run on one rank."""
+
+    def __init__(self, run: Run, ranks: Ranks, device: torch.device, wrap: Wrap, report: Report) -> None:
+        self.run, self.ranks, self.device, self.report = run, ranks, device, report
+        self.recipe = run.recipe
+        self.logic = tasks.create(run.task, run.section, run.variant, Manifest.load(run.shards))
+        self.samples = TrainSamples(ShardReader(run.shards, "train"), self.logic.sampling, self.recipe, run.seed)
+        self.val = EvalSamples(ShardReader(run.shards, "val"), self.logic.sampling, self.recipe.micro_batch)
+        if self.samples.steps_per_epoch == 0:
+            raise UserError(
+                f"{run.variant}: {len(self.samples.reader)} training samples do not fill one global batch of "
+                f"{self.recipe.global_batch}; lower micro_batch or micro_batches"
+            )
+        self.total = self._steps(self.recipe.duration)
+        self.state, self.wrapped = self._start(wrap)
+        self.norms = batchnorm.norms_of(self.state.model)
+        self.micros = self.recipe.micro_batches // ranks.world
+        self.interval = Interval(self.state)
+
+    def _steps(self, duration: Duration) -> int:
+        return max(1, duration.in_steps(self.samples.steps_per_epoch))
+
+    def _start(self, wrap: Wrap) -> tuple[State, nn.Module]:
+        """Build the model, then take over the newest valid checkpoint where there is one."""
+        torch.manual_seed(seed_for("init", self.run.seed))
+        model = self.logic.build().to(self.device)
+        if self.recipe.channels_last:
+            model = model.to(memory_format=torch.channels_last)
+        if self.run.init_from is not None:
+            fresh = self.logic.start_from(model, load_file(self.run.init_from))
+            self._say(f"starts from {self.run.init_from}" + (f", fresh: {', '.join(fresh)}" if fresh else ""))
+        state = State.fresh(model, self.recipe, self.device)
+        saved, damaged = checkpoint.load_newest(self.run.folder / "checkpoints", self.device)
+        for sentence in damaged:
+            self._say(sentence)
+        if saved is not None:
+            state.load(saved)
+            self._say(f"continues at step {state.step} of {self.total}")
+        if self.recipe.compile:
+            model.compile()
+        return state, wrap(model)
+
+    def train(self) -> None:
+        """Run the remaining steps, then seal the run."""
+        state = self.state
+        state.model.train()
+        loader = train_loader(self.samples, state.step, self.total, self.ranks, self.run.loader_workers)
+        batches = iter(loader)
+        for step in range(state.step, self.total):
+            self._step(step, [next(batches) for _ in range(self.micros)])
+            state.step = step + 1
+            self._progress()
+            if self._due(self.recipe.evaluate_every):
+                self._evaluate()
+            if self._due(self.recipe.checkpoint_every):
+                self._checkpoint()
+        self._finish()
+
+    def _due(self, every: Duration) -> bool:
+        return self.state.step % self._steps(every) == 0 or self.state.step == self.total
+
+    def _step(self, step: int, batches: list[tasks.Batch]) -> None:
+        """Accumulate the gradients of this rank's micro-batches, average over ranks, update."""
+        state, numbers = self.state, self.recipe.optimizer
+        for group in state.optimizer.param_groups:
+            group["lr"] = lr_at(step, self.recipe, self.samples.steps_per_epoch)
+        losses = [self._backward(step, index, batch) for index, batch in enumerate(batches)]
+        state.scaler.unscale_(state.optimizer)
+        norm = nn.utils.clip_grad_norm_(state.model.parameters(), numbers.clip_grad or float("inf"))
+        if self._finite(losses, norm):
+            state.scaler.step(state.optimizer)
+            state.scaler.update()
+            if state.ema is not None:
+                state.ema.update_parameters(state.model)
+        elif self.recipe.on_non_finite == "stop":
+            raise UserError(self._non_finite(step, losses, batches))
+        state.optimizer.zero_grad(set_to_none=True)
+        self.interval.add(torch.stack(losses).mean(), self.recipe.global_batch)
+
+    def _backward(self, step: int, index: int, batch: tasks.Batch) -> Tensor:
+        """Add one micro-batch's gradient; only the last of a step talks to the other ranks."""
+        batchnorm.set_momentum(self.norms, index, self.micros)
+        micro = self.ranks.rank + index * self.ranks.world
+        quiet = index < self.micros - 1 and hasattr(self.wrapped, "no_sync")
+        with cast(Any, self.wrapped).no_sync() if quiet else nullcontext():
+            with autocast(self.recipe, self.device):
+                prepared = self.logic.prepare(batch, self.device)
+                loss = self.logic.loss(self.wrapped, prepared, (self.run.seed, step, micro))
+            self.state.scaler.scale(loss / self.micros).backward()
+        return loss.detach()
+
+    def _finite(self, losses: list[Tensor], norm: Tensor) -> bool:
+        """Say whether the step may be taken; all ranks come to the same answer.
+
+        Under fp16 an infinite gradient is routine (the scaler skips the step), an infinite loss is not.
+        """
+        good = torch.stack(losses).isfinite().all()
+        if not self.state.scaler.is_enabled():
+            good = good & norm.isfinite()
+        flag = good.float()
+        if self.ranks.world > 1:
+            dist.all_reduce(flag, op=dist.ReduceOp.MIN)
+        return bool(flag)
+
+    def _non_finite(self, step: int, losses: list[Tensor], batches: list[tasks.Batch]) -> str:
+        """Return the sentence that names step and samples, the same on every rank."""
+        own = [key for loss, batch in zip(losses, batches, strict=True) if not loss.isfinite() for key in batch["keys"]]
+        everyone: list[list[str]] = [own]
+        if self.ranks.world > 1:
+            everyone = [[] for _ in range(self.ranks.world)]
+            dist.all_gather_object(everyone, own)
+        keys = [key for part in everyone for key in part]
+        what = f"loss of the micro-batch with samples {', '.join(keys)}" if keys else "gradient (each loss is finite)"
+        return f"{self.run.label}: step {step} has a non-finite {what}; lower optimizer.lr or set on_non_finite: skip"
+
+    def _evaluate(self) -> None:
+        """Measure the split, add a row to the history, keep the best weights apart."""
+        state, epoch = self.state, self.state.step / self.samples.steps_per_epoch
+        train_loss, rate = self.interval.close(self.state, self.ranks)
+        models = [state.model] if state.ema is None else [state.model, state.ema]
+        batchnorm.average_over_ranks(models, self.ranks.world, state.step)
+        metrics = evaluate(
+            self.logic, state.evaluated, self.val, self.recipe, self.ranks, self.device, self.run.loader_workers
+        )
+        row = {"epoch": round(epoch, 4), "step": state.step, **metrics}
+        lr = state.optimizer.param_groups[0]["lr"]
+        state.history.append({**row, "lr": lr, "train_loss": train_loss, "images_per_second": round(rate, 1)})
+        if not state.best or metrics[self.logic.main_metric] > state.best[self.logic.main_metric]:
+            state.best = row
+            self._write_weights(f"best-{state.step:09d}.safetensors")
+        self.interval.restart(self.state)
+        self.report({"run_id": self.run.id, **state.history[-1]})
+
+    def _checkpoint(self) -> None:
+        """Save on rank 0; the running statistics must first be the same on every rank."""
+        models = [self.state.model] if self.state.ema is None else [self.state.model, self.state.ema]
+        batchnorm.average_over_ranks(models, self.ranks.world, self.state.step)
+        self.state.interval_loss, self.state.interval_steps = self.interval.merge(self.ranks), self.interval.steps
+        if self.ranks.rank == 0:
+            checkpoint.save(self.run.folder / "checkpoints", self.state.step, self.state.to_dict())
+
+    def _finish(self) -> None:
+        self._write_weights("last.safetensors")
+        if self.ranks.rank == 0:
+            state = self.state
+            picture = draw(self.logic, state.evaluated, self.val, self.recipe, self.device)
+            picture.save(self.run.folder / "samples.png")
+            self._keep_best()
+            final = {key: state.history[-1][key] for key in state.best}
+            record = {
+                "run_id": self.run.id, "seed": self.run.seed, "main_metric": self.logic.main_metric,
+                "final": final, "best": state.best, "history": state.history,
+                "parameters": sum(p.numel() for p in state.model.parameters()),
+                "train_images_per_second": round(self.total * self.recipe.global_batch / state.train_seconds, 1),
+                "wall_time_s": round(state.seconds, 1), "world_size": self.ranks.world, "device": self._device_name(),
+            }  # fmt: skip
+            self.run.finish(record, ["last.safetensors", "best.safetensors", "samples.png"])
+        if self.ranks.world > 1:
+            dist.barrier()  # nobody starts the next run before this one is sealed
+
+    def _keep_best(self) -> None:
+        """Give the best weights their final name; a kill may have left those of a step that was taken again."""
+        best = f"best-{int(self.state.best['step']):09d}.safetensors"
+        write_bytes(self.run.folder / "best.safetensors", (self.run.folder / best).read_bytes())
+        for path in self.run.folder.glob("best-*.safetensors"):
+            path.unlink()
+
+    def _write_weights(self, name: str) -> None:
+        """Write the evaluated weights; safetensors wants them contiguous, channels_last weights are not."""
+        if self.ranks.rank == 0:
+            weights = {key: value.contiguous().cpu() for key, value in self.state.evaluated.state_dict().items()}
+            write_bytes(self.run.folder / name, to_safetensors(weights))
+
+    def _device_name(self) -> str:
+        return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
+
+    def _progress(self) -> None:
+        """Say how far the run is, at most once a second and at its end."""
+        now, done = time.monotonic(), self.state.step == self.total
+        if self.ranks.rank or (now - self.interval.said < PROGRESS_EVERY_S and not done):
+            return
+        self.interval.said = now
+        rate = self.interval.rate()
+        left = (self.total - self.state.step) * self.recipe.global_batch / rate
+        self._append({
+            "run": self.run.label, "step": self.state.step, "steps": self.total,
+            "epoch": self.state.step / self.samples.steps_per_epoch,
+            "epochs": self.total / self.samples.steps_per_epoch,
+            "loss": self.interval.mean(), "images_per_second": rate, "seconds_left": left,
+        })  # fmt: skip
+
+    def _say(self, sentence: str) -> None:
+        if self.ranks.rank == 0:
+            self._append({"run": self.run.label, "note": sentence})
+
+    def _append(self, line: dict[str, Any]) -> None:
+        self.run.folder.mkdir(parents=True, exist_ok=True)
+        with open(self.run.progress, "a") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+class Interval:
+    """Loss and speed since the last evaluation; evaluation time does not count as training."""
+
+    def __init__(self, state: State) -> None:
+        self.said = 0.0
+        self.started, self.images = time.monotonic(), 0
+        self.steps, self.loss = state.interval_steps, torch.tensor(state.interval_loss, dtype=torch.float64)
+
+    def add(self, loss: Tensor, images: int) -> None:
+        """Count one step; the loss stays on its device until somebody asks."""
+        self.loss = self.loss.to(loss.device) + loss.double()
+        self.steps += 1
+        self.images += images
+
+    def mean(self) -> float:
+        """Return this rank's mean loss."""
+        return float(self.loss) / max(1, self.steps)
+
+    def rate(self) -> float:
+        """Return images per second over all ranks, since the last evaluation or restart."""
+        return self.images / max(1e-9, time.monotonic() - self.started)
+
+    def merge(self, ranks: Ranks) -> float:
+        """Replace the loss by its mean over ranks, so that a continued and a resumed run add up the same."""
+        if ranks.world > 1:
+            dist.all_reduce(self.loss)
+        self.loss = self.loss / ranks.world
+        return float(self.loss)
+
+    def close(self, state: State, ranks: Ranks) -> tuple[float, float]:
+        """End the interval: return the mean loss over ranks and the images per second."""
+        rate, spent = self.rate(), time.monotonic() - self.started
+        state.train_seconds += spent
+        state.seconds += spent
+        loss = self.merge(ranks) / max(1, self.steps)
+        self.started = time.monotonic()
+        return loss, rate
+
+    def restart(self, state: State) -> None:
+        """Begin the next interval; the evaluation just done counts as wall time only."""
+        state.seconds += time.monotonic() - self.started
+        self.started, self.images = time.monotonic(), 0
+        self.steps, self.loss = 0, torch.zeros_like(self.loss)

@@ -1,0 +1,55 @@
+"""A run: what decides its result, and its scratch folder. Imports no torch, so that finished runs publish quickly."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.files import sha256_file, write_json
+from pipeline.params import Task
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training: a variant with a seed on a manifest. `id` digests all that decides the result."""
+
+    id: str
+    task: str
+    variant: str
+    seed: int
+    section: Task
+    shards: Path
+    folder: Path
+    loader_workers: int = 0
+    init_from: Path | None = None
+
+    @property
+    def recipe(self) -> Any:
+        """The task's recipe with the variant's changes."""
+        return self.section.recipe_of(self.variant)
+
+    @property
+    def label(self) -> str:
+        """How people see this run in logs."""
+        return f"{self.variant} seed {self.seed}"
+
+    @property
+    def progress(self) -> Path:
+        """Where rank 0 says how far it is, a JSON line at a time."""
+        return self.folder / "progress.jsonl"
+
+    def finished(self) -> dict[str, Any] | None:
+        """Return the record of a finished run whose files are whole, else None."""
+        try:
+            record: dict[str, Any] = json.loads((self.folder / "finished.json").read_text())
+            whole = all(sha256_file(self.folder / name) == digest for name, digest in record["files"].items())
+        except (OSError, ValueError, KeyError):
+            return None
+        return record if whole else None
+
+    def finish(self, record: dict[str, Any], files: list[str]) -> None:
+        """Seal the run: the record with the digests of its files is written last, checkpoints are dropped."""
+        sealed = {**record, "files": {name: sha256_file(self.folder / name) for name in files}}
+        write_json(self.folder / "finished.json", sealed)
+        shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)

@@ -1,0 +1,15 @@
+"""The one exception whose message is meant for the user."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class UserError(Exception):
+    """Bad input: one sentence that says what is wrong, where, and what to do."""
+
+
+def nearest(name: str, choices: Iterable[str]) -> str:
+    """Return `; did you mean 'x'?`, or the list of choices where nothing is near."""
+    known = sorted(choices)
+    close = get_close_matches(name, known, n=1)
+    return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"

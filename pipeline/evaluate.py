@@ -1,0 +1,78 @@
+"""Evaluate given weights: `python -m pipeline.evaluate classify dwnet_tiny --weights model.safetensors`.
+
+Runs in this process on its device, over the whole validation split.
+"""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline import cli
+from pipeline.errors import UserError, nearest
+from pipeline.shards.manifest import Manifest
+from pipeline.shards.reader import ShardReader
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def main() -> None:
+    """Print the metrics of a variant with given weights as JSON."""
+    parser = cli.parser("Evaluate weights on the validation split.")
+    parser.add_argument("task", choices=["classify"])
+    parser.add_argument("variant", help="an entry of the task's variants")
+    parser.add_argument("--weights", required=True, type=Path, help="published weights, or the authors' checkpoint")
+    call = cli.call(parser.parse_args())
+    section = getattr(call.params, call.args.task)
+    if call.args.variant not in section.variants:
+        hint = nearest(call.args.variant, section.variants)
+        raise UserError(f"{call.args.task} has no variant '{call.args.variant}'; {hint}")
+    print(json.dumps(_metrics(call, section), indent=2))
+
+
+def _metrics(call: cli.Call, section: Any) -> dict[str, float]:
+    import torch
+
+    from pipeline import tasks
+    from pipeline.engine.evaluate import evaluate
+    from pipeline.loading.batches import EvalSamples, Ranks
+
+    variant, shards = call.args.variant, call.shards(section.dataset)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    recipe = section.recipe_of(variant)
+    logic = tasks.create(call.args.task, section, variant, Manifest.load(shards))
+    model = logic.build()
+    _load(model, read_weights(call.args.weights, section.variants[variant]), call.args.weights)
+    samples = EvalSamples(ShardReader(shards, "val"), logic.sampling, recipe.micro_batch)
+    workers = call.params.cluster.loader_workers
+    return evaluate(logic, model.to(device), samples, recipe, Ranks(), device, workers)
+
+
+def read_weights(path: Path, variant: Any) -> "dict[str, Tensor]":
+    """Read published weights (safetensors), or a checkpoint in the authors' names, without running code from it."""
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from models.official import convert
+
+    try:
+        if path.suffix == ".safetensors":
+            return dict(load_file(path))
+        found = torch.load(path, map_location="cpu", weights_only=True)
+        return convert(found, variant.model_name, **variant.overrides)
+    except (OSError, SafetensorError, RuntimeError, ValueError) as error:
+        raise UserError(f"cannot use {path}: {str(error).splitlines()[0]}") from None
+    except Exception as error:  # torch.load raises pickle's own errors for what it refuses to run
+        raise UserError(f"{path} is not a plain checkpoint: {str(error).splitlines()[0]}") from None
+
+
+def _load(model: Any, weights: "dict[str, Tensor]", path: Path) -> None:
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise UserError(f"{path} does not fit: {' '.join(str(error).split())[:300]}") from None
+
+
+if __name__ == "__main__":
+    cli.main(main)

@@ -1,0 +1,1 @@
+"""From shards to batches: which sample when, decoding, augmentation, micro-batches."""

@@ -1,0 +1,75 @@
+"""Image transforms of classification: PIL image in, uint8 array (H, W, 3) out.
+
+Transforms are torchvision's and timm's; they draw from the global generators, which the caller seeds per sample.
+Both libraries take seconds to import, so they are imported where a recipe first needs them.
+"""
+
+import io
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pipeline.params import Augment, Recipe
+
+Pixels = NDArray[np.uint8]
+RESAMPLE = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+
+
+def decode(data: bytes) -> Image.Image:
+    """Decode an image file to RGB as it is stored (EXIF orientation is not applied, as in the official loaders)."""
+    return Image.open(io.BytesIO(data)).convert("RGB")
+
+
+def train_transform(recipe: Recipe) -> Callable[[Image.Image], Pixels]:
+    """Random resized crop, flip, then RandAugment or colour jitter (a policy replaces the jitter, as in timm)."""
+    from torchvision.transforms import ColorJitter, RandomResizedCrop
+
+    augment, size = recipe.augment, recipe.image_size
+    resample = RESAMPLE[augment.interpolation]
+    scale, ratio = list(augment.crop_scale), list(augment.crop_ratio)
+    policy = _policy(augment, size)
+    jitter = ColorJitter(*[augment.color_jitter] * 3) if augment.color_jitter and policy is None else None
+
+    def transform(image: Image.Image) -> Pixels:
+        top, left, height, width = RandomResizedCrop.get_params(image, scale, ratio)
+        image = image.resize((size, size), resample, box=(left, top, left + width, top + height))
+        if np.random.random() < augment.flip:
+            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        if policy is not None:
+            image = policy(image)
+        elif jitter is not None:
+            image = jitter(image)
+        return np.asarray(image)
+
+    return transform
+
+
+def _policy(augment: Augment, size: int) -> Callable[[Image.Image], Image.Image] | None:
+    """Return timm's RandAugment with the fill and translation that the official recipe gives it."""
+    if augment.rand_augment is None:
+        return None
+    from timm.data.auto_augment import rand_augment_transform
+
+    fill = tuple(min(255, round(255 * channel)) for channel in MEAN)
+    options = {"translate_const": int(size * 0.45), "img_mean": fill, "interpolation": RESAMPLE[augment.interpolation]}
+    transform: Callable[[Image.Image], Image.Image] = rand_augment_transform(augment.rand_augment, options)
+    return transform
+
+
+def eval_transform(recipe: Recipe) -> Callable[[Image.Image], Pixels]:
+    """Resize the short side to `eval_resize`, then cut the centre square of `image_size`."""
+    resample, short, size = RESAMPLE[recipe.augment.interpolation], recipe.eval_resize, recipe.image_size
+
+    def transform(image: Image.Image) -> Pixels:
+        factor = short / min(image.size)
+        width, height = (max(size, round(side * factor)) for side in image.size)
+        if (width, height) != image.size:
+            image = image.resize((width, height), resample)
+        left, top = round((width - size) / 2), round((height - size) / 2)
+        return np.asarray(image.crop((left, top, left + size, top + size)))
+
+    return transform

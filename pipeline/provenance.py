@@ -1,0 +1,103 @@
+"""Where a result comes from: the code that decides it, the commit, and the stage's inputs as DVC sees them."""
+
+import hashlib
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline.files import digest, sha256_file
+from pipeline.params import Task, Variant
+
+# What decides a run's result besides its parameters and data. dvc.yaml lists the same files; a test holds both
+# against the imports.
+ENGINE = (
+    "pipeline/engine/batchnorm.py",
+    "pipeline/engine/evaluate.py",
+    "pipeline/engine/loop.py",
+    "pipeline/engine/optimizer.py",
+    "pipeline/engine/schedule.py",
+    "pipeline/engine/state.py",
+    "pipeline/loading/augment.py",
+    "pipeline/loading/batches.py",
+    "pipeline/loading/order.py",
+    "pipeline/loading/randomness.py",
+)
+BACKBONE = ("models/backbone.py",)
+
+
+def code_of(task: str, mixer: str) -> list[str]:
+    """Return the files whose content decides a run of `task` with `mixer`, relative to the project."""
+    return sorted([*ENGINE, *BACKBONE, f"pipeline/tasks/{task}.py", f"models/mixers/{mixer}.py"])
+
+
+def run_id(project: Path, task: str, section: Task, variant: str, seed: int, manifest: str, init: Path | None) -> str:
+    """Return the digest of everything that decides a run's result; cluster and tracking are not in it."""
+    entry: Variant = section.variants[variant]
+    decides = {
+        "task": task,
+        "model": entry.model_name,
+        "overrides": entry.overrides,
+        "recipe": section.recipe_of(variant).model_dump(mode="json"),
+        "seed": seed,
+        "manifest": manifest,
+        "init": sha256_file(init) if init else None,
+        "code": {name: sha256_file(project / name) for name in code_of(task, entry.mixer)},
+    }
+    return digest(decides)[:16]
+
+
+def commit(project: Path) -> tuple[str | None, bool]:
+    """Return the git commit and whether tracked files differ from it, dvc.lock aside; (None, False) outside git."""
+    try:
+        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=project, capture_output=True, text=True, check=True)
+        status = ["git", "status", "--porcelain", "--untracked-files=no", "--", ".", ":!dvc.lock"]
+        changed = subprocess.run(status, cwd=project, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None, False
+    return head.stdout.strip(), bool(changed.stdout.strip())
+
+
+def stage_digest(project: Path, stage: str) -> str | None:
+    """Return the digest of a stage's dependencies and parameters as dvc.lock will hold them.
+
+    `stage` is a name such as `classify@dwnet_micro`. None where the project has no such stage.
+    """
+    group, _, key = stage.partition("@")
+    try:
+        stages = yaml.safe_load((project / "dvc.yaml").read_text())["stages"]
+        tree = yaml.safe_load((project / "params.yaml").read_text())
+        body = stages[group]
+        item = _lookup(tree, body["foreach"][2:-1])[key] if key else None
+    except (OSError, KeyError, TypeError):
+        return None
+    body = body.get("do", body)
+    fill = {"key": key, **({f"item.{name}": value for name, value in item.items()} if isinstance(item, dict) else {})}
+    deps = [_filled(path, fill, tree) for path in body.get("deps", [])]
+    params = [_filled(name, fill, tree) for name in body.get("params", [])]
+    locked = {
+        "deps": [{"path": path, "md5": _md5(project / path), "size": (project / path).stat().st_size} for path in deps],
+        "params": {name: _lookup(tree, name) for name in params},
+    }
+    return digest(locked)
+
+
+def _filled(text: str, fill: dict[str, Any], tree: dict[str, Any]) -> str:
+    for name, value in fill.items():
+        text = text.replace(f"${{{name}}}", str(value))
+    while "${" in text:
+        name = text[text.index("${") + 2 : text.index("}")]
+        text = text.replace(f"${{{name}}}", str(_lookup(tree, name)))
+    return text
+
+
+def _lookup(tree: Any, dotted: str) -> Any:
+    for part in dotted.split("."):
+        tree = tree[part]
+    return tree
+
+
+def _md5(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

@@ -1,0 +1,37 @@
+"""What the words of the report mean, for its reader."""
+
+from pipeline.params import Compare
+from pipeline.report.numbers import label
+
+READING = """
+**last** is the last evaluation of a run, and it is what is compared. **best** was chosen on the validation data itself
+and so flatters; it is shown, not judged.
+
+**±** is the sample standard deviation over seeds. One seed has none.
+
+**reproduced**: a number that its authors published, a run with the paper's data, network, image size and length, and a
+distance of at most the tolerance ({tolerances} points; parameters 0.5 M; multiply-adds 0.1 G). The distance counts in
+both directions: a run that is better by more than the tolerance is not a reproduction either. Other numbers of the
+recipe are not checked; each run's are in its metrics.json.
+
+**within noise**: further away than the tolerance, but at most {noise:g} standard errors over at least two seeds.
+**not reproduced**: further than both.
+
+**recalled**: quoted from memory of the paper, not checked against its text. Such a number is **compared**, never
+reproduced. So is speed, which belongs to its machine, and a metric without a tolerance.
+
+**small-scale run**: other data, fewer images, a smaller network or a shorter run than published. It stands beside the
+published number of the same operator for orientation, without a difference and without a judgement.
+
+**not run**: there are no results; the command or the variant that would make them is given.
+
+Parameters and multiply-adds are counted, not trained, and need no data. A multiply-add counts once, as in the paper;
+published counts include biases and norms that the count here may leave out.
+"""
+
+
+def how_to_read(compare: Compare) -> list[str]:
+    """One item a word, with the tolerances in force."""
+    tolerances = ", ".join(f"{label(metric)} {value:g}" for metric, value in compare.tolerance.items())
+    text = READING.format(tolerances=tolerances or "none set", noise=compare.within_noise)
+    return [" ".join(part.split()) for part in text.strip().split("\n\n")]

@@ -1,0 +1,84 @@
+"""From results to a folder that holds the report."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from pipeline.cli import Call
+from pipeline.files import whole_folder, write_text
+from pipeline.report import figures
+from pipeline.report.claims import TASKS, Claim, load_claims
+from pipeline.report.document import Figure, to_markdown
+from pipeline.report.page import to_html
+from pipeline.report.questions import TASK_NAMES
+from pipeline.report.results import Result, Results, read_results
+from pipeline.report.scatter import size_against_accuracy
+from pipeline.report.sections import Material, report
+from pipeline.report.table import to_csv
+from pipeline.report.verdict import judge_all
+
+Draw = Callable[[str, str, Callable[[Path], None]], None]
+
+
+def make_report(call: Call) -> Path:
+    """Write report.md, report.html, results.csv and the plots; the same inputs give the same bytes.
+
+    Raises:
+        UserError: a results file or the claims cannot be read.
+    """
+    claims = load_claims()
+    results = read_results(call)
+    judged = judge_all(claims, results, call.params.compare)
+    target = call.folders.results("report")
+    with whole_folder(target) as folder:
+        pictures = _pictures(results, claims, folder)
+        blocks = report(Material(call.params, results, judged, pictures, target))
+        write_text(folder / "report.md", to_markdown(blocks))
+        write_text(folder / "report.html", to_html(blocks, folder))
+        write_text(folder / "results.csv", to_csv(judged))
+    return target
+
+
+def _pictures(results: Results, claims: list[Claim], folder: Path) -> list[Figure]:
+    made: list[Figure] = []
+
+    def draw(file: str, caption: str, plot: Callable[[Path], None]) -> None:
+        plot(folder / file)
+        made.append(Figure(file, caption))
+
+    for task in TASKS:
+        _draw_task(task, [result for result in results.of(task) if result.metrics], draw)
+    trained = [result for result in results.of("classify") if result.metrics]
+    if trained:
+        caption = "Top-1 over parameters. Small-scale runs and published numbers do not compare: each has its own axes."
+        draw("size_against_accuracy.png", caption, lambda path: size_against_accuracy(trained, claims, path))
+    profiled = [result for result in results.of("classify") if result.profile]
+    if profiled:
+        caption = "Images a second on the machine named under the table of variants; longer is faster."
+        draw("throughput.png", caption, lambda path: figures.throughput(profiled, path))
+    for result in results.run:
+        _copy_samples(result, folder, made)
+    return made
+
+
+def _draw_task(task: str, trained: list[Result], draw: Draw) -> None:
+    if not trained:
+        return
+    name = TASK_NAMES[task].capitalize()
+    several = any(len(result.metrics.seeds) > 1 for result in trained if result.metrics)
+    dots = "a faint dot per seed, mean and one standard deviation over it" if several else "one seed, no spread known"
+    caption = f"{name} at the last evaluation: {dots}."
+    draw(f"accuracy_{task}.png", caption, lambda path: figures.accuracy(trained, path))
+    if any(result.history for result in trained):
+        caption = f"{name} over the epochs: mean over the seeds, and their range behind it."
+        draw(f"curves_{task}.png", caption, lambda path: figures.curves(trained, path))
+
+
+def _copy_samples(result: Result, folder: Path, made: list[Figure]) -> None:
+    if result.samples:
+        file = f"samples_{result.task}_{result.name}.png"
+        shutil.copyfile(result.samples, folder / file)
+        caption = f"{TASK_NAMES[result.task].capitalize()} `{result.name}`: predictions of the first seed."
+        made.append(Figure(file, caption))

@@ -1,0 +1,63 @@
+"""Whether a run is of the size that the published numbers come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipeline.report.claims import Claim
+from pipeline.report.results import Metrics, Profile
+
+
+@dataclass(frozen=True)
+class PaperScale:
+    """What a task's data and length are in the paper; `least_*` forgives the few images that loaders leave out."""
+
+    train: int
+    least_train: int
+    val: int
+    least_val: int
+    classes: int
+    epochs: float
+
+
+SCALES = {
+    "classify": PaperScale(1_281_167, 1_280_000, 50_000, 50_000, 1000, 300),
+    "detect": PaperScale(118_287, 117_000, 5_000, 4_900, 80, 36),
+    "segment": PaperScale(20_210, 20_000, 2_000, 2_000, 150, 126),  # 160,000 steps of 16 images
+}
+
+
+def small_because(metrics: Metrics) -> tuple[str, ...]:
+    """Why a run is small whatever it is compared with; nothing for a run of the paper's size."""
+    scale, data = SCALES[metrics.task], metrics.data
+    ended = min(row.final.get("epoch", metrics.epochs) for row in metrics.seeds)
+    checks = {
+        "synthetic images": data.synthetic,
+        "size micro": metrics.size == "micro",
+        f"{data.train_samples:,} training images ({scale.train:,})": data.train_samples < scale.least_train,
+        f"{data.val_samples:,} validation images ({scale.val:,})": data.val_samples < scale.least_val,
+        f"{data.classes:,} classes ({scale.classes:,})": data.classes != scale.classes,
+        f"{metrics.epochs:,.4g} epochs ({scale.epochs:,.4g})": metrics.epochs < scale.epochs,
+        # The last evaluation may count its epoch from 0, and the last epoch may be cut to whole batches.
+        f"ended after {ended:,.4g} of {metrics.epochs:,.4g} epochs": False,
+        f"image size {metrics.image_size} (224)": metrics.task == "classify" and metrics.image_size < 224,
+    }
+    return tuple(reason for reason, holds in checks.items() if holds)
+
+
+def run_reasons(metrics: Metrics, claim: Claim) -> tuple[str, ...]:
+    """Why a run cannot stand for a claim: it is small, or of another image size."""
+    size = metrics.image_size
+    other = metrics.task == "classify" and size != claim.row.image_size and size >= 224
+    return (*small_because(metrics), *([f"image size {size} ({claim.row.image_size})"] if other else []))
+
+
+def profile_reasons(profile: Profile, size: str | None, claim: Claim) -> tuple[str, ...]:
+    """Why a profile cannot stand for a claim; it needs no data, so only the network and its input count."""
+    checks = {
+        "size micro": size == "micro",
+        f"{profile.classes:,} classes (1,000)": profile.classes != 1000,
+        f"image size {profile.image_size} ({claim.row.image_size})": profile.image_size != claim.row.image_size
+        and claim.metric != "parameters_m",
+    }
+    return tuple(reason for reason, holds in checks.items() if holds)

@@ -1,0 +1,61 @@
+"""`python -m pipeline.shard DATASET`: turn the raw data that fetch listed into verified shards.
+
+Writes data/shards/DATASET: tars that any webdataset reader takes, an index for random access, and a manifest that
+accounts for every input file.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pipeline import cli
+from pipeline.errors import UserError
+from pipeline.fetch import request, resolve
+from pipeline.params import DATASETS
+
+
+def main() -> None:
+    """Run the command."""
+    parser = cli.parser("Write the shards of a data set that fetch has listed.")
+    parser.add_argument("dataset", choices=DATASETS)
+    call = cli.call(parser.parse_args())
+    name = call.args.dataset
+    fetched = _inventory(call.source(lambda folders: folders.raw(name)), name)
+    if fetched["request"] != request(name, call.params):
+        raise UserError(f"data.{name} is not what was fetched; run `{_fetch_command(name, call)}` first")
+    listing = resolve(name, call.params, call.project)
+    if listing.digest() != fetched["digest"]:
+        raise UserError(f"{listing.root} changed since it was fetched; run `{_fetch_command(name, call)}` again")
+
+    from pipeline.cluster import connected
+    from pipeline.shards.build import build
+
+    folder = call.folders.shards(name)
+    with connected(call.params.cluster):
+        manifest = build(name, listing, call.params.shard, folder, fetched["digest"])
+    counts = ", ".join(f"{split} {part.samples} in {len(part.shards)}" for split, part in manifest.splits.items())
+    inputs = manifest.inputs
+    print(f"{name}: {counts} shards; of {inputs.listed} files {inputs.kept} kept, {len(inputs.repaired)} repaired, "
+          f"{len(inputs.quarantined)} quarantined, {inputs.ignored} ignored")
+
+
+def _inventory(path: Path, name: str) -> dict[str, Any]:
+    """Return the inventory that fetch wrote."""
+    try:
+        found = json.loads(path.read_bytes())
+        return {"request": found["request"], "digest": found["digest"]}
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist; run `python -m pipeline.fetch {name}` first") from None
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{path} is not an inventory; run `python -m pipeline.fetch {name}` again") from None
+
+
+def _fetch_command(name: str, call: cli.Call) -> str:
+    """Return the call of fetch that matches this call."""
+    options = [f"--params {call.args.params}"] if call.args.params else []
+    options += [f"--set {item}" for item in call.args.set] + ([f"--out {call.args.out}"] if call.args.out else [])
+    return " ".join([f"python -m pipeline.fetch {name}", *options])
+
+
+if __name__ == "__main__":
+    cli.main(main)

@@ -1,0 +1,161 @@
+"""The manifest: what shards there are, what is in them, and what became of every input file."""
+
+import hashlib
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline.errors import UserError
+from pipeline.files import write_text
+
+NAME = "manifest.json"
+FORMAT: Literal[1] = 1
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Count = Annotated[int, Field(ge=0)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ClassEntry(_Part):
+    """A class; its position in the list is its index. `id` is its synset, category id or mask value."""
+
+    id: int | str
+    name: str
+
+
+class Target(_Part):
+    """How targets are stored: the member's extension, and the raw value that means nothing (ADE20K's 0)."""
+
+    member: Literal["cls", "json", "png"]
+    ignore: int | None = None
+
+
+class Images(_Part):
+    """How images were treated; null where the original bytes stand."""
+
+    short_side: int | None = None
+    jpeg_quality: int | None = None
+    repair_quality: int
+
+
+class ShardEntry(_Part):
+    """One tar; `classes` counts, by class index, the samples that show the class."""
+
+    name: Annotated[str, Field(pattern=r"^[0-9]{6,}\.tar$")]
+    sha256: Digest
+    bytes: Count
+    samples: Annotated[int, Field(gt=0)]
+    classes: list[Count]
+
+
+class IndexEntry(_Part):
+    """The split's sample index, a NumPy file beside the manifest."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z]+\.index\.npy$")]
+    sha256: Digest
+    bytes: Count
+
+
+class SplitEntry(_Part):
+    """One split: its shards in order, and the index that covers them all."""
+
+    samples: Count
+    shards: list[ShardEntry]
+    index: IndexEntry
+
+
+class InputEntry(_Part):
+    """An input file that was not simply kept: relative path, reason code, and what was seen."""
+
+    path: str
+    reason: str
+    detail: str = ""
+    files: Count = 1
+
+
+class Inputs(_Part):
+    """The buckets that every input file ends in; they add up to `listed`."""
+
+    listed: Count
+    kept: Count
+    repaired: list[InputEntry]
+    quarantined: list[InputEntry]
+    ignored: Count
+
+
+class Manifest(_Part):
+    """manifest.json as a value."""
+
+    format: Literal[1] = FORMAT
+    dataset: str
+    classes: list[ClassEntry]
+    target: Target
+    images: Images
+    splits: dict[Literal["train", "val"], SplitEntry]
+    inputs: Inputs
+    inventory: Digest
+
+    @classmethod
+    def load(cls, folder: Path) -> "Manifest":
+        """Read the manifest of a folder of shards.
+
+        Raises:
+            UserError: there is none, or it is not one of this format.
+        """
+        path = folder / NAME
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except OSError as error:
+            raise UserError(f"no shards in {folder}: {NAME}: {error.strerror}") from None
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise UserError(f"{path} is not a manifest of format {FORMAT}: {where}: {first['msg']}") from None
+
+    def save(self, folder: Path) -> None:
+        """Write the manifest into a folder, whole or not at all."""
+        write_text(folder / NAME, self.text)
+
+    @cached_property
+    def text(self) -> str:
+        """Return the bytes of manifest.json as text: a line a shard, so that a thousand stay readable."""
+        tree = self.model_dump(mode="json", exclude_defaults=False)
+        for bucket in ("repaired", "quarantined"):
+            tree["inputs"][bucket] = [_brief(entry) for entry in tree["inputs"][bucket]]
+        return _indented(tree) + "\n"
+
+    @cached_property
+    def digest(self) -> str:
+        """Return the hex SHA-256 of manifest.json."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+    def class_index(self) -> dict[int | str, int]:
+        """Return the class index of each raw id."""
+        return {entry.id: index for index, entry in enumerate(self.classes)}
+
+
+def _brief(entry: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what says nothing."""
+    return {key: value for key, value in entry.items() if (key, value) not in (("detail", ""), ("files", 1))}
+
+
+def _indented(value: Any, depth: int = 0) -> str:
+    """Return JSON with sorted keys, indented but for mappings and lists that hold no mapping: those take one line."""
+    nested = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    rows = isinstance(value, list) and any(isinstance(item, dict) for item in value)
+    if not rows and not any(isinstance(item, dict) or _has_rows(item) for item in nested):
+        return json.dumps(value, sort_keys=True)
+    pad = "  " * (depth + 1)
+    if isinstance(value, dict):
+        lines = [f"{json.dumps(key)}: {_indented(value[key], depth + 1)}" for key in sorted(value)]
+        return "{\n" + ",\n".join(pad + line for line in lines) + "\n" + "  " * depth + "}"
+    return "[\n" + ",\n".join(pad + _indented(item, depth + 1) for item in value) + "\n" + "  " * depth + "]"
+
+
+def _has_rows(value: Any) -> bool:
+    return isinstance(value, list) and any(isinstance(item, dict) for item in value)

@@ -1,0 +1,145 @@
+"""Reading samples by position: one read of one file a sample, in any order, from any process or thread."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import UserError
+from pipeline.shards import tar
+from pipeline.shards.manifest import Manifest
+from pipeline.shards.writer import IMAGE_MEMBER, INDEX_TYPE
+
+OPEN_FILES = 128
+Sample = dict[str, Any]
+"""`__key__` (str) and the members' bytes by extension: `jpg`, and `cls`, `json` or `png`."""
+
+
+class ShardReader:
+    """Random access to the samples of one split.
+
+    Nothing is shared that a fork could disturb: files are opened when first read, and reads name their offset. A
+    pickled reader takes no open files along.
+    """
+
+    def __init__(self, folder: Path | str, split: str) -> None:
+        """Open a split of a folder of shards.
+
+        Raises:
+            UserError: there are no shards, no such split, or the index does not fit the manifest.
+        """
+        self.folder = Path(folder)
+        self.split = split
+        manifest = Manifest.load(self.folder)
+        if split not in manifest.splits:
+            raise UserError(f"{self.folder} has no split {split!r}; it has {', '.join(manifest.splits)}")
+        entry = next(value for name, value in manifest.splits.items() if name == split)
+        self.manifest = manifest
+        self.member = manifest.target.member
+        self.shard_sizes = [shard.samples for shard in entry.shards]
+        self._paths = [self.folder / split / shard.name for shard in entry.shards]
+        self._starts = np.concatenate([[0], np.cumsum(self.shard_sizes, dtype=np.int64)])
+        self._index_path = self.folder / entry.index.name
+        self._samples = entry.samples
+        self._index = self._map()
+        self._files: dict[int, _File] = {}
+
+    def __len__(self) -> int:
+        """Return the number of samples in the split."""
+        return self._samples
+
+    def read(self, shard: int, index: int) -> Sample:
+        """Return a sample's key and the bytes of its members.
+
+        Raises:
+            IndexError: there is no such shard or sample.
+            UserError: the shard is missing or does not hold what the index says; `verify` tells more.
+        """
+        offset, image, target = self._row(shard, index)
+        size = 2 * tar.BLOCK + tar.padded(image) + target
+        data = self._file(shard).read(offset, size)
+        key = _key(data)
+        second = tar.BLOCK + tar.padded(image)
+        whole = len(data) == size and key != ""
+        whole = whole and data[: tar.BLOCK] == tar.header(f"{key}.{IMAGE_MEMBER}", image)
+        if not whole or data[second : second + tar.BLOCK] != tar.header(f"{key}.{self.member}", target):
+            raise self._damaged(shard, index)
+        jpeg = data[tar.BLOCK : tar.BLOCK + image]
+        return {"__key__": key, IMAGE_MEMBER: jpeg, self.member: data[second + tar.BLOCK :]}
+
+    def key(self, shard: int, index: int) -> str:
+        """Return a sample's key alone; raises as `read` does."""
+        offset, _, _ = self._row(shard, index)
+        key = _key(self._file(shard).read(offset, tar.BLOCK))
+        if not key:
+            raise self._damaged(shard, index)
+        return key
+
+    def _row(self, shard: int, index: int) -> tuple[int, int, int]:
+        if not 0 <= shard < len(self.shard_sizes) or not 0 <= index < self.shard_sizes[shard]:
+            raise IndexError(f"{self.split} has no sample {index} in shard {shard}")
+        offset, image, target = self._index[int(self._starts[shard]) + index].item()
+        return offset, image, target
+
+    def _file(self, shard: int) -> "_File":
+        """Return the open file of a shard; the oldest is let go where too many are open."""
+        file = self._files.get(shard)
+        if file is None:
+            file = _File(self._paths[shard])
+            for oldest in list(self._files)[: len(self._files) - OPEN_FILES + 1]:
+                self._files.pop(oldest, None)
+            self._files[shard] = file
+        return file
+
+    def _map(self) -> NDArray[np.void]:
+        """Return the index as a memory map."""
+        try:
+            index: NDArray[np.void] = np.load(self._index_path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise UserError(f"{self._index_path}: unreadable index: {error}") from None
+        if index.dtype != INDEX_TYPE or index.shape != (self._samples,) or self._starts[-1] != self._samples:
+            raise UserError(f"{self._index_path}: {index.shape} rows, but the manifest counts {self._samples} samples")
+        return index
+
+    def _damaged(self, shard: int, index: int) -> UserError:
+        advice = f"`python -m pipeline.shards verify {self.folder}` lists all damage"
+        return UserError(f"{self._paths[shard]}: sample {index} is damaged; {advice}")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave open files and the map behind."""
+        return {**self.__dict__, "_files": {}, "_index": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Map the index again."""
+        self.__dict__.update(state)
+        self._index = self._map()
+
+
+class _File:
+    """A file that closes when the last reader lets go of it, so that no thread reads from a closed one."""
+
+    def __init__(self, path: Path) -> None:
+        self._number = -1
+        try:
+            self._number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise UserError(f"{path}: {error.strerror}") from None
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return up to `size` bytes from `offset`; fewer at the file's end."""
+        data = os.pread(self._number, size, offset)
+        while 0 < len(data) < size and (more := os.pread(self._number, size - len(data), offset + len(data))):
+            data += more
+        return data
+
+    def __del__(self) -> None:
+        if self._number >= 0:
+            os.close(self._number)
+
+
+def _key(data: bytes) -> str:
+    """Return the key that a header names, or nothing where there is no header."""
+    name = data[:100].split(b"\0", 1)[0]
+    return name.split(b".", 1)[0].decode("ascii", errors="replace") if name.isascii() else ""

@@ -1,0 +1,77 @@
+"""Is every shard what the manifest says? Each file is read once, in threads: hashing leaves the interpreter free."""
+
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.errors import UserError
+from pipeline.files import sha256_file
+from pipeline.shards.manifest import NAME, Manifest
+from pipeline.shards.writer import INDEX_TYPE
+
+
+def verify(folder: Path, splits: Iterable[str] | None = None) -> list[str]:
+    """Compare a folder of shards with its manifest.
+
+    Args:
+        folder: the folder that holds manifest.json.
+        splits: the splits to check; all, and that nothing else lies in the folder, where None.
+
+    Returns:
+        One line for each problem, beginning with the file it is about; empty where all is well.
+    """
+    try:
+        manifest = Manifest.load(folder)
+    except UserError as error:
+        return [f"{NAME}: {error}"]
+    chosen = {name: entry for name, entry in manifest.splits.items() if splits is None or name in set(splits)}
+    problems = [f"{name}: no such split in {NAME}" for name in splits or () if name not in chosen]
+    files: dict[str, tuple[int, str]] = {}
+    for name, entry in chosen.items():
+        files |= {f"{name}/{shard.name}": (shard.bytes, shard.sha256) for shard in entry.shards}
+        files[entry.index.name] = (entry.index.bytes, entry.index.sha256)
+    with ThreadPoolExecutor(min(16, 2 * (os.cpu_count() or 1))) as pool:
+        found = list(pool.map(lambda item: _check(folder, item[0], *item[1]), files.items()))
+    problems += [problem for problem in found if problem is not None]
+    problems += [f"{path}: not in {NAME}" for path in _extra(folder, set(files), chosen, splits is None)]
+    broken = {problem.split(":", 1)[0] for problem in problems}
+    for name, entry in chosen.items():
+        counted = sum(shard.samples for shard in entry.shards)
+        if counted != entry.samples:
+            problems.append(f"{name}: {NAME} counts {entry.samples} samples, its shards hold {counted}")
+        elif entry.index.name not in broken and (rows := _rows(folder / entry.index.name)) != counted:
+            problems.append(f"{entry.index.name}: {rows} rows for {counted} samples")
+    return sorted(problems)
+
+
+def _check(folder: Path, name: str, size: int, sha256: str) -> str | None:
+    """Return what is wrong with one file."""
+    path = folder / name
+    try:
+        found = path.stat().st_size
+        if found != size:
+            return f"{name}: {found} bytes, should be {size}"
+        return None if sha256_file(path) == sha256 else f"{name}: content changed (SHA-256 differs)"
+    except FileNotFoundError:
+        return f"{name}: missing"
+    except OSError as error:
+        return f"{name}: unreadable: {error.strerror}"
+
+
+def _extra(folder: Path, known: set[str], splits: Iterable[str], everything: bool) -> list[str]:
+    """Return the files that the manifest does not know, within the splits or everywhere."""
+    roots = [folder] if everything else [folder / split for split in splits]
+    paths = (path for root in roots for path in root.rglob("*") if not path.is_dir())
+    return [name for name in (str(path.relative_to(folder)) for path in paths) if name not in known | {NAME}]
+
+
+def _rows(path: Path) -> int:
+    """Return how many samples an index describes; -1 where it is none."""
+    try:
+        index = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return -1
+    return len(index) if index.dtype == INDEX_TYPE else -1

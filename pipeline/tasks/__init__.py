@@ -1,0 +1,83 @@
+"""What a task gives to the engine, which knows no task by name."""
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.params import Recipe, Task, Variant
+from pipeline.shards.manifest import Manifest
+
+Batch = dict[str, Any]
+
+
+class Sampling(Protocol):
+    """The part that loader workers need: raw sample to training or evaluation sample, samples to batch."""
+
+    def train_sample(self, raw: dict[str, Any], seed: int, epoch: int) -> dict[str, Any]:
+        """Decode and augment, as a function of (seed, epoch, sample)."""
+        ...
+
+    def eval_sample(self, raw: dict[str, Any]) -> dict[str, Any]:
+        """Decode and resize, without randomness."""
+        ...
+
+    def collate(self, samples: list[dict[str, Any]]) -> Batch:
+        """Stack samples into one batch; `keys` holds their names."""
+        ...
+
+
+class Evaluator(Protocol):
+    """Sums over samples, exact over ranks: ranks add their sums before the result is taken."""
+
+    def update(self, outputs: Any, batch: Batch) -> None:
+        """Add one batch."""
+        ...
+
+    def sums(self) -> Tensor:
+        """Return the sums as one float64 vector, to be added over ranks."""
+        ...
+
+    def result(self, sums: Tensor) -> dict[str, float]:
+        """Return the metrics from the added sums."""
+        ...
+
+
+class TaskLogic(Protocol):
+    """One task: its model, samples, loss and metrics."""
+
+    main_metric: str
+    sampling: Sampling
+
+    def build(self) -> nn.Module:
+        """Return the model with fresh weights, drawn from torch's global generator."""
+        ...
+
+    def start_from(self, model: nn.Module, weights: dict[str, Tensor]) -> list[str]:
+        """Load given weights and return the names left fresh."""
+        ...
+
+    def prepare(self, batch: Batch, device: torch.device) -> Batch:
+        """Move a batch to the device and normalise it."""
+        ...
+
+    def loss(self, model: nn.Module, batch: Batch, seed: tuple[int, int, int]) -> Tensor:
+        """Return the mean loss of a prepared micro-batch; `seed` is (seed, step, micro-batch)."""
+        ...
+
+    def evaluator(self) -> Evaluator:
+        """Return an empty evaluator."""
+        ...
+
+    def draw(self, model: nn.Module, batch: Batch, raw: Batch) -> Any:
+        """Return a PIL image of predictions to look at."""
+        ...
+
+
+def create(task: str, section: Task, variant: str, manifest: Manifest) -> TaskLogic:
+    """Return a task's logic for one of its variants."""
+    from pipeline.tasks.classify import Classify
+
+    recipe: Recipe = section.recipe_of(variant)
+    entry: Variant = section.variants[variant]
+    return {"classify": Classify}[task](entry, recipe, manifest)

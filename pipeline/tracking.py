@@ -1,0 +1,125 @@
+"""MLflow: one run per training, opened and closed by the driver, written by the controller while it trains."""
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.engine.run import Run
+from pipeline.errors import UserError
+from pipeline.params import Tracking
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+NOT_METRICS = {"run_id", "step"}
+Tags = dict[str, str]
+
+
+def uri_of(tracking: Tracking, project: Path) -> str:
+    """Return where runs are recorded: MLFLOW_TRACKING_URI, params, or SQLite at an absolute path in the project."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or tracking.uri or f"sqlite:///{(project / 'mlflow.db').resolve()}"
+
+
+def connect(uri: str) -> "MlflowClient":
+    """Return a client; a first connection creates the database, so one process must do it before others write."""
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client = MlflowClient(tracking_uri=uri)
+        client.search_experiments(max_results=1)
+    except MlflowException as error:
+        raise UserError(f"MLflow at {_without_secret(uri)} does not answer: {str(error).splitlines()[0]}") from None
+    return client
+
+
+def open_run(client: "MlflowClient", run: Run, project: Path, tags: Tags, params: dict[str, Any]) -> str:
+    """Return the MLflow run of this training, made or continued: the same training is the same MLflow run."""
+    experiment = client.get_experiment_by_name(run.task)
+    if experiment is None:
+        local = str(client.tracking_uri).startswith("sqlite:")
+        place = (project / "mlartifacts" / run.task).resolve().as_uri() if local else None
+        experiment = client.get_experiment(client.create_experiment(run.task, artifact_location=place))
+    found = client.search_runs([experiment.experiment_id], f"tags.run_id = '{run.id}'", max_results=1)
+    if found:
+        client.update_run(found[0].info.run_id, status="RUNNING")
+        return str(found[0].info.run_id)
+    made = client.create_run(experiment.experiment_id, run_name=run.label, tags={**tags, "run_id": run.id})
+    identifier = str(made.info.run_id)
+    _log_params(client, identifier, params)
+    client.log_dict(identifier, params, "config.json")
+    return identifier
+
+
+def _log_params(client: "MlflowClient", identifier: str, params: dict[str, Any]) -> None:
+    from mlflow.entities import Param
+
+    flat = dict(_flatten(params))
+    client.log_batch(identifier, params=[Param(name, str(value)) for name, value in flat.items()])
+
+
+def _flatten(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def log_rows(client: "MlflowClient", identifier: str, rows: list[dict[str, Any]]) -> None:
+    """Record evaluations by step; a step that already stands there is left as it is."""
+    from mlflow.entities import Metric
+
+    there = {point.step for point in client.get_metric_history(identifier, "epoch")}
+    now = int(time.time() * 1000)
+    points = [
+        Metric(name, float(value), now, int(row["step"]))
+        for row in rows
+        if int(row["step"]) not in there
+        for name, value in row.items()
+        if name not in NOT_METRICS
+    ]
+    if points:
+        client.log_batch(identifier, metrics=points)
+
+
+def close_run(client: "MlflowClient", identifier: str, record: dict[str, Any] | None, picture: Path | None) -> None:
+    """End an MLflow run: complete its curve from the run's own record, or mark it failed."""
+    if record is None:
+        client.set_terminated(identifier, "FAILED")
+        return
+    log_rows(client, identifier, record["history"])
+    client.log_metric(identifier, "parameters", record["parameters"])
+    if picture is not None and picture.exists():
+        client.log_artifact(identifier, str(picture))
+    client.set_terminated(identifier, "FINISHED")
+
+
+class Recorder:
+    """Writes evaluations as they arrive; lives in the training controller, the only writer while a run trains.
+
+    Recording must not stop training: what fails here is completed from the run's record when the driver closes it.
+    """
+
+    def __init__(self, uri: str, identifiers: dict[str, str]) -> None:
+        self.uri, self.identifiers = uri, identifiers
+        self._client: MlflowClient | None = None
+
+    def record(self, row: dict[str, Any]) -> None:
+        """Record one evaluation of the run that it names."""
+        from mlflow import MlflowClient
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._client = self._client or MlflowClient(tracking_uri=self.uri)
+            log_rows(self._client, self.identifiers[row["run_id"]], [row])
+        except (MlflowException, OSError) as error:
+            print(f"MLflow: {error}; the driver completes the curve at the end", flush=True)
+
+
+def _without_secret(uri: str) -> str:
+    """Return the address without a user's password."""
+    scheme, separator, rest = uri.partition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}" if separator else uri

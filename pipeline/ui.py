@@ -1,0 +1,26 @@
+"""Open MLflow's pages on loopback: `make ui`."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from pipeline import cli
+from pipeline.tracking import connect, uri_of
+
+
+def main() -> None:
+    """Serve the project's tracking store until Ctrl-C."""
+    parser = cli.parser("Open MLflow's pages on loopback.")
+    parser.add_argument("--port", type=int, default=5000)
+    call = cli.call(parser.parse_args())
+    uri = uri_of(call.params.tracking, call.project)
+    connect(uri)  # creates the database before the server's processes meet it
+    artifacts = (Path.cwd() / "mlartifacts").resolve().as_uri()
+    where = ["--host", "127.0.0.1", "--port", str(call.args.port), "--workers", "1"]
+    stores = ["--backend-store-uri", uri, "--default-artifact-root", artifacts]
+    print(f"MLflow: http://127.0.0.1:{call.args.port} (Ctrl-C ends it)", flush=True)
+    raise SystemExit(subprocess.call([sys.executable, "-m", "mlflow", "server", *stores, *where]))
+
+
+if __name__ == "__main__":
+    cli.main(main)

@@ -1,0 +1,132 @@
+"""From names and overrides to networks, and what is said about wrong ones."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from models import create_backbone, create_model, list_models, mixers
+from models.__main__ import describe, table
+
+ROOT = Path(__file__).resolve().parents[2]
+NEW_MIXER = '''
+"""Nothing but the feed-forward part: the smallest possible mixer file."""
+from torch import nn
+from models.blocks import PreNormBlock
+from models.spec import Switches
+
+SWITCHES = Switches("sliding", shared_positions=True, shared_channels="yes", dynamic=False)
+
+class Same(nn.Identity):
+    switches = SWITCHES
+
+def block(place, *, colour="red"):
+    return PreNormBlock(place, Same())
+'''
+
+
+@pytest.mark.parametrize("name", [name for name in list_models() if name.endswith("_micro")])
+def test_every_mixer_trains_a_step(name):
+    model = create_model(name, num_classes=7)
+    logits = model(torch.randn(2, 3, 64, 64))
+    assert logits.shape == (2, 7)
+    logits.square().mean().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_names_are_mixers_times_sizes():
+    assert {"swin_tiny", "dwnet_base", "dynamic_dwnet_small", "i_dynamic_dwnet_micro"} <= set(list_models())
+    assert len(list_models()) == 4 * len(mixers.names())
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "words"),
+    [
+        ("dwnet_tny", {}, "did you mean 'dwnet_tiny'"),
+        ("idynamic_dwnet_base", {}, "did you mean 'i_dynamic_dwnet_base'"),
+        ("dwnet", {}, "there is no model 'dwnet'"),
+        ("dwnet_tiny", {"kernelsize": 3}, "did you mean 'kernel_size'"),
+        ("swin_tiny", {"groups": 3}, "swin_tiny takes no override 'groups'"),
+        ("dwnet_tiny", {"kernel_size": 4}, "kernel_size must be odd"),
+        ("swin_tiny", {"kernel_size": 8}, "kernel_size must be odd"),
+        ("dwnet_tiny", {"kernel_size": (3, 5)}, "one value or 4"),
+        ("i_dynamic_dwnet_tiny", {"groups": 7}, "groups=7 does not divide the 96 channels"),
+        ("i_dynamic_dwnet_tiny", {"group_channels": 5}, "group_channels=5 does not divide the 96"),
+        ("i_dynamic_dwnet_tiny", {"groups": 8, "group_channels": 12}, "not both"),
+        ("swin_tiny", {"num_heads": (5, 5, 5, 5)}, "num_heads=5 does not divide"),
+        ("dwnet_tiny", {"depths": (2, 2, 6)}, "depths must be 4"),
+        ("dwnet_tiny", {"embed_dim": 30}, "embed_dim must be a multiple of 4"),
+        ("dwnet_tiny", {"drop_path_rate": 1.0}, "drop_path_rate must be"),
+        ("dwnet_tiny", {"image_size": (224, 224, 3)}, "image_size must be"),
+    ],
+)
+def test_wrong_use_is_refused_in_one_helpful_sentence(on_meta, name, overrides, words):
+    with pytest.raises(ValueError) as error:
+        on_meta(name, **overrides)
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_new_file_is_a_new_mixer(tmp_path, monkeypatch):
+    (tmp_path / "same.py").write_text(NEW_MIXER)
+    monkeypatch.setattr(mixers, "__path__", [*mixers.__path__, str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "models.mixers.same", raising=False)
+    assert "same_tiny" in list_models()
+    model = create_model("same_micro", num_classes=3, colour="blue")
+    assert model(torch.randn(1, 3, 32, 32)).shape == (1, 3)
+    assert model.switches.shared_channels == "yes"
+    with pytest.raises(ValueError, match="did you mean 'colour'"):
+        create_model("same_micro", color="blue")
+    sys.modules.pop("models.mixers.same")
+
+
+def test_a_mixer_file_without_its_parts_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "half.py").write_text("SWITCHES = None\n")
+    monkeypatch.setattr(mixers, "__path__", [*mixers.__path__, str(tmp_path)])
+    with pytest.raises(ValueError, match=r"half\.py must define block"):
+        create_model("half_tiny")
+    sys.modules.pop("models.mixers.half")
+
+
+def test_an_option_may_differ_by_stage():
+    backbone = create_backbone("dwnet_micro", kernel_size=[3, 5, 7, 9])
+    sizes = [stage.blocks[0].mixer.spatial.weight.shape[-1] for stage in backbone.stages]
+    assert sizes == [3, 5, 7, 9]
+
+
+def test_starting_values_come_from_the_global_generator():
+    torch.manual_seed(3)
+    first = create_model("i_dynamic_dwnet_micro").state_dict()
+    torch.manual_seed(3)
+    second = create_model("i_dynamic_dwnet_micro").state_dict()
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_timm_models_are_baselines():
+    pytest.importorskip("timm")
+    model = create_model("timm:resnet10t", num_classes=5, drop_path_rate=0.1)
+    assert model.eval()(torch.randn(1, 3, 64, 64)).shape == (1, 5)
+    with pytest.raises(ValueError, match="did you mean 'resnet18'"):
+        create_model("timm:resnett18")
+    with pytest.raises(ValueError, match="does not take these overrides"):
+        create_model("timm:resnet10t", colour="red")
+    with pytest.warns(UserWarning, match="drop_path_rate is left out"), torch.device("meta"):
+        create_model("timm:vgg11", drop_path_rate=0.1)
+
+
+def test_importing_needs_torch_alone():
+    code = (
+        "import sys, models, models.flops, models.official; models.create_model('swin_micro');"
+        "print(sorted({'timm', 'torchvision', 'ray', 'pydantic', 'pipeline', 'mlflow'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_table_names_switches_and_the_counting_rule():
+    row = describe("i_dynamic_dwnet_micro")
+    assert (row["shared_positions"], row["shared_channels"], row["dynamic"]) == (False, "groups", True)
+    assert row["flops_rule"] == "flops()"
+    assert "operations, flops()" in table([row]) and f"{row['parameters']:,}" in table([row])

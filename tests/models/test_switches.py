@@ -1,0 +1,130 @@
+"""What a mixer declares about itself is found again by perturbing its input.
+
+One experiment answers for the neighbourhood and for the sharing over positions: the input grows at one position and
+shrinks as much at another, so that its mean over the map, which a dynamic kernel may look at, stays.
+"""
+
+import pytest
+import torch
+
+from models import create_backbone, mixers
+from models.mixers.swin import WindowAttention
+from models.spec import Switches, declared_switches
+
+KERNEL = 5
+SIDE = 15
+# Both stand in the corner of a 5x5 tile, and their sliding windows stay on the map and apart from each other.
+UP, DOWN = (5, 5), (10, 10)
+VARIANTS = [
+    *((name, {}) for name in mixers.names()),
+    ("dwnet", {"groups": 4}),
+    ("dwnet", {"groups": 1}),
+    ("i_dynamic_dwnet", {"group_channels": 1}),
+    ("i_dynamic_dwnet", {"groups": 1}),
+]
+
+
+class Mixing:
+    """The mixing operation of the first block of a network's last stage, on maps (B, C, H, W) in float64."""
+
+    def __init__(self, mixer, options):
+        backbone = create_backbone(f"{mixer}_micro", kernel_size=KERNEL, **options).double().eval()
+        self.declared = declared_switches(backbone)
+        self.channels = backbone.channels[-1]
+        block = backbone.stages[-1].blocks[0]
+        self.operator = next(module for module in reversed(list(block.modules())) if "switches" in vars(module))
+        self.tokens = isinstance(self.operator, WindowAttention)
+        self._make_plain()
+
+    def _make_plain(self):
+        """Takes out what works on each position alone: the bias, and the projections of attention."""
+        with torch.no_grad():
+            for parameter in self.operator.parameters():
+                parameter.normal_(std=0.1)
+            for module in self.operator.modules():
+                if isinstance(module, torch.nn.BatchNorm2d):
+                    module.weight.fill_(1.0)
+            if getattr(self.operator, "bias", None) is not None:
+                self.operator.bias.zero_()
+            if self.tokens:
+                identity = torch.eye(self.channels, dtype=torch.float64)
+                self.operator.qkv.weight[2 * self.channels :] = identity
+                self.operator.qkv.bias[2 * self.channels :] = 0
+                self.operator.proj.weight.copy_(identity)
+                self.operator.proj.bias.zero_()
+
+    def __call__(self, x):
+        with torch.no_grad():
+            if self.tokens:
+                return self.operator(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+            return self.operator(x)
+
+    def random_map(self):
+        return torch.randn(1, self.channels, SIDE, SIDE, dtype=torch.float64)
+
+    def response(self):
+        """Change of the output, (C, H, W), to a step up at `UP` and one down at `DOWN`."""
+        x = self.random_map()
+        moved = x.clone()
+        moved[..., UP[0], UP[1]] += 1
+        moved[..., DOWN[0], DOWN[1]] -= 1
+        return (self(moved) - self(x))[0]
+
+
+def around(position):
+    """The sliding window around a position."""
+    reach = KERNEL // 2
+    return tuple(slice(place - reach, place + reach + 1) for place in position)
+
+
+def tile(position):
+    """The window, of those that cut up the map, that a position lies in."""
+    return tuple(slice(place - place % KERNEL, place - place % KERNEL + KERNEL) for place in position)
+
+
+def found_neighbourhood(response):
+    changed = response.abs().amax(0) > 1e-9
+    for name, region in (("sliding", around), ("window", tile)):
+        expected = torch.zeros_like(changed)
+        expected[region(UP)] = expected[region(DOWN)] = True
+        if torch.equal(changed, expected):
+            return name
+    return "global" if changed.all() else "none of these"
+
+
+def found_shared_positions(response, region):
+    up, down = response[(slice(None), *region(UP))], response[(slice(None), *region(DOWN))]
+    return torch.allclose(up, -down, atol=1e-9)
+
+
+def found_shared_channels(mixing):
+    """Channels with the same input have the same output where they share weights."""
+    x = mixing.random_map()[:, :1].expand(-1, mixing.channels, -1, -1)
+    different = len(torch.unique(mixing(x)[0].flatten(1).mul(1e7).round(), dim=0))
+    return {1: "yes", mixing.channels: "no"}.get(different, "groups")
+
+
+def found_dynamic(mixing):
+    """Static weights make a linear map."""
+    x = mixing.random_map()
+    return not torch.allclose(mixing(2 * x), 2 * mixing(x), atol=1e-9)
+
+
+@pytest.mark.parametrize(("mixer", "options"), VARIANTS, ids=str)
+def test_switches_are_as_declared(mixer, options):
+    mixing = Mixing(mixer, options)
+    response = mixing.response()
+    neighbourhood = found_neighbourhood(response)
+    region = tile if neighbourhood == "window" else around
+    assert mixing.declared == Switches(
+        neighbourhood=neighbourhood,
+        shared_positions=found_shared_positions(response, region),
+        shared_channels=found_shared_channels(mixing),
+        dynamic=found_dynamic(mixing),
+    )
+
+
+@pytest.mark.parametrize("mixer", mixers.names())
+def test_default_options_keep_the_files_declaration(mixer):
+    with torch.device("meta"):
+        assert create_backbone(f"{mixer}_tiny").switches == mixers.load(mixer).switches

@@ -1,0 +1,237 @@
+"""The report as a whole: nothing in it that is not in its inputs."""
+
+import csv
+import hashlib
+import json
+import re
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import pytest
+
+from pipeline.errors import UserError
+from pipeline.report.results import read_results
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
+
+
+def table(text: str, section: str, columns: str) -> list[list[str]]:
+    """The cells of the first table with this head after a heading."""
+    lines = text[text.index(f"\n{section}\n") :].splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith(columns))
+    rows: list[list[str]] = []
+    for line in lines[start + 2 :]:
+        if not line.startswith("| "):
+            break
+        rows.append([cell.strip() for cell in line.strip("|").split(" | ")])
+    return rows
+
+
+def test_every_number_of_the_variant_table_is_in_the_inputs(project: Any) -> None:
+    made = {}
+    for name, mixer in (("swin_micro", "swin"), ("dwnet_micro", "dwnet"), ("dyn", "dynamic_dwnet")):
+        values = [project.random.uniform(10, 90) for _ in range(3)]
+        made[name] = (project.run("classify", name, mixer, values=values), project.profile(name, mixer))
+    text = project.text()
+    rows = table(text, "### Classification", "| variant | mixer | size |")
+    assert len(rows) == 3
+    for row in rows:
+        metrics, profile = made[row[0].strip("`")]
+        finals = [seed["final"]["top1"] for seed in metrics["seeds"]]
+        speed = fmean(seed["train_images_per_second"] for seed in metrics["seeds"])
+        assert row[1:3] == [metrics["mixer"], "micro"]
+        assert row[3:11] == [
+            f"{fmean(finals):.1f} ± {stdev(finals):.1f}",
+            f"{fmean(seed['best']['top1'] for seed in metrics['seeds']):.1f}",
+            f"{metrics['parameters'] / 1e6:.2f}",
+            f"{profile['flops'] / 1e9:.3f}",
+            f"{profile['inference_images_per_second']:,.0f}",
+            f"{profile['peak_memory_mb']:,.0f}",
+            f"{speed:,.0f}",
+            "3",
+        ]
+        assert row[11] == f"[metrics.json](../classify/{metrics['variant']}/metrics.json)"
+
+
+def test_every_seed_is_listed_with_its_ids(reported: Any) -> None:
+    text = (reported.root / "results/report/report.md").read_text()
+    rows = {(row[0], row[1]): row for row in table(text, "### Segmentation", "| variant | seed |")}
+    assert list(rows) == [("`dwnet_micro`", "0")]
+    seed = json.loads((reported.root / "results/segment/dwnet_micro/metrics.json").read_text())["seeds"][0]
+    row = rows["`dwnet_micro`", "0"]
+    assert row[2] == f"{seed['final']['miou']:.1f}"
+    assert row[8:] == [f"`{seed['run_id'][:12]}`", f"`{seed['mlflow_run_id']}`"]
+
+
+def test_every_measured_number_of_the_csv_is_in_the_inputs(reported: Any) -> None:
+    rows = [row for row in reported.rows() if row["measured_final"]]
+    assert len(rows) > 20
+    for row in rows:
+        read = {
+            kind: json.loads(path.read_text())
+            for kind in ("metrics", "profile")
+            if (
+                path := reported.root
+                / "results"
+                / (row["task"] if kind == "metrics" else kind)
+                / row["variant"]
+                / f"{kind}.json"
+            ).exists()
+        }
+        seeds = read["metrics"]["seeds"]
+        metric = row["metric"]
+        if metric in seeds[0]["final"]:
+            values = [seed["final"][metric] for seed in seeds]
+            assert float(row["measured_best"]) == pytest.approx(fmean(seed["best"][metric] for seed in seeds), abs=1e-6)
+        elif row["task"] != "classify":
+            values = [read["metrics"]["parameters"] / 1e6]
+        else:
+            key, unit = {"parameters_m": ("parameters", 1e6), "flops_g": ("flops", 1e9)}.get(
+                metric, ("inference_images_per_second", 1)
+            )
+            values = [read["profile"][key] / unit]
+        assert float(row["measured_final"]) == pytest.approx(fmean(values), abs=1e-6)
+        assert int(row["seeds"]) == len(values)
+        assert row["sd"] == "" if len(values) == 1 else float(row["sd"]) == pytest.approx(stdev(values), abs=1e-6)
+        assert row["commit"] == read["metrics"]["commit"]
+
+
+def test_the_same_inputs_give_the_same_bytes(laptop: Any, reported: Any) -> None:
+    first = contents(reported.root / "results/report")
+    assert contents(laptop.report()) == first
+    assert {"report.md", "report.html", "results.csv", "accuracy_classify.png", "curves_detect.png"} <= first.keys()
+    assert {"size_against_accuracy.png", "throughput.png", "samples_classify_dwnet_micro.png"} <= first.keys()
+
+
+def test_one_changed_number_changes_the_report(laptop: Any, reported: Any) -> None:
+    path = laptop.root / "results/classify/swin_micro/metrics.json"
+    metrics = json.loads(path.read_text())
+    metrics["seeds"][1]["final"]["top1"] += 3
+    path.write_text(json.dumps(metrics))
+    first, second = contents(reported.root / "results/report"), contents(laptop.report())
+    changed = {name for name in first if first[name] != second[name]}
+    assert {"report.md", "report.html", "results.csv", "accuracy_classify.png", "size_against_accuracy.png"} <= changed
+    assert "accuracy_detect.png" not in changed
+
+
+def test_the_page_needs_nothing_from_outside(reported: Any) -> None:
+    page = (reported.root / "results/report/report.html").read_text()
+    assert not re.findall(r"""(?:src|srcset|action|poster|data)\s*=\s*["'](?!data:image/png;base64,)""", page)
+    assert not re.search(r"<(?:script|link|iframe|object|embed|base)\b|@import|url\(|https?:", page)
+    assert page.count("data:image/png;base64,") == len(list((reported.root / "results/report").glob("*.png")))
+    for target in re.findall(r'href="([^"#]+)"', page):
+        assert (reported.root / "results/report" / target).is_file(), target
+
+
+def test_tables_of_the_page_scroll_and_both_schemes_are_there(reported: Any) -> None:
+    page = (reported.root / "results/report/report.html").read_text()
+    assert page.count("<table>") == page.count('<div class="scroll"')
+    assert "prefers-color-scheme: dark" in page
+
+
+def test_small_and_synthetic_is_said_first_and_in_bold(reported: Any) -> None:
+    text = (reported.root / "results/report/report.md").read_text()
+    assert "**Small-scale run on synthetic data.**" in text.split("\n## ")[0]
+
+
+def test_a_small_run_on_photographs_is_said_too(project: Any) -> None:
+    project.run("classify", "dwnet_micro", "dwnet", data={"source": "/data/imagenet"})
+    top = project.text().split("\n## ")[0]
+    assert "**Small-scale run.**" in top
+    assert "synthetic" not in top
+
+
+def test_questions_caution_where_data_are_synthetic(reported: Any) -> None:
+    text = (reported.root / "results/report/report.md").read_text()
+    part = text[text.index("## Five questions") : text.index("## How to read this")]
+    answers = part.split("\n### ")[1:]
+    assert len(answers) == 5
+    for answer in answers:
+        if " points of " in answer:
+            assert "this shows the machinery, no answer about vision" in answer
+    assert sum(" points of " in answer for answer in answers) == 4
+    assert "`dynamic_dwnet_micro` minus `dwnet_micro`" in answers[1]
+
+
+def test_questions_say_so_where_nothing_was_run(project: Any) -> None:
+    project.run("classify", "dwnet_micro", "dwnet")
+    text = project.text()
+    assert text.count("so the present runs say nothing about it") == 4
+
+
+def test_an_empty_project_has_a_report(project: Any) -> None:
+    folder = project.report()
+    assert "**Nothing has been run yet.**" in (folder / "report.md").read_text()
+    with open(folder / "results.csv", newline="") as file:
+        assert {row["verdict"] for row in csv.DictReader(file)} == {"not run"}
+
+
+def test_results_of_forgotten_variants_are_left_out_with_a_note(project: Any) -> None:
+    project.run("classify", "old", "dwnet")
+    del project.tree["classify"]["old"]
+    project.run("classify", "new", "dwnet")
+    text = project.text()
+    assert "Results of classify `old` are left out" in text
+    assert "| `old` |" not in text
+
+
+def test_results_of_another_setting_are_noted(project: Any) -> None:
+    project.run("classify", "dwnet_micro", "dwnet", kernel_size=5)
+    project.name("classify", "dwnet_micro", "dwnet", kernel_size=3)
+    assert "was trained with kernel_size 5, the parameters now say 3" in project.text()
+
+
+def test_what_comes_from_files_cannot_become_markup(project: Any) -> None:
+    metrics = project.run("classify", "dwnet_micro", "dwnet")
+    metrics["device"] = "<script>alert(1)</script> | `x` [a](http://b)"
+    project.write("classify", "dwnet_micro", metrics)
+    page = (project.report() / "report.html").read_text()
+    assert "<script" not in page
+    assert 'href="http' not in page
+
+
+@pytest.mark.parametrize(
+    ("break_it", "complaint"),
+    [
+        (lambda path: path.unlink(), "cannot be read"),
+        (lambda path: path.write_text('{"task": "classify"'), "is not JSON"),
+        (lambda path: path.write_text("[]"), "does not fit"),
+        (lambda path: path.write_text(path.read_text().replace('"seeds"', '"seed"')), "does not fit at 'seeds'"),
+        (lambda path: path.write_text(path.read_text().replace('"top1": 50,', '"top1": NaN,')), "does not fit"),
+        (lambda path: path.write_text(path.read_text().replace('": "top1"', '": "a"')), "lacks its main"),
+        (lambda path: path.write_text(path.read_text().replace('"dwnet_micro"', '"other"')), "is of classify other"),
+        (lambda path: path.write_bytes(b"\xff\xfe"), "is not JSON"),
+    ],
+)  # fmt: skip
+def test_bad_metrics_are_one_sentence_with_the_path(project: Any, break_it: Any, complaint: str) -> None:
+    project.run("classify", "dwnet_micro", "dwnet", values=[50])
+    break_it(project.root / "results/classify/dwnet_micro/metrics.json")
+    with pytest.raises(UserError, match=complaint) as caught:
+        read_results(project.call())
+    assert "results/classify/dwnet_micro/metrics.json" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_failure_leaves_the_last_report_alone(project: Any) -> None:
+    before = contents(project.report())
+    project.run("classify", "dwnet_micro", "dwnet")
+    (project.root / "results/classify/dwnet_micro/metrics.json").write_text("{")
+    with pytest.raises(UserError):
+        project.report()
+    assert contents(project.root / "results/report") == before
+
+
+def test_bad_profile_and_history_are_named(project: Any) -> None:
+    project.run("classify", "dwnet_micro", "dwnet")
+    history = project.root / "results/classify/dwnet_micro/history.csv"
+    history.write_text("seed,epoch,top1\n0,one,50\n")
+    with pytest.raises(UserError, match=r"history\.csv is not a table"):
+        read_results(project.call())
+    history.unlink()
+    read_results(project.call())
+    project.profile("dwnet_micro", "dwnet", flops="many")
+    with pytest.raises(UserError, match=r"profile\.json does not fit at 'flops'"):
+        read_results(project.call())

@@ -1,0 +1,111 @@
+"""Every wrong key and value is named at once, with the nearest right name; the shipped files load and expand."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.errors import UserError
+from pipeline.params import Params, load
+
+PROJECT = Path(__file__).parents[2]
+FILES = ["params.yaml", "params/paper.yaml", "params/real.yaml"]
+
+
+def wrong(tmp_path: Path, tree: object, overrides: list[str] | None = None) -> str:
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(tree))
+    with pytest.raises(UserError) as caught:
+        load(path, overrides)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_shipped_files_load(name: str) -> None:
+    params = load(PROJECT / name)
+    for task in (params.classify, params.detect, params.segment):
+        for variant in task.variants:
+            assert task.recipe_of(variant).global_batch % params.cluster.workers == 0
+
+
+def test_all_errors_come_at_once_with_the_nearest_name(tmp_path: Path) -> None:
+    said = wrong(tmp_path, {
+        "data": {"imagenet": {"sorce": "x"}},
+        "clasify": {},
+        "shard": {"jpeg_quality": 101},
+        "classify": {"variants": {
+            "a": {"mixer": "dwnet", "size": "micro", "kernel_size": 4},
+            "b": {"mixer": "dwnet", "size": "micro", "recipe": {"optimizer": {"lrr": 1}}},
+            "c": {"mixer": "dwnt", "size": "micro"},
+            "d": {"mixer": "i_dynamic_dwnet", "size": "tiny", "groups": 5},
+            "e-f": {"mixer": "dwnet", "size": "micro"},
+        }},
+    })  # fmt: skip
+    for part in ("sorce: unknown key; did you mean 'source'?", "clasify: unknown key; did you mean 'classify'?",
+                 "jpeg_quality", "kernel_size 4 is even", "lrr: unknown key; did you mean 'lr'?",
+                 "did you mean 'dwnet'?", "groups 5 does not divide", "e-f"):  # fmt: skip
+        assert part in said, part
+
+
+def test_ranks_must_divide_the_micro_batches(tmp_path: Path) -> None:
+    said = wrong(tmp_path, {
+        "cluster": {"workers": 3},
+        "classify": {"recipe": {"micro_batches": 4}, "variants": {"a": {"mixer": "dwnet", "size": "micro"}}},
+    })  # fmt: skip
+    assert "cluster.workers 3 does not divide the 4 micro-batches" in said
+
+
+@pytest.mark.parametrize(
+    ("override", "part"),
+    [
+        ("classify.recipe.optimizer.learning_rate=1", "unknown key"),
+        ("classify.recipe.micro_batch=many", "micro_batch"),
+        ("classify.recipe", "write it as a.b.c=value"),
+        ("shard.jpeg_quality.x=1", "is a value, not a section"),
+        ("classify.recipe.duration={epochs: 1, steps: 2}", "one of the two"),
+    ],
+)
+def test_overrides_are_checked(tmp_path: Path, override: str, part: str) -> None:
+    assert part in wrong(tmp_path, {"shard": {"jpeg_quality": 90}}, [override])
+
+
+def test_overrides_are_typed(tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text("{}")
+    params = load(
+        tmp_path / "p.yaml", ["classify.seeds=[3, 4]", "classify.recipe.duration={steps: 7}", "shard.short_side=64"]
+    )
+    assert params.classify.seeds == (3, 4) and params.classify.recipe.duration.steps == 7
+    assert params.shard.short_side == 64
+
+
+def test_a_variant_changes_only_what_it_names() -> None:
+    params = load(PROJECT / "params" / "paper.yaml")
+    base, own = params.classify.recipe, params.classify.recipe_of("dwnet_base")
+    assert (own.micro_batch, own.micro_batches, own.amp) == (64, 16, "none")
+    assert own.model_dump(exclude={"micro_batch", "micro_batches", "amp"}) == base.model_dump(
+        exclude={"micro_batch", "micro_batches", "amp"}
+    )
+    assert own.global_batch == base.global_batch == 1024
+
+
+def test_parameters_survive_a_round_trip() -> None:
+    params = load(PROJECT / "params" / "paper.yaml")
+    assert Params.model_validate(json.loads(params.model_dump_json())) == params
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_shipped_files_expand_to_a_valid_graph(name: str, tmp_path: Path) -> None:
+    """DVC itself expands dvc.yaml over each shipped params file."""
+    for command in (["git", "init", "-q"], ["dvc", "init", "-q", "--no-scm", "-f"]):
+        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    (tmp_path / "dvc.yaml").write_text((PROJECT / "dvc.yaml").read_text())
+    (tmp_path / "params.yaml").write_text((PROJECT / name).read_text())
+    shown = subprocess.run(["dvc", "stage", "list", "--all"], cwd=tmp_path, capture_output=True, text=True)
+    assert shown.returncode == 0, shown.stderr
+    stages = {line.split()[0] for line in shown.stdout.splitlines()}
+    params = load(PROJECT / name)
+    expected = {f"{verb}@{d}" for verb in ("fetch", "shard") for d in ("imagenet", "coco", "ade20k")}
+    expected |= {f"{verb}@{v}" for verb in ("classify", "profile") for v in params.classify.variants}
+    assert stages == expected | {"compare"}

@@ -1,0 +1,82 @@
+"""What digests a result is what is imported to make it; dvc.yaml says the same."""
+
+import ast
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.params import load
+from pipeline.provenance import code_of, run_id
+
+PROJECT = Path(__file__).parents[2]
+# Imported, but without influence on a result that the digest does not hold otherwise: parameters enter by value,
+# data by the manifest's digest, the rest moves bytes or prints.
+APART = ("pipeline/params.py", "pipeline/errors.py", "pipeline/files.py", "pipeline/shards/", "pipeline/engine/run.py",
+         "pipeline/engine/checkpoint.py", "pipeline/__init__.py", "pipeline/engine/__init__.py",
+         "pipeline/loading/__init__.py", "models/mixers/")  # fmt: skip
+
+
+def imported(path: Path) -> set[Path]:
+    """Return the project's own modules that a file imports, lazily or not."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    own = {name for name in names if name.split(".")[0] in ("pipeline", "models")}
+    candidates = [PROJECT / name.replace(".", "/") for name in own]
+    return {p for c in candidates for p in (c.with_suffix(".py"), c / "__init__.py") if p.exists()}
+
+
+def closure(start: list[Path]) -> set[str]:
+    found, todo = set(), start
+    while todo:
+        path = todo.pop()
+        if path not in found:
+            found.add(path)
+            todo += imported(path)
+    return {str(path.relative_to(PROJECT)) for path in found}
+
+
+@pytest.mark.parametrize("mixer", sorted(p.stem for p in (PROJECT / "models/mixers").glob("[a-z]*.py")))
+def test_the_digest_holds_what_is_imported(mixer: str) -> None:
+    start = ["pipeline/engine/loop.py", "pipeline/tasks/classify.py", f"models/mixers/{mixer}.py"]
+    decides = {name for name in closure([PROJECT / name for name in start]) if not name.startswith(APART)}
+    listed = {name for name in code_of("classify", mixer) if not name.startswith("models/mixers/")}
+    assert decides == listed
+    assert f"models/mixers/{mixer}.py" in code_of("classify", mixer)
+
+
+def test_dvc_lists_the_same_files() -> None:
+    stage = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]["classify"]["do"]
+    code = {path.replace("${item.mixer}", "MIXER") for path in stage["deps"] if path.endswith(".py")}
+    assert code == set(code_of("classify", "MIXER"))
+
+
+def test_the_id_changes_with_what_decides_and_with_nothing_else() -> None:
+    params = load(PROJECT / "params.yaml")
+    name = next(iter(params.classify.variants))
+
+    def identity(*overrides: str, seed: int = 0, manifest: str = "m") -> str:
+        section = load(PROJECT / "params.yaml", list(overrides)).classify
+        return run_id(PROJECT, "classify", section, name, seed, manifest, None)
+
+    same = [
+        identity(),
+        identity("cluster.workers=1"),
+        identity("cluster.loader_workers=3"),
+        identity("tracking.uri=sqlite:///x"),
+        identity("profile.timed=1"),
+        identity("classify.seeds=[0, 5]"),
+    ]
+    other = [
+        identity(seed=1),
+        identity(manifest="n"),
+        identity("classify.recipe.optimizer.lr=0.5"),
+        identity("classify.recipe.micro_batch=16"),
+        identity(f"classify.variants.{name}.drop_path_rate=0.1"),
+    ]
+    assert len(set(same)) == 1
+    assert len({same[0], *other}) == len(other) + 1
