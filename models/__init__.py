@@ -3,18 +3,15 @@
 `create_model("dwnet_tiny")` gives a classifier, `create_backbone("dwnet_tiny")` its four feature maps.
 Names are
 `MIXER_SIZE`: a mixer is a file of `models/mixers/`, a size is micro, tiny, small or base; `timm:NAME` is
-any model of timm. Importing this package needs torch alone.
+any model of timm. Importing this package is free; building a network imports torch alone.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import nn
-
-from models.backbone import Classifier
-from models.baselines import PREFIX, create_timm, create_timm_backbone
-from models.registry import build_backbone, list_models
+if TYPE_CHECKING:
+    from torch import nn
 
 __all__ = ["create_backbone", "create_model", "list_models"]
 
@@ -37,6 +34,10 @@ def create_model(name: str, num_classes: int = 1000, **overrides: Any) -> nn.Mod
         ValueError: an unknown name or override (the nearest right one is given), or a value that does not
             fit.
     """
+    from models.backbone import Classifier
+    from models.mixers.timm import PREFIX, create_timm
+    from models.registry import build_backbone
+
     if name.startswith(PREFIX):
         return create_timm(name, num_classes, overrides)
     return Classifier(build_backbone(name, overrides), num_classes)
@@ -55,6 +56,16 @@ def create_backbone(name: str, **overrides: Any) -> nn.Module:
     Raises:
         ValueError: as `create_model`.
     """
+    from models.mixers.timm import PREFIX, create_timm_backbone
+    from models.registry import build_backbone
+
     if name.startswith(PREFIX):
         return create_timm_backbone(name, overrides)
     return build_backbone(name, overrides)
+
+
+def list_models() -> list[str]:
+    """Names of all networks of this package, `MIXER_SIZE`, sorted by mixer and by size."""
+    from models.registry import list_models
+
+    return list_models()

@@ -12,7 +12,8 @@ import torch
 from models import create_model, list_models
 from models.flops import OFFICIAL_RULE, count_flops, count_parameters
 from models.registry import split_name
-from models.spec import SIZES, declared_switches
+from models.sizes import SIZES
+from models.spec import declared_switches
 
 COLUMNS = (
     ("name", "model"),

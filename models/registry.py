@@ -12,7 +12,8 @@ from torch import nn
 from models import mixers
 from models.backbone import Backbone, Layout
 from models.mixers import MixerFile, nearest
-from models.spec import SIZES, Place
+from models.sizes import SIZES
+from models.spec import Place
 
 LAYOUT_OPTIONS = ("embed_dim", "depths", "num_heads", "drop_path_rate", "mlp_ratio", "image_size")
 STAGES = 4

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Literal
 
 from torch import nn
@@ -55,28 +53,6 @@ class Place:
     mlp_ratio: float
     drop_path: float
     map_size: tuple[int, int]
-
-
-@dataclass(frozen=True)
-class Size:
-    """The numbers that differ between micro, tiny, small and base (paper, section 1.1)."""
-
-    embed_dim: int
-    depths: tuple[int, int, int, int]
-    num_heads: tuple[int, int, int, int]
-    drop_path_rate: float
-    image_size: int = 224
-
-
-SIZES: Mapping[str, Size] = MappingProxyType(
-    {
-        # Not in the paper: small enough to train on one CPU core, with widths that vector units like.
-        "micro": Size(16, (1, 1, 2, 1), (1, 2, 4, 8), 0.0, image_size=64),
-        "tiny": Size(96, (2, 2, 6, 2), (3, 6, 12, 24), 0.2),
-        "small": Size(96, (2, 2, 18, 2), (3, 6, 12, 24), 0.3),
-        "base": Size(128, (2, 2, 18, 2), (4, 8, 16, 32), 0.5),
-    }
-)
 
 
 def sharing(groups: int, channels: int) -> Sharing:

@@ -91,8 +91,8 @@ def _session_head(folder: Path, cluster: Cluster) -> str:
     with open(folder / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not address.exists():
-            command = [sys.executable, "-m", "pipeline.cluster", "--head", str(folder), "--workers", str(cluster.workers),
-                       "--cpus", str(cluster.cpus_per_worker)]  # fmt: skip
+            size = ["--workers", str(cluster.workers), "--cpus", str(cluster.cpus_per_worker)]
+            command = [sys.executable, "-m", "pipeline.cluster", "--head", str(folder), *size]
             with open(folder / "head.log", "wb") as log:
                 head = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
             _wait_for(address, head, folder / "head.log")

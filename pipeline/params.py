@@ -5,6 +5,7 @@ answered with the nearest right name.
 """
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -12,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
+from models.sizes import SIZES
 from pipeline.errors import UserError, nearest
 
 Positive = Annotated[int, Field(gt=0)]
@@ -19,7 +21,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
 DATASETS = ("imagenet", "coco", "ade20k")
-SIZES = ("micro", "tiny", "small", "base")
+MIXERS = Path(__file__).parents[1] / "models" / "mixers"
 
 
 class Section(BaseModel):
@@ -289,6 +291,14 @@ class Variant(Section):
             )
         if self.groups is not None and self.group_channels is not None:
             raise ValueError("groups and group_channels say the same thing twice; keep one")
+        mixers = [path.stem for path in MIXERS.glob("[a-z]*.py")]
+        if self.mixer not in mixers:
+            raise ValueError(f"there is no mixer '{self.mixer}'; {nearest(self.mixer, mixers)}")
+        dim = self.embed_dim or (SIZES[self.size].embed_dim if self.size else 0)
+        for name in ("groups", "group_channels"):
+            value = getattr(self, name)
+            if value is not None and dim % value:
+                raise ValueError(f"{name} {value} does not divide the {dim} channels of the first stage")
         return self
 
     @property
@@ -321,7 +331,7 @@ class Task(Section):
             try:
                 self.recipe_of(name)
             except ValidationError as error:
-                where = f"variants.{name}.recipe"
+                where = f"{type(self).__name__.lower()}.variants.{name}.recipe"
                 wrong += [_sentence(e, type(self.recipe), where) for e in error.errors()]
         if wrong:
             raise ValueError("; ".join(wrong))
@@ -438,8 +448,23 @@ def load(path: Path, overrides: list[str] | None = None) -> Params:
     try:
         return Params.model_validate(tree)
     except ValidationError as error:
-        lines = [_sentence(e, Params, "") for e in error.errors()]
+        lines = list(dict.fromkeys([*(_sentence(e, Params, "") for e in error.errors()), *_recipe_errors(tree)]))
         raise UserError(f"{path} does not fit:\n" + "\n".join(f"  {line}" for line in lines)) from None
+
+
+def _recipe_errors(tree: dict[str, Any]) -> Iterator[str]:
+    """Yield what is wrong in variants' own recipes, which pydantic reaches only where all else is right."""
+    for task in ("classify", "detect", "segment"):
+        recipe = type(Params.model_fields[task].default.recipe)
+        section = tree.get(task)
+        variants = section.get("variants") if isinstance(section, dict) else None
+        for name, entry in variants.items() if isinstance(variants, dict) else ():
+            own = entry.get("recipe") if isinstance(entry, dict) else None
+            try:
+                recipe.model_validate(_merged(recipe().model_dump(), own if isinstance(own, dict) else {}))
+            except ValidationError as error:
+                where = f"{task}.variants.{name}.recipe"
+                yield from (_sentence(e, recipe, where) for e in error.errors())
 
 
 def _set(tree: dict[str, Any], item: str) -> None:

@@ -77,7 +77,8 @@ def measure(call: Call, variant: Variant, recipe: Recipe) -> dict[str, Any]:
     training = _rate(train, numbers.batch_size, numbers.train_warmup, numbers.train_timed, device.type)
     return {
         "mixer": variant.mixer, "size": variant.size, "model": variant.model_name, "overrides": variant.overrides,
-        "parameters": count_parameters(model), **counted, "image_size": recipe.image_size,
+        "parameters": count_parameters(model), "flops": counted["total"], "flops_rule": counted["rule"],
+        "image_size": recipe.image_size,
         "batch_size": numbers.batch_size, "device": _device_name(device), "threads": torch.get_num_threads(),
         "precision": recipe.amp if recipe.amp != "none" else "fp32",
         "layout": "channels_last" if recipe.channels_last else "contiguous",

@@ -23,8 +23,26 @@ ENGINE = (
     "pipeline/loading/batches.py",
     "pipeline/loading/order.py",
     "pipeline/loading/randomness.py",
+    "pipeline/tasks/__init__.py",
 )
-BACKBONE = ("models/backbone.py",)
+BACKBONE = (
+    "models/__init__.py",
+    "models/aggregate/__init__.py",
+    "models/aggregate/per_position.py",
+    "models/aggregate/predicted.py",
+    "models/aggregate/shapes.py",
+    "models/aggregate/shared.py",
+    "models/aggregate/taps.py",
+    "models/backbone.py",
+    "models/blocks.py",
+    "models/layers.py",
+    "models/mixers/__init__.py",
+    "models/options.py",
+    "models/registry.py",
+    "models/sizes.py",
+    "models/spec.py",
+    "models/windows.py",
+)
 
 
 def code_of(task: str, mixer: str) -> list[str]:

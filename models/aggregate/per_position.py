@@ -62,10 +62,13 @@ class TapLoop(torch.autograd.Function):
         dy = laid_out_like(dy, x)
         dx = torch.zeros_like(x) if ctx.needs_input_grad[0] else None
         dw = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
+        product = torch.empty_like(x)
+        # Channels of a group share a weight, and so do all images if there is one set of weights for them.
+        shared = (1,) if weight.shape[-1] == x.shape[-1] else (1, 4)
         for tap, to, source in taps_on(x.shape[2], x.shape[3], ctx.size):
             if dx is not None:
                 at(dx, source).addcmul_(at(weight[:, tap].unsqueeze(1), to), at(dy, to))
             if dw is not None:
-                product = (at(dy, to) * at(x, source)).sum(dim=1, keepdim=True)
-                at(dw[:, tap].unsqueeze(1), to).copy_(product.sum_to_size(*product.shape[:-1], weight.shape[-1]))
+                torch.mul(at(dy, to), at(x, source), out=at(product, to))
+                torch.sum(at(product, to), dim=shared, keepdim=True, out=at(dw[:, tap].unsqueeze(1), to))
         return dx, dw, None

@@ -3,8 +3,8 @@
 A mixer file `NAME.py` gives:
 
 - `SWITCHES`: a `models.spec.Switches`, the three questions answered for its default options;
-- `block(place, *, option=default, ...) -> nn.Module`: one block of the network, (B, H, W, C) -> (B, H, W,
-C).
+- `block(place, *, option=default, ...) -> nn.Module`: one block of the network, (B, H, W, C) ->
+  (B, H, W, C).
   The keyword-only parameters are the options that `create_model(NAME_size, option=...)` accepts. In every
   block that it returns, the module that mixes has an attribute `switches`, which says what the options made
   of it, and, for work that no Linear or Conv2d does, a method `extra_macs(x) -> int` for its input x.
@@ -39,9 +39,13 @@ class MixerFile:
         return tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
 
 
+WHOLE_NETWORKS = ("timm",)
+"""Files of this folder that build a whole network of somebody else instead of a block."""
+
+
 def names() -> list[str]:
     """Names of all mixers, sorted: the files of this folder."""
-    return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name not in WHOLE_NETWORKS)
 
 
 def load(name: str) -> MixerFile:

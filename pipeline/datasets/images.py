@@ -13,6 +13,7 @@ from PIL import Image, UnidentifiedImageError
 
 REPAIR_QUALITY = 95
 JPEG_START, PNG_START = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+PNG_END = b"IEND\xaeB`\x82"
 
 
 class RefusedError(Exception):
@@ -92,6 +93,8 @@ def _decode(data: bytes, max_pixels: int) -> Image.Image:
     """Return the fully decoded image; its size is checked before any pixel is."""
     if not data.startswith((JPEG_START, PNG_START)):
         raise RefusedError("not_an_image", f"neither JPEG nor PNG, starts with {data[:8]!r}")
+    if data.startswith(PNG_START) and PNG_END not in data:  # the decoder is content once it has all pixels
+        raise RefusedError("truncated", f"no end marker, {len(data)} bytes")
     with warnings.catch_warnings():  # broken EXIF and large sizes only warn; neither matters here
         warnings.simplefilter("ignore")
         try:

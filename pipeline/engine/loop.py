@@ -82,7 +82,7 @@ class Loop:
             self._say(sentence)
         if saved is not None:
             state.load(saved)
-            self._say(f"continues at step {state.step} of {self.total}")
+        self._say(f"{'continues' if saved else 'starts'} at step {state.step} of {self.total}")
         if self.recipe.compile:
             model.compile()
         return state, wrap(model)

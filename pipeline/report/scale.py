@@ -39,7 +39,7 @@ def small_because(metrics: Metrics) -> tuple[str, ...]:
         f"{data.classes:,} classes ({scale.classes:,})": data.classes != scale.classes,
         f"{metrics.epochs:,.4g} epochs ({scale.epochs:,.4g})": metrics.epochs < scale.epochs,
         # The last evaluation may count its epoch from 0, and the last epoch may be cut to whole batches.
-        f"ended after {ended:,.4g} of {metrics.epochs:,.4g} epochs": False,
+        f"ended after {ended:,.4g} of {metrics.epochs:,.4g} epochs": ended < metrics.epochs - 1,
         f"image size {metrics.image_size} (224)": metrics.task == "classify" and metrics.image_size < 224,
     }
     return tuple(reason for reason, holds in checks.items() if holds)

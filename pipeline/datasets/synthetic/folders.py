@@ -12,7 +12,6 @@ from pipeline.datasets.synthetic import instances, regions, relations
 from pipeline.files import digest, whole_folder, write_text
 
 VERSION = 1  # raise it when a scene changes, so that old folders are not mistaken for the new ones
-SEAL = ".sealed"
 SPLIT_NUMBERS = {"train": 0, "val": 1}
 
 
@@ -59,8 +58,9 @@ def materialise(dataset: str, numbers: Numbers, folder: Path) -> None:
         numbers: how many images, how large, which seed.
         folder: the folder to fill; it appears whole or not at all.
     """
+    seal = folder.with_name(f"{folder.name}.sha256")  # beside it: the folder holds what the layout knows, no more
     if folder.exists():
-        if _sealed(folder):
+        if seal.is_file() and seal.read_text().strip() == _fingerprint(folder):
             return
         shutil.rmtree(folder)
     with whole_folder(folder) as beside:
@@ -68,7 +68,7 @@ def materialise(dataset: str, numbers: Numbers, folder: Path) -> None:
             target = beside / path
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(data)
-        write_text(beside / SEAL, _fingerprint(beside))
+    write_text(seal, _fingerprint(folder) + "\n")
 
 
 def _files(dataset: str, numbers: Numbers) -> Files:
@@ -82,14 +82,7 @@ def _files(dataset: str, numbers: Numbers) -> Files:
         yield from _WRITERS[dataset](split, count, numbers.image_size, rng)
 
 
-def _sealed(folder: Path) -> bool:
-    """Return whether the folder still lists the files that it was sealed with."""
-    seal = folder / SEAL
-    return seal.is_file() and seal.read_text() == _fingerprint(folder)
-
-
 def _fingerprint(folder: Path) -> str:
-    """Return a digest of all paths and sizes below a folder, the seal aside."""
-    lines = sorted(f"{path.relative_to(folder)} {path.stat().st_size}" for path in folder.rglob("*")
-                   if path.is_file() and path.name != SEAL)
+    """Return a digest of all paths and sizes below a folder."""
+    lines = sorted(f"{path.relative_to(folder)} {path.stat().st_size}" for path in folder.rglob("*") if path.is_file())
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()

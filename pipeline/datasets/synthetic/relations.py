@@ -1,8 +1,8 @@
 """Stand-ins for ImageNet whose class is how two things lie to each other, far apart.
 
-Each scene holds a striped disc A and a chequered square B among other shapes. On a grid of 4 x 4 cells B lies (dx, dy)
-cells from A, and the class is (|dx|, dy); |dx|, since training mirrors images. What a network could see without
-looking from one far place to another says nothing about the class:
+Each scene holds a bright striped disc A and a dark chequered square B among other shapes. On a grid of 4 x 4 cells B
+lies (dx, dy) cells from A, and the class is (|dx|, dy); |dx|, since training mirrors images. What a network could see
+without looking from one far place to another says nothing about the class:
 
 - A and B never share an aligned block of half the side, nor touch: no patch, 3 x 3 neighbourhood, or token that patch
   merging gathers from 2 x 2 cells holds both;
@@ -26,8 +26,8 @@ CLASSES = (
     *((dx, dy) for dy in (-2, 2) for dx in (0, 1, 2, 3)),
     *((dx, 0) for dx in (2, 3)),
 )
-RADIUS = 0.40  # of a part, in cells
-JITTER = 0.08  # of a part's centre within its cell, in cells
+RADIUS = 0.46  # of a part, in cells
+JITTER = 0.03  # of a part's centre within its cell, in cells
 
 
 class Placement(NamedTuple):
@@ -75,9 +75,15 @@ def _cumulative(label: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     return np.cumsum([placement.weight for placement in placements(label)])
 
 
+def choose(rng: Generator, label: int) -> Placement:
+    """Return a placement of a class, drawn by weight."""
+    number = int(np.searchsorted(_cumulative(label), rng.random() * (1 - 1e-9), side="right"))
+    return placements(label)[number]
+
+
 def draw(rng: Generator, side: int, label: int) -> Pixels:
     """Return a scene of a class, shape (side, side, 3)."""
-    chosen = placements(label)[int(np.searchsorted(_cumulative(label), rng.random() * (1 - 1e-9), side="right"))]
+    chosen = choose(rng, label)
     free = [cell for cell in product(range(CELLS), repeat=2) if cell not in (chosen.a, chosen.b)]
     canvas = painting.ground(rng, side)
     for index in rng.choice(len(free), size=1 + int(rng.random() < 0.5), replace=False):
@@ -94,25 +100,21 @@ def _centre(rng: Generator, side: int, cell: tuple[int, int]) -> tuple[float, fl
 
 
 def _disc(rng: Generator, canvas: Pixels, cy: float, cx: float) -> None:
-    """Paint part A: a disc with stripes."""
+    """Paint part A: a bright disc with stripes."""
     cell = canvas.shape[0] / CELLS
     part, v, u = painting.patch(canvas, cy, cx, RADIUS * cell)
     light = painting.stripes(v, u, cell / 4, rng.random() * np.pi, rng.random() * 2 * np.pi)
-    painting.paint(part, v * v + u * u < (RADIUS * cell) ** 2, light, *_inks(rng))
+    inks = painting.colour(rng, 1.0, 0.2), painting.colour(rng, 0.75, 0.3)
+    painting.paint(part, v * v + u * u < (RADIUS * cell) ** 2, light, *inks)
 
 
 def _square(rng: Generator, canvas: Pixels, cy: float, cx: float) -> None:
-    """Paint part B: a chequered square."""
+    """Paint part B: a dark square with a chessboard."""
     cell = canvas.shape[0] / CELLS
-    half = RADIUS * cell * 0.9
-    part, v, u = painting.patch(canvas, cy, cx, half)
-    light = painting.checks(v, u, cell / 2, tuple(rng.random(2) * cell))
-    painting.paint(part, (np.abs(v) < half) & (np.abs(u) < half), light, *_inks(rng))
-
-
-def _inks(rng: Generator) -> tuple[Pixels, Pixels]:
-    """Return a bright and a dark colour."""
-    return painting.colour(rng, 1.0, 0.4), painting.colour(rng, 0.12, 0.5)
+    part, v, u = painting.patch(canvas, cy, cx, RADIUS * cell)
+    light = painting.checks(v, u, cell / 2, (rng.random() * cell, rng.random() * cell))
+    inks = painting.colour(rng, 0.25, 0.5), painting.colour(rng, 0.05, 0.5)
+    painting.paint(part, np.maximum(np.abs(v), np.abs(u)) < RADIUS * cell, light, *inks)
 
 
 def _other(rng: Generator, canvas: Pixels, cy: float, cx: float) -> None:

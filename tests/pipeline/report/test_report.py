@@ -185,12 +185,14 @@ def test_results_of_another_setting_are_noted(project: Any) -> None:
 
 
 def test_what_comes_from_files_cannot_become_markup(project: Any) -> None:
-    metrics = project.run("classify", "dwnet_micro", "dwnet")
-    metrics["device"] = "<script>alert(1)</script> | `x` [a](http://b)"
+    metrics = project.run("classify", "dwnet_micro", "dwnet", data={"dataset": "<i>tags</i>"})
+    metrics["device"] = "<b>bold</b> | ` [words](http://b) ` end"
     project.write("classify", "dwnet_micro", metrics)
+    project.profile("dwnet_micro", "dwnet", layout="<u>")
     page = (project.report() / "report.html").read_text()
-    assert "<script" not in page
+    assert not re.search(r"<(?:i|b|u)>", page)
     assert 'href="http' not in page
+    assert "&lt;i&gt;tags&lt;/i&gt;" in page
 
 
 @pytest.mark.parametrize(

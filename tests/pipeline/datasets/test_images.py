@@ -1,0 +1,118 @@
+"""Every kind of bad image ends where it should, by reason."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFile
+
+from pipeline.datasets.images import RefusedError, check, check_mask
+
+LIMIT = 1_000_000
+
+
+def encoded(image: Image.Image, kind: str, **options: int) -> bytes:
+    out = io.BytesIO()
+    image.save(out, kind, **options)
+    return out.getvalue()
+
+
+def picture(mode: str = "RGB", size: tuple[int, int] = (40, 30)) -> Image.Image:
+    pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    return Image.fromarray(pixels).convert(mode)
+
+
+def reason(data: bytes, limit: int = LIMIT) -> str:
+    with pytest.raises(RefusedError) as caught:
+        check("a.jpg", data, limit)
+    return caught.value.reason
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_sound_jpegs_keep_their_bytes(mode: str) -> None:
+    data = encoded(picture(mode), "JPEG")
+    checked = check("a.jpg", data, LIMIT)
+    assert (checked.data, checked.width, checked.height, checked.repaired) == (data, 40, 30, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "repaired"),
+    [
+        ("a.JPEG", encoded(picture(), "PNG"), "format_mismatch"),
+        ("a.png", encoded(picture(), "PNG"), "not_jpeg"),
+        ("a.jpg", encoded(picture("CMYK"), "JPEG"), "cmyk"),
+        ("a.png", encoded(picture("RGBA"), "PNG"), "not_jpeg"),
+        ("a.png", encoded(picture("P"), "PNG"), "not_jpeg"),
+    ],
+)
+def test_harmless_oddities_become_jpegs(name: str, data: bytes, repaired: str) -> None:
+    checked = check(name, data, LIMIT)
+    image = Image.open(io.BytesIO(checked.data))
+    assert (checked.repaired, image.format, image.mode, image.size) == (repaired, "JPEG", "RGB", (40, 30))
+
+
+def test_sixteen_bits_are_scaled_not_clipped() -> None:
+    deep = Image.fromarray(np.full((16, 16), 32768, dtype=np.uint16))
+    image = Image.open(io.BytesIO(check("a.png", encoded(deep, "PNG"), LIMIT).data))
+    assert abs(int(np.asarray(image).mean()) - 128) <= 1
+
+
+def test_every_truncation_is_refused() -> None:
+    data = encoded(picture(), "JPEG")
+    reasons = {reason(data[:length]) for length in range(len(data) - 2)}
+    assert reasons <= {"empty", "not_an_image", "damaged", "truncated"}
+    assert reason(data[: len(data) // 2]) == "truncated"
+    assert not ImageFile.LOAD_TRUNCATED_IMAGES
+
+
+def test_a_cut_png_is_refused() -> None:
+    data = encoded(picture(), "PNG")
+    assert reason(data[: len(data) // 2]) in ("truncated", "damaged")
+
+
+def test_not_an_image() -> None:
+    assert reason(b"") == "empty"
+    assert reason(b"<html>404 not found</html>") == "not_an_image"
+    assert reason(encoded(picture(), "GIF")) == "not_an_image"
+
+
+def test_large_images_are_refused_before_they_are_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encoded(picture(), "JPEG")
+
+    def decoded(self: object) -> None:
+        raise AssertionError("pixels were decoded")
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", decoded)
+    assert reason(data, limit=40 * 30 - 1) == "too_many_pixels"
+
+
+def test_shrinking_keeps_the_aspect() -> None:
+    checked = check("a.jpg", encoded(picture(size=(80, 40)), "JPEG"), LIMIT, short_side=16)
+    assert (checked.width, checked.height) == Image.open(io.BytesIO(checked.data)).size == (32, 16)
+    small = encoded(picture(size=(80, 16)), "JPEG")
+    assert check("a.jpg", small, LIMIT, short_side=16).data == small
+
+
+def mask(values: list[list[int]], mode: str = "L") -> bytes:
+    return encoded(Image.fromarray(np.array(values, dtype=np.uint8)).convert(mode), "PNG")
+
+
+def test_masks_give_their_values() -> None:
+    assert check_mask(mask([[0, 3], [3, 150]]), (2, 2), 150, LIMIT) == [0, 3, 150]
+
+
+@pytest.mark.parametrize(
+    ("data", "size", "expected"),
+    [
+        (mask([[0, 1]]), (1, 2), "mask_size"),
+        (mask([[0, 9]]), (2, 1), "mask_value"),
+        (mask([[0, 1]], "RGB"), (2, 1), "mask_channels"),
+        (encoded(picture("L"), "JPEG"), (40, 30), "mask_not_png"),
+        (b"", (2, 1), "empty"),
+        (mask([[0, 1]])[:-20], (2, 1), "truncated"),
+    ],
+)
+def test_bad_masks_are_refused(data: bytes, size: tuple[int, int], expected: str) -> None:
+    with pytest.raises(RefusedError) as caught:
+        check_mask(data, size, 8, LIMIT)
+    assert caught.value.reason in (expected, "damaged" if expected == "truncated" else expected)

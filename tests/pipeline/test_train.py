@@ -1,0 +1,185 @@
+"""Training for real: Ray Train on two ranks, MLflow on SQLite; killed, compared over ranks, refused."""
+
+import json
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import yaml
+from helpers import run_stage
+
+from pipeline.errors import UserError
+from pipeline.files import sha256_file
+from pipeline.shards.manifest import Manifest
+
+SEED = "classify.seeds=[7]"
+
+
+def train(
+    project: Path, *variants: str, out: str, settings: tuple[str, ...] = (), params: str = "params.yaml"
+) -> dict[str, Any]:
+    """Train variants into a store and a root of their own; return the first one's published metrics."""
+    options = [SEED, f"cluster.storage={project}/runs-{out}", *settings]
+    flags = [part for option in options for part in ("--set", option)]
+    root = project / "out" / out
+    run_stage(project, "pipeline.train", "classify", *variants, "--params", params, "--out", str(root), *flags)
+    metrics: dict[str, Any] = json.loads((root / "results/classify" / variants[0] / "metrics.json").read_text())
+    return metrics
+
+
+def weights(project: Path, out: str, variant: str = "dwnet_micro") -> dict[str, Any]:
+    from safetensors.torch import load_file
+
+    return load_file(project / "out" / out / "results/classify" / variant / "model.safetensors")
+
+
+@pytest.fixture(scope="module")
+def project(small_shards: Path) -> Path:
+    return small_shards.parents[2]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(project: Path) -> dict[str, Any]:
+    return train(project, "dwnet_micro", "dynamic_dwnet_micro", out="whole")
+
+
+def test_a_run_publishes_what_it_measured(project: Path, uninterrupted: dict[str, Any]) -> None:
+    folder = project / "out/whole/results/classify/dwnet_micro"
+    rows = (folder / "history.csv").read_text().splitlines()
+    assert uninterrupted["world_size"] == 2 and uninterrupted["data"]["train_samples"] == 160
+    assert len(rows) == 1 + 6 and rows[0].startswith("seed,epoch,step")
+    final, best = uninterrupted["final"], uninterrupted["best"]
+    assert final["step"] == 6 * (160 // 16) and best["top1"] >= final["top1"]
+    assert 0 <= final["top1"] <= final["top5"] <= 100
+    assert (folder / "samples.png").stat().st_size > 1000
+
+
+def test_published_weights_evaluate_to_the_published_metrics(
+    project: Path, uninterrupted: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = project / "out/whole/results/classify/dwnet_micro/model.safetensors"
+    run_stage(project, "pipeline.evaluate", "classify", "dwnet_micro", "--weights", str(file))
+    measured = json.loads(capsys.readouterr().out)
+    assert measured["top1"] == uninterrupted["final"]["top1"]
+    assert measured["loss"] == pytest.approx(uninterrupted["final"]["loss"], rel=1e-5)
+
+
+def test_mlflow_has_the_run_each_step_once(project: Path, uninterrupted: dict[str, Any]) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=f"sqlite:///{project / 'mlflow.db'}")
+    for variant in ("dwnet_micro", "dynamic_dwnet_micro"):
+        metrics = json.loads((project / "out/whole/results/classify" / variant / "metrics.json").read_text())
+        run = client.get_run(metrics["seeds"][0]["mlflow_run_id"])
+        assert run.info.status == "FINISHED"
+        assert run.data.tags["variant"] == variant and run.data.tags["run_id"] == metrics["seeds"][0]["run_id"]
+        assert run.data.params["recipe.micro_batch"] == "8"
+        points = client.get_metric_history(run.info.run_id, "top1")
+        assert [point.step for point in points] == [10, 20, 30, 40, 50, 60]
+        assert points[-1].value == metrics["final"]["top1"]
+
+
+def workers_of_ray() -> list[psutil.Process]:
+    """Return the processes of the training ranks, by their title."""
+    found = psutil.Process().children(recursive=True)
+    return [p for p in found if p.is_running() and any("RayTrainWorker" in part for part in p.cmdline()[:1])]
+
+
+def kill_one_when(progress: Path, step: int, killed: list[int]) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        lines = progress.read_text().splitlines() if progress.exists() else []
+        if any(json.loads(line).get("step", 0) >= step for line in lines):
+            victim = workers_of_ray()[0]
+            os.kill(victim.pid, signal.SIGKILL)
+            killed.append(victim.pid)
+            return
+        time.sleep(0.02)
+
+
+def test_a_killed_worker_changes_nothing(project: Path, uninterrupted: dict[str, Any]) -> None:
+    run = uninterrupted["seeds"][0]["run_id"]
+    killed: list[int] = []
+    progress = project / "runs-killed" / run / "progress.jsonl"
+    killer = threading.Thread(target=kill_one_when, args=(progress, 12, killed))
+    killer.start()
+    again = train(project, "dwnet_micro", out="killed")
+    killer.join()
+    assert killed, "no worker was killed"
+    notes = [json.loads(line).get("note", "") for line in progress.read_text().splitlines()]
+    assert len([note for note in notes if "starts" in note or "continues" in note]) == 2
+    assert again["seeds"][0]["final"] == uninterrupted["seeds"][0]["final"]
+    files = [project / "out" / out / "results/classify/dwnet_micro/model.safetensors" for out in ("whole", "killed")]
+    assert sha256_file(files[0]) == sha256_file(files[1])
+    curves = [[r.split(",")[:5] + r.split(",")[6:] for r in file.with_name("history.csv").read_text().splitlines()]
+              for file in files]  # fmt: skip
+    assert curves[0] == curves[1]  # all but images per second
+
+
+def test_one_rank_gives_the_losses_of_two_and_bad_numbers_stop(project: Path, uninterrupted: dict[str, Any]) -> None:
+    import torch
+
+    params = yaml.safe_load((project / "params.yaml").read_text())
+    params["classify"]["variants"]["broken"] = {
+        "mixer": "dwnet", "size": "micro", "recipe": {"optimizer": {"lr": 1e30, "clip_grad": None}},
+    }  # fmt: skip
+    (project / "broken.yaml").write_text(yaml.safe_dump(params))
+    settings = ("cluster.workers=1", "cluster.loader_workers=1")
+    with pytest.raises(UserError, match=r"broken seed 7: step \d+ has a non-finite .*lower optimizer.lr"):
+        train(project, "dwnet_micro", "broken", out="one", settings=settings, params="broken.yaml")
+    again = train(project, "dwnet_micro", out="one", settings=settings, params="broken.yaml")
+    assert again["world_size"] == 1
+    assert again["final"]["loss"] == pytest.approx(uninterrupted["final"]["loss"], rel=1e-3)
+    for name, value in weights(project, "one").items():
+        torch.testing.assert_close(value, weights(project, "whole")[name], rtol=1e-3, atol=1e-4, msg=name)
+
+
+def test_a_finished_run_publishes_again_without_ray(
+    project: Path, uninterrupted: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("Ray was asked for")
+
+    monkeypatch.setattr("pipeline.cluster.connected", refuse)
+    assert train(project, "dwnet_micro", out="whole")["final"] == uninterrupted["final"]
+
+
+@pytest.mark.parametrize("harm", ["flip", "cut", "missing"])
+def test_damaged_shards_stop_training_before_it_starts(project: Path, tmp_path: Path, harm: str) -> None:
+    import shutil
+
+    shutil.copytree(project / "data", tmp_path / "data")
+    shutil.copy(project / "params.yaml", tmp_path)
+    for name in ("pipeline", "models"):
+        (tmp_path / name).symlink_to(project / name)
+    shard = tmp_path / "data/shards/imagenet/train/000001.tar"
+    data = bytearray(shard.read_bytes())
+    if harm == "flip":
+        data[len(data) // 2] ^= 1
+        shard.write_bytes(data)
+    elif harm == "cut":
+        shard.write_bytes(data[: len(data) // 1024 * 512])
+    else:
+        shard.unlink()
+    with pytest.raises(UserError, match=r"train/000001\.tar"):
+        run_stage(tmp_path, "pipeline.train", "classify", "dwnet_micro")
+    assert not (tmp_path / "mlflow.db").exists() and not (tmp_path / "results").exists()
+
+
+def test_shards_of_other_data_are_refused(project: Path) -> None:
+    with pytest.raises(UserError, match=r"was made with data\.imagenet\.synthetic.*pipeline\.fetch imagenet"):
+        run_stage(project, "pipeline.train", "classify", "dwnet_micro", "--set", "data.imagenet.synthetic.seed=5")
+
+
+def test_an_unknown_variant_names_the_nearest(project: Path) -> None:
+    with pytest.raises(UserError, match="did you mean 'dwnet_micro'"):
+        run_stage(project, "pipeline.train", "classify", "dwnet_mikro")
+
+
+def test_the_manifest_is_in_the_metrics(project: Path, small_shards: Path, uninterrupted: dict[str, Any]) -> None:
+    assert uninterrupted["data"]["manifest"] == Manifest.load(small_shards).digest
