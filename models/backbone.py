@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from models.layers import init_linear_and_norm, pad_map
+from models.sizes import SIZES
 from models.spec import Place, Switches, declared_switches
 
 PATCH = 4
@@ -135,7 +137,7 @@ class Backbone(nn.Module):
             merge = PatchMerging(layout.dims[number - 1]) if number else None
             stages.append(Stage(merge, [block(place) for place in places]))
         self.stages = nn.ModuleList(stages)
-        self.apply(init_linear_and_norm)
+        self.apply(partial(init_linear_and_norm, linear_std=SIZES[layout.size].linear_std))
 
     @property
     def switches(self) -> Switches:
@@ -165,7 +167,7 @@ class Classifier(nn.Module):
         self.backbone = backbone
         self.norm = nn.LayerNorm(backbone.channels[-1])
         self.head = nn.Linear(backbone.channels[-1], num_classes)
-        self.head.apply(init_linear_and_norm)
+        self.head.apply(partial(init_linear_and_norm, linear_std=SIZES[backbone.layout.size].linear_std))
 
     @property
     def switches(self) -> Switches:

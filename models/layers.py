@@ -71,15 +71,15 @@ class TokenBatchNorm(nn.BatchNorm2d):
         return super().forward(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
 
-def init_linear_and_norm(module: nn.Module) -> None:
+def init_linear_and_norm(module: nn.Module, linear_std: float | None) -> None:
     """Sets one module's starting values by the paper's rule; made for `nn.Module.apply`.
 
-    Linear weights are drawn from a normal cut at two units with standard deviation 0.02, their biases are
-    0, LayerNorm is 1 and 0. Convolutions and BatchNorm keep PyTorch's defaults (paper, section 1.1;
-    official code).
+    Linear weights are drawn from a normal cut at two units with standard deviation `linear_std` (the paper's
+    0.02; None: one over the square root of the inputs), their biases are 0, LayerNorm is 1 and 0. Convolutions
+    and BatchNorm keep PyTorch's defaults (paper, section 1.1; official code).
     """
     if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
+        nn.init.trunc_normal_(module.weight, std=linear_std or module.in_features**-0.5)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
     elif isinstance(module, nn.LayerNorm):

@@ -35,7 +35,7 @@ def _metrics(call: cli.Call, section: Any) -> dict[str, float]:
 
     from pipeline import tasks
     from pipeline.engine.evaluate import evaluate
-    from pipeline.loading.batches import EvalSamples, Ranks
+    from pipeline.loading.batches import EvalSamples, Ranks, eval_loader
 
     variant, shards = call.args.variant, call.shards(section.dataset)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -44,8 +44,8 @@ def _metrics(call: cli.Call, section: Any) -> dict[str, float]:
     model = logic.build()
     _load(model, read_weights(call.args.weights, section.variants[variant]), call.args.weights)
     samples = EvalSamples(ShardReader(shards, "val"), logic.sampling, recipe.micro_batch)
-    workers = call.params.cluster.loader_workers
-    return evaluate(logic, model.to(device), samples, recipe, Ranks(), device, workers)
+    batches = eval_loader(samples, Ranks(), call.params.cluster.loader_workers)
+    return evaluate(logic, model.to(device), batches, recipe, Ranks(), device)
 
 
 def read_weights(path: Path, variant: Any) -> "dict[str, Tensor]":

@@ -29,8 +29,10 @@ def main() -> None:
     for entry in listing.quarantined:
         print(f"refused: {entry}")
     counts = ", ".join(f"{split} {part['samples']}" for split, part in found["splits"].items())
-    print(f"{name}: {counts} images, {found['classes']} classes, {len(found['refused'])} files refused; "
-          f"listing {found['digest'][:12]}")
+    print(
+        f"{name}: {counts} images, {found['classes']} classes, {len(found['refused'])} files refused; "
+        f"listing {found['digest'][:12]}"
+    )
 
 
 def section(name: str, params: Params) -> Dataset:

@@ -92,7 +92,7 @@ def stage_digest(project: Path, stage: str) -> str | None:
         return None
     body = body.get("do", body)
     fill = {"key": key, **({f"item.{name}": value for name, value in item.items()} if isinstance(item, dict) else {})}
-    deps = [_filled(path, fill, tree) for path in body.get("deps", [])]
+    deps = sorted(_filled(path, fill, tree) for path in body.get("deps", []))
     params = [_filled(name, fill, tree) for name in body.get("params", [])]
     locked = {
         "deps": [{"path": path, "md5": _md5(project / path), "size": (project / path).stat().st_size} for path in deps],

@@ -35,8 +35,10 @@ def main() -> None:
         manifest = build(name, listing, call.params.shard, folder, fetched["digest"])
     counts = ", ".join(f"{split} {part.samples} in {len(part.shards)}" for split, part in manifest.splits.items())
     inputs = manifest.inputs
-    print(f"{name}: {counts} shards; of {inputs.listed} files {inputs.kept} kept, {len(inputs.repaired)} repaired, "
-          f"{len(inputs.quarantined)} quarantined, {inputs.ignored} ignored")
+    print(
+        f"{name}: {counts} shards; of {inputs.listed} files {inputs.kept} kept, {len(inputs.repaired)} repaired, "
+        f"{len(inputs.quarantined)} quarantined, {inputs.ignored} ignored"
+    )
 
 
 def _inventory(path: Path, name: str) -> dict[str, Any]:

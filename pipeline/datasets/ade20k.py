@@ -52,8 +52,9 @@ def shuffled(split: str) -> bool:
     return False
 
 
-def target_bytes(root: Path, sample: Sample, size: tuple[int, int], classes: Sequence[Class],
-                 max_pixels: int) -> tuple[bytes, list[int]]:
+def target_bytes(
+    root: Path, sample: Sample, size: tuple[int, int], classes: Sequence[Class], max_pixels: int
+) -> tuple[bytes, list[int]]:
     """Return the mask's own bytes, and the indices of the classes in it.
 
     Raises:
@@ -88,8 +89,11 @@ def _split(listing: Listing, split: str, images: str, masks: str) -> None:
     labels = _by_stem(listing, masks, (".png",), "mask_not_png")
     pairs = sorted((pictures[stem], labels[stem]) for stem in pictures.keys() & labels.keys())
     if not pairs:
-        raise wrong_layout(tree.root, f"images in {images}/ with masks of the same names in {masks}/",
-                           [*tree.under(images), *tree.under(masks)])
+        raise wrong_layout(
+            tree.root,
+            f"images in {images}/ with masks of the same names in {masks}/",
+            [*tree.under(images), *tree.under(masks)],
+        )
     _check_channels(tree, pairs[0][1])
     listing.quarantined += [Filed(pictures[stem], "no_mask") for stem in pictures.keys() - labels.keys()]
     listing.quarantined += [Filed(labels[stem], "no_image") for stem in labels.keys() - pictures.keys()]
@@ -121,5 +125,7 @@ def _check_channels(tree: Tree, mask: str) -> None:
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
         return  # damaged: refused by name when the shards are written
     if mode not in ("L", "P", "1"):
-        raise UserError(f"{tree.root / mask}: expected a mask with one 8-bit channel, found mode {mode}; "
-                        "data.ade20k reads ADEChallengeData2016, not the full ADE20K")
+        raise UserError(
+            f"{tree.root / mask}: expected a mask with one 8-bit channel, found mode {mode}; "
+            "data.ade20k reads ADEChallengeData2016, not the full ADE20K"
+        )

@@ -52,8 +52,9 @@ def shuffled(split: str) -> bool:
     return False
 
 
-def target_bytes(root: Path, sample: Sample, size: tuple[int, int], classes: Sequence[Class],
-                 max_pixels: int) -> tuple[bytes, list[int]]:
+def target_bytes(
+    root: Path, sample: Sample, size: tuple[int, int], classes: Sequence[Class], max_pixels: int
+) -> tuple[bytes, list[int]]:
     """Return the annotation record as JSON, and the indices of the classes in it.
 
     Raises:
@@ -101,8 +102,14 @@ def _categories(path: Path, rows: Sequence[Mapping[str, Any]]) -> list[Class]:
     return sorted(Class(row["id"], row["name"]) for row in rows)
 
 
-def _split(listing: Listing, split: str, folder: str, path: Path, instances: Mapping[str, list[dict[str, Any]]],
-           known: set[int | str]) -> None:
+def _split(
+    listing: Listing,
+    split: str,
+    folder: str,
+    path: Path,
+    instances: Mapping[str, list[dict[str, Any]]],
+    known: set[int | str],
+) -> None:
     """Join one split's images to their annotations, and file what has no partner."""
     by_image: dict[int, list[dict[str, Any]]] = defaultdict(list)
     ids = {image["id"] for image in instances["images"]}
@@ -151,6 +158,8 @@ def _record(image: Mapping[str, Any], annotations: Iterable[Mapping[str, Any]]) 
         "file_name": image["file_name"],
         "width": image["width"],
         "height": image["height"],
-        "annotations": [{field: annotation[field] for field in ANNOTATION_FIELDS}
-                        for annotation in sorted(annotations, key=lambda a: a["id"])],
+        "annotations": [
+            {field: annotation[field] for field in ANNOTATION_FIELDS}
+            for annotation in sorted(annotations, key=lambda a: a["id"])
+        ],
     }

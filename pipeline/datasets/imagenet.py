@@ -59,8 +59,9 @@ def shuffled(split: str) -> bool:
     return split == "train"
 
 
-def target_bytes(root: Path, sample: Sample, size: tuple[int, int], classes: Sequence[Class],
-                 max_pixels: int) -> tuple[bytes, list[int]]:
+def target_bytes(
+    root: Path, sample: Sample, size: tuple[int, int], classes: Sequence[Class], max_pixels: int
+) -> tuple[bytes, list[int]]:
     """Return the class index as text, and the classes shown."""
     if not isinstance(sample.target, int):
         raise RefusedError("no_class")
@@ -87,7 +88,7 @@ def _is_image(tree: Tree, path: str) -> bool:
 
 def _around(tree: Tree, folder: str) -> list[str]:
     """Return what lies where class folders should: in the split's folder, or beside it where there is none."""
-    inside = [path[len(folder) + 1:] for path in tree.under(folder)]
+    inside = [path[len(folder) + 1 :] for path in tree.under(folder)]
     return inside or sorted({path.split("/")[0] for path in (*tree.folders, *tree.files)})
 
 
@@ -95,8 +96,11 @@ def _check_classes(listing: Listing, found: Mapping[str, Mapping[str, list[str]]
     """Stop at training classes without images and at unknown classes; warn of classes that a split lacks."""
     train = found["train"]
     if empty := [name for name, images in train.items() if not images]:
-        raise wrong_layout(listing.root, f"images directly in every class folder of {splits['train']}/",
-                           [f"none in {name}/" for name in empty])
+        raise wrong_layout(
+            listing.root,
+            f"images directly in every class folder of {splits['train']}/",
+            [f"none in {name}/" for name in empty],
+        )
     for split, classes in found.items():
         if unknown := sorted(set(classes) - set(train)):
             raise wrong_layout(listing.root, f"the classes of {splits['train']}/ in {splits[split]}/", unknown)

@@ -22,7 +22,7 @@ def encode(name: str) -> str:
         text = "%2D" + text[1:]
     if not text or len(text) > LONGEST:
         digest = hashlib.sha256(raw).hexdigest()[:16]
-        text = f"{text[:LONGEST - 17]}-{digest}"
+        text = f"{text[: LONGEST - 17]}-{digest}"
     return text
 
 

@@ -76,7 +76,7 @@ class Tree:
     def folders_in(self, folder: str) -> list[str]:
         """Return the names of the folders directly inside `folder`."""
         prefix = folder.rstrip("/") + "/"
-        names = (path[len(prefix):] for path in self.folders if path.startswith(prefix))
+        names = (path[len(prefix) :] for path in self.folders if path.startswith(prefix))
         return [name for name in names if "/" not in name]
 
 
@@ -187,10 +187,11 @@ def finish(listing: Listing, claimed: Iterable[str]) -> Listing:
     tree = listing.tree
     spoken_for = {entry.path for entry in listing.quarantined} | set(listing.metadata)
     prefixes = tuple(folder.rstrip("/") + "/" for folder in claimed)
+    layout = {parent for path in (*prefixes, *listing.metadata) for parent in _parents(path)}
     groups: dict[str, int] = {}
     for path in tree.files:
         if path not in spoken_for and not path.startswith(prefixes):
-            group = path.split("/")[0] + "/" if "/" in path else path
+            group = _outermost(path, layout)
             groups[group] = groups.get(group, 0) + 1
     listing.ignored += [*tree.ignored, *(Filed(group, "outside_layout", files=n) for group, n in groups.items())]
     for entry in tree.refused:
@@ -203,6 +204,16 @@ def finish(listing: Listing, claimed: Iterable[str]) -> Listing:
     if listing.listed != found + missing:
         raise RuntimeError(f"{listing.root}: {found + missing} inputs listed, but {listing.listed} in the buckets")
     return listing
+
+
+def _parents(path: str) -> list[str]:
+    """Return the folders that hold a path, outermost first, each with its final /."""
+    return [path[: i + 1] for i, letter in enumerate(path) if letter == "/"]
+
+
+def _outermost(path: str, layout: set[str]) -> str:
+    """Return the first folder on the way to a file that the layout does not know, or the file itself."""
+    return next((parent for parent in _parents(path) if parent not in layout), path)
 
 
 def wrong_layout(root: Path, expected: str, found: Iterable[str]) -> UserError:

@@ -33,8 +33,10 @@ def read_json(listing: Listing, path: str) -> Any:
     try:
         return json.loads(text, parse_constant=_refuse, parse_float=_finite)
     except json.JSONDecodeError as error:
-        raise UserError(f"{listing.root / path} is not whole JSON: {error.msg} in line {error.lineno}, "
-                        f"column {error.colno}, of {len(text)} characters") from None
+        raise UserError(
+            f"{listing.root / path} is not whole JSON: {error.msg} in line {error.lineno}, "
+            f"column {error.colno}, of {len(text)} characters"
+        ) from None
     except (ValueError, RecursionError) as error:
         raise UserError(f"{listing.root / path} is not usable JSON: {error}") from None
 

@@ -1,33 +1,33 @@
 """Evaluation that sees each sample exactly once, on any number of ranks."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import nn
 
-from pipeline.loading.batches import EvalSamples, Ranks, eval_loader
-from pipeline.params import Recipe
-from pipeline.tasks import TaskLogic
+from pipeline.loading.batches import EvalSamples, Ranks
+from pipeline.params import BaseRecipe
+from pipeline.tasks import Batch, TaskLogic
 
 AMP = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def autocast(recipe: Recipe, device: torch.device) -> torch.autocast:
+def autocast(recipe: BaseRecipe, device: torch.device) -> torch.autocast:
     """Return the recipe's mixed-precision context."""
     return torch.autocast(device.type, dtype=AMP.get(recipe.amp, torch.bfloat16), enabled=recipe.amp != "none")
 
 
 @torch.inference_mode()
 def evaluate(
-    logic: TaskLogic, model: nn.Module, samples: EvalSamples, recipe: Recipe, ranks: Ranks, device: torch.device,
-    loader_workers: int,
-) -> dict[str, float]:  # fmt: skip
-    """Return the metrics over the whole split; ranks evaluate different samples and add their sums."""
+    logic: TaskLogic, model: nn.Module, batches: Iterable[Batch], recipe: BaseRecipe, ranks: Ranks, device: torch.device
+) -> dict[str, float]:
+    """Return the metrics over the whole split; ranks evaluate different batches and add their sums."""
     was_training = model.training
     model.eval()
     evaluator = logic.evaluator()
-    for batch in eval_loader(samples, ranks, loader_workers):
+    for batch in batches:
         prepared = logic.prepare(batch, device)
         with autocast(recipe, device):
             outputs = model(prepared["images"])
@@ -42,7 +42,7 @@ def evaluate(
 
 
 @torch.inference_mode()
-def draw(logic: TaskLogic, model: nn.Module, samples: EvalSamples, recipe: Recipe, device: torch.device) -> Any:
+def draw(logic: TaskLogic, model: nn.Module, samples: EvalSamples, recipe: BaseRecipe, device: torch.device) -> Any:
     """Return a picture of predictions on the split's first micro-batch."""
     model.eval()
     raw = samples[0]

@@ -24,7 +24,7 @@ from pipeline.engine.schedule import lr_at
 from pipeline.engine.state import State
 from pipeline.errors import UserError
 from pipeline.files import write_bytes
-from pipeline.loading.batches import EvalSamples, Ranks, TrainSamples, train_loader
+from pipeline.loading.batches import EvalSamples, Ranks, TrainSamples, eval_loader, train_loader
 from pipeline.loading.randomness import seed_for
 from pipeline.params import Duration
 from pipeline.shards.manifest import Manifest
@@ -53,6 +53,7 @@ class Loop:
         self.logic = tasks.create(run.task, run.section, run.variant, Manifest.load(run.shards))
         self.samples = TrainSamples(ShardReader(run.shards, "train"), self.logic.sampling, self.recipe, run.seed)
         self.val = EvalSamples(ShardReader(run.shards, "val"), self.logic.sampling, self.recipe.micro_batch)
+        self.val_loader = eval_loader(self.val, ranks, run.loader_workers)
         if self.samples.steps_per_epoch == 0:
             raise UserError(
                 f"{run.variant}: {len(self.samples.reader)} training samples do not fill one global batch of "
@@ -166,9 +167,7 @@ class Loop:
         train_loss, rate = self.interval.close(self.state, self.ranks)
         models = [state.model] if state.ema is None else [state.model, state.ema]
         batchnorm.average_over_ranks(models, self.ranks.world, state.step)
-        metrics = evaluate(
-            self.logic, state.evaluated, self.val, self.recipe, self.ranks, self.device, self.run.loader_workers
-        )
+        metrics = evaluate(self.logic, state.evaluated, self.val_loader, self.recipe, self.ranks, self.device)
         row = {"epoch": round(epoch, 4), "step": state.step, **metrics}
         lr = state.optimizer.param_groups[0]["lr"]
         state.history.append({**row, "lr": lr, "train_loss": train_loss, "images_per_second": round(rate, 1)})

@@ -109,11 +109,11 @@ def train_loader(samples: TrainSamples, first: int, last: int, ranks: Ranks, wor
 
 
 def eval_loader(samples: EvalSamples, ranks: Ranks, workers: int) -> DataLoader[Any]:
-    """Return this rank's part of a split: each sample is on one rank, once."""
-    return _loader(samples, Share(list(range(ranks.rank, len(samples), ranks.world))), workers)
+    """Return this rank's part of a split: each sample is on one rank, once. Its workers stay for the next time."""
+    return _loader(samples, Share(list(range(ranks.rank, len(samples), ranks.world))), workers, stay=workers > 0)
 
 
-def _loader(samples: Dataset[Any], share: Sampler[Any], workers: int) -> DataLoader[Any]:
+def _loader(samples: Dataset[Any], share: Sampler[Any], workers: int, stay: bool = False) -> DataLoader[Any]:
     return DataLoader(
         samples, batch_size=None, sampler=share, num_workers=workers, pin_memory=torch.cuda.is_available(),
         prefetch_factor=4 if workers else None, multiprocessing_context="forkserver" if workers else None,

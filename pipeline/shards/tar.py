@@ -3,10 +3,12 @@
 Headers hold no time, user or host, so equal members are equal bytes; a reader can rebuild the header that it expects.
 """
 
-from functools import lru_cache
-
 BLOCK = 512
 END = b"\0" * (2 * BLOCK)
+BEFORE_SIZE = b"0000644\0" + b"0000000\0" + b"0000000\0"  # mode, user, group
+AFTER_SIZE = b"\0" + b"00000000000\0"  # end of the size, time
+REST = (b"0" + b"\0" * 100 + b"ustar\x0000").ljust(BLOCK - 156, b"\0")  # a regular file, no link, the format's name
+FIXED = sum(BEFORE_SIZE) + sum(AFTER_SIZE) + 8 * ord(" ") + sum(REST)  # the checksum counts its own field as spaces
 
 
 def header(name: str, size: int) -> bytes:
@@ -22,19 +24,9 @@ def header(name: str, size: int) -> bytes:
     raw = name.encode("ascii")
     if not 0 < len(raw) <= 100 or not 0 <= size < 8**11:
         raise ValueError(f"no room in a ustar header for {name!r} with {size} bytes")
-    block = bytearray(_template())
-    block[: len(raw)] = raw
-    block[124:135] = b"%011o" % size
-    block[148:156] = b"%06o\0 " % (sum(block) + 8 * 32)  # the checksum counts its own field as spaces
-    return bytes(block)
-
-
-@lru_cache(maxsize=1)
-def _template() -> bytes:
-    """Return a header with name, size and checksum left out."""
-    mode, owner, group, size, time = b"0000644\0", b"0000000\0", b"0000000\0", b"\0" * 12, b"00000000000\0"
-    start = b"\0" * 100 + mode + owner + group + size + time + b"\0" * 8 + b"0" + b"\0" * 100 + b"ustar\x0000"
-    return start.ljust(BLOCK, b"\0")
+    digits = b"%011o" % size
+    checksum = b"%06o\0 " % (FIXED + sum(raw) + sum(digits))
+    return raw.ljust(100, b"\0") + BEFORE_SIZE + digits + AFTER_SIZE + checksum + REST
 
 
 def padded(size: int) -> int:

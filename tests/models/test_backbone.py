@@ -86,7 +86,7 @@ def test_drop_path_drops_whole_samples_and_keeps_the_mean():
 
 
 def test_starting_values_follow_the_paper():
-    model = create_model("dynamic_dwnet_micro", embed_dim=32)
+    model = create_model("dynamic_dwnet_tiny", embed_dim=32)
     linear = torch.cat([m.weight.flatten() for m in model.modules() if isinstance(m, nn.Linear)])
     assert linear.std().item() == pytest.approx(0.02, rel=0.02)
     assert all(m.bias.eq(0).all() for m in model.modules() if isinstance(m, nn.Linear) and m.bias is not None)
@@ -96,6 +96,12 @@ def test_starting_values_follow_the_paper():
     point = model.backbone.stages[3].blocks[0].mixer.conv_in.weight
     assert point.abs().max().item() == pytest.approx(256**-0.5, rel=0.01)
     assert point.std().item() == pytest.approx((3 * 256) ** -0.5, rel=0.02)
+
+
+def test_micro_starts_with_the_width_of_each_layer():
+    for module in create_model("swin_micro").modules():
+        if isinstance(module, nn.Linear):
+            assert module.weight.std().item() == pytest.approx(module.in_features**-0.5, rel=0.1)
 
 
 def test_static_kernels_start_like_those_of_a_convolution():

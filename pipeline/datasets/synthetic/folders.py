@@ -11,7 +11,7 @@ import numpy as np
 from pipeline.datasets.synthetic import instances, regions, relations
 from pipeline.files import digest, whole_folder, write_text
 
-VERSION = 1  # raise it when a scene changes, so that old folders are not mistaken for the new ones
+VERSION = 2  # raise it when a scene changes, so that old folders are not mistaken for the new ones
 SPLIT_NUMBERS = {"train": 0, "val": 1}
 
 

@@ -66,8 +66,13 @@ def _object(rng: Generator, canvas: Pixels, taken: Mask) -> dict[str, Any] | Non
         return None
     taken |= where
     _fill(rng, canvas, where, category)
-    return {"category_id": category, "iscrowd": 0, "bbox": _box(polygon), "area": float(where.sum()),
-            "segmentation": [polygon.ravel().tolist()]}
+    return {
+        "category_id": category,
+        "iscrowd": 0,
+        "bbox": _box(polygon),
+        "area": float(where.sum()),
+        "segmentation": [polygon.ravel().tolist()],
+    }
 
 
 def _outline(rng: Generator, name: str) -> Polygon:
@@ -115,8 +120,13 @@ def _crowd(rng: Generator, canvas: Pixels, taken: Mask) -> dict[str, Any]:
     _fill(rng, canvas, where, category)
     rows, columns = np.flatnonzero(where.any(1)), np.flatnonzero(where.any(0))
     box = [columns[0], rows[0], columns[-1] + 1 - columns[0], rows[-1] + 1 - rows[0]]
-    return {"category_id": category, "iscrowd": 1, "bbox": [float(edge) for edge in box], "area": float(where.sum()),
-            "segmentation": {"size": [side, side], "counts": run_lengths(where)}}
+    return {
+        "category_id": category,
+        "iscrowd": 1,
+        "bbox": [float(edge) for edge in box],
+        "area": float(where.sum()),
+        "segmentation": {"size": [side, side], "counts": run_lengths(where)},
+    }
 
 
 def run_lengths(mask: Mask) -> list[int]:

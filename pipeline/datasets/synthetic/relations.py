@@ -50,24 +50,21 @@ def name(label: int) -> str:
 def placements(label: int) -> tuple[Placement, ...]:
     """Return every pair of cells that shows a class; weights sum to 1.
 
-    Along each axis the weights make the first part's cell even or odd equally often, hence the second part's too.
+    Both signs of dx weigh the same, and so do all places of one displacement; so in every class the row and the column
+    of either part are even as often as odd.
     """
     dx, dy = CLASSES[label]
-    columns = [(a, b, w / (2 if dx else 1)) for sign in ({1, -1} if dx else {1}) for a, b, w in _along(sign * dx)]
-    return tuple(
-        Placement((ay, ax), (by, bx), wy * wx) for (ay, by, wy), (ax, bx, wx) in product(_along(dy), columns)
-    )
+    found = []
+    for step in {dx, -dx}:
+        rows, columns = _along(dy), _along(step)
+        weight = 1 / len(rows) / len(columns) / len({dx, -dx})
+        found += [Placement((ay, ax), (by, bx), weight) for (ay, by), (ax, bx) in product(rows, columns)]
+    return tuple(sorted(found))
 
 
-def _along(step: int) -> list[tuple[int, int, float]]:
-    """Return the places (a, a + step) on one axis with weights; even and odd places of a weigh the same.
-
-    Where all places have one parity (steps of 3), the opposite step makes up for it.
-    """
-    places = [a for a in range(CELLS) if 0 <= a + step < CELLS]
-    parities = {a % 2 for a in places}
-    weights = [1 / len(parities) / sum(other % 2 == a % 2 for other in places) for a in places]
-    return [(a, a + step, weight) for a, weight in zip(places, weights, strict=True)]
+def _along(step: int) -> list[tuple[int, int]]:
+    """Return the places (a, a + step) on one axis."""
+    return [(a, a + step) for a in range(CELLS) if 0 <= a + step < CELLS]
 
 
 @cache

@@ -18,12 +18,12 @@ def exact(label: int) -> list[tuple[Placement, Fraction]]:
     return [(placement, Fraction(placement.weight).limit_denominator(1000)) for placement in placements(label)]
 
 
-def parity(cell: Cell) -> Cell:
+def parity(cell: tuple[int, ...]) -> Cell:
     """Where a cell lies in its aligned block of 2 x 2."""
     return cell[0] % 2, cell[1] % 2
 
 
-def block(cell: Cell) -> Cell:
+def block(cell: tuple[int, ...]) -> Cell:
     return cell[0] // 2, cell[1] // 2
 
 

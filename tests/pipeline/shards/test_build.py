@@ -1,0 +1,272 @@
+"""Shards: the same bytes whatever the order of work, every input in one bucket, all or nothing."""
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import tarfile
+from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import SHARED
+from PIL import Image
+
+from pipeline.datasets import list_folder
+from pipeline.errors import UserError
+from pipeline.params import Shard
+from pipeline.shards import Manifest, ShardReader, verify
+from pipeline.shards.build import build
+from pipeline.shards.task import Done, Work, write
+
+NAMES = ("imagenet", "coco", "ade20k")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def make(name: str, source: Path, folder: Path, splits: dict[str, str] | None = None, **options: int) -> Manifest:
+    listing = list_folder(name, source, splits or {})
+    return build(name, listing, Shard.model_validate({"samples_per_shard": 8, **options}), folder, listing.digest())
+
+
+def read_all(folder: Path, split: str) -> list[dict[str, Any]]:
+    reader = ShardReader(folder, split)
+    return [reader.read(shard, index) for shard, size in enumerate(reader.shard_sizes) for index in range(size)]
+
+
+def add_up(manifest: Manifest) -> bool:
+    inputs = manifest.inputs
+    quarantined = sum(entry.files for entry in inputs.quarantined)
+    return inputs.listed == inputs.kept + len(inputs.repaired) + quarantined + inputs.ignored
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("in_flight", [1, 4])
+def test_the_same_bytes_from_any_number_of_tasks(
+    raw: Path, originals: Path, tmp_path: Path, name: str, in_flight: int
+) -> None:
+    listing = list_folder(name, raw / name, {})
+    build(name, listing, Shard(samples_per_shard=8), tmp_path / "again", listing.digest(), in_flight)
+    assert contents(tmp_path / "again") == contents(originals / name)
+
+
+def test_the_manifest_says_what_is_there(raw: Path, originals: Path) -> None:
+    for name in NAMES:
+        folder = originals / name
+        manifest = Manifest.load(folder)
+        assert manifest.digest == hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
+        assert manifest.inventory == list_folder(name, raw / name, {}).digest()
+        assert add_up(manifest) and not manifest.inputs.quarantined
+        for split, entry in manifest.splits.items():
+            assert [shard.name for shard in entry.shards] == sorted(os.listdir(folder / split))
+            assert entry.samples == {"train": 30, "val": 20}[split]
+            assert len((folder / "manifest.json").read_text().splitlines()) < 60
+
+
+def test_members_vary_in_nothing_but_content(originals: Path) -> None:
+    with tarfile.open(originals / "ade20k" / "train" / "000000.tar") as opened:
+        members = opened.getmembers()
+    assert [member.name for member in members[:2]] == ["ADE_train_00000001.jpg", "ADE_train_00000001.png"]
+    assert {(m.mtime, m.uid, m.gid, m.uname, m.gname, m.mode, m.type) for m in members} == {
+        (0, 0, 0, "", "", 0o644, tarfile.REGTYPE)
+    }  # fmt: skip
+
+
+def test_class_counts(originals: Path) -> None:
+    manifest = Manifest.load(originals / "imagenet")
+    labels = Counter(int(sample["cls"]) for sample in read_all(originals / "imagenet", "train"))
+    counted = np.sum([shard.classes for shard in manifest.splits["train"].shards], axis=0)
+    assert counted.tolist() == [labels[index] for index in range(10)] == [3] * 10
+
+
+def test_training_shards_mix_the_classes_and_validation_is_sorted(originals: Path) -> None:
+    first = Manifest.load(originals / "imagenet").splits["train"].shards[0]
+    assert sum(count > 0 for count in first.classes) >= 4  # sorted by class it would be 3
+    for name, split in (("imagenet", "val"), ("coco", "train"), ("ade20k", "train")):
+        labels = [sample.get("cls", b"") for sample in read_all(originals / name, split)]
+        keys = [sample["__key__"] for sample in read_all(originals / name, split)]
+        pairs = list(zip(labels, keys, strict=True))
+        assert pairs == sorted(pairs)
+
+
+def test_category_ids_go_to_indices_and_back(originals: Path) -> None:
+    manifest = Manifest.load(originals / "coco")
+    ids = {entry.id for entry in manifest.classes}
+    assert manifest.class_index() == {1: 0, 3: 1, 7: 2, 16: 3, 44: 4, 62: 5}
+    used = {a["category_id"] for sample in read_all(originals / "coco", "train")
+            for a in json.loads(sample["json"])["annotations"]}  # fmt: skip
+    assert used <= ids
+    assert all(manifest.classes[manifest.class_index()[i]].id == i for i in used)
+
+
+def test_masks_keep_their_bytes_and_zero_is_no_class(raw: Path, originals: Path) -> None:
+    manifest = Manifest.load(originals / "ade20k")
+    assert (manifest.target.member, manifest.target.ignore) == ("png", 0)
+    assert [entry.id for entry in manifest.classes] == list(range(1, 9))
+    for sample in read_all(originals / "ade20k", "val"):
+        path = raw / "ade20k" / "annotations" / "validation" / f"{sample['__key__']}.png"
+        assert sample["png"] == path.read_bytes()
+    values = [np.unique(np.asarray(Image.open(io.BytesIO(s["png"])))) for s in read_all(originals / "ade20k", "train")]
+    shown = Counter(int(value) for each in values for value in each)
+    counted = np.sum([shard.classes for shard in manifest.splits["train"].shards], axis=0)
+    assert counted.tolist() == [shown[index + 1] for index in range(8)] and shown[0] > 0
+
+
+def spoil(source: Path) -> dict[str, str]:
+    """Spoil four training images in ways that only decoding shows; return the reason for each."""
+    images = sorted((source / "train").rglob("*.JPEG"))
+    data = images[0].read_bytes()
+    images[0].write_bytes(data[: len(data) // 2])
+    images[1].write_bytes(b"<html>gone</html>")
+    Image.open(images[2]).copy().save(images[2], "PNG")
+    Image.open(images[3]).convert("CMYK").save(images[3], "JPEG")
+    found = ("truncated", "not_an_image", "format_mismatch", "cmyk")
+    return {str(path.relative_to(source)): reason for path, reason in zip(images, found, strict=False)}
+
+
+def test_bad_images_leave_their_own_shard_only(
+    raw: Path, originals: Path, tmp_path: Path, ray_cluster: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = Path(shutil.copytree(raw / "imagenet", tmp_path / "raw"))
+    reasons = spoil(source)
+    manifest = make("imagenet", source, tmp_path / "shards", max_quarantined=2)
+    inputs = manifest.inputs
+    assert {entry.path: entry.reason for entry in (*inputs.quarantined, *inputs.repaired)} == reasons
+    assert len(inputs.quarantined) == len(inputs.repaired) == 2
+    assert add_up(manifest) and inputs.listed == sum(len(files) for _, _, files in os.walk(source))
+    assert manifest.splits["train"].samples == 28
+    assert all(f"quarantined: {entry.path}: " in capsys.readouterr().err for entry in inputs.quarantined[:1])
+    gone = {Path(entry.path).stem for entry in inputs.quarantined}
+    kept = [sample["__key__"] for sample in read_all(tmp_path / "shards", "train")]
+    assert kept == [s["__key__"] for s in read_all(originals / "imagenet", "train") if s["__key__"] not in gone]
+    for sample in read_all(tmp_path / "shards", "train"):
+        image = Image.open(io.BytesIO(sample["jpg"]))
+        assert (image.format, image.mode) == ("JPEG", "RGB")
+
+
+def test_too_many_bad_files_fail_after_all_are_named(
+    raw: Path, tmp_path: Path, ray_cluster: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = Path(shutil.copytree(raw / "imagenet", tmp_path / "raw"))
+    reasons = spoil(source)
+    (source / "train" / "n00000001" / "notes.txt").write_text("x")
+    with pytest.raises(UserError, match=r"3 of 52 files are unusable, .* shard\.max_quarantined allows 2"):
+        make("imagenet", source, tmp_path / "shards", max_quarantined=2)
+    lines = capsys.readouterr().err.splitlines()
+    quarantined = [path for path, reason in reasons.items() if reason in ("truncated", "not_an_image")]
+    for path in (*quarantined, "train/n00000001/notes.txt"):
+        assert any(line.startswith(f"quarantined: {path}: ") for line in lines)
+    assert os.listdir(tmp_path) == ["raw"]  # nothing looks finished, nothing is left over
+
+
+def test_a_bad_mask_takes_its_image_along(raw: Path, tmp_path: Path, ray_cluster: None) -> None:
+    source = Path(shutil.copytree(raw / "ade20k", tmp_path / "raw"))
+    masks = sorted((source / "annotations" / "training").iterdir())
+    Image.new("L", (9, 9)).save(masks[0])
+    Image.new("L", (32, 32), 99).save(masks[1])
+    (source / "images" / "training" / f"{masks[2].stem}.jpg").write_bytes(b"\xff\xd8\xffx")
+    manifest = make("ade20k", source, tmp_path / "shards", max_quarantined=6)
+    found = {entry.path: entry.reason for entry in manifest.inputs.quarantined}
+    assert found == {
+        f"annotations/training/{masks[0].name}": "mask_size",
+        f"images/training/{masks[0].stem}.jpg": "partner_quarantined",
+        f"annotations/training/{masks[1].name}": "mask_value",
+        f"images/training/{masks[1].stem}.jpg": "partner_quarantined",
+        f"annotations/training/{masks[2].name}": "partner_quarantined",
+        f"images/training/{masks[2].stem}.jpg": "damaged",
+    }
+    assert add_up(manifest)
+
+
+def test_boxes_in_another_frame_are_refused(raw: Path, tmp_path: Path, ray_cluster: None) -> None:
+    source = Path(shutil.copytree(raw / "coco", tmp_path / "raw"))
+    image = sorted((source / "train2017").iterdir())[0]
+    Image.new("RGB", (20, 32)).save(image)
+    manifest = make("coco", source, tmp_path / "shards", max_quarantined=1)
+    (entry,) = manifest.inputs.quarantined
+    assert (entry.path, entry.reason) == (f"train2017/{image.name}", "size_mismatch")
+    assert entry.detail == "image 20x32, annotations for 32x32"
+
+
+def test_large_images_are_refused(raw: Path, tmp_path: Path, ray_cluster: None) -> None:
+    with pytest.raises(UserError, match="50 of 51 files are unusable"):
+        make("imagenet", raw / "imagenet", tmp_path / "shards", max_pixels=32 * 32 - 1)
+
+
+def test_shrunk_images_say_so(raw: Path, tmp_path: Path, ray_cluster: None) -> None:
+    manifest = make("imagenet", raw / "imagenet", tmp_path / "shards", short_side=16, jpeg_quality=80)
+    assert (manifest.images.short_side, manifest.images.jpeg_quality) == (16, 80)
+    sizes = {Image.open(io.BytesIO(sample["jpg"])).size for sample in read_all(tmp_path / "shards", "val")}
+    assert sizes == {(16, 16)}
+    kept = make("coco", raw / "coco", tmp_path / "boxes", short_side=16)
+    assert kept.images.short_side is None
+
+
+def test_a_killed_and_repeated_task_leaves_no_trace(raw: Path, originals: Path, tmp_path: Path) -> None:
+    listing = list_folder("coco", raw / "coco", {})
+    path = tmp_path / "train" / "000000.tar"
+    work = Work("coco", raw / "coco", path, listing.splits["train"][:8], listing.classes, 10**6, None, 90)
+    for _ in range(2):
+        done: Done = write(work)
+    assert path.read_bytes() == (originals / "coco" / "train" / "000000.tar").read_bytes()
+    assert done.written is not None and os.listdir(tmp_path / "train") == ["000000.tar"]
+
+
+def test_an_old_folder_stays_until_the_new_one_is_whole(raw: Path, tmp_path: Path, ray_cluster: None) -> None:
+    make("imagenet", raw / "imagenet", tmp_path / "shards")
+    before = contents(tmp_path / "shards")
+    with pytest.raises(UserError):
+        make("imagenet", raw / "imagenet", tmp_path / "shards", max_pixels=64)
+    assert contents(tmp_path / "shards") == before
+    make("imagenet", raw / "imagenet", tmp_path / "shards", samples_per_shard=30)
+    assert os.listdir(tmp_path / "shards" / "train") == ["000000.tar"] and not verify(tmp_path / "shards")
+
+
+def test_a_full_disk_is_noticed_before_any_work(
+    raw: Path, tmp_path: Path, ray_cluster: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=10_000))
+    with pytest.raises(UserError, match=r"0\.0 GB free"):
+        make("imagenet", raw / "imagenet", tmp_path / "shards")
+
+
+def test_a_file_that_vanishes_is_named(raw: Path, tmp_path: Path, ray_cluster: None) -> None:
+    source = Path(shutil.copytree(raw / "imagenet", tmp_path / "raw"))
+    listing = list_folder("imagenet", source, {})
+    gone = source / listing.splits["val"][3].image
+    gone.unlink()
+    with pytest.raises(UserError, match=f"{gone}: No such file"):
+        build("imagenet", listing, Shard(samples_per_shard=8), tmp_path / "shards", listing.digest())
+    assert os.listdir(tmp_path) == ["raw"]
+
+
+@pytest.mark.parametrize(
+    ("name", "folder", "splits"),
+    [
+        ("imagenet", "imagenet", {}),
+        ("imagenet", "cifar10", {"val": "test"}),
+        ("coco", "coco", {}),
+        ("ade20k", "ade", {}),
+    ],
+)
+def test_real_folders(name: str, folder: str, splits: dict[str, str], tmp_path: Path, ray_cluster: None) -> None:
+    source = SHARED / "real" / folder
+    if not source.is_dir():
+        pytest.skip(f"no photographs in {source}")
+    manifest = make(name, source, tmp_path / "shards", splits, samples_per_shard=500)
+    assert add_up(manifest) and not manifest.inputs.quarantined and not verify(tmp_path / "shards")
+    assert manifest.inputs.listed == sum(len(files) for _, _, files in os.walk(source))
+    listing = list_folder(name, source, splits)
+    for split, samples in listing.splits.items():
+        by_key = {sample["__key__"]: sample for sample in read_all(tmp_path / "shards", split)}
+        assert len(by_key) == len(samples)
+        repaired = {entry.path for entry in manifest.inputs.repaired}
+        for sample in samples:
+            if sample.image not in repaired:
+                assert by_key[sample.key]["jpg"] == (source / sample.image).read_bytes()

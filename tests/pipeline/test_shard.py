@@ -1,0 +1,69 @@
+"""The shard command: it works on what was fetched, and on nothing else."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from helpers import make_project, run_stage
+
+from pipeline.errors import UserError
+from pipeline.shards import Manifest, ShardReader, verify
+
+COCO = "data.coco.synthetic={train: 8, val: 4, image_size: 32}"
+
+
+@pytest.fixture
+def project(tmp_path: Path, ray_cluster: None) -> Path:
+    made = make_project(tmp_path / "project")
+    run_stage(made, "pipeline.fetch", "imagenet")
+    return made
+
+
+def test_from_fetch_to_reading(project: Path) -> None:
+    run_stage(project, "pipeline.shard", "imagenet")
+    folder = project / "data" / "shards" / "imagenet"
+    assert verify(folder) == []
+    assert ShardReader(folder, "train").shard_sizes == [50, 50, 50, 10]
+    inventory = json.loads((project / "data" / "raw" / "imagenet.json").read_text())
+    assert Manifest.load(folder).inventory == inventory["digest"]
+
+
+def test_stand_ins_are_drawn_again_where_they_are_gone(project: Path) -> None:
+    shutil.rmtree(project / "data" / "raw" / "synthetic")
+    run_stage(project, "pipeline.shard", "imagenet")
+    assert verify(project / "data" / "shards" / "imagenet") == []
+
+
+def test_nothing_fetched(project: Path) -> None:
+    with pytest.raises(UserError, match=r"coco\.json does not exist; run `python -m pipeline\.fetch coco` first"):
+        run_stage(project, "pipeline.shard", "coco")
+
+
+def test_other_params_than_were_fetched(project: Path) -> None:
+    with pytest.raises(UserError, match=r"run `python -m pipeline\.fetch imagenet --set data\.imagenet\.\S+` first"):
+        run_stage(project, "pipeline.shard", "imagenet", "--set", "data.imagenet.synthetic.seed=1")
+    assert not (project / "adhoc").exists()
+
+
+def test_a_source_that_changed_since(project: Path) -> None:
+    next((project / "data" / "raw" / "synthetic").glob("imagenet-*/")).rename(project / "photos")
+    params = (project / "params.yaml").read_text()
+    (project / "params.yaml").write_text(params.replace("data: {imagenet: {", "data: {imagenet: {source: photos, "))
+    run_stage(project, "pipeline.fetch", "imagenet")
+    next((project / "photos" / "train").rglob("*.JPEG")).unlink()
+    with pytest.raises(UserError, match=r"changed since it was fetched; run `python -m pipeline\.fetch imagenet`"):
+        run_stage(project, "pipeline.shard", "imagenet")
+
+
+def test_an_inventory_that_is_none(project: Path) -> None:
+    (project / "data" / "raw" / "imagenet.json").write_text("{")
+    with pytest.raises(UserError, match="not an inventory"):
+        run_stage(project, "pipeline.shard", "imagenet")
+
+
+def test_an_adhoc_call_takes_and_leaves_its_own(project: Path) -> None:
+    for stage in ("pipeline.fetch", "pipeline.shard"):
+        run_stage(project, stage, "coco", "--set", COCO)
+    assert Manifest.load(project / "adhoc" / "params" / "data" / "shards" / "coco").splits["val"].samples == 4
+    assert not (project / "data" / "shards").exists()
