@@ -143,7 +143,7 @@ def _check_quarantined(inputs: parts.Inputs, allowed: int) -> None:
 
 
 def _sweep(beside: Path, manifest: Manifest) -> None:
-    """Remove what a killed and repeated task may have left."""
+    """Remove shards without samples, and what a killed and repeated task may have left."""
     known = {f"{split}/{shard.name}" for split, entry in manifest.splits.items() for shard in entry.shards}
     for path in beside.glob("*/*"):
         if str(path.relative_to(beside)) not in known:

@@ -42,10 +42,7 @@ def write(work: Work) -> Done:
     done = Done()
     work.path.parent.mkdir(exist_ok=True)
     written = write_shard(work.path, _members(work, done), dataset(work.dataset).MEMBER, len(work.classes))
-    if len(written.index):
-        done.written = written
-    else:
-        work.path.unlink()
+    done.written = written if len(written.index) else None
     return done
 
 

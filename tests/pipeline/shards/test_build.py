@@ -184,6 +184,16 @@ def test_a_bad_mask_takes_its_image_along(raw: Path, tmp_path: Path, ray_cluster
     assert add_up(manifest)
 
 
+def test_a_shard_without_a_usable_sample_is_left_out(raw: Path, tmp_path: Path, ray_cluster: None) -> None:
+    source = Path(shutil.copytree(raw / "coco", tmp_path / "raw"))
+    for image in sorted((source / "train2017").iterdir())[8:16]:
+        image.write_bytes(b"spoilt")
+    manifest = make("coco", source, tmp_path / "shards", max_quarantined=8)
+    assert [shard.name for shard in manifest.splits["train"].shards] == ["000000.tar", "000002.tar", "000003.tar"]
+    assert verify(tmp_path / "shards") == []
+    assert len(read_all(tmp_path / "shards", "train")) == manifest.splits["train"].samples == 22
+
+
 def test_boxes_in_another_frame_are_refused(raw: Path, tmp_path: Path, ray_cluster: None) -> None:
     source = Path(shutil.copytree(raw / "coco", tmp_path / "raw"))
     image = sorted((source / "train2017").iterdir())[0]
