@@ -3,6 +3,9 @@
 import os
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,8 +38,51 @@ def connect(uri: str) -> "MlflowClient":
     return client
 
 
-def open_run(client: "MlflowClient", run: Run, project: Path, tags: Tags, params: dict[str, Any]) -> str:
+@dataclass(frozen=True)
+class Opening:
+    """What a run is recorded with when it is opened."""
+
+    run: Run
+    tags: Tags
+    params: dict[str, Any]
+
+
+class Tracker:
+    """The driver's hand on MLflow: a process of its own, since MLflow takes seconds to import and so does Ray Train."""
+
+    def __init__(self, uri: str, project: Path) -> None:
+        self.uri, self.project = uri, project
+        self._process = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+
+    def open(self, openings: list[Opening]) -> "Future[dict[str, str]]":
+        """Open or continue runs; the result is the MLflow run of each run id."""
+        return self._process.submit(_open_runs, self.uri, self.project, openings)
+
+    def close(self, opened: dict[str, str], runs: list[Run]) -> None:
+        """End the MLflow runs of these runs: complete where the run finished, failed where not. Waits until done."""
+        self._process.submit(_close_runs, self.uri, opened, runs).result()
+
+    def __enter__(self) -> "Tracker":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.shutdown()
+
+
+def _open_runs(uri: str, project: Path, openings: list[Opening]) -> dict[str, str]:
+    client = connect(uri)
+    return {opening.run.id: open_run(client, opening, project) for opening in openings}
+
+
+def _close_runs(uri: str, opened: dict[str, str], runs: list[Run]) -> None:
+    client = connect(uri)
+    for run in runs:
+        close_run(client, opened[run.id], run.finished(), run.folder / "samples.png")
+
+
+def open_run(client: "MlflowClient", opening: Opening, project: Path) -> str:
     """Return the MLflow run of this training, made or continued: the same training is the same MLflow run."""
+    run, tags, params = opening.run, opening.tags, opening.params
     experiment = client.get_experiment_by_name(run.task)
     if experiment is None:
         local = str(client.tracking_uri).startswith("sqlite:")

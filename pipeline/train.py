@@ -88,31 +88,39 @@ def _published(call: Call, run: Run) -> bool:
 
 def _train(call: Call, shards: Path, runs: list[Run]) -> None:
     """Train runs in one worker group, recorded in MLflow; raise where one that was asked for ended badly."""
-    from pipeline.cluster import connected
-    from pipeline.engine.group import train_group
     from pipeline.shards.verify import verify
-    from pipeline.tracking import Recorder, close_run, connect, open_run, uri_of
 
     if problems := verify(shards):
         raise UserError(f"{shards} is damaged:\n  " + "\n  ".join(problems) + "\nrun the shard stage again")
     with ExitStack() as locks:
         for run in runs:
             locks.enter_context(_locked(run))
-        runs = [run for run in runs if run.finished() is None]
-        uri = uri_of(call.params.tracking, call.project)
-        client = connect(uri)
-        opened = {run.id: open_run(client, run, call.project, _tags(call, run), _config(run)) for run in runs}
-        try:
-            with connected(call.params.cluster):
-                wrong = train_group(runs, call.params.cluster, Recorder(uri, opened)) if runs else {}
-        finally:
-            for run in runs:
-                close_run(client, opened[run.id], run.finished(), run.folder / "samples.png")
-                if record := run.finished():
-                    write_json(run.folder / "mlflow.json", {"run_id": opened[run.id], "final": record["final"]})
+        unfinished = [run for run in runs if run.finished() is None]  # another process may have been at them
+        wrong = _train_recorded(call, unfinished) if unfinished else {}
     asked = [wrong[run.id] for run in runs if run.id in wrong and run.variant in call.args.variants]
     if asked:
         raise UserError("; ".join(asked))
+
+
+def _train_recorded(call: Call, runs: list[Run]) -> dict[str, str]:
+    """Train runs while MLflow records them; return those that bad input ended, with the reason."""
+    from pipeline.tracking import Opening, Recorder, Tracker, uri_of
+
+    uri = uri_of(call.params.tracking, call.project)
+    with Tracker(uri, call.project) as tracker:
+        opening = tracker.open([Opening(run, _tags(call, run), _config(run)) for run in runs])
+
+        from pipeline.cluster import connected
+        from pipeline.engine.group import train_group
+
+        with connected(call.params.cluster):
+            opened = opening.result()
+            for run in runs:
+                write_json(run.folder / "mlflow.json", {"run_id": opened[run.id]})
+            try:
+                return train_group(runs, call.params.cluster, Recorder(uri, opened))
+            finally:
+                tracker.close(opened, runs)
 
 
 @contextmanager

@@ -13,18 +13,23 @@ environment.prepare()  # before anything imports Ray
 
 
 @pytest.fixture(scope="session")
-def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def ray_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """One local cluster for the session, in a folder of its own."""
     environment.own_token()
     os.environ["PYTHONPATH"] = str(PROJECT)
     import ray
 
-    ray.init(
+    context = ray.init(
         address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR",
         object_store_memory=128 * 2**20, _temp_dir=str(tmp_path_factory.mktemp("r")),
     )  # fmt: skip
-    yield
+    yield str(context.address_info["gcs_address"])
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def ray_cluster(ray_address: str) -> None:
+    """This process is connected to the session's cluster."""
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from pipeline.loading.batches import EvalSamples, Ranks
 from pipeline.params import BaseRecipe
 from pipeline.tasks import Batch, TaskLogic
 
+DRAWN = 18
 AMP = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -43,8 +44,8 @@ def evaluate(
 
 @torch.inference_mode()
 def draw(logic: TaskLogic, model: nn.Module, samples: EvalSamples, recipe: BaseRecipe, device: torch.device) -> Any:
-    """Return a picture of predictions on the split's first micro-batch."""
+    """Return a picture of predictions on samples from all over the split."""
     model.eval()
-    raw = samples[0]
+    raw = samples.spread(DRAWN)
     with autocast(recipe, device):
         return logic.draw(model, logic.prepare(raw, device), raw)

@@ -23,5 +23,5 @@ def create(model: nn.Module, numbers: Optimizer, device: torch.device) -> torch.
             spare = any(part in name for part in NORM_NAMES)
         (spared if spare else decayed).append(parameter)
     groups = [{"params": decayed, "weight_decay": numbers.weight_decay}, {"params": spared, "weight_decay": 0.0}]
-    fused = device.type == "cuda"
+    fused = device.type in ("cpu", "cuda")  # one kernel for all tensors; small networks have many
     return torch.optim.AdamW(groups, lr=numbers.lr, betas=numbers.betas, eps=numbers.eps, fused=fused or None)

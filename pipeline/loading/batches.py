@@ -4,7 +4,7 @@ A micro-batch is a function of (seed, step, its index in the step); ranks divide
 workers only prefetch them. So neither the number of ranks nor of workers changes what is in one.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,7 +69,13 @@ class EvalSamples(Dataset[dict[str, Any]]):
         return -(-len(self.reader) // self.size)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        positions = range(index * self.size, min((index + 1) * self.size, len(self.reader)))
+        return self._batch(range(index * self.size, min((index + 1) * self.size, len(self.reader))))
+
+    def spread(self, count: int) -> dict[str, Any]:
+        """Return up to `count` samples from all over the split, which may be sorted by class."""
+        return self._batch(np.linspace(0, len(self.reader) - 1, min(count, len(self.reader)), dtype=int).tolist())
+
+    def _batch(self, positions: Iterable[int]) -> dict[str, Any]:
         return self.sampling.collate([self.sampling.eval_sample(self.reader.read(*self._place(p))) for p in positions])
 
     def _place(self, position: int) -> Place:

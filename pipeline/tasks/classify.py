@@ -1,5 +1,6 @@
 """Image classification as the paper trains it: soft-target cross-entropy over mixed images, top-1 and top-5."""
 
+import textwrap
 from typing import Any, cast
 
 import numpy as np
@@ -137,7 +138,7 @@ class Classify:
         shown = zip(raw["images"], raw["labels"], guesses.indices, guesses.values, strict=True)
         for image, label, guess, sure in shown:
             right = int(label) == int(guess)
-            text = f"{self.names[int(guess)]} {float(sure):.0%}" + ("" if right else f"\nis {self.names[int(label)]}")
+            text = f"{self.names[int(guess)]} {float(sure):.0%}" + ("" if right else f"; is {self.names[int(label)]}")
             tiles.append(_tile(image.permute(1, 2, 0).numpy(), text, "#1a7f37" if right else "#cf222e"))
         return _sheet(tiles, columns=6)
 
@@ -189,9 +190,10 @@ def _random_erasing(numbers: Augment) -> Any | None:
 
 
 def _tile(pixels: Any, text: str, colour: str, side: int = 128) -> Image.Image:
-    tile = Image.new("RGB", (side + 8, side + 40), "white")
+    tile = Image.new("RGB", (side + 8, side + 64), "white")
     tile.paste(Image.fromarray(cast(Any, pixels)).resize((side, side), Image.Resampling.BICUBIC), (4, 4))
-    ImageDraw.Draw(tile).multiline_text((4, side + 8), text, fill=colour, spacing=2, font_size=11)
+    lines = "\n".join(textwrap.wrap(text, 24, max_lines=4))
+    ImageDraw.Draw(tile).multiline_text((4, side + 6), lines, fill=colour, spacing=1, font_size=11)
     return tile
 
 

@@ -1,0 +1,175 @@
+"""The loop by itself, in this process: options of a recipe, resuming, starting from weights, bad numbers."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+
+from pipeline.engine.loop import train
+from pipeline.engine.run import Run
+from pipeline.errors import UserError
+from pipeline.loading.batches import Ranks
+from pipeline.params import Classify
+
+CPU = torch.device("cpu")
+RECIPE: dict[str, Any] = yaml.safe_load("""
+duration: {steps: 12}
+image_size: 32
+eval_resize: 32
+micro_batch: 8
+micro_batches: 2
+optimizer: {lr: 0.002, lr_batch: null}
+schedule: {warmup: {steps: 3}}
+augment: {rand_augment: null, color_jitter: 0.0, erasing: 0.0}
+evaluate_every: {steps: 4}
+checkpoint_every: {steps: 3}
+""")
+
+
+class Stop(Exception):
+    """Stands for a kill between two steps."""
+
+
+def run_of(
+    shards: Path, folder: Path, init: Path | None = None, variant: dict[str, Any] | None = None, **recipe: Any
+) -> Run:
+    section = Classify.model_validate(
+        {
+            "recipe": RECIPE | recipe,
+            "variants": {"v": variant or {"mixer": "dwnet", "size": "micro", "drop_path_rate": 0.2}},
+        }
+    )
+    return Run("id", "classify", "v", 1, section, shards, folder, init_from=init)
+
+
+def finish(run: Run, stop_at: int | None = None) -> dict[str, Any]:
+    """Train to the end and return the record; `stop_at` dies once in the evaluation of that step."""
+    if stop_at is not None:
+
+        def die(row: dict[str, Any]) -> None:
+            if row["step"] == stop_at:
+                raise Stop
+
+        with pytest.raises(Stop):
+            train(run, Ranks(), CPU, lambda model: model, die)
+    train(run, Ranks(), CPU, lambda model: model, lambda row: None)
+    record = run.finished()
+    assert record is not None
+    return record
+
+
+def weights(run: Run, name: str = "last") -> dict[str, torch.Tensor]:
+    return load_file(run.folder / f"{name}.safetensors")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"ema": 0.9, "micro_batches": 4},
+        {"amp": "bf16", "channels_last": False},
+        {"amp": "fp16"},
+        {"augment": {"rand_augment": "rand-m9-mstd0.5-inc1", "erasing": 0.5}},
+    ],
+    ids=["plain", "average and accumulation", "bf16", "fp16", "the paper's augmentation"],
+)
+def test_a_run_that_died_ends_bit_for_bit_where_it_would_have(
+    small_shards: Path, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    whole = run_of(small_shards, tmp_path / "whole", **options)
+    died = run_of(small_shards, tmp_path / "died", **options)
+    first, second = finish(whole), finish(died, stop_at=8)
+    for name in ("last", "best"):
+        mine, theirs = weights(whole, name), weights(died, name)
+        assert mine.keys() == theirs.keys() and all(torch.equal(mine[key], theirs[key]) for key in mine)
+    for row, other in zip(first["history"], second["history"], strict=True):
+        assert {**row, "images_per_second": 0} == {**other, "images_per_second": 0}
+    assert [row["step"] for row in first["history"]] == [4, 8, 12]
+
+
+def test_the_average_differs_from_the_last_weights(small_shards: Path, tmp_path: Path) -> None:
+    plain, averaged = run_of(small_shards, tmp_path / "p"), run_of(small_shards, tmp_path / "a", ema=0.9)
+    finish(plain), finish(averaged)
+    assert any(not torch.equal(value, weights(plain)[key]) for key, value in weights(averaged).items())
+
+
+def test_compiled_training_gives_the_same_losses(
+    small_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the tracing backend alone: generating C++ takes minutes on two cores."""
+    original = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: original(self, backend="aot_eager"))
+    plain = run_of(small_shards, tmp_path / "p", duration={"steps": 3}, evaluate_every={"steps": 3})
+    eager = finish(plain)["history"]
+    compiled = run_of(small_shards, tmp_path / "c", duration={"steps": 3}, evaluate_every={"steps": 3}, compile=True)
+    assert finish(compiled)["history"][0]["train_loss"] == pytest.approx(eager[0]["train_loss"], rel=1e-3)
+
+
+def test_given_weights_are_taken_and_another_head_stays_fresh(small_shards: Path, tmp_path: Path) -> None:
+    import models
+
+    torch.manual_seed(5)
+    start = models.create_model("dwnet_micro", num_classes=3).state_dict()
+    save_file({key: value.contiguous() for key, value in start.items()}, tmp_path / "start.safetensors")
+    tiny_step = {"optimizer": {"lr": 1e-12, "lr_batch": None, "weight_decay": 0.0}, "duration": {"steps": 1}}
+    run = run_of(small_shards, tmp_path / "run", init=tmp_path / "start.safetensors", **tiny_step)
+    finish(run)
+    ended = weights(run)
+    assert ended["head.weight"].shape[0] == 10
+    for name, value in start.items():
+        if "running" not in name and "num_batches" not in name and not name.startswith("head."):
+            torch.testing.assert_close(ended[name], value, atol=1e-6, rtol=0, msg=name)
+
+
+def test_weights_of_another_network_are_refused(small_shards: Path, tmp_path: Path) -> None:
+    import models
+
+    other = models.create_model("swin_micro", num_classes=10).state_dict()
+    save_file({key: value.contiguous() for key, value in other.items()}, tmp_path / "other.safetensors")
+    with pytest.raises(UserError, match="init_from does not fit dwnet_micro"):
+        finish(run_of(small_shards, tmp_path / "run", init=tmp_path / "other.safetensors"))
+
+
+def test_a_loss_that_is_not_finite_names_step_and_samples(small_shards: Path, tmp_path: Path) -> None:
+    run = run_of(small_shards, tmp_path / "run", optimizer={"lr": 1e30, "lr_batch": None, "clip_grad": None})
+    with pytest.raises(UserError, match=r"v seed 1: step \d+ has a non-finite"):
+        finish(run)
+    assert run.finished() is None
+
+
+def test_skipped_steps_leave_the_weights(small_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.engine.loop.Loop._finite", lambda *_: False)
+    run = run_of(small_shards, tmp_path / "run", on_non_finite="skip", duration={"steps": 2})
+    finish(run)
+    torch.manual_seed(0)
+    from pipeline.loading.randomness import seed_for
+
+    torch.manual_seed(seed_for("init", 1))
+    import models
+
+    fresh = models.create_model("dwnet_micro", num_classes=10, drop_path_rate=0.2, image_size=32)
+    for name, value in fresh.named_parameters():
+        assert torch.equal(weights(run)[name], value), name
+
+
+def test_too_few_samples_for_a_step_are_named(small_shards: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"160 training samples do not fill one global batch of 256"):
+        finish(run_of(small_shards, tmp_path / "run", micro_batch=128))
+
+
+def test_a_timm_model_trains_as_a_baseline(small_shards: Path, tmp_path: Path) -> None:
+    variant = {"mixer": "timm", "timm_name": "resnet10t"}
+    record = finish(run_of(small_shards, tmp_path / "run", variant=variant, duration={"steps": 2}))
+    assert record["parameters"] > 4e6
+
+
+def test_a_changed_file_makes_a_run_unfinished(small_shards: Path, tmp_path: Path) -> None:
+    run = run_of(small_shards, tmp_path / "run", duration={"steps": 2})
+    finish(run)
+    with open(run.folder / "last.safetensors", "r+b") as file:
+        file.seek(-10, 2)
+        file.write(b"x")
+    assert run.finished() is None

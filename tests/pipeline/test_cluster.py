@@ -1,0 +1,72 @@
+"""One head for all the stages of a session; it ends with the session, and outlives none that was killed."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from helpers import PROJECT
+
+from pipeline.cluster import connected, run_session
+from pipeline.errors import UserError
+from pipeline.params import Cluster
+
+CONNECT = """
+import os, pathlib, sys
+from pipeline import environment; environment.prepare()
+from pipeline.cluster import connected
+from pipeline.params import Cluster
+import ray
+for _ in range(2):
+    with connected(Cluster(workers=2)):
+        assert ray.get(ray.remote(lambda: 7).remote()) == 7
+        print(ray.get_runtime_context().gcs_address, ray.cluster_resources()["CPU"] >= 2, flush=True)
+print(pathlib.Path(os.environ["PIPELINE_SESSION"], "head").read_text())
+"""
+
+
+def test_a_session_shares_one_head_and_ends_it(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(PROJECT))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    assert run_session([sys.executable, "-c", CONNECT]) == 0
+    first, second, head = capfd.readouterr().out.split("\n")[:3]
+    assert first == second and first.endswith("True")
+    assert not psutil.pid_exists(int(head))
+
+
+def test_a_session_returns_its_commands_exit_code() -> None:
+    assert run_session([sys.executable, "-c", "raise SystemExit(3)"]) == 3
+
+
+def test_an_address_that_nobody_answers_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "from pipeline import cli; from pipeline.cluster import connected; from pipeline.params import Cluster\n"
+    code += "def run():\n    with connected(Cluster()): pass\ncli.main(run)"
+    environment = {**os.environ, "RAY_ADDRESS": "127.0.0.1:1", "PYTHONPATH": str(PROJECT)}
+    environment["RAY_gcs_rpc_server_connect_timeout_s"] = "1"
+    started = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.returncode == 2 and "cannot join the Ray cluster at 127.0.0.1:1" in done.stderr
+    assert "Traceback" not in done.stderr and time.monotonic() - started < 60
+
+
+def test_job_submission_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:8265")
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    with pytest.raises(UserError, match="not supported yet"), connected(Cluster()):
+        pass
+
+
+def test_the_token_is_its_owners_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipeline import environment
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for _ in range(2):
+        environment.own_token()
+        token = tmp_path / ".ray" / "auth_token"
+        assert token.stat().st_mode & 0o777 == 0o600 and len(token.read_text()) == 64
+        token.chmod(0o644)
