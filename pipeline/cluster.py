@@ -10,6 +10,7 @@ import math
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -66,10 +67,21 @@ def connected(cluster: Cluster) -> Iterator[None]:
 def _join(address: str, **options: Any) -> None:
     import ray
 
+    if address != "auto":
+        _knock(address)
     try:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR", **options)
     except (ConnectionError, ray.exceptions.RayError, ValueError) as error:
         raise UserError(f"cannot join the Ray cluster at {address}: {str(error).splitlines()[0]}") from None
+
+
+def _knock(address: str) -> None:
+    """Fail now where nobody listens: Ray tries for minutes and then ends the process."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot join the Ray cluster at {address}: {error}; is RAY_ADDRESS right?") from None
 
 
 def _start(cluster: Cluster, temporary: Path) -> str:

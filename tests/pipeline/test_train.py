@@ -129,7 +129,7 @@ def test_one_rank_gives_the_losses_of_two_and_bad_numbers_stop(project: Path, un
         "mixer": "dwnet", "size": "micro", "recipe": {"optimizer": {"lr": 1e30, "clip_grad": None}},
     }  # fmt: skip
     (project / "broken.yaml").write_text(yaml.safe_dump(params))
-    settings = ("cluster.workers=1", "cluster.loader_workers=1")
+    settings = ("cluster.workers=1",)
     with pytest.raises(UserError, match=r"broken seed 7: step \d+ has a non-finite .*lower optimizer.lr"):
         train(project, "dwnet_micro", "broken", out="one", settings=settings, params="broken.yaml")
     again = train(project, "dwnet_micro", out="one", settings=settings, params="broken.yaml")
