@@ -10,42 +10,44 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from models.sizes import SIZES
 from pipeline.errors import UserError, nearest
+from pipeline.recipes import (
+    Augment as Augment,
+)
+from pipeline.recipes import (
+    BaseRecipe as BaseRecipe,
+)
+from pipeline.recipes import (
+    DetectRecipe as DetectRecipe,
+)
+from pipeline.recipes import (
+    Duration as Duration,
+)
+from pipeline.recipes import (
+    Optimizer as Optimizer,
+)
+from pipeline.recipes import (
+    Positive,
+    Section,
+)
+from pipeline.recipes import (
+    Recipe as Recipe,
+)
+from pipeline.recipes import (
+    Schedule as Schedule,
+)
+from pipeline.recipes import (
+    SegmentRecipe as SegmentRecipe,
+)
 
-Positive = Annotated[int, Field(gt=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
 Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
 DATASETS = ("imagenet", "coco", "ade20k")
 MIXERS = Path(__file__).parents[1] / "models" / "mixers"
-
-
-class Section(BaseModel):
-    """A mapping of params.yaml: unknown keys are errors, values cannot change after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Duration(Section):
-    """How long: `{epochs: 300}` or `{steps: 160000}`, exactly one of them."""
-
-    epochs: Annotated[float, Field(gt=0)] | None = None
-    steps: Positive | None = None
-
-    @model_validator(mode="after")
-    def one_unit(self) -> Self:
-        """Refuse both units, and neither."""
-        if (self.epochs is None) == (self.steps is None):
-            raise ValueError("a duration is {epochs: N} or {steps: N}, one of the two")
-        return self
-
-    def in_steps(self, steps_per_epoch: int) -> int:
-        """Resolve to optimizer steps."""
-        return self.steps if self.steps is not None else round((self.epochs or 0) * steps_per_epoch)
 
 
 class Synthetic(Section):
@@ -61,7 +63,7 @@ class Dataset(Section):
     """One raw data set: `source` is `synthetic` or a folder in the official layout."""
 
     source: str = "synthetic"
-    splits: dict[Literal["train", "val"], str] = {}
+    splits: dict[Literal["train", "val"], str] = Field(default_factory=dict)
     synthetic: Synthetic = Synthetic()
 
 
@@ -83,186 +85,6 @@ class Shard(Section):
     max_pixels: Positive = 50_000_000
 
 
-class Optimizer(Section):
-    """AdamW without decay on 1-D parameters and biases; `lr` is the peak at `lr_batch` images a step."""
-
-    lr: Annotated[float, Field(gt=0)] = 5e-4
-    lr_batch: Positive | None = 512
-    weight_decay: Annotated[float, Field(ge=0)] = 0.05
-    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
-    eps: Annotated[float, Field(gt=0)] = 1e-8
-    clip_grad: Annotated[float, Field(gt=0)] | None = 5.0
-    no_decay: Literal["1d_and_bias", "norm_names"] = "1d_and_bias"
-
-
-class Schedule(Section):
-    """Learning rate over steps; `warmup_lr` and `min_lr` scale with the batch as `lr` does."""
-
-    kind: Literal["cosine", "multistep", "poly"] = "cosine"
-    warmup: Duration = Duration(epochs=20)
-    warmup_lr: Annotated[float, Field(ge=0)] = 5e-7
-    min_lr: Annotated[float, Field(ge=0)] = 5e-6
-    milestones: tuple[Duration, ...] = ()
-    gamma: Annotated[float, Field(gt=0, le=1)] = 0.1
-    power: Annotated[float, Field(gt=0)] = 1.0
-
-
-class Augment(Section):
-    """Training augmentation of classification, in the paper's numbers unless said otherwise."""
-
-    crop_scale: tuple[Fraction, Fraction] = (0.08, 1.0)
-    crop_ratio: tuple[float, float] = (0.75, 1.3333333333333333)
-    interpolation: Literal["bilinear", "bicubic"] = "bicubic"
-    flip: Fraction = 0.5
-    rand_augment: str | None = "rand-m9-mstd0.5-inc1"
-    color_jitter: Fraction = 0.4
-    erasing: Fraction = 0.25
-    mixup: Annotated[float, Field(ge=0)] = 0.8
-    cutmix: Annotated[float, Field(ge=0)] = 1.0
-    mix_prob: Fraction = 1.0
-    switch_prob: Fraction = 0.5
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
-
-    @model_validator(mode="after")
-    def ordered(self) -> Self:
-        """Refuse ranges whose ends are swapped."""
-        for name in ("crop_scale", "crop_ratio"):
-            low, high = getattr(self, name)
-            if not 0 < low <= high:
-                raise ValueError(f"{name} needs 0 < low <= high, got [{low}, {high}]")
-        return self
-
-
-class BaseRecipe(Section):
-    """What the recipes of all tasks have in common; besides the model and the data it decides a run's result.
-
-    A micro-batch is what batch norm and mixing see (the paper's images per GPU); `micro_batches` of them make the
-    global batch of one optimizer step, whatever the number of ranks.
-    """
-
-    duration: Duration = Duration(epochs=300)
-    micro_batch: Positive = 128
-    micro_batches: Positive = 8
-    shuffle_block: Positive | Literal["all"] = "all"
-    optimizer: Optimizer = Optimizer()
-    schedule: Schedule = Schedule()
-    amp: Literal["none", "bf16", "fp16"] = "none"
-    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
-    channels_last: bool = True
-    compile: bool = False
-    on_non_finite: Literal["stop", "skip"] = "stop"
-    evaluate_every: Duration = Duration(epochs=1)
-    checkpoint_every: Duration = Duration(epochs=1)
-    init_from: str | None = None
-
-    @property
-    def global_batch(self) -> int:
-        """Images per optimizer step over all ranks."""
-        return self.micro_batch * self.micro_batches
-
-
-class Recipe(BaseRecipe):
-    """Classification: square crops of `image_size`; evaluation resizes the short side to `eval_resize` first."""
-
-    image_size: Annotated[int, Field(ge=32)] = 224
-    eval_resize: Annotated[int, Field(ge=32)] = 256
-    augment: Augment = Augment()
-
-    @model_validator(mode="after")
-    def agree(self) -> Self:
-        """Check fields against each other."""
-        if self.eval_resize < self.image_size:
-            raise ValueError(f"eval_resize {self.eval_resize} is smaller than image_size {self.image_size}")
-        return self
-
-
-class DetectAugment(Section):
-    """Two policies at random: multi-scale resize, or resize, crop, then multi-scale resize. Sides in pixels."""
-
-    flip: Fraction = 0.5
-    short_sides: tuple[Positive, ...] = (480, 512, 544, 576, 608, 640, 672, 704, 736, 768, 800)
-    long_side: Positive = 1333
-    crop_short_sides: tuple[Positive, ...] = (400, 500, 600)
-    crop: tuple[Positive, Positive] = (384, 600)
-    pad_to: Positive = 32
-
-
-class Proposals(Section):
-    """The region proposal network: anchors, sampling and non-maximum suppression."""
-
-    anchor_scale: Positive = 8
-    anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
-    smooth_l1_beta: Annotated[float, Field(gt=0)] = 1 / 9
-    sampled: Positive = 256
-    positive_iou: Fraction = 0.7
-    negative_iou: Fraction = 0.3
-    nms_iou: Fraction = 0.7
-    kept_train: Positive = 2000
-    kept_test: Positive = 1000
-
-
-class Cascade(Section):
-    """The three box stages and the mask head of Cascade Mask R-CNN."""
-
-    fpn_channels: Positive = 256
-    ious: tuple[Fraction, Fraction, Fraction] = (0.5, 0.6, 0.7)
-    loss_weights: tuple[float, float, float] = (1.0, 0.5, 0.25)
-    box_convs: Positive = 4
-    box_hidden: Positive = 1024
-    giou_weight: Annotated[float, Field(gt=0)] = 10.0
-    box_stds: tuple[tuple[float, float, float, float], ...] = (
-        (0.1, 0.1, 0.2, 0.2), (0.05, 0.05, 0.1, 0.1), (0.033, 0.033, 0.067, 0.067),
-    )  # fmt: skip
-    mask_convs: Positive = 4
-    mask_size: Positive = 28
-    regions: Positive = 512
-    positive_fraction: Fraction = 0.25
-    score_threshold: Fraction = 0.05
-    nms_iou: Fraction = 0.5
-    detections: Positive = 100
-    test_sides: tuple[Positive, Positive] = (800, 1333)
-
-
-class DetectRecipe(BaseRecipe):
-    """Detection and instance segmentation with Cascade Mask R-CNN; `sync_bn` makes all batch norms see all ranks."""
-
-    augment: DetectAugment = DetectAugment()
-    proposals: Proposals = Proposals()
-    cascade: Cascade = Cascade()
-    sync_bn: bool = False
-
-
-class SegmentAugment(Section):
-    """Random rescale, a crop in which no class fills more than `category_ratio`, flip, photometric distortion."""
-
-    resize: tuple[Positive, Positive] = (2048, 512)
-    ratio: tuple[float, float] = (0.5, 2.0)
-    crop: tuple[Positive, Positive] = (512, 512)
-    category_ratio: Fraction = 0.75
-    flip: Fraction = 0.5
-    photometric: bool = True
-
-
-class UPerNet(Section):
-    """UPerNet with pyramid pooling and the auxiliary FCN head on the third stage."""
-
-    channels: Positive = 512
-    pool_scales: tuple[Positive, ...] = (1, 2, 3, 6)
-    dropout: Fraction = 0.1
-    auxiliary_channels: Positive = 256
-    auxiliary_convs: Positive = 1
-    auxiliary_weight: Annotated[float, Field(ge=0)] = 0.4
-    test_sides: tuple[Positive, Positive] = (2048, 512)
-
-
-class SegmentRecipe(BaseRecipe):
-    """Semantic segmentation with UPerNet."""
-
-    augment: SegmentAugment = SegmentAugment()
-    upernet: UPerNet = UPerNet()
-    sync_bn: bool = False
-
-
 class Variant(Section):
     """One row of the comparison: a mixer in a size, and what differs from the task's recipe."""
 
@@ -276,7 +98,7 @@ class Variant(Section):
     depths: tuple[Positive, Positive, Positive, Positive] | None = None
     drop_path_rate: Annotated[float, Field(ge=0, lt=1)] | None = None
     seeds: Seeds | None = None
-    recipe: dict[str, Any] = {}
+    recipe: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def consistent(self) -> Self:
@@ -319,7 +141,7 @@ class Task(Section):
     dataset: Literal["imagenet", "coco", "ade20k"]
     seeds: Seeds = (0,)
     recipe: BaseRecipe
-    variants: dict[Name, Variant] = {}
+    variants: dict[Name, Variant] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def whole(self) -> Self:
@@ -380,7 +202,9 @@ class Profile(Section):
 class Compare(Section):
     """Tolerances, in points of each metric, within which a published number counts as reproduced."""
 
-    tolerance: dict[str, Annotated[float, Field(ge=0)]] = {"top1": 0.3, "box_ap": 0.4, "mask_ap": 0.4, "miou": 0.5}
+    tolerance: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        default_factory=lambda: {"top1": 0.3, "box_ap": 0.4, "mask_ap": 0.4, "miou": 0.5}
+    )
     within_noise: Annotated[float, Field(ge=1)] = 2.0
 
 

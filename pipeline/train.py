@@ -6,6 +6,7 @@ A run that is finished already is published again without training, and without 
 import csv
 import fcntl
 import io
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -166,22 +167,24 @@ def _tags(call: Call, run: Run) -> dict[str, str]:
 
 def publish(call: Call, shards: Path, variant: str) -> None:
     """Write results/<task>/<variant>/ from the finished runs."""
-    import json
-
     runs = runs_of(call, shards, variant)
-    records = [run.finished() for run in runs]
-    if any(record is None for record in records):
-        raise UserError(f"{variant}: not every seed finished; run the command again to continue")
-    for run, record in zip(runs, records, strict=True):
-        record["mlflow_run_id"] = json.loads((run.folder / "mlflow.json").read_text())["run_id"]  # type: ignore[index]
+    records = [_record(run) for run in runs]
     with whole_folder(call.folders.results(call.args.task, variant)) as folder:
-        write_json(folder / "metrics.json", _metrics(call, runs, records))  # type: ignore[arg-type]
-        write_text(folder / "history.csv", _history(records))  # type: ignore[arg-type]
+        write_json(folder / "metrics.json", _metrics(call, runs, records))
+        write_text(folder / "history.csv", _history(records))
         shutil.copyfile(runs[0].folder / "last.safetensors", folder / "model.safetensors")
         shutil.copyfile(runs[0].folder / "samples.png", folder / "samples.png")
-    first = records[0]["final"]  # type: ignore[index]
-    main_metric = records[0]["main_metric"]  # type: ignore[index]
-    print(f"{variant}: {main_metric} {first[main_metric]:.1f} at the end (seed {runs[0].seed})", flush=True)
+    metric = records[0]["main_metric"]
+    print(f"{variant}: {metric} {records[0]['final'][metric]:.1f} at the end (seed {runs[0].seed})", flush=True)
+
+
+def _record(run: Run) -> dict[str, Any]:
+    """Return a finished run's record with the id of its MLflow run."""
+    record = run.finished()
+    if record is None:
+        raise UserError(f"{run.label} did not finish; run the command again to continue")
+    recorded = json.loads((run.folder / "mlflow.json").read_text())
+    return {**record, "mlflow_run_id": recorded["run_id"]}
 
 
 def _metrics(call: Call, runs: list[Run], records: list[dict[str, Any]]) -> dict[str, Any]:
