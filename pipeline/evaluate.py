@@ -49,8 +49,7 @@ def _metrics(call: cli.Call, section: Any) -> dict[str, float]:
 
 
 def read_weights(path: Path, variant: Any) -> "dict[str, Tensor]":
-    """Read published weights (safetensors), or a checkpoint in the authors' names, without running code from it."""
-    import torch
+    """Read published weights (safetensors), or a file of tensors in the authors' names, without running its code."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -59,12 +58,23 @@ def read_weights(path: Path, variant: Any) -> "dict[str, Tensor]":
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
-        found = torch.load(path, map_location="cpu", weights_only=True)
-        return convert(found, variant.model_name, **variant.overrides)
-    except (OSError, SafetensorError, RuntimeError, ValueError) as error:
+        return convert(_tensors(path), variant.model_name, **variant.overrides)
+    except (OSError, SafetensorError, ValueError) as error:
         raise UserError(f"cannot use {path}: {str(error).splitlines()[0]}") from None
-    except Exception as error:  # torch.load raises pickle's own errors for what it refuses to run
-        raise UserError(f"{path} is not a plain checkpoint: {str(error).splitlines()[0]}") from None
+
+
+def _tensors(path: Path) -> Any:
+    import torch
+
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception:  # what is no checkpoint makes the restricted unpickler fail in any way it likes
+        raise UserError(
+            f"{path} holds more than tensors, or is no whole checkpoint; loading it could run code from it, so save "
+            "its 'model' entry alone and name that file"
+        ) from None
 
 
 def _load(model: Any, weights: "dict[str, Tensor]", path: Path) -> None:

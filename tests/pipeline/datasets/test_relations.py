@@ -46,7 +46,7 @@ def test_no_block_holds_both_parts(label: int) -> None:
 def test_each_part_is_anywhere_in_its_block_equally_often(label: int, part: str) -> None:
     where: Counter[Cell] = Counter()
     for placement, weight in exact(label):
-        where[parity(getattr(placement, part))] += weight  # type: ignore[assignment]
+        where[parity(getattr(placement, part))] += weight
     assert set(where.values()) == {Fraction(1, 4)} and len(where) == 4
 
 
@@ -67,7 +67,7 @@ def contents(label: int) -> Counter[tuple[object, ...]]:
             shown = {placement.a: "A", placement.b: "B", others[0]: "other", others[1]: "other"}
             for corner in product(range(2), repeat=2):
                 inside = sorted((parity(cell), what) for cell, what in shown.items() if block(cell) == corner)
-                found[tuple(inside)] += weight / len(pairs)  # type: ignore[assignment]
+                found[tuple(inside)] += weight / len(pairs)
     return found
 
 
