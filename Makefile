@@ -4,7 +4,7 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 help:  ## list what you can type
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY)  ## the virtual environment (.venv), from requirements.lock
 
@@ -23,6 +23,9 @@ repro: $(READY)  ## everything params.yaml asks for: data, shards, training, rep
 test: $(READY)  ## the tests, without network or GPU
 	@python -m pytest
 
+test-faults: $(READY)  ## the long versions: every kill, cut and garbled file that the project claims to survive
+	@python -m pytest -m faults
+
 lint: $(READY)  ## ruff and mypy
 	@ruff check . && ruff format --check . && mypy
 
@@ -38,4 +41,4 @@ lock: $(READY)  ## pin the dependencies anew
 clean:  ## remove scratch state: unfinished and finished runs, ad-hoc results (what DVC tracks stays)
 	rm -rf runs adhoc data/raw/synthetic
 
-.PHONY: help setup repro test lint ui bench lock clean
+.PHONY: help setup repro test test-faults lint ui bench lock clean

@@ -5,13 +5,16 @@
 
 import argparse
 import json
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import environment
+from pipeline import environment, faults, lifeline
 from pipeline.errors import UserError
+from pipeline.locks import held
 from pipeline.params import Params, load
 
 
@@ -29,6 +32,10 @@ class Folders:
         """The folder of shards and their manifest."""
         return self.root / "data" / "shards" / dataset
 
+    def lock(self, name: str) -> Path:
+        """The lock of one stage; scratch, like the runs."""
+        return self.root / "runs" / "locks" / name
+
     def results(self, *parts: str) -> Path:
         """What a stage publishes."""
         return self.root.joinpath("results", *parts)
@@ -42,6 +49,16 @@ class Call:
     params: Params
     project: Path
     folders: Folders
+
+    @contextmanager
+    def alone(self, verb: str, *names: str) -> Iterator[None]:
+        """Be the only process that does this for this root, e.g. `shard` of `imagenet`; others wait for their turn."""
+        with ExitStack() as locks:
+            for name in sorted(names):
+                locks.enter_context(held(self.folders.lock(f"{verb}-{name}"), f"{verb} {name}"))
+            faults.reach("stage.begun", stage=f"{verb}@{name}")
+            yield
+            faults.reach("stage.done", stage=f"{verb}@{name}")
 
     def source(self, path: Callable[[Folders], Path]) -> Path:
         """Return an input: the ad-hoc root's own where it was made, else what the project publishes."""
@@ -92,7 +109,8 @@ def parser(description: str) -> argparse.ArgumentParser:
 
 
 def call(args: argparse.Namespace) -> Call:
-    """Validate the parameters and choose the folders."""
+    """Validate the parameters and choose the folders; end with the `dvc` or session that started it."""
+    lifeline.follow_callers()
     project = Path.cwd()
     path = Path(args.params or "params.yaml")
     params = load(path, args.set)
@@ -106,6 +124,7 @@ def call(args: argparse.Namespace) -> Call:
 def main(run: Callable[[], None]) -> None:
     """Run a command; bad input ends it with one sentence and exit code 2, never a traceback."""
     environment.prepare()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an end like any other: what is open is closed
     try:
         run()
     except UserError as error:

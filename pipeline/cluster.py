@@ -22,11 +22,11 @@ from typing import Any
 
 from pipeline import environment
 from pipeline.cli import main
+from pipeline.environment import SESSION
 from pipeline.errors import UserError
 from pipeline.files import write_text
 from pipeline.params import Cluster
 
-SESSION = "PIPELINE_SESSION"
 START_LIMIT_S = 180
 
 

@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+SESSION = "PIPELINE_SESSION"  # the folder of the session that a process is part of
+
 DEFAULTS = {
     # Nothing phones home.
     "RAY_USAGE_STATS_ENABLED": "0",

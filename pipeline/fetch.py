@@ -20,7 +20,12 @@ def main() -> None:
     parser = cli.parser("List a raw data set and write its inventory.")
     parser.add_argument("dataset", choices=DATASETS)
     call = cli.call(parser.parse_args())
-    name = call.args.dataset
+    with call.alone("fetch", call.args.dataset):
+        fetch(call, call.args.dataset)
+
+
+def fetch(call: cli.Call, name: str) -> None:
+    """List the raw data and write the inventory."""
     listing = resolve(name, call.params, call.project)
     found = inventory(listing, request(name, call.params))
     write_json(call.folders.raw(name), found)

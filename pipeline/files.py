@@ -3,6 +3,7 @@
 Everything the project publishes goes through here: written beside its final name, flushed to disk, then renamed.
 """
 
+import glob
 import hashlib
 import json
 import os
@@ -11,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from pipeline import faults
 
 
 def write_bytes(path: Path, data: bytes | memoryview) -> None:
@@ -22,7 +25,9 @@ def write_bytes(path: Path, data: bytes | memoryview) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        faults.reach("file.written", name=path.name)
         os.replace(beside, path)
+        _sync(path.parent)
     finally:
         beside.unlink(missing_ok=True)
 
@@ -39,20 +44,47 @@ def write_json(path: Path, value: Any) -> None:
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `path`; on success it takes the place of `path`, on failure nothing changes."""
+    """Yield an empty folder beside `path`; on success it takes the place of `path`, on failure nothing changes.
+
+    What a killed process left of an earlier try is cleared away first; where it had moved the old folder aside and
+    not yet put the new one in its place, the old one is put back.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    shutil.rmtree(beside, ignore_errors=True)
+    clear_leftovers(path)
+    beside, old = (path.with_name(f".{path.name}.{os.getpid()}.{end}") for end in ("tmp", "old"))
     beside.mkdir()
     try:
         yield beside
-        old = path.with_name(f".{path.name}.{os.getpid()}.old")
+        for made in (*beside.rglob("*"), beside):
+            _sync(made)
         if path.exists():
             os.rename(path, old)
+        faults.reach("folder.moved", name=path.name)
         os.rename(beside, path)
+        _sync(path.parent)
         shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def clear_leftovers(path: Path) -> None:
+    """Remove what killed writers of the folder `path` left beside it; the caller holds whatever lock guards it."""
+    for old in sorted(path.parent.glob(f".{glob.escape(path.name)}.*.old")):
+        if path.exists():
+            shutil.rmtree(old)
+        else:
+            os.rename(old, path)
+    for beside in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        shutil.rmtree(beside) if beside.is_dir() else beside.unlink()
+
+
+def _sync(path: Path) -> None:
+    """Bring a file, or a folder's list of names, to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def sha256_file(path: Path) -> str:

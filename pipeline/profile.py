@@ -25,6 +25,12 @@ def main() -> None:
     name = call.args.variant
     if name not in call.params.classify.variants:
         raise UserError(f"classify.variants has no '{name}'; {nearest(name, call.params.classify.variants)}")
+    with call.alone("profile", name):
+        profile(call, name)
+
+
+def profile(call: Call, name: str) -> None:
+    """Measure a variant and publish the figures."""
     measured = measure(call, call.params.classify.variants[name], call.params.classify.recipe_of(name))
     with whole_folder(call.folders.results("profile", name)) as folder:
         write_json(folder / "profile.json", {"variant": name, **measured})

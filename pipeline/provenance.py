@@ -50,10 +50,12 @@ def code_of(task: str, mixer: str) -> list[str]:
     return sorted([*ENGINE, *BACKBONE, f"pipeline/tasks/{task}.py", f"models/mixers/{mixer}.py"])
 
 
-def run_id(project: Path, task: str, section: Task, variant: str, seed: int, manifest: str, init: Path | None) -> str:
-    """Return the digest of everything that decides a run's result; cluster and tracking are not in it."""
+def decides(
+    project: Path, task: str, section: Task, variant: str, seed: int, manifest: str, init: Path | None
+) -> dict[str, Any]:
+    """Return everything that decides a run's result; cluster and tracking are not in it. Its digest is the run's id."""
     entry: Variant = section.variants[variant]
-    decides = {
+    return {
         "task": task,
         "model": entry.model_name,
         "overrides": entry.overrides,
@@ -63,7 +65,11 @@ def run_id(project: Path, task: str, section: Task, variant: str, seed: int, man
         "init": sha256_file(init) if init else None,
         "code": {name: sha256_file(project / name) for name in code_of(task, entry.mixer)},
     }
-    return digest(decides)[:16]
+
+
+def run_id(decided: dict[str, Any]) -> str:
+    """Return the id of a run: a digest of what `decides` says."""
+    return digest(decided)[:16]
 
 
 def commit(project: Path) -> tuple[str | None, bool]:

@@ -19,7 +19,12 @@ def main() -> None:
     parser = cli.parser("Write the shards of a data set that fetch has listed.")
     parser.add_argument("dataset", choices=DATASETS)
     call = cli.call(parser.parse_args())
-    name = call.args.dataset
+    with call.alone("shard", call.args.dataset):
+        shard(call, call.args.dataset)
+
+
+def shard(call: cli.Call, name: str) -> None:
+    """Write the shards of what fetch found, unless it changed since."""
     fetched = _inventory(call.source(lambda folders: folders.raw(name)), name)
     if fetched["request"] != request(name, call.params):
         raise UserError(f"data.{name} is not what was fetched; run `{_fetch_command(name, call)}` first")

@@ -4,13 +4,16 @@ import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline import lifeline
 from pipeline.engine.run import Run
 from pipeline.errors import UserError
+from pipeline.locks import Busy, held
 from pipeline.params import Tracking
 
 if TYPE_CHECKING:
@@ -52,7 +55,7 @@ class Tracker:
 
     def __init__(self, uri: str, project: Path) -> None:
         self.uri, self.project = uri, project
-        self._process = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+        self._process = ProcessPoolExecutor(1, get_context("spawn"), lifeline.follow, (os.getpid(),))
 
     def open(self, openings: list[Opening]) -> "Future[dict[str, str]]":
         """Open or continue runs; the result is the MLflow run of each run id."""
@@ -71,7 +74,10 @@ class Tracker:
 
 def _open_runs(uri: str, project: Path, openings: list[Opening]) -> dict[str, str]:
     client = connect(uri)
-    return {opening.run.id: open_run(client, opening, project) for opening in openings}
+    opened = {opening.run.id: open_run(client, opening, project) for opening in openings}
+    for task in {opening.run.task for opening in openings}:
+        end_abandoned(client, task, openings[0].run.folder.parent)
+    return opened
 
 
 def _close_runs(uri: str, opened: dict[str, str], runs: list[Run]) -> None:
@@ -90,13 +96,27 @@ def open_run(client: "MlflowClient", opening: Opening, project: Path) -> str:
         experiment = client.get_experiment(client.create_experiment(run.task, artifact_location=place))
     found = client.search_runs([experiment.experiment_id], f"tags.run_id = '{run.id}'", max_results=1)
     if found:
-        client.update_run(found[0].info.run_id, status="RUNNING")
-        return str(found[0].info.run_id)
-    made = client.create_run(experiment.experiment_id, run_name=run.label, tags={**tags, "run_id": run.id})
-    identifier = str(made.info.run_id)
+        identifier = str(found[0].info.run_id)
+        client.update_run(identifier, status="RUNNING")
+    else:
+        made = client.create_run(experiment.experiment_id, run_name=run.label, tags={**tags, "run_id": run.id})
+        identifier = str(made.info.run_id)
     _log_params(client, identifier, params)
     client.log_dict(identifier, params, "config.json")
     return identifier
+
+
+def end_abandoned(client: "MlflowClient", task: str, storage: Path) -> None:
+    """Mark as killed what still says RUNNING though no process trains it: its driver was killed and not started again.
+
+    Only runs whose scratch folder is in `storage` are judged; their lock tells whether somebody is at them.
+    """
+    experiment = client.get_experiment_by_name(task)
+    for run in client.search_runs([experiment.experiment_id], "attributes.status = 'RUNNING'"):
+        folder = storage / run.data.tags.get("run_id", "none")
+        if folder.is_dir():
+            with suppress(Busy), held(folder / "lock", run.info.run_name, wait=False):
+                client.set_terminated(run.info.run_id, "KILLED")
 
 
 def _log_params(client: "MlflowClient", identifier: str, params: dict[str, Any]) -> None:
@@ -118,15 +138,12 @@ def log_rows(client: "MlflowClient", identifier: str, rows: list[dict[str, Any]]
     """Record evaluations by step; a step that already stands there is left as it is."""
     from mlflow.entities import Metric
 
-    there = {point.step for point in client.get_metric_history(identifier, "epoch")}
     now = int(time.time() * 1000)
-    points = [
-        Metric(name, float(value), now, int(row["step"]))
-        for row in rows
-        if int(row["step"]) not in there
-        for name, value in row.items()
-        if name not in NOT_METRICS
-    ]
+    points = []
+    for name in sorted({name for row in rows for name in row} - NOT_METRICS):
+        there = {point.step for point in client.get_metric_history(identifier, name)}
+        new = [row for row in rows if name in row and int(row["step"]) not in there]
+        points += [Metric(name, float(row[name]), now, int(row["step"])) for row in new]
     if points:
         client.log_batch(identifier, metrics=points)
 
@@ -137,7 +154,8 @@ def close_run(client: "MlflowClient", identifier: str, record: dict[str, Any] | 
         client.set_terminated(identifier, "FAILED")
         return
     log_rows(client, identifier, record["history"])
-    client.log_metric(identifier, "parameters", record["parameters"])
+    if not client.get_metric_history(identifier, "parameters"):
+        client.log_metric(identifier, "parameters", record["parameters"])
     if picture is not None and picture.exists():
         client.log_artifact(identifier, str(picture))
     client.set_terminated(identifier, "FINISHED")

@@ -17,6 +17,7 @@ def ray_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """One local cluster for the session, in a folder of its own."""
     environment.own_token()
     os.environ["PYTHONPATH"] = str(PROJECT)
+    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 starves ranks on a busy machine
     import ray
 
     context = ray.init(

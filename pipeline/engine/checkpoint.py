@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from pipeline import faults
 from pipeline.files import sha256_file, whole_folder, write_bytes, write_json
 
 KEEP = 2
@@ -15,28 +16,47 @@ KEEP = 2
 
 def save(folder: Path, step: int, state: dict[str, Any]) -> None:
     """Write `state` as checkpoint `step`; the seal with its digest is written last, older ones are dropped."""
+    faults.reach("checkpoint.begun", step=step)
     with whole_folder(folder / f"{step:09d}") as made:
         buffer = io.BytesIO()
         torch.save(state, buffer)
         write_bytes(made / "state.pt", buffer.getbuffer())
+        faults.reach("checkpoint.unsealed", step=step)
         write_json(made / "seal.json", {"step": step, "sha256": sha256_file(made / "state.pt")})
+    faults.reach("checkpoint.sealed", step=step)
     for old in _steps(folder)[:-KEEP]:
         shutil.rmtree(old)
 
 
-def load_newest(folder: Path, device: torch.device) -> tuple[dict[str, Any] | None, list[str]]:
-    """Return the newest valid state, or None, and a sentence for each damaged checkpoint passed over."""
+def load(path: Path, device: torch.device) -> dict[str, Any]:
+    """Return the state of one checkpoint; tensors only, no code is run.
+
+    Raises:
+        ValueError: its bytes are not those that were sealed.
+        OSError, KeyError, RuntimeError: it cannot be read.
+    """
+    seal = json.loads((path / "seal.json").read_text())
+    if seal["sha256"] != sha256_file(path / "state.pt"):
+        raise ValueError("its digest differs from its seal")
+    state: dict[str, Any] = torch.load(path / "state.pt", map_location=device, weights_only=True)
+    return state
+
+
+def load_newest(folder: Path, device: torch.device) -> tuple[Path | None, dict[str, Any] | None, list[str]]:
+    """Return the newest valid checkpoint and its state, or None twice, and a sentence for each one passed over."""
     damaged: list[str] = []
     for path in reversed(_steps(folder)):
         try:
-            seal = json.loads((path / "seal.json").read_text())
-            if seal["sha256"] != sha256_file(path / "state.pt"):
-                raise ValueError("its digest differs from its seal")
-            state: dict[str, Any] = torch.load(path / "state.pt", map_location=device, weights_only=True)
-            return state, damaged
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            return path, load(path, device), damaged
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError) as error:
             damaged.append(f"checkpoint {path.name} is damaged ({error}); using an older one")
-    return None, damaged
+    return None, None, damaged
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Remove checkpoints that a killed process had begun; nobody else may be writing here."""
+    for path in folder.glob(".*"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _steps(folder: Path) -> list[Path]:

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ray.exceptions import ActorDiedError
 from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback
 from ray.train.torch import TorchTrainer
 from ray.train.v2.api.config import LoggingConfig
 from ray.train.v2.api.exceptions import TrainingFailedError
 
+from pipeline import faults
 from pipeline.engine.run import Run
 from pipeline.errors import UserError
 from pipeline.files import digest
@@ -26,43 +28,55 @@ class Reports(UserCallback):
     """Hands each evaluation to the recorder, in the controller's process."""
 
     recorder: Recorder
+    faults: str | None = None
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
         """Record what rank 0 reported; the other ranks report the same numbers."""
+        faults.arm(self.faults)
+        faults.reach("controller.reported", step=metrics[0]["step"])
         self.recorder.record(metrics[0])
+        faults.reach("controller.recorded", step=metrics[0]["step"])
 
 
 def train_group(runs: list[Run], cluster: Cluster, recorder: Recorder) -> dict[str, str]:
     """Train every run of the list in one worker group and return the runs that bad input ended, with the reason.
 
     A worker that dies takes its group with it; Ray starts a new one (`max_failures` times), which passes over
-    finished runs and continues the others from their newest checkpoint.
+    finished runs and continues the others from their newest checkpoint. A controller that dies is started anew.
 
     Raises:
         UserError: where the cluster cannot hold the workers, or training failed too often.
     """
+    with following(runs):
+        for _ in range(CONTROLLER_RETRIES):
+            try:
+                return dict(_trainer(runs, cluster, recorder).fit().return_value or {})
+            except TrainingFailedError as error:
+                raise UserError(f"training failed after {cluster.max_failures} restarts: {error}") from error
+            except ActorDiedError:
+                print("the training controller died; starting it again", flush=True)
+    raise UserError(f"the training controller died {CONTROLLER_RETRIES} times; is the machine out of memory?")
+
+
+def _trainer(runs: list[Run], cluster: Cluster, recorder: Recorder) -> TorchTrainer:
+    """Return a trainer with a folder of its own: what must survive is in the runs' checkpoints, not in Ray's."""
     storage = runs[0].folder.parent
-    name = f"ray-{digest([run.id for run in runs])[:12]}-{time.time_ns()}"
-    trainer = TorchTrainer(
+    return TorchTrainer(
         _work,
-        train_loop_config={"runs": runs, "threads": max(1, int(cluster.cpus_per_worker))},
+        train_loop_config={
+            "runs": runs, "threads": max(1, int(cluster.cpus_per_worker)), "faults": faults.armed(),
+        },
         scaling_config=_scaling(cluster),
         run_config=RunConfig(
-            name=name,
+            name=f"ray-{digest([run.id for run in runs])[:12]}-{time.time_ns()}",
             storage_path=str(storage / "ray"),
-            callbacks=[Reports(recorder)],
+            callbacks=[Reports(recorder, faults.armed())],
             failure_config=FailureConfig(
                 max_failures=cluster.max_failures, controller_failure_limit=CONTROLLER_RETRIES
             ),
             logging_config=LoggingConfig("WARNING"),
         ),
-    )
-    try:
-        with following(runs):
-            result = trainer.fit()
-    except TrainingFailedError as error:
-        raise UserError(f"training failed after {cluster.max_failures} restarts: {error}") from error
-    return dict(result.return_value or {})
+    )  # fmt: skip
 
 
 def _scaling(cluster: Cluster) -> ScalingConfig:
@@ -92,6 +106,7 @@ def _work(config: dict[str, Any]) -> dict[str, str]:
     from pipeline.engine.loop import train
     from pipeline.loading.batches import Ranks
 
+    faults.arm(config["faults"])
     device = ray.train.torch.get_device()
     torch.set_num_threads(config["threads"])
     torch.use_deterministic_algorithms(device.type == "cpu")
@@ -100,11 +115,10 @@ def _work(config: dict[str, Any]) -> dict[str, str]:
     ranks = Ranks(context.get_world_rank(), context.get_world_size())
     wrong: dict[str, str] = {}
     for run in config["runs"]:
-        if run.finished() is None:
-            try:
-                train(run, ranks, device, _wrap, ray.train.report)
-            except UserError as error:  # the same on every rank; the other runs are not at fault
-                wrong[run.id] = str(error)
+        try:
+            train(run, ranks, device, _wrap, ray.train.report)
+        except UserError as error:  # the same on every rank; the other runs are not at fault
+            wrong[run.id] = str(error)
     return wrong
 
 

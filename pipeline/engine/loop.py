@@ -7,8 +7,8 @@ and `report` (an evaluation happened).
 import json
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
-from typing import Any, cast
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
-from pipeline import tasks
+from pipeline import faults, tasks
 from pipeline.engine import batchnorm, checkpoint
 from pipeline.engine.evaluate import autocast, draw, evaluate
 from pipeline.engine.run import Run
@@ -26,22 +26,39 @@ from pipeline.errors import UserError
 from pipeline.files import write_bytes
 from pipeline.loading.batches import EvalSamples, Ranks, TrainSamples, eval_loader, train_loader
 from pipeline.loading.randomness import seed_for
+from pipeline.locks import held
 from pipeline.params import Duration
 from pipeline.shards.manifest import Manifest
 from pipeline.shards.reader import ShardReader
 
 Report = Callable[[dict[str, Any]], None]
 Wrap = Callable[[nn.Module], nn.Module]
+T = TypeVar("T")
 PROGRESS_EVERY_S = 1.0
 
 
 def train(run: Run, ranks: Ranks, device: torch.device, wrap: Wrap, report: Report) -> None:
-    """Train a run to its end and seal it; every rank calls this with the same run.
+    """Train a run to its end and seal it, unless it is finished; every rank calls this with the same run.
 
     Raises:
         UserError: on every rank, where the loss stops being finite or the data cannot fill one step.
     """
-    Loop(run, ranks, device, wrap, report).train()
+    with _alone(run, ranks):
+        if not _from_rank_0(run.finished() is not None if ranks.rank == 0 else False, ranks):
+            Loop(run, ranks, device, wrap, report).train()
+
+
+def _alone(run: Run, ranks: Ranks) -> AbstractContextManager[None]:
+    """Keep rank 0, which writes, waiting until a killed run's rank 0 is really gone."""
+    return held(run.folder / "training.lock", run.label) if ranks.rank == 0 else nullcontext()
+
+
+def _from_rank_0(value: T, ranks: Ranks) -> T:
+    """Return rank 0's value on every rank."""
+    shared = [value]
+    if ranks.world > 1:
+        dist.broadcast_object_list(shared)
+    return shared[0]
 
 
 class Loop:
@@ -78,15 +95,24 @@ class Loop:
             fresh = self.logic.start_from(model, load_file(self.run.init_from))
             self._say(f"starts from {self.run.init_from}" + (f", fresh: {', '.join(fresh)}" if fresh else ""))
         state = State.fresh(model, self.recipe, self.device)
-        saved, damaged = checkpoint.load_newest(self.run.folder / "checkpoints", self.device)
-        for sentence in damaged:
-            self._say(sentence)
+        saved = self._newest()
         if saved is not None:
             state.load(saved)
         self._say(f"{'continues' if saved else 'starts'} at step {state.step} of {self.total}")
         if self.recipe.compile:
             model.compile()
         return state, wrap(model)
+
+    def _newest(self) -> dict[str, Any] | None:
+        """Return the newest valid checkpoint's state; rank 0 chooses, so that all ranks continue from the same."""
+        path, saved = None, None
+        if self.ranks.rank == 0:
+            checkpoint.clear_leftovers(self.run.checkpoints)
+            path, saved, damaged = checkpoint.load_newest(self.run.checkpoints, self.device)
+            for sentence in damaged:
+                self._say(sentence)
+        path = _from_rank_0(path, self.ranks)
+        return checkpoint.load(path, self.device) if self.ranks.rank and path is not None else saved
 
     def train(self) -> None:
         """Run the remaining steps, then seal the run."""
@@ -97,6 +123,7 @@ class Loop:
         for step in range(state.step, self.total):
             self._step(step, [next(batches) for _ in range(self.micros)])
             state.step = step + 1
+            faults.reach("step", rank=self.ranks.rank, step=state.step)
             self._progress()
             if self._due(self.recipe.evaluate_every):
                 self._evaluate()
@@ -176,6 +203,7 @@ class Loop:
             self._write_weights(f"best-{state.step:09d}.safetensors")
         self.interval.restart(self.state)
         self.report({"run_id": self.run.id, **state.history[-1]})
+        faults.reach("evaluated", rank=self.ranks.rank, step=state.step)
 
     def _checkpoint(self) -> None:
         """Save on rank 0; the running statistics must first be the same on every rank."""
@@ -183,7 +211,7 @@ class Loop:
         batchnorm.average_over_ranks(models, self.ranks.world, self.state.step)
         self.state.interval_loss, self.state.interval_steps = self.interval.merge(self.ranks), self.interval.steps
         if self.ranks.rank == 0:
-            checkpoint.save(self.run.folder / "checkpoints", self.state.step, self.state.to_dict())
+            checkpoint.save(self.run.checkpoints, self.state.step, self.state.to_dict())
 
     def _finish(self) -> None:
         self._write_weights("last.safetensors")
@@ -199,8 +227,11 @@ class Loop:
                 "parameters": sum(p.numel() for p in state.model.parameters()),
                 "train_images_per_second": round(self.total * self.recipe.global_batch / state.train_seconds, 1),
                 "wall_time_s": round(state.seconds, 1), "world_size": self.ranks.world, "device": self._device_name(),
+                "adopted": self.run.adopted(),
             }  # fmt: skip
             self.run.finish(record, ["last.safetensors", "best.safetensors", "samples.png"])
+            for path in self.run.folder.glob("best-*.safetensors"):  # not before: a kill would need them again
+                path.unlink()
         if self.ranks.world > 1:
             dist.barrier()  # nobody starts the next run before this one is sealed
 
@@ -208,8 +239,6 @@ class Loop:
         """Give the best weights their final name; a kill may have left those of a step that was taken again."""
         best = f"best-{int(self.state.best['step']):09d}.safetensors"
         write_bytes(self.run.folder / "best.safetensors", (self.run.folder / best).read_bytes())
-        for path in self.run.folder.glob("best-*.safetensors"):
-            path.unlink()
 
     def _write_weights(self, name: str) -> None:
         """Write the evaluated weights; safetensors wants them contiguous, channels_last weights are not."""

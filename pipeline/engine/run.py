@@ -2,10 +2,11 @@
 
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline import faults
 from pipeline.files import sha256_file, write_json
 from pipeline.params import Task
 
@@ -23,6 +24,7 @@ class Run:
     folder: Path
     loader_workers: int = 0
     init_from: Path | None = None
+    decides: dict[str, Any] = field(default_factory=dict)
 
     @property
     def recipe(self) -> Any:
@@ -35,9 +37,22 @@ class Run:
         return f"{self.variant} seed {self.seed}"
 
     @property
+    def checkpoints(self) -> Path:
+        """Where what must survive a kill is kept while the run trains."""
+        return self.folder / "checkpoints"
+
+    @property
     def progress(self) -> Path:
         """Where rank 0 says how far it is, a JSON line at a time."""
         return self.folder / "progress.jsonl"
+
+    def adopted(self) -> dict[str, Any] | None:
+        """Return which run's checkpoint this one continued under other code, or None."""
+        try:
+            adopted: dict[str, Any] = json.loads((self.folder / "adopted.json").read_text())
+        except OSError:
+            return None
+        return adopted
 
     def finished(self) -> dict[str, Any] | None:
         """Return the record of a finished run whose files are whole, else None."""
@@ -50,6 +65,8 @@ class Run:
 
     def finish(self, record: dict[str, Any], files: list[str]) -> None:
         """Seal the run: the record with the digests of its files is written last, checkpoints are dropped."""
+        faults.reach("run.unsealed")
         sealed = {**record, "files": {name: sha256_file(self.folder / name) for name in files}}
         write_json(self.folder / "finished.json", sealed)
-        shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)
+        faults.reach("run.sealed")
+        shutil.rmtree(self.checkpoints, ignore_errors=True)

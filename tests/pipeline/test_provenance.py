@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pipeline import provenance
 from pipeline.params import load
 from pipeline.provenance import code_of, run_id
 
@@ -16,7 +17,9 @@ APART = (
     "pipeline/params.py",
     "pipeline/recipes.py",
     "pipeline/errors.py",
+    "pipeline/faults.py",
     "pipeline/files.py",
+    "pipeline/locks.py",
     "pipeline/shards/",
     "pipeline/engine/run.py",
     "pipeline/engine/checkpoint.py",
@@ -84,7 +87,7 @@ def test_the_id_changes_with_what_decides_and_with_nothing_else() -> None:
 
     def identity(*overrides: str, seed: int = 0, manifest: str = "m") -> str:
         section = load(PROJECT / "params.yaml", list(overrides)).classify
-        return run_id(PROJECT, "classify", section, name, seed, manifest, None)
+        return run_id(provenance.decides(PROJECT, "classify", section, name, seed, manifest, None))
 
     same = [
         identity(),

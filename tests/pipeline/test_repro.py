@@ -3,23 +3,34 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 from helpers import PROJECT, SMALL
+from killing import gone, wait_for
+
+from pipeline import faults
+from pipeline.files import sha256_file
 
 COPIED = ["pipeline", "models", "dvc.yaml"]
 
 
-def run(project: Path, *command: str) -> str:
+def environment() -> dict[str, str]:
     scripts = str(Path(sys.executable).parent)
-    environment = {**os.environ, "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}", "PYTHONDONTWRITEBYTECODE": "1"}
-    environment.pop("PYTHONPATH", None)
-    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
+    made = {**os.environ, "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}", "PYTHONDONTWRITEBYTECODE": "1"}
+    made.pop("PYTHONPATH", None)
+    return made
+
+
+def run(project: Path, *command: str) -> str:
+    done = subprocess.run(command, cwd=project, env=environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
 
@@ -102,3 +113,96 @@ def test_the_stage_digest_is_what_dvc_locked(project: Path) -> None:
     client = MlflowClient(tracking_uri=f"sqlite:///{project / 'mlflow.db'}")
     tags = client.get_run(metrics["seeds"][0]["mlflow_run_id"]).data.tags
     assert tags["stage"] == "classify@dwnet_micro" and tags["stage_digest"] == digest(locked)
+
+
+KILLED = [
+    *(("fetch@imagenet", point) for point in ("stage.begun", "file.written name=imagenet.json", "stage.done")),
+    *(("shard@imagenet", f"{point} name=imagenet") for point in ("folder.moved",)),
+    *(("shard@imagenet", point) for point in ("stage.begun", "file.written name=manifest.json", "stage.done")),
+    *(("classify@dwnet_micro", point) for point in ("stage.begun", "mlflow.opened", "mlflow.open")),
+    *(("classify@dwnet_micro", point) for point in ("mlflow.closed", "results.written", "stage.done")),
+    *(("profile@dwnet_micro", point) for point in ("stage.begun", "file.written name=profile.json", "stage.done")),
+    *(("compare", point) for point in ("stage.begun", "file.written name=report.html", "stage.done")),
+]
+
+
+def outcome(project: Path) -> dict[str, str]:
+    """Return the digests of all that no clock is part of."""
+    data = [path for name in ("raw", "shards") for path in (project / "data" / name).rglob("*") if path.is_file()]
+    weights = (project / "results/classify").rglob("model.safetensors")
+    drawn = project / "data/raw/synthetic"
+    return {str(path): sha256_file(path) for path in (*data, *weights) if drawn not in path.parents}
+
+
+class Watching:
+    """Counts, as long as the block runs, how many processes of one stage are alive at once."""
+
+    def __init__(self, project: Path, stage: str) -> None:
+        verb, _, name = stage.partition("@")
+        self.words = [f"pipeline.{'train' if verb == 'classify' else verb}", *([name] if name else [])]
+        self.project, self.most, self._stop = project, 0, threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+
+    def _watch(self) -> None:
+        while not self._stop.wait(0.1):
+            self.most = max(self.most, sum(map(self._is_one, psutil.process_iter(["cmdline"]))))
+
+    def _is_one(self, process: psutil.Process) -> bool:
+        words = process.info["cmdline"] or []
+        try:
+            return (
+                "-m" in words[:3] and all(word in words for word in self.words) and process.cwd() == str(self.project)
+            )
+        except psutil.Error:
+            return False
+
+    def __enter__(self) -> "Watching":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+
+def kill_dvc(project: Path, stage: str, point: str, marker: Path, sent: signal.Signals) -> None:
+    """End `dvc repro` while its stage is held at a point, run it again at once, and check that all is as before."""
+    before = outcome(project)
+    if stage.startswith("classify"):
+        shutil.rmtree(project / "runs")
+    faulty = {**environment(), faults.VARIABLE: f"{point} do=wait once={marker}"}
+    command = ["dvc", "repro", "--force", "--single-item", stage]
+    with Watching(project, stage) as watching:
+        dvc = subprocess.Popen(command, cwd=project, env=faulty, start_new_session=True, stdout=subprocess.DEVNULL)
+        held = wait_for(marker, dvc)
+        os.killpg(dvc.pid, sent) if sent == signal.SIGINT else dvc.send_signal(sent)
+        dvc.wait()
+        run(project, "dvc", "repro")
+        assert gone(held)
+    assert watching.most == 1
+    assert outcome(project) == before
+    assert "Data and pipelines are up to date" in run(project, "dvc", "repro")
+    nothing_left_running(project)
+
+
+def nothing_left_running(project: Path) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=f"sqlite:///{project / 'mlflow.db'}")
+    runs = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert len({run.data.tags["run_id"] for run in runs}) == len(runs)
+    for found in runs:
+        steps = [point.step for point in client.get_metric_history(found.info.run_id, "top1")]
+        assert len(set(steps)) == len(steps) > 0
+
+
+def test_a_killed_dvc_takes_its_stage_along(project: Path, tmp_path: Path) -> None:
+    kill_dvc(project, "shard@imagenet", "file.written name=manifest.json", tmp_path / "met", signal.SIGKILL)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(("stage", "point"), KILLED)
+def test_dvc_killed_anywhere_changes_nothing(project: Path, tmp_path: Path, stage: str, point: str) -> None:
+    sent = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT][KILLED.index((stage, point)) % 3]
+    kill_dvc(project, stage, point, tmp_path / "met", sent)

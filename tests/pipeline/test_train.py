@@ -1,20 +1,14 @@
 """Training for real: Ray Train on two ranks, MLflow on SQLite; killed, compared over ranks, refused."""
 
 import json
-import os
-import signal
-import threading
-import time
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import yaml
 from helpers import run_stage
 
 from pipeline.errors import UserError
-from pipeline.files import sha256_file
 from pipeline.shards.manifest import Manifest
 
 SEED = "classify.seeds=[7]"
@@ -82,43 +76,6 @@ def test_mlflow_has_the_run_each_step_once(project: Path, uninterrupted: dict[st
         points = client.get_metric_history(run.info.run_id, "top1")
         assert [point.step for point in points] == [10, 20, 30, 40, 50, 60]
         assert points[-1].value == metrics["final"]["top1"]
-
-
-def workers_of_ray() -> list[psutil.Process]:
-    """Return the processes of the training ranks, by their title."""
-    found = psutil.Process().children(recursive=True)
-    return [p for p in found if p.is_running() and any("RayTrainWorker" in part for part in p.cmdline()[:1])]
-
-
-def kill_one_when(progress: Path, step: int, killed: list[int]) -> None:
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        lines = progress.read_text().splitlines() if progress.exists() else []
-        if any(json.loads(line).get("step", 0) >= step for line in lines):
-            victim = workers_of_ray()[0]
-            os.kill(victim.pid, signal.SIGKILL)
-            killed.append(victim.pid)
-            return
-        time.sleep(0.02)
-
-
-def test_a_killed_worker_changes_nothing(project: Path, uninterrupted: dict[str, Any]) -> None:
-    run = uninterrupted["seeds"][0]["run_id"]
-    killed: list[int] = []
-    progress = project / "runs-killed" / run / "progress.jsonl"
-    killer = threading.Thread(target=kill_one_when, args=(progress, 12, killed))
-    killer.start()
-    again = train(project, "dwnet_micro", out="killed")
-    killer.join()
-    assert killed, "no worker was killed"
-    notes = [json.loads(line).get("note", "") for line in progress.read_text().splitlines()]
-    assert len([note for note in notes if "starts" in note or "continues" in note]) == 2
-    assert again["seeds"][0]["final"] == uninterrupted["seeds"][0]["final"]
-    files = [project / "out" / out / "results/classify/dwnet_micro/model.safetensors" for out in ("whole", "killed")]
-    assert sha256_file(files[0]) == sha256_file(files[1])
-    curves = [[r.split(",")[:5] + r.split(",")[6:] for r in file.with_name("history.csv").read_text().splitlines()]
-              for file in files]  # fmt: skip
-    assert curves[0] == curves[1]  # all but images per second
 
 
 def test_one_rank_gives_the_losses_of_two_and_bad_numbers_stop(project: Path, uninterrupted: dict[str, Any]) -> None:

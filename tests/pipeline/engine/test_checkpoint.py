@@ -1,5 +1,6 @@
 """The newest valid checkpoint wins; damage is named and passed over."""
 
+import random
 from pathlib import Path
 
 import numpy as np
@@ -19,29 +20,44 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_the_newest_is_loaded_and_old_ones_are_dropped(folder: Path) -> None:
-    state, damaged = checkpoint.load_newest(folder, CPU)
+    _, state, damaged = checkpoint.load_newest(folder, CPU)
     assert state is not None and state["step"] == 15 and not damaged
     assert sorted(path.name for path in folder.iterdir()) == ["000000010", "000000015"]
 
 
-@pytest.mark.parametrize("harm", ["cut", "flip", "no seal", "no state", "empty seal"])
-def test_a_damaged_one_falls_back_and_is_named(folder: Path, harm: str) -> None:
-    newest = folder / "000000015"
-    data = bytearray((newest / "state.pt").read_bytes())
-    if harm == "cut":
-        (newest / "state.pt").write_bytes(data[: len(data) // 2])
-    elif harm == "flip":
-        data[data.index(np.full(9, 15, np.float32).tobytes()) + 1] ^= 1  # in a weight, where nothing else would notice
-        (newest / "state.pt").write_bytes(data)
-    elif harm == "no seal":
-        (newest / "seal.json").unlink()
-    elif harm == "no state":
-        (newest / "state.pt").unlink()
+def harm(path: Path, draw: random.Random) -> None:
+    """Damage a checkpoint in one way of many: cut, flip, empty, overwrite or remove one of its two files."""
+    file = path / draw.choice(["state.pt", "state.pt", "seal.json"])
+    data = bytearray(file.read_bytes())
+    kind = draw.choice(["cut", "flip", "empty", "garble", "remove", "other seal"])
+    if kind == "flip" and file.name == "state.pt":
+        at = data.index(np.full(9, 15, np.float32).tobytes())  # in a weight, where nothing else would notice
+        data[at + draw.randrange(36)] ^= 1 << draw.randrange(8)
+    elif kind in ("cut", "flip"):
+        data = data[: draw.randrange(1, len(data) - 1)]
+    elif kind == "garble":
+        data = bytearray(draw.randbytes(len(data)))
+    elif kind == "other seal":
+        file, data = path / "seal.json", bytearray((path.parent / "000000010/seal.json").read_bytes())
     else:
-        (newest / "seal.json").write_text("")
-    state, damaged = checkpoint.load_newest(folder, CPU)
-    assert state is not None and state["step"] == 10
-    assert len(damaged) == 1 and "000000015" in damaged[0]
+        data = bytearray()
+    file.write_bytes(data)
+    if kind == "remove":
+        file.unlink()
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_damaged_one_falls_back_and_is_named(folder: Path, seed: int) -> None:
+    harm(folder / "000000015", random.Random(seed))
+    path, state, damaged = checkpoint.load_newest(folder, CPU)
+    assert path is not None and path.name == "000000010" and state is not None and state["step"] == 10
+    assert len(damaged) == 1 and "000000015 is damaged" in damaged[0]
+
+
+def test_what_a_killed_save_left_is_cleared_away(folder: Path) -> None:
+    (folder / ".000000020.1.tmp").mkdir()
+    checkpoint.clear_leftovers(folder)
+    assert sorted(path.name for path in folder.iterdir()) == ["000000010", "000000015"]
 
 
 def test_a_save_cut_short_leaves_no_checkpoint(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

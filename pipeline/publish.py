@@ -1,0 +1,81 @@
+"""What a finished run becomes under results/<task>/<variant>/: metrics, curves, weights, a picture."""
+
+import csv
+import io
+import shutil
+from typing import Any
+
+from pipeline import faults
+from pipeline.cli import Call
+from pipeline.engine.run import Run
+from pipeline.errors import UserError
+from pipeline.files import whole_folder, write_json, write_text
+from pipeline.provenance import commit
+from pipeline.recording import config_of, mlflow_run_of
+from pipeline.shards.manifest import Manifest
+
+HISTORY = ("seed", "epoch", "step", "lr", "train_loss", "images_per_second")
+
+
+def publish(call: Call, runs: list[Run]) -> None:
+    """Write results/<task>/<variant>/ from the finished runs of a variant, one a seed; whole or not at all.
+
+    Raises:
+        UserError: a run is not finished.
+    """
+    variant = runs[0].variant
+    records = [_record(run) for run in runs]
+    with whole_folder(call.folders.results(runs[0].task, variant)) as folder:
+        write_json(folder / "metrics.json", _metrics(call, runs, records))
+        write_text(folder / "history.csv", _history(records))
+        shutil.copyfile(runs[0].folder / "last.safetensors", folder / "model.safetensors")
+        shutil.copyfile(runs[0].folder / "samples.png", folder / "samples.png")
+        faults.reach("results.written", variant=variant)
+    metric = records[0]["main_metric"]
+    print(f"{variant}: {metric} {records[0]['final'][metric]:.1f} at the end (seed {runs[0].seed})", flush=True)
+
+
+def _record(run: Run) -> dict[str, Any]:
+    """Return a finished run's record with the id of its MLflow run."""
+    record = run.finished()
+    if record is None:
+        raise UserError(f"{run.label} did not finish; run the command again to continue")
+    return {**record, "mlflow_run_id": mlflow_run_of(run)}
+
+
+def _metrics(call: Call, runs: list[Run], records: list[dict[str, Any]]) -> dict[str, Any]:
+    first, manifest = records[0], Manifest.load(runs[0].shards)
+    head, dirty = commit(call.project)
+    dataset = runs[0].section.dataset
+    whole = ("main_metric", "parameters", "world_size", "device", "final", "best", "train_images_per_second")
+    return {
+        **{name: value for name, value in config_of(runs[0]).items() if name != "seed"},
+        **{name: first[name] for name in whole},
+        "task": runs[0].task,
+        "wall_time_s": round(sum(record["wall_time_s"] for record in records), 1),
+        "commit": head,
+        "dirty": dirty,
+        "data": {
+            "dataset": dataset, "source": getattr(call.params.data, dataset).source, "manifest": manifest.digest,
+            "train_samples": manifest.splits["train"].samples, "val_samples": manifest.splits["val"].samples,
+            "classes": len(manifest.classes),
+        },
+        "seeds": [_seed_row(record) for record in records],
+    }  # fmt: skip
+
+
+def _seed_row(record: dict[str, Any]) -> dict[str, Any]:
+    """Return what stands once for each seed; only a run that continued another one's checkpoint says so."""
+    shown = ("seed", "run_id", "mlflow_run_id", "final", "best", "train_images_per_second", "wall_time_s")
+    adopted = {"adopted": record["adopted"]} if record["adopted"] else {}
+    return {**{name: record[name] for name in shown}, **adopted}
+
+
+def _history(records: list[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    metrics = sorted(records[0]["history"][0].keys() - set(HISTORY))
+    writer = csv.DictWriter(text, [*HISTORY, *metrics], lineterminator="\n")
+    writer.writeheader()
+    for record in records:
+        writer.writerows({"seed": record["seed"], **row} for row in record["history"])
+    return text.getvalue()

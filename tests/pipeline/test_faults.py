@@ -1,0 +1,183 @@
+"""A run that nothing bends: ranks, controller and driver are killed at named points, and the world size changes."""
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from killing import (
+    INTERVAL,
+    STEPS,
+    as_fault,
+    gone,
+    outcome,
+    random_points,
+    recorded_once,
+    starts,
+    train,
+    train_apart,
+    wait_for,
+)
+
+from pipeline import faults
+from pipeline.errors import UserError
+
+Points = list[dict[str, Any]]
+FEW: Points = [
+    {"point": "step", "rank": 1, "step": 7},
+    {"point": "checkpoint.unsealed", "step": 16},
+    {"point": "controller.recorded", "step": 40},
+    {"point": "run.unsealed"},
+]
+CONTROLLER: Points = [
+    {"point": "controller.reported", "step": 10},
+    {"point": "controller.recorded", "step": 30},
+    {"point": "controller.reported", "step": 60},
+]
+DRIVER = ("mlflow.opened", "train.ended", "mlflow.open", "mlflow.closed", "results.written", "stage.done")
+
+
+@pytest.fixture(scope="module")
+def project(small_shards: Path) -> Path:
+    return small_shards.parents[2]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(project: Path) -> Any:
+    """Return a function: the outcome of a training that nothing disturbs, by number of ranks."""
+    known: dict[int, Any] = {}
+
+    def on(world: int) -> Any:
+        if world not in known:
+            train(project, f"undisturbed{world}", f"cluster.workers={world}")
+            known[world] = outcome(project, f"undisturbed{world}")
+        return known[world]
+
+    return on
+
+
+def kill(project: Path, folder: Path, out: str, points: Points, world: int, patch: pytest.MonkeyPatch) -> None:
+    """Train with a kill at every point; each must be met, and no more than an interval done again."""
+    patch.setenv(faults.VARIABLE, as_fault(points, folder))
+    train(project, out, "cluster.max_failures=50", f"cluster.workers={world}")
+    patch.delenv(faults.VARIABLE)
+    assert len(list(folder.iterdir())) == len(points), "a point was never met"
+    begun = starts(project, out)
+    assert len(begun) == 1 + len(points)
+    for point, start in zip(points, begun[1:], strict=True):
+        assert start >= int(point.get("step", STEPS)) - INTERVAL - 1, (point, start)
+
+
+def test_killed_ranks_and_a_killed_controller_change_nothing(
+    project: Path, undisturbed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kill(project, tmp_path / "met", "few", FEW, 2, monkeypatch)
+    assert outcome(project, "few") == undisturbed(2)
+    recorded_once(project, "few")
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_twenty_random_kills_of_a_rank_change_nothing(
+    project: Path, undisturbed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, world: int
+) -> None:
+    points = random_points(20, world, seed=world)
+    kill(project, tmp_path / "met", f"twenty{world}", points, world, monkeypatch)
+    assert outcome(project, f"twenty{world}") == undisturbed(world)
+    recorded_once(project, f"twenty{world}")
+
+
+@pytest.mark.faults
+def test_a_controller_killed_three_times_changes_nothing(
+    project: Path, undisturbed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kill(project, tmp_path / "met", "controller", CONTROLLER, 2, monkeypatch)
+    assert outcome(project, "controller") == undisturbed(2)
+    recorded_once(project, "controller")
+
+
+def spoil_rays_snapshots(project: Path, out: str) -> None:
+    """Garble what Ray keeps about a run; it must not matter, nor that it is there at all."""
+    for folder in (project / f"runs-{out}" / "ray").glob("*"):
+        if folder.is_dir():
+            (folder / "checkpoint_manager_snapshot.json").write_text('{"ray_version": "2.')
+
+
+def test_a_driver_killed_in_mid_training_changes_nothing(
+    project: Path, undisturbed: Any, tmp_path: Path, ray_address: str
+) -> None:
+    """Its ranks end with it, and the same command goes on from the newest checkpoint."""
+    marker = tmp_path / "met"
+    driver = train_apart(project, "driver", ray_address, f"step rank=0 step=22 do=wait once={marker}")
+    rank = wait_for(marker, driver)
+    driver.kill()
+    driver.wait()
+    spoil_rays_snapshots(project, "driver")
+    train(project, "driver")
+    assert gone(rank)
+    assert outcome(project, "driver") == undisturbed(2)
+    assert starts(project, "driver") == [0, 20]
+    recorded_once(project, "driver")
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("point", DRIVER)
+def test_a_driver_killed_anywhere_changes_nothing(
+    project: Path, undisturbed: Any, tmp_path: Path, ray_address: str, point: str
+) -> None:
+    out = f"driver-{point}"
+    driver = train_apart(project, out, ray_address, f"{point} once={tmp_path / 'met'}")
+    assert driver.wait(400) == -signal.SIGKILL and (tmp_path / "met").exists()
+    spoil_rays_snapshots(project, out)
+    train(project, out)
+    assert outcome(project, out) == undisturbed(2)
+    recorded_once(project, out)
+
+
+def test_a_run_goes_on_with_another_number_of_ranks(
+    project: Path, undisturbed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two ranks, then one, then two: the same losses within rounding."""
+    for world, step in ((2, 22), (1, 41)):
+        monkeypatch.setenv(faults.VARIABLE, f"step rank=0 step={step} once={tmp_path / str(step)}")
+        with pytest.raises(UserError, match="training failed after 0 restarts"):
+            train(project, "worlds", "cluster.max_failures=0", f"cluster.workers={world}")
+    monkeypatch.delenv(faults.VARIABLE)
+    train(project, "worlds")
+    assert starts(project, "worlds") == [0, 20, 40]
+    header, *rows = outcome(project, "worlds")[1]
+    for row, expected in zip(rows, undisturbed(2)[1][1:], strict=True):
+        assert [float(value) for value in row] == pytest.approx([float(value) for value in expected], rel=1e-3, abs=2)
+        loss = header.index("train_loss")
+        assert float(row[loss]) == pytest.approx(float(expected[loss]), rel=1e-3)
+    recorded_once(project, "worlds")
+
+
+def test_mended_code_may_adopt_a_run(
+    project: Path, undisturbed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(faults.VARIABLE, f"step rank=0 step=30 once={tmp_path / 'met'}")
+    with pytest.raises(UserError, match="training failed"):
+        train(project, "adopt", "cluster.max_failures=0")
+    monkeypatch.delenv(faults.VARIABLE)
+    old = next(path for path in (project / "runs-adopt").iterdir() if (path / "checkpoints").is_dir())
+
+    with pytest.raises(
+        UserError, match=f"--adopt {old.name}: it differs from dwnet_micro seed 8 in seed; only its code"
+    ):
+        train(project, "adopt", "classify.seeds=[8]", adopt=old.name)
+
+    from pipeline import provenance
+
+    original = provenance.decides
+
+    def mended(*args: Any) -> dict[str, Any]:
+        decided = original(*args)
+        return {**decided, "code": {**decided["code"], "pipeline/engine/loop.py": "mended"}}
+
+    monkeypatch.setattr("pipeline.train.decides", mended)
+    seed = train(project, "adopt", adopt=old.name)["seeds"][0]
+    assert seed["run_id"] != old.name
+    assert seed["adopted"] == {"from": old.name, "changed_code": ["pipeline/engine/loop.py"]}
+    assert outcome(project, "adopt") == undisturbed(2)
+    recorded_once(project, "adopt")

@@ -1,0 +1,56 @@
+"""What is published appears whole or not at all, wherever its writer is killed."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from helpers import PROJECT
+
+from pipeline import faults
+from pipeline.files import whole_folder, write_text
+
+WRITE = """
+import sys
+from pathlib import Path
+from pipeline.files import whole_folder, write_text
+with whole_folder(Path(sys.argv[1]) / "made") as folder:
+    write_text(folder / "a", "new")
+    write_text(folder / "b", "new")
+"""
+
+
+def killed_at(point: str, folder: Path) -> None:
+    environment = {**os.environ, faults.VARIABLE: point}
+    done = subprocess.run([sys.executable, "-c", WRITE, str(folder)], cwd=PROJECT, env=environment)
+    assert done.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("point", ["file.written name=a", "file.written name=b", "folder.moved"])
+def test_a_killed_writer_leaves_the_old_or_nothing(tmp_path: Path, point: str) -> None:
+    killed_at(point, tmp_path)
+    assert not (tmp_path / "made").exists()
+    with whole_folder(tmp_path / "made") as folder:
+        write_text(folder / "a", "old")
+    killed_at(point, tmp_path)
+    made = tmp_path / "made"
+    assert not made.exists() or [path.name for path in made.iterdir()] == ["a"]
+    with pytest.raises(ValueError, match="stop"), whole_folder(made):
+        raise ValueError("stop")
+    assert (made / "a").read_text() == "old", "what was moved aside is put back"
+    assert [path.name for path in tmp_path.iterdir()] == ["made"], "what the killed ones left is cleared away"
+
+
+def test_a_fault_happens_where_and_when_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    marker = tmp_path / "met"
+    monkeypatch.setenv(faults.VARIABLE, f"here step=3 do=fail once={marker}; there do=fail")
+    faults.reach("here", step=2)
+    faults.reach("elsewhere", step=3)
+    with pytest.raises(OSError, match="fault at here"):
+        faults.reach("here", step=3)
+    assert int(marker.read_text()) == os.getpid()
+    faults.reach("here", step=3)
+    with pytest.raises(OSError, match="fault at there"):
+        faults.reach("there")
