@@ -70,12 +70,12 @@ def resolve(name: str, params: Params, project: Path) -> Listing:
 
 def inventory(listing: Listing, asked: dict[str, Any]) -> dict[str, Any]:
     """Return the inventory of a listing; paths in it are relative to the source."""
-    sizes = listing.tree.files
+    places = listing.tree.files
     splits = {}
     for split, samples in listing.splits.items():
         files = listing.files_in(split)
         shown = {sample.target for sample in samples if isinstance(sample.target, int)}
-        part = {"samples": len(samples), "files": len(files), "bytes": sum(sizes[path] for path in files)}
+        part = {"samples": len(samples), "files": len(files), "bytes": sum(places[path].size for path in files)}
         splits[split] = part | ({"classes": len(shown)} if shown else {})
     return {
         "request": asked,

@@ -4,12 +4,12 @@ Each data set is a module that lists a folder (`scan`) and turns a sample's targ
 (`target_bytes`); nothing else in the project knows how raw data lie on disk.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, cast
 
 from pipeline.datasets import ade20k, coco, imagenet
-from pipeline.datasets.listing import Class, Filed, Listing, Sample
+from pipeline.datasets.listing import Class, Filed, Listing, Sample, Tree, walk
 from pipeline.errors import UserError, nearest
 
 __all__ = ["Class", "Filed", "Listing", "Sample", "dataset", "list_folder"]
@@ -27,16 +27,21 @@ class DatasetModule(Protocol):
     RESIZABLE: bool
     """Whether images may shrink; boxes and masks would have to follow."""
 
-    def scan(self, root: Path, splits: Mapping[str, str]) -> Listing:
-        """List a raw folder."""
+    def scan(self, tree: Tree, splits: Mapping[str, str]) -> Listing:
+        """List the files of a raw data set."""
 
     def shuffled(self, split: str) -> bool:
         """Return whether a split's samples are permuted before they are cut into shards."""
 
     def target_bytes(
-        self, root: Path, sample: Sample, size: tuple[int, int], classes: Sequence[Class], max_pixels: int
+        self,
+        read: Callable[[str], bytes],
+        sample: Sample,
+        size: tuple[int, int],
+        classes: Sequence[Class],
+        max_pixels: int,
     ) -> tuple[bytes, list[int]]:
-        """Return the target as bytes, and the indices of the classes that the sample shows."""
+        """Return the target as bytes, and the indices of the classes that the sample shows; `read` takes a path."""
 
 
 _MODULES = {"imagenet": imagenet, "coco": coco, "ade20k": ade20k}
@@ -66,7 +71,7 @@ def list_folder(name: str, root: Path, splits: Mapping[str, str]) -> Listing:
     if not root.is_dir():
         what = "is a file, and archives are not read: unpack it first" if root.is_file() else "does not exist"
         raise UserError(f"data.{name}.source: the folder {root} {what}")
-    listing = module.scan(root, folders)
+    listing = module.scan(walk(root), folders)
     if lacking := [split for split, samples in listing.splits.items() if not samples]:
         raise UserError(f"{root}: no usable image in {' and '.join(folders[split] + '/' for split in lacking)}")
     return listing

@@ -4,15 +4,15 @@ A mask is a PNG with one channel: 0 is what nobody labelled and is ignored, valu
 names. Masks keep their bytes; whoever decodes one maps v to class v - 1, once.
 """
 
+import io
 import os
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 
 from PIL import Image, UnidentifiedImageError
 
 from pipeline.datasets import keys
 from pipeline.datasets.images import check_mask
-from pipeline.datasets.listing import IMAGE_SUFFIXES, Class, Filed, Listing, Sample, Tree, finish, walk, wrong_layout
+from pipeline.datasets.listing import IMAGE_SUFFIXES, Class, Filed, Listing, Sample, Tree, finish, wrong_layout
 from pipeline.datasets.metadata import read_text
 from pipeline.errors import UserError
 
@@ -23,13 +23,13 @@ IGNORE = 0
 RESIZABLE = False
 
 
-def scan(root: Path, splits: Mapping[str, str]) -> Listing:
+def scan(tree: Tree, splits: Mapping[str, str]) -> Listing:
     """List a folder in the challenge's layout.
 
     Raises:
         UserError: a folder or the list of names is missing, or the masks are those of the full ADE20K.
     """
-    tree = walk(root)
+    root = tree.root
     if NAMES_FILE not in tree.files:
         raise wrong_layout(root, f"{NAMES_FILE}, images/ and annotations/", {p.split("/")[0] for p in tree.files})
     listing = Listing(root, [], {}, tree)
@@ -53,14 +53,18 @@ def shuffled(split: str) -> bool:
 
 
 def target_bytes(
-    root: Path, sample: Sample, size: tuple[int, int], classes: Sequence[Class], max_pixels: int
+    read: Callable[[str], bytes],
+    sample: Sample,
+    size: tuple[int, int],
+    classes: Sequence[Class],
+    max_pixels: int,
 ) -> tuple[bytes, list[int]]:
     """Return the mask's own bytes, and the indices of the classes in it.
 
     Raises:
         RefusedError: the mask is damaged, not an index mask, of another size, or holds a value without a name.
     """
-    data = (root / sample.target).read_bytes()
+    data = read(sample.target)
     return data, [value - 1 for value in check_mask(data, size, len(classes), max_pixels) if value > 0]
 
 
@@ -94,7 +98,7 @@ def _split(listing: Listing, split: str, images: str, masks: str) -> None:
             f"images in {images}/ with masks of the same names in {masks}/",
             [*tree.under(images), *tree.under(masks)],
         )
-    _check_channels(tree, pairs[0][1])
+    _check_channels(listing, pairs[0][1])
     listing.quarantined += [Filed(pictures[stem], "no_mask") for stem in pictures.keys() - labels.keys()]
     listing.quarantined += [Filed(labels[stem], "no_image") for stem in labels.keys() - pictures.keys()]
     named = keys.assign([image for image, _ in pairs])
@@ -108,7 +112,7 @@ def _by_stem(listing: Listing, folder: str, suffixes: tuple[str, ...], otherwise
         stem, suffix = os.path.splitext(os.path.basename(path))
         if suffix.lower() not in suffixes:
             listing.quarantined.append(Filed(path, otherwise, suffix))
-        elif tree.files[path] == 0:
+        elif tree.files[path].size == 0:
             listing.quarantined.append(Filed(path, "empty"))
         elif stem in found:
             raise UserError(f"{tree.root}: {found[stem]} and {path} differ in their extension only; which is meant?")
@@ -117,15 +121,15 @@ def _by_stem(listing: Listing, folder: str, suffixes: tuple[str, ...], otherwise
     return found
 
 
-def _check_channels(tree: Tree, mask: str) -> None:
+def _check_channels(listing: Listing, mask: str) -> None:
     """Stop at a colour mask: the full ADE20K looks like this data set, but its masks mean something else."""
     try:
-        with Image.open(tree.root / mask, formats=("PNG",)) as image:
+        with Image.open(io.BytesIO(listing.read(mask)), formats=("PNG",)) as image:
             mode = image.mode
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
         return  # damaged: refused by name when the shards are written
     if mode not in ("L", "P", "1"):
         raise UserError(
-            f"{tree.root / mask}: expected a mask with one 8-bit channel, found mode {mode}; "
+            f"{listing.root / mask}: expected a mask with one 8-bit channel, found mode {mode}; "
             "data.ade20k reads ADEChallengeData2016, not the full ADE20K"
         )

@@ -6,13 +6,13 @@ with their run lengths, boxes of zero area too, so that an evaluation sees exact
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pipeline.datasets import keys
 from pipeline.datasets.images import RefusedError
-from pipeline.datasets.listing import IMAGE_SUFFIXES, Class, Filed, Listing, Sample, finish, walk, wrong_layout
+from pipeline.datasets.listing import IMAGE_SUFFIXES, Class, Filed, Listing, Sample, Tree, finish, wrong_layout
 from pipeline.datasets.metadata import read_json
 from pipeline.errors import UserError
 
@@ -23,13 +23,13 @@ RESIZABLE = False
 ANNOTATION_FIELDS = ("id", "category_id", "bbox", "area", "iscrowd", "segmentation")
 
 
-def scan(root: Path, splits: Mapping[str, str]) -> Listing:
+def scan(tree: Tree, splits: Mapping[str, str]) -> Listing:
     """List a folder in COCO's layout; its annotations are read whole.
 
     Raises:
         UserError: a folder or file is missing, ids repeat, or an annotation names an unknown category or image.
     """
-    tree = walk(root)
+    root = tree.root
     listing = Listing(root, [], {}, tree)
     categories: dict[str, list[Class]] = {}
     for split, folder in splits.items():
@@ -53,7 +53,11 @@ def shuffled(split: str) -> bool:
 
 
 def target_bytes(
-    root: Path, sample: Sample, size: tuple[int, int], classes: Sequence[Class], max_pixels: int
+    read: Callable[[str], bytes],
+    sample: Sample,
+    size: tuple[int, int],
+    classes: Sequence[Class],
+    max_pixels: int,
 ) -> tuple[bytes, list[int]]:
     """Return the annotation record as JSON, and the indices of the classes in it.
 
@@ -129,7 +133,7 @@ def _split(
     records = []
     for image in instances["images"]:
         name = f"{folder}/{image['file_name']}"
-        if (reason := _refusal(listing.tree.files.get(name), name)) is not None:
+        if (reason := _refusal(listing.tree, name)) is not None:
             listing.quarantined.append(Filed(name, reason))
         else:
             records.append((name, _record(image, by_image[image["id"]])))
@@ -143,10 +147,10 @@ def _split(
     listing.splits[split] = [Sample(key, *pair) for key, pair in zip(assigned, records, strict=True)]
 
 
-def _refusal(size: int | None, name: str) -> str | None:
-    if size is None:
+def _refusal(tree: Tree, name: str) -> str | None:
+    if name not in tree.files:
         return "missing_image"
-    if size == 0:
+    if tree.files[name].size == 0:
         return "empty"
     return None if name.lower().endswith(IMAGE_SUFFIXES) else "not_an_image"
 

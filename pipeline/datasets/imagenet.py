@@ -5,8 +5,7 @@ them, gives readable names. Any data set in folders per class reads the same way
 """
 
 import os
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 
 from pipeline.datasets import keys
 from pipeline.datasets.images import RefusedError
@@ -18,7 +17,6 @@ from pipeline.datasets.listing import (
     Sample,
     Tree,
     finish,
-    walk,
     wrong_layout,
 )
 from pipeline.datasets.metadata import read_text
@@ -30,13 +28,13 @@ IGNORE = None
 RESIZABLE = True
 
 
-def scan(root: Path, splits: Mapping[str, str]) -> Listing:
+def scan(tree: Tree, splits: Mapping[str, str]) -> Listing:
     """List a folder in ImageNet's layout.
 
     Raises:
         UserError: a split is missing, holds no class folders, or a class of `val` is not in `train`.
     """
-    tree = walk(root)
+    root = tree.root
     found = {split: _by_class(tree, folder) for split, folder in splits.items()}
     synsets = sorted(found["train"])
     if len(synsets) < 2:
@@ -60,7 +58,11 @@ def shuffled(split: str) -> bool:
 
 
 def target_bytes(
-    root: Path, sample: Sample, size: tuple[int, int], classes: Sequence[Class], max_pixels: int
+    read: Callable[[str], bytes],
+    sample: Sample,
+    size: tuple[int, int],
+    classes: Sequence[Class],
+    max_pixels: int,
 ) -> tuple[bytes, list[int]]:
     """Return the class index as text, and the classes shown."""
     if not isinstance(sample.target, int):
@@ -83,7 +85,7 @@ def _by_class(tree: Tree, folder: str) -> dict[str, list[str]]:
 
 
 def _is_image(tree: Tree, path: str) -> bool:
-    return path.lower().endswith(IMAGE_SUFFIXES) and tree.files[path] > 0
+    return path.lower().endswith(IMAGE_SUFFIXES) and tree.files[path].size > 0
 
 
 def _around(tree: Tree, folder: str) -> list[str]:
@@ -131,7 +133,7 @@ def _strays(tree: Tree, folder: str, used: set[str]) -> list[Filed]:
             continue
         if len(path.split("/")) != depth:
             reason = "outside_layout"
-        elif tree.files[path] == 0:
+        elif tree.files[path].size == 0:
             reason = "empty"
         else:
             reason = "not_an_image"

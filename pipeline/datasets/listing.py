@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pipeline.datasets.source.place import Place, Whole
 from pipeline.errors import UserError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -60,10 +61,10 @@ class Class(NamedTuple):
 
 @dataclass
 class Tree:
-    """Every file below a folder: relative path (with /) to bytes; links that lead nowhere are already refused."""
+    """Every file below a folder: relative path (with /) to its place; links that lead nowhere are already refused."""
 
     root: Path
-    files: dict[str, int] = field(default_factory=dict)
+    files: dict[str, Place] = field(default_factory=dict)
     folders: list[str] = field(default_factory=list)
     refused: list[Filed] = field(default_factory=list)
     ignored: list[Filed] = field(default_factory=list)
@@ -96,6 +97,10 @@ class Listing:
     ignored: list[Filed] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
+    def read(self, path: str) -> bytes:
+        """Return a listed file's bytes; raises what `Place.read` raises."""
+        return self.tree.files[path].read()
+
     def files_of(self, sample: Sample) -> list[str]:
         """Return the image of a sample, and its mask where it has one."""
         return [sample.image, sample.target] if isinstance(sample.target, str) else [sample.image]
@@ -112,7 +117,7 @@ class Listing:
 
     def digest(self) -> str:
         """Return the SHA-256 of all relative paths and sizes, and of the contents of metadata; ignored files aside."""
-        sizes = self.tree.files
+        sizes = {path: place.size for path, place in self.tree.files.items()}
         used = [path for split in self.splits for path in self.files_in(split)]
         lines = [(path, sizes[path], "") for path in used]
         lines += [(path, sizes[path], content) for path, content in self.metadata.items()]
@@ -154,7 +159,7 @@ def _walk(tree: Tree, top: str, inside: str, chain: tuple[str, ...]) -> None:
             tree.folders.append(path)
             _walk(tree, top, path, (*chain, real))
         elif entry.is_file():
-            tree.files[path] = entry.stat().st_size
+            tree.files[path] = Whole(os.path.join(top, path), entry.stat().st_size)
         else:
             tree.refused.append(Filed(path, "not_a_file"))
 

@@ -12,7 +12,7 @@ from pipeline.errors import UserError
 def read_bytes(listing: Listing, path: str) -> bytes:
     """Return a metadata file's bytes and note it as used."""
     try:
-        data = (listing.root / path).read_bytes()
+        data = listing.read(path)
     except OSError as error:
         raise UserError(f"cannot read {listing.root / path}: {error.strerror}") from None
     listing.metadata[path] = hashlib.sha256(data).hexdigest()

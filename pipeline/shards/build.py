@@ -13,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.datasets import Filed, Listing, dataset
+from pipeline.datasets import Filed, Listing, Sample, dataset
 from pipeline.datasets.images import REPAIR_QUALITY
+from pipeline.datasets.source.place import Place
 from pipeline.errors import UserError
 from pipeline.files import sha256_file, whole_folder
 from pipeline.params import Shard
@@ -54,7 +55,7 @@ def build(
             classes=[parts.ClassEntry(id=entry.id, name=entry.name) for entry in listing.classes],
             target=parts.Target.model_validate({"member": dataset(name).MEMBER, "ignore": dataset(name).IGNORE}),
             images=_images(works[0]),
-            splits={split: _split(beside, split, works, done) for split in listing.splits},  # type: ignore[misc]
+            splits={split: _split(listing, beside, split, works, done) for split in listing.splits},  # type: ignore[misc]
             inputs=inputs,
             inventory=inventory,
         )
@@ -73,9 +74,9 @@ def _plan(name: str, listing: Listing, split: str, params: Shard, beside: Path) 
     return [
         Work(
             dataset=name,
-            root=listing.root.absolute(),
             path=beside.absolute() / split / f"{start // size:06d}.tar",
             samples=samples[start : start + size],
+            places=_places(listing, samples[start : start + size]),
             classes=listing.classes,
             max_pixels=params.max_pixels,
             short_side=short_side,
@@ -85,18 +86,23 @@ def _plan(name: str, listing: Listing, split: str, params: Shard, beside: Path) 
     ]
 
 
+def _places(listing: Listing, samples: Sequence[Sample]) -> dict[str, Place]:
+    """Return where the files of some samples lie."""
+    return {path: listing.tree.files[path] for sample in samples for path in listing.files_of(sample)}
+
+
 def _images(work: Work) -> parts.Images:
     """Return how images were treated."""
     quality = work.jpeg_quality if work.short_side is not None else None
     return parts.Images(short_side=work.short_side, jpeg_quality=quality, repair_quality=REPAIR_QUALITY)
 
 
-def _split(beside: Path, split: str, works: Sequence[Work], done: Sequence[Done]) -> parts.SplitEntry:
+def _split(listing: Listing, beside: Path, split: str, works: Sequence[Work], done: Sequence[Done]) -> parts.SplitEntry:
     """Join a split's shards and write the index that covers them."""
     mine = [(work, result.written) for work, result in zip(works, done, strict=True)
             if result.written is not None and work.path.parent.name == split]  # fmt: skip
     if not mine:
-        raise UserError(f"{works[0].root}: no image of split {split!r} is usable")
+        raise UserError(f"{listing.root}: no image of split {split!r} is usable")
     shards = [
         parts.ShardEntry(
             name=work.path.name,
@@ -154,7 +160,7 @@ def _check_room(listing: Listing, folder: Path) -> None:
     """Stop before any work where the disk cannot hold the shards: the input's bytes and two headers a sample."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     samples = sum(len(part) for part in listing.splits.values())
-    needed = sum(listing.tree.files.values()) + 2048 * samples
+    needed = sum(place.size for place in listing.tree.files.values()) + 2048 * samples
     free = shutil.disk_usage(folder.parent).free
     if needed > free:
         raise UserError(f"{folder.parent} has {free / 1e9:.1f} GB free, the shards need up to {needed / 1e9:.1f} GB")

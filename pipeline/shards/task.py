@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pipeline.datasets import Class, Filed, Sample, dataset
 from pipeline.datasets.images import RefusedError, check
+from pipeline.datasets.source.place import Place
 from pipeline.shards.writer import Member, Written, write_shard
 
 
@@ -14,9 +15,9 @@ class Work:
     """What a task is told: the samples of a shard, and how to treat them."""
 
     dataset: str
-    root: Path
     path: Path
     samples: list[Sample]
+    places: dict[str, Place]
     classes: list[Class]
     max_pixels: int
     short_side: int | None
@@ -49,16 +50,20 @@ def write(work: Work) -> Done:
 def _members(work: Work, done: Done) -> Iterator[Member]:
     """Yield the usable samples; note in `done` what became of every file."""
     module = dataset(work.dataset)
+
+    def read(path: str) -> bytes:
+        return work.places[path].read()
+
     for sample in work.samples:
         mask = [sample.target] if isinstance(sample.target, str) else []
         culprit, partners = sample.image, mask
         try:
-            data = (work.root / sample.image).read_bytes()
+            data = read(sample.image)
             image = check(sample.image, data, work.max_pixels, work.short_side, work.jpeg_quality)
             if mask:
                 culprit, partners = mask[0], [sample.image]
             size = (image.width, image.height)
-            target, shown = module.target_bytes(work.root, sample, size, work.classes, work.max_pixels)
+            target, shown = module.target_bytes(read, sample, size, work.classes, work.max_pixels)
         except RefusedError as error:
             done.quarantined.append(Filed(culprit, error.reason, error.detail))
             done.quarantined.extend(Filed(path, "partner_quarantined", culprit) for path in partners)

@@ -221,7 +221,7 @@ def test_shrunk_images_say_so(raw: Path, tmp_path: Path, ray_cluster: None) -> N
 def test_a_killed_and_repeated_task_leaves_no_trace(raw: Path, originals: Path, tmp_path: Path) -> None:
     listing = list_folder("coco", raw / "coco", {})
     path = tmp_path / "train" / "000000.tar"
-    work = Work("coco", raw / "coco", path, listing.splits["train"][:8], listing.classes, 10**6, None, 90)
+    work = Work("coco", path, listing.splits["train"][:8], listing.tree.files, listing.classes, 10**6, None, 90)
     for _ in range(2):
         done: Done = write(work)
     assert path.read_bytes() == (originals / "coco" / "train" / "000000.tar").read_bytes()

@@ -1,0 +1,1 @@
+"""Where raw bytes lie: folders and archives as one kind of tree."""
