@@ -1,4 +1,4 @@
-"""`python -m pipeline.fetch DATASET`: look at the raw data and write down what is there.
+"""`python -m pipeline.fetch DATASET`: look at the raw data, downloading them first where params name URLs.
 
 The inventory data/raw/DATASET.json holds counts, a digest of the listing and every file that cannot be used. Only
 names and sizes are looked at; `pipeline.shard` decodes.
@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import cli
-from pipeline.datasets import Listing, list_folder
+from pipeline.datasets import Listing, dataset, list_folder, real
 from pipeline.datasets.synthetic import folder_name, materialise
 from pipeline.errors import UserError
 from pipeline.files import write_json
-from pipeline.params import DATASETS, Dataset, Params
+from pipeline.params import DATASETS, Dataset, ImageNet, Params, Remote
 
 
 def main() -> None:
@@ -42,8 +42,8 @@ def fetch(call: cli.Call, name: str) -> None:
 
 def section(name: str, params: Params) -> Dataset:
     """Return the section `data.<name>`."""
-    dataset: Dataset = getattr(params.data, name)
-    return dataset
+    found: Dataset = getattr(params.data, name)
+    return found
 
 
 def request(name: str, params: Params) -> dict[str, Any]:
@@ -52,20 +52,40 @@ def request(name: str, params: Params) -> dict[str, Any]:
 
 
 def resolve(name: str, params: Params, project: Path) -> Listing:
-    """List the raw data that the params name; stand-ins are drawn first where they are not there yet.
+    """List the raw data that the params name; they are drawn or downloaded first where they are not there yet.
 
     Raises:
-        UserError: the source is missing, not a folder, or not in the data set's layout.
+        UserError: the source is missing, cannot be downloaded, or is not in the data set's layout.
     """
     asked = section(name, params)
+    listing = _listed(name, asked, project)
+    if isinstance(asked, ImageNet) and asked.real_labels is not None:
+        real.attach(listing, _local(asked.real_labels, name, project))
+    return listing
+
+
+def _listed(name: str, asked: Dataset, project: Path) -> Listing:
     if asked.source == "synthetic":
         folder = project / "data" / "raw" / "synthetic" / folder_name(name, asked.synthetic)
         materialise(name, asked.synthetic, folder)
         return list_folder(name, folder, {})
-    if "://" in asked.source:
-        raise UserError(f"data.{name}.source: {asked.source} is a URL; download and unpack it, then name the folder")
     splits = {str(split): folder for split, folder in asked.splits.items()}
-    return list_folder(name, project / Path(asked.source).expanduser(), splits)
+    if isinstance(asked.source, str):
+        return list_folder(name, _local(asked.source, name, project), splits)
+    known = dataset(name).ARCHIVES
+    if unknown := [remote.file_name for remote in asked.source if remote.file_name not in known]:
+        raise UserError(f"data.{name}.source: {', '.join(unknown)} is not read; the archives are {', '.join(known)}")
+    files = [_local(remote, name, project) for remote in asked.source]
+    return list_folder(name, files[0].parent, splits, only=[path.name for path in files])
+
+
+def _local(source: str | Remote, name: str, project: Path) -> Path:
+    """Return a path that the params give, or the file of a URL, downloaded into data/raw/<name>/."""
+    if isinstance(source, str):
+        return project / Path(source).expanduser()
+    from pipeline.datasets.source.download import download
+
+    return download(source, project / "data" / "raw" / name)
 
 
 def inventory(listing: Listing, asked: dict[str, Any]) -> dict[str, Any]:
@@ -80,6 +100,7 @@ def inventory(listing: Listing, asked: dict[str, Any]) -> dict[str, Any]:
     return {
         "request": asked,
         "digest": listing.digest(),
+        "real_labels": listing.real and listing.real.sha256,
         "listed": listing.listed,
         "classes": len(listing.classes),
         "metadata": listing.metadata,

@@ -5,12 +5,23 @@ answered with the nearest right name.
 """
 
 import re
+import string
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import unquote, urlsplit
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 
 from models.sizes import SIZES
@@ -47,6 +58,7 @@ from pipeline.recipes import (
 Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
 DATASETS = ("imagenet", "coco", "ade20k")
+FILE_NAME = frozenset(string.ascii_letters + string.digits + "-_.")
 MIXERS = Path(__file__).parents[1] / "models" / "mixers"
 
 
@@ -59,18 +71,85 @@ class Synthetic(Section):
     seed: Annotated[int, Field(ge=0)] = 0
 
 
-class Dataset(Section):
-    """One raw data set: `source` is `synthetic` or a folder in the official layout."""
+class Remote(Section):
+    """A file to download: its address, and the checksums that it must have, at least one."""
 
-    source: str = "synthetic"
+    url: str
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    md5: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None = None
+
+    @model_validator(mode="after")
+    def usable(self) -> Self:
+        """Check the address without repeating it in messages: it may hold a secret."""
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("url should start with http:// or https:// and a server's name")
+        if parts.username is not None:
+            raise ValueError("url holds a user's name, which would be published with it; put it into ~/.netrc")
+        if not self.file_name or self.file_name.startswith(".") or set(self.file_name) - FILE_NAME:
+            raise ValueError("url should end in a file's name, of letters, digits and -_.")
+        if not self.digests:
+            raise ValueError("sha256 or md5 is missing: without a checksum nobody knows what was downloaded")
+        return self
+
+    @property
+    def file_name(self) -> str:
+        """What the file is called on disk."""
+        return unquote(urlsplit(self.url).path.rpartition("/")[2])
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """The checksums by the name of their algorithm."""
+        return {name: value for name in ("sha256", "md5") if (value := getattr(self, name)) is not None}
+
+
+def _local(path: str) -> str:
+    if "://" in path:
+        raise ValueError("a URL needs its checksum; write {url: ..., sha256: ...}, or md5")
+    return path
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, dict) else value
+
+
+def _some(remotes: tuple[Remote, ...]) -> tuple[Remote, ...]:
+    if len({remote.file_name for remote in remotes}) < max(1, len(remotes)):
+        raise ValueError("name at least one URL, and no two with the same file name")
+    return remotes
+
+
+Local = Annotated[str, BeforeValidator(lambda value: _local(value) if isinstance(value, str) else value)]
+Remotes = Annotated[tuple[Remote, ...], BeforeValidator(_listed), AfterValidator(_some)]
+
+
+class Dataset(Section):
+    """One raw data set: `source` is `synthetic`, a folder in the official layout, official archives, or their URLs."""
+
+    source: Annotated[
+        Annotated[Local, Tag("path")] | Annotated[Remotes, Tag("urls")],
+        Discriminator(lambda value: "path" if isinstance(value, str) else "urls"),
+    ] = "synthetic"
     splits: dict[Literal["train", "val"], str] = Field(default_factory=dict)
     synthetic: Synthetic = Synthetic()
+
+
+class ImageNet(Dataset):
+    """ImageNet; `real_labels` is ImageNet-Real's real.json: several labels an image, for the validation split."""
+
+    real_labels: (
+        Annotated[
+            Annotated[Local, Tag("path")] | Annotated[Remote, Tag("url")],
+            Discriminator(lambda value: "path" if isinstance(value, str) else "url"),
+        ]
+        | None
+    ) = None
 
 
 class Data(Section):
     """The three data sets."""
 
-    imagenet: Dataset = Dataset()
+    imagenet: ImageNet = ImageNet()
     coco: Dataset = Dataset()
     ade20k: Dataset = Dataset()
 
@@ -323,7 +402,8 @@ def _sentence(error: ErrorDetails, model: type[BaseModel], prefix: str) -> str:
     if error["type"] == "extra_forbidden":
         return f"{where}: unknown key; {nearest(str(error['loc'][-1]), _keys_at(model, error['loc'][:-1]))}"
     message = re.sub(r"^(Value error|Assertion failed), ", "", error["msg"])
-    given = "" if error["type"] in ("value_error", "missing") else f" (given: {error['input']!r})"
+    shown = re.sub(r"(://)[^/@\s]*@|\?[^'\s]*", r"\1", repr(error["input"]))  # what a URL keeps secret
+    given = "" if error["type"] in ("value_error", "missing") else f" (given: {shown})"
     return f"{where}: {message}{given}" if where else message
 
 
@@ -331,15 +411,21 @@ def _keys_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
     """Return the keys that the section at `loc` knows."""
     current: Any = model
     for part in loc:
-        if isinstance(current, type) and issubclass(current, BaseModel):
+        if not _is_section(current):  # a mapping: its values
+            current = _section_in(current)
+        elif str(part) in current.model_fields:  # or else the number of an item, or the name of a choice
             current = current.model_fields[str(part)].annotation
-        else:  # a mapping or a union: its one member that is a section
-            current = next((a for a in getattr(current, "__args__", ()) if _is_section(a)), None)
-        if not _is_section(current) and (args := getattr(current, "__args__", None)):
-            sections = [a for a in args if _is_section(a)]
-            if sections and getattr(current, "__origin__", None) is not dict:
-                current = sections[0]
+            if getattr(current, "__origin__", None) is not dict:
+                current = _section_in(current) or current
     return list(current.model_fields) if _is_section(current) else []
+
+
+def _section_in(annotation: Any) -> Any:
+    """Return the first section in an annotation, or None."""
+    if _is_section(annotation):
+        return annotation
+    found = (_section_in(argument) for argument in getattr(annotation, "__args__", ()))
+    return next((section for section in found if section is not None), None)
 
 
 def _is_section(value: Any) -> bool:

@@ -1,15 +1,16 @@
 """Raw data sets in their official layouts, as lists of samples.
 
-Each data set is a module that lists a folder (`scan`) and turns a sample's target into the bytes of a shard member
-(`target_bytes`); nothing else in the project knows how raw data lie on disk.
+Each data set is a module that lists a tree of files (`scan`) and turns a sample's target into the bytes of a shard
+member (`target_bytes`); nothing else in the project knows how raw data lie on disk.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, cast
 
 from pipeline.datasets import ade20k, coco, imagenet
-from pipeline.datasets.listing import Class, Filed, Listing, Sample, Tree, walk
+from pipeline.datasets.listing import Class, Filed, Listing, Sample, Tree
+from pipeline.datasets.source import Archive, open_source
 from pipeline.errors import UserError, nearest
 
 __all__ = ["Class", "Filed", "Listing", "Sample", "dataset", "list_folder"]
@@ -20,6 +21,8 @@ class DatasetModule(Protocol):
 
     SPLITS: Mapping[str, str]
     """Split name to the folder that the official layout gives it."""
+    ARCHIVES: Mapping[str, Archive]
+    """The official archives by name."""
     MEMBER: str
     """Extension of the target's member in shards."""
     IGNORE: int | None
@@ -58,20 +61,31 @@ def dataset(name: str) -> DatasetModule:
     return cast(DatasetModule, _MODULES[name])
 
 
-def list_folder(name: str, root: Path, splits: Mapping[str, str]) -> Listing:
-    """List a raw folder; `splits` renames the folders of splits, e.g. `{"val": "test"}`.
+def list_folder(name: str, root: Path, splits: Mapping[str, str], only: Collection[str] | None = None) -> Listing:
+    """List a raw data set: a folder, official archives in it, or one such archive.
+
+    Args:
+        name: imagenet, coco or ade20k.
+        root: the folder, or the archive.
+        splits: other folders for splits, e.g. `{"val": "test"}`.
+        only: names of archives in the folder; nothing else in it is looked at.
 
     Raises:
-        UserError: the folder is missing or not in the data set's layout.
+        UserError: the source is missing, not in the data set's layout, or an archive is cut off or damaged.
     """
     module = dataset(name)
     folders = {**module.SPLITS, **{split: folder.strip("/") for split, folder in splits.items()}}
     if len(set(folders.values())) < len(folders):
         raise UserError(f"data.{name}.splits: each split needs a folder of its own, got {folders}")
-    if not root.is_dir():
-        what = "is a file, and archives are not read: unpack it first" if root.is_file() else "does not exist"
-        raise UserError(f"data.{name}.source: the folder {root} {what}")
-    listing = module.scan(walk(root), folders)
+    try:
+        tree = open_source(root, module.ARCHIVES, only)
+    except UserError as error:
+        raise UserError(f"data.{name}.source: {error}") from None
+    try:
+        listing = module.scan(tree, folders)
+    except UserError as error:
+        refused = "; ".join(str(entry) for entry in tree.refused[:5])
+        raise UserError(f"{error}; refused: {refused}" if refused else str(error)) from None
     if lacking := [split for split, samples in listing.splits.items() if not samples]:
         raise UserError(f"{root}: no usable image in {' and '.join(folders[split] + '/' for split in lacking)}")
     return listing

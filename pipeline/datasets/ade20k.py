@@ -11,12 +11,18 @@ from collections.abc import Callable, Mapping, Sequence
 from PIL import Image, UnidentifiedImageError
 
 from pipeline.datasets import keys
-from pipeline.datasets.images import check_mask
+from pipeline.datasets.images import RefusedError, check_mask
 from pipeline.datasets.listing import IMAGE_SUFFIXES, Class, Filed, Listing, Sample, Tree, finish, wrong_layout
 from pipeline.datasets.metadata import read_text
+from pipeline.datasets.source import Archive
 from pipeline.errors import UserError
 
 SPLITS = {"train": "training", "val": "validation"}
+ARCHIVES = {
+    "ADEChallengeData2016.zip": Archive(
+        fills=("ADEChallengeData2016", "images", "annotations", "objectInfo150.txt"), top="ADEChallengeData2016"
+    )
+}
 NAMES_FILE = "objectInfo150.txt"
 MEMBER = "png"
 IGNORE = 0
@@ -31,7 +37,7 @@ def scan(tree: Tree, splits: Mapping[str, str]) -> Listing:
     """
     root = tree.root
     if NAMES_FILE not in tree.files:
-        raise wrong_layout(root, f"{NAMES_FILE}, images/ and annotations/", {p.split("/")[0] for p in tree.files})
+        raise wrong_layout(root, f"{NAMES_FILE}, images/ and annotations/", tree.at_top())
     listing = Listing(root, [], {}, tree)
     listing.classes = _names(listing)
     claimed: list[str] = []
@@ -126,10 +132,10 @@ def _check_channels(listing: Listing, mask: str) -> None:
     try:
         with Image.open(io.BytesIO(listing.read(mask)), formats=("PNG",)) as image:
             mode = image.mode
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
+    except (RefusedError, UnidentifiedImageError, OSError, SyntaxError, ValueError):
         return  # damaged: refused by name when the shards are written
     if mode not in ("L", "P", "1"):
         raise UserError(
-            f"{listing.root / mask}: expected a mask with one 8-bit channel, found mode {mode}; "
+            f"{listing.tree.where(mask)}: expected a mask with one 8-bit channel, found mode {mode}; "
             "data.ade20k reads ADEChallengeData2016, not the full ADE20K"
         )

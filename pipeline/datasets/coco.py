@@ -14,9 +14,15 @@ from pipeline.datasets import keys
 from pipeline.datasets.images import RefusedError
 from pipeline.datasets.listing import IMAGE_SUFFIXES, Class, Filed, Listing, Sample, Tree, finish, wrong_layout
 from pipeline.datasets.metadata import read_json
+from pipeline.datasets.source import Archive
 from pipeline.errors import UserError
 
 SPLITS = {"train": "train2017", "val": "val2017"}
+ARCHIVES = {
+    "train2017.zip": Archive(fills=("train2017",)),
+    "val2017.zip": Archive(fills=("val2017",)),
+    "annotations_trainval2017.zip": Archive(fills=("annotations",)),
+}
 MEMBER = "json"
 IGNORE = None
 RESIZABLE = False
@@ -35,7 +41,7 @@ def scan(tree: Tree, splits: Mapping[str, str]) -> Listing:
     for split, folder in splits.items():
         path = f"annotations/instances_{folder}.json"
         if folder not in tree.folders or path not in tree.files:
-            raise wrong_layout(root, f"{folder}/ and {path}", {name.split("/")[0] + "/" for name in tree.folders})
+            raise wrong_layout(root, f"{folder}/ and {path}", tree.at_top())
         instances = _instances(listing, path)
         categories[path] = _categories(root / path, instances["categories"])
         _split(listing, split, folder, root / path, instances, {c.id for c in categories[path]})

@@ -1,53 +1,56 @@
-"""ImageNet-1K's folders: `train/<class>/*.JPEG` and `val/<class>/*.JPEG`, one folder per class.
+"""ImageNet-1K: `train/<class>/*.JPEG`, and `val/<class>/*.JPEG` or `val/*.JPEG` with the development kit.
 
-The sorted class folders of the training split are the class indices; LOC_synset_mapping.txt, where it lies beside
-them, gives readable names. Any data set in folders per class reads the same way.
+The sorted class folders of the training split are the class indices. Readable names are those of
+LOC_synset_mapping.txt, or else of the development kit. Any data set in folders per class reads the same way.
 """
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 
-from pipeline.datasets import keys
+from pipeline.datasets import devkit, keys
 from pipeline.datasets.images import RefusedError
-from pipeline.datasets.listing import (
-    IMAGE_SUFFIXES,
-    Class,
-    Filed,
-    Listing,
-    Sample,
-    Tree,
-    finish,
-    wrong_layout,
-)
+from pipeline.datasets.listing import IMAGE_SUFFIXES, Class, Filed, Listing, Sample, Tree, finish, wrong_layout
 from pipeline.datasets.metadata import read_text
+from pipeline.datasets.source import Archive
+from pipeline.errors import UserError
 
 SPLITS = {"train": "train", "val": "val"}
+ARCHIVES = {
+    "ILSVRC2012_img_train.tar": Archive(fills=("train",), at="train", nested=True),
+    "ILSVRC2012_img_val.tar": Archive(fills=("val",), at="val"),
+    "ILSVRC2012_devkit_t12.tar.gz": Archive(fills=(devkit.FOLDER,)),
+}
 NAMES_FILE = "LOC_synset_mapping.txt"
 MEMBER = "cls"
 IGNORE = None
 RESIZABLE = True
+NUMBERED = re.compile(r"ILSVRC2012_val_(\d{8})\.(jpeg|jpg|png)", re.IGNORECASE)
+Images = dict[str, list[str]]
+"""The paths of images by their class, classes without images included."""
 
 
 def scan(tree: Tree, splits: Mapping[str, str]) -> Listing:
-    """List a folder in ImageNet's layout.
+    """List a tree in ImageNet's layout.
 
     Raises:
-        UserError: a split is missing, holds no class folders, or a class of `val` is not in `train`.
+        UserError: a split is missing or has no classes, a class of `val` is not in `train`, or the ground truth does
+            not have a line for each validation image.
     """
-    root = tree.root
-    found = {split: _by_class(tree, folder) for split, folder in splits.items()}
-    synsets = sorted(found["train"])
-    if len(synsets) < 2:
-        raise wrong_layout(root, f"at least two class folders in {splits['train']}/", synsets)
-    listing = Listing(root, [], {}, tree)
+    listing = Listing(tree.root, [], {}, tree)
+    synsets = devkit.read_synsets(listing) if devkit.META in tree.files else {}
+    found = {split: _images(listing, folder, split == "train", synsets) for split, folder in splits.items()}
+    wnids = sorted(found["train"])
+    if len(wnids) < 2:
+        raise wrong_layout(tree.root, f"at least two class folders in {splits['train']}/", wnids)
     _check_classes(listing, found, splits)
-    listing.classes = [Class(synset, name) for synset, name in _names(listing, synsets).items()]
-    index = {synset: i for i, synset in enumerate(synsets)}
+    words = {synset.wnid: synset.words for synset in synsets.values()}
+    listing.classes = [Class(wnid, name) for wnid, name in _names(listing, wnids, words).items()]
+    index = {wnid: i for i, wnid in enumerate(wnids)}
     for split, folder in splits.items():
-        images = [(path, index[synset]) for synset, paths in found[split].items() for path in paths]
-        images.sort()
+        images = [(path, index[wnid]) for wnid, paths in found[split].items() for path in paths]
         named = keys.assign([path for path, _ in images])
-        listing.splits[split] = [Sample(key, *image) for key, image in zip(named, images, strict=True)]
+        listing.splits[split] = sorted(Sample(key, *image) for key, image in zip(named, images, strict=True))
         listing.quarantined += _strays(tree, folder, {path for path, _ in images})
     return finish(listing, splits.values())
 
@@ -70,18 +73,53 @@ def target_bytes(
     return str(sample.target).encode(), [sample.target]
 
 
-def _by_class(tree: Tree, folder: str) -> dict[str, list[str]]:
-    """Return the images of each class folder, empty folders included."""
-    names = tree.folders_in(folder)
-    if not names:
-        raise wrong_layout(tree.root, f"class folders with images in {folder}/", _around(tree, folder))
-    images: dict[str, list[str]] = {name: [] for name in sorted(names)}
+def _images(listing: Listing, folder: str, by_class: bool, synsets: Mapping[int, devkit.Synset]) -> Images:
+    """Return a split's images from its class folders, or from a flat folder by the ground truth."""
+    tree = listing.tree
+    if names := tree.folders_in(folder):
+        return _by_class(tree, folder, names)
+    if not by_class and devkit.TRUTH in tree.files and _files_in(tree, folder):
+        return _by_truth(listing, folder, devkit.read_labels(listing, synsets or devkit.read_synsets(listing)))
+    flat = "" if by_class else ", or images there and the development kit beside it"
+    raise wrong_layout(tree.root, f"class folders with images in {folder}/{flat}", _around(tree, folder))
+
+
+def _by_class(tree: Tree, folder: str, names: Sequence[str]) -> Images:
+    images: Images = {name: [] for name in sorted(names)}
     depth = folder.rstrip("/").count("/") + 1
     for path in tree.under(folder):
         parts = path.split("/")
         if len(parts) == depth + 2 and _is_image(tree, path):
             images[parts[depth]].append(path)
     return images
+
+
+def _by_truth(listing: Listing, folder: str, labels: Sequence[str]) -> Images:
+    """Give each image the label that stands in the line of its number.
+
+    Raises:
+        UserError: there are more lines than images, or fewer.
+    """
+    images: Images = {wnid: [] for wnid in sorted(set(labels))}
+    numbers = []
+    for path in _files_in(listing.tree, folder):
+        if (match := NUMBERED.fullmatch(os.path.basename(path))) is not None:
+            numbers.append(number := int(match[1]))
+            if 0 < number <= len(labels) and _is_image(listing.tree, path):
+                images[labels[number - 1]].append(path)
+    if sorted(numbers) != list(range(1, len(labels) + 1)):
+        wrong = sorted(set(range(1, len(labels) + 1)) ^ set(numbers)) or sorted(numbers)
+        raise UserError(
+            f"{listing.tree.where(devkit.TRUTH)} has {len(labels)} lines, but {folder}/ has {len(numbers)} images "
+            f"called ILSVRC2012_val_*; the first number that differs is {wrong[0]}"
+        )
+    return images
+
+
+def _files_in(tree: Tree, folder: str) -> list[str]:
+    """Return the files directly in a folder."""
+    depth = folder.rstrip("/").count("/") + 2
+    return [path for path in tree.under(folder) if len(path.split("/")) == depth]
 
 
 def _is_image(tree: Tree, path: str) -> bool:
@@ -91,7 +129,7 @@ def _is_image(tree: Tree, path: str) -> bool:
 def _around(tree: Tree, folder: str) -> list[str]:
     """Return what lies where class folders should: in the split's folder, or beside it where there is none."""
     inside = [path[len(folder) + 1 :] for path in tree.under(folder)]
-    return inside or sorted({path.split("/")[0] for path in (*tree.folders, *tree.files)})
+    return inside or tree.at_top()
 
 
 def _check_classes(listing: Listing, found: Mapping[str, Mapping[str, list[str]]], splits: Mapping[str, str]) -> None:
@@ -111,22 +149,23 @@ def _check_classes(listing: Listing, found: Mapping[str, Mapping[str, list[str]]
             listing.warnings.append(f"{splits[split]}/ lacks {len(lacking)} of {len(train)} classes: {names}")
 
 
-def _names(listing: Listing, synsets: Sequence[str]) -> dict[str, str]:
-    """Return a readable name for each class folder, in order; its own name where the mapping has none."""
-    names = dict.fromkeys(synsets, "")
+def _names(listing: Listing, wnids: Sequence[str], words: Mapping[str, str]) -> dict[str, str]:
+    """Return a readable name for each class folder, in order; its own name where nothing gives one."""
+    names = {wnid: words.get(wnid, "") for wnid in wnids}
     if NAMES_FILE in listing.tree.files:
         for line in read_text(listing, NAMES_FILE).splitlines():
-            synset, _, name = line.partition(" ")
-            if synset in names:
-                names[synset] = name.strip()
-        if unnamed := [synset for synset, name in names.items() if not name]:
+            wnid, _, name = line.partition(" ")
+            if wnid in names:
+                names[wnid] = name.strip()
+        if unnamed := [wnid for wnid, name in names.items() if not name]:
             listing.warnings.append(f"{NAMES_FILE} does not name {', '.join(unnamed)}")
-    return {synset: name or synset for synset, name in names.items()}
+    return {wnid: name or wnid for wnid, name in names.items()}
 
 
 def _strays(tree: Tree, folder: str, used: set[str]) -> list[Filed]:
     """Return the files of a split that are not samples, each with its reason."""
-    depth = folder.rstrip("/").count("/") + 3
+    levels = 1 if tree.folders_in(folder) else 0  # between the split's folder and its images
+    depth = folder.rstrip("/").count("/") + 2 + levels
     strays = []
     for path in tree.under(folder):
         if path in used:
@@ -136,7 +175,7 @@ def _strays(tree: Tree, folder: str, used: set[str]) -> list[Filed]:
         elif tree.files[path].size == 0:
             reason = "empty"
         else:
-            reason = "not_an_image"
+            reason = "not_in_ground_truth" if _is_image(tree, path) else "not_an_image"
         detail = os.path.splitext(path)[1] if reason == "not_an_image" else ""
         strays.append(Filed(path, reason, detail))
     return strays

@@ -5,6 +5,7 @@ import json
 import math
 from typing import Any, NoReturn
 
+from pipeline.datasets.images import RefusedError
 from pipeline.datasets.listing import Listing
 from pipeline.errors import UserError
 
@@ -14,7 +15,9 @@ def read_bytes(listing: Listing, path: str) -> bytes:
     try:
         data = listing.read(path)
     except OSError as error:
-        raise UserError(f"cannot read {listing.root / path}: {error.strerror}") from None
+        raise UserError(f"cannot read {listing.tree.where(path)}: {error.strerror}") from None
+    except RefusedError as error:
+        raise UserError(f"cannot read {listing.tree.where(path)}: {error.reason}: {error.detail}") from None
     listing.metadata[path] = hashlib.sha256(data).hexdigest()
     return data
 
@@ -24,7 +27,7 @@ def read_text(listing: Listing, path: str) -> str:
     try:
         return read_bytes(listing, path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UserError(f"{listing.root / path} is not UTF-8 text: byte {error.start}") from None
+        raise UserError(f"{listing.tree.where(path)} is not UTF-8 text: byte {error.start}") from None
 
 
 def read_json(listing: Listing, path: str) -> Any:
@@ -34,11 +37,11 @@ def read_json(listing: Listing, path: str) -> Any:
         return json.loads(text, parse_constant=_refuse, parse_float=_finite)
     except json.JSONDecodeError as error:
         raise UserError(
-            f"{listing.root / path} is not whole JSON: {error.msg} in line {error.lineno}, "
+            f"{listing.tree.where(path)} is not whole JSON: {error.msg} in line {error.lineno}, "
             f"column {error.colno}, of {len(text)} characters"
         ) from None
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{listing.root / path} is not usable JSON: {error}") from None
+        raise UserError(f"{listing.tree.where(path)} is not usable JSON: {error}") from None
 
 
 def _refuse(constant: str) -> NoReturn:

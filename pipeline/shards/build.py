@@ -5,7 +5,7 @@ shard and moves no other sample.
 """
 
 import hashlib
-import os
+import json
 import shutil
 import sys
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from pipeline.datasets import Filed, Listing, Sample, dataset
 from pipeline.datasets.images import REPAIR_QUALITY
 from pipeline.datasets.source.place import Place
 from pipeline.errors import UserError
-from pipeline.files import sha256_file, whole_folder
+from pipeline.files import sha256_file, whole_folder, write_text
 from pipeline.params import Shard
 from pipeline.shards import manifest as parts
 from pipeline.shards.manifest import Manifest
@@ -58,6 +58,7 @@ def build(
             splits={split: _split(listing, beside, split, works, done) for split in listing.splits},  # type: ignore[misc]
             inputs=inputs,
             inventory=inventory,
+            real_labels=_real_labels(listing, beside, works, done),
         )
         manifest.save(beside)
         _sweep(beside, manifest)
@@ -68,7 +69,7 @@ def _plan(name: str, listing: Listing, split: str, params: Shard, beside: Path) 
     """Cut a split into shards of equal size, the last one smaller."""
     module, samples = dataset(name), listing.splits[split]
     if module.shuffled(split):  # by a digest, so that the order depends on the names alone and not on any library
-        samples = sorted(samples, key=lambda sample: hashlib.sha256(os.fsencode(sample.image)).digest())
+        samples = sorted(samples, key=lambda sample: hashlib.sha256(sample.key.encode()).digest())
     size = params.samples_per_shard
     short_side = params.short_side if module.RESIZABLE else None
     return [
@@ -118,6 +119,20 @@ def _split(listing: Listing, beside: Path, split: str, works: Sequence[Work], do
     np.save(path, np.concatenate([written.index for _, written in mine if written is not None], dtype=INDEX_TYPE))
     index = parts.IndexEntry(name=path.name, sha256=sha256_file(path), bytes=path.stat().st_size)
     return parts.SplitEntry(samples=sum(shard.samples for shard in shards), shards=shards, index=index)
+
+
+def _real_labels(
+    listing: Listing, beside: Path, works: Sequence[Work], done: Sequence[Done]
+) -> parts.RealLabelsEntry | None:
+    """Write the reassessed labels of the samples that are in the validation shards, where there are any."""
+    if listing.real is None:
+        return None
+    refused = {entry.path for result in done for entry in result.quarantined}
+    val = (sample for work in works if work.path.parent.name == "val" for sample in work.samples)
+    labels = {sample.key: listing.real.labels[sample.key] for sample in val if sample.image not in refused}
+    path = beside / parts.REAL_LABELS
+    write_text(path, json.dumps(labels, sort_keys=True, separators=(",", ":")) + "\n")
+    return parts.RealLabelsEntry(name=parts.REAL_LABELS, sha256=sha256_file(path), bytes=path.stat().st_size)
 
 
 def _inputs(listing: Listing, done: Sequence[Done]) -> parts.Inputs:

@@ -9,9 +9,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.errors import UserError
-from pipeline.files import write_text
+from pipeline.files import digest, write_text
 
 NAME = "manifest.json"
+REAL_LABELS: Literal["val.real.json"] = "val.real.json"
 FORMAT: Literal[1] = 1
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0)]
@@ -61,6 +62,14 @@ class IndexEntry(_Part):
     bytes: Count
 
 
+class RealLabelsEntry(_Part):
+    """ImageNet-Real's labels beside the manifest: JSON, the key of a sample of `val` to ascending class indices."""
+
+    name: Literal["val.real.json"]
+    sha256: Digest
+    bytes: Count
+
+
 class SplitEntry(_Part):
     """One split: its shards in order, and the index that covers them all."""
 
@@ -99,6 +108,7 @@ class Manifest(_Part):
     splits: dict[Literal["train", "val"], SplitEntry]
     inputs: Inputs
     inventory: Digest
+    real_labels: RealLabelsEntry | None = None
 
     @classmethod
     def load(cls, folder: Path) -> "Manifest":
@@ -127,12 +137,43 @@ class Manifest(_Part):
         tree = self.model_dump(mode="json", exclude_defaults=False)
         for bucket in ("repaired", "quarantined"):
             tree["inputs"][bucket] = [_brief(entry) for entry in tree["inputs"][bucket]]
+        if self.real_labels is None:
+            del tree["real_labels"]
         return _indented(tree) + "\n"
 
     @cached_property
     def digest(self) -> str:
         """Return the hex SHA-256 of manifest.json."""
         return hashlib.sha256(self.text.encode()).hexdigest()
+
+    @cached_property
+    def content(self) -> str:
+        """Return the hex SHA-256 of what a run's result depends on: the same for an archive and for its folder.
+
+        Left out are where the samples came from (`inputs`, `inventory`) and what classes are called.
+        """
+        decides = {"format", "dataset", "target", "images", "splits", "real_labels"}
+        return digest(
+            {**self.model_dump(mode="json", include=decides), "classes": [entry.id for entry in self.classes]}
+        )
+
+    def read_real_labels(self, folder: Path) -> dict[str, list[int]] | None:
+        """Return the class indices of each key of `val` by ImageNet-Real; None where the folder has none.
+
+        Raises:
+            UserError: the file is not the one that the manifest lists.
+        """
+        if self.real_labels is None:
+            return None
+        path = folder / self.real_labels.name
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise UserError(f"{path}: {error.strerror}") from None
+        if hashlib.sha256(data).hexdigest() != self.real_labels.sha256:
+            raise UserError(f"{path}: content changed (SHA-256 differs); run the shard stage again")
+        labels: dict[str, list[int]] = json.loads(data)
+        return labels
 
     def class_index(self) -> dict[int | str, int]:
         """Return the class index of each raw id."""

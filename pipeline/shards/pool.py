@@ -1,11 +1,10 @@
 """Many tasks over Ray, a few at a time, with their results in order."""
 
 import errno
-import sys
-import time
 from collections.abc import Sequence
 
 from pipeline.errors import UserError
+from pipeline.progress import Progress
 from pipeline.shards.task import Done, Work, write
 
 IN_FLIGHT_PER_CPU = 2
@@ -26,7 +25,7 @@ def run_tasks(works: Sequence[Work], in_flight: int | None, label: str) -> list[
 
     task = ray.remote(write)
     limit = in_flight or max(1, int(IN_FLIGHT_PER_CPU * ray.cluster_resources().get("CPU", 1)))
-    progress, results = Progress(label, len(works)), dict[int, Done]()
+    progress, results = Progress(label, len(works), "shards"), dict[int, Done]()
     waiting: dict[ray.ObjectRef[Done], int] = {}
     while len(results) < len(works):
         for number in range(len(results) + len(waiting), min(len(works), len(results) + limit)):
@@ -49,26 +48,3 @@ def _plain(error: Exception) -> Exception:
         return error
     full = " (nothing was published)" if cause.errno in (errno.ENOSPC, errno.EDQUOT) else ""
     return UserError(f"{cause.filename or 'while writing a shard'}: {cause.strerror or cause}{full}")
-
-
-class Progress:
-    """A line on stderr that says how much is done and how long the rest may take."""
-
-    def __init__(self, label: str, total: int) -> None:
-        """Start the clock; `total` is the number of steps."""
-        self._label, self._total = label, total
-        self._start, self._shown = time.monotonic(), 0.0
-
-    def show(self, done: int) -> None:
-        """Say that `done` steps are done; a terminal sees one moving line, a log at most one line in ten seconds."""
-        now = time.monotonic()
-        moving = sys.stderr.isatty()
-        if done < self._total and now - self._shown < (0.2 if moving else 10):
-            return
-        self._shown = now
-        left = (now - self._start) / done * (self._total - done)
-        text = f"{self._label}: {done} of {self._total} shards, about {left:.0f} s left"
-        if done == self._total:
-            text = f"{self._label}: {self._total} shards in {now - self._start:.1f} s"
-        end = "\n" if done == self._total or not moving else ""
-        print(f"\r{text:<60}" if moving else text, end=end, file=sys.stderr, flush=True)

@@ -14,7 +14,10 @@ from pipeline.shards.writer import IMAGE_MEMBER, INDEX_TYPE
 
 OPEN_FILES = 128
 Sample = dict[str, Any]
-"""`__key__` (str) and the members' bytes by extension: `jpg`, and `cls`, `json` or `png`."""
+"""`__key__` (str) and the members' bytes by extension: `jpg`, and `cls`, `json` or `png`.
+
+Where the folder has ImageNet-Real's labels, samples of `val` also have `real`: a list of class indices.
+"""
 
 
 class ShardReader:
@@ -42,6 +45,7 @@ class ShardReader:
         self._paths = [self.folder / split / shard.name for shard in entry.shards]
         self._starts = np.concatenate([[0], np.cumsum(self.shard_sizes, dtype=np.int64)])
         self._index_path = self.folder / entry.index.name
+        self._real = manifest.read_real_labels(self.folder) if split == "val" else None
         self._samples = entry.samples
         self._index = self._map()
         self._files: dict[int, _File] = {}
@@ -67,7 +71,8 @@ class ShardReader:
         if not whole or data[second : second + tar.BLOCK] != tar.header(f"{key}.{self.member}", target):
             raise self._damaged(shard, index)
         jpeg = data[tar.BLOCK : tar.BLOCK + image]
-        return {"__key__": key, IMAGE_MEMBER: jpeg, self.member: data[second + tar.BLOCK :]}
+        sample: Sample = {"__key__": key, IMAGE_MEMBER: jpeg, self.member: data[second + tar.BLOCK :]}
+        return sample if self._real is None else {**sample, "real": self._real[key]}
 
     def key(self, shard: int, index: int) -> str:
         """Return a sample's key alone; raises as `read` does."""

@@ -33,6 +33,8 @@ def verify(folder: Path, splits: Iterable[str] | None = None) -> list[str]:
     for name, entry in chosen.items():
         files |= {f"{name}/{shard.name}": (shard.bytes, shard.sha256) for shard in entry.shards}
         files[entry.index.name] = (entry.index.bytes, entry.index.sha256)
+    if manifest.real_labels is not None and "val" in chosen:
+        files[manifest.real_labels.name] = (manifest.real_labels.bytes, manifest.real_labels.sha256)
     with ThreadPoolExecutor(min(16, 2 * (os.cpu_count() or 1))) as pool:
         found = list(pool.map(lambda item: _check(folder, item[0], *item[1]), files.items()))
     problems += [problem for problem in found if problem is not None]

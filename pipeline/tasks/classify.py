@@ -1,4 +1,7 @@
-"""Image classification as the paper trains it: soft-target cross-entropy over mixed images, top-1 and top-5."""
+"""Image classification as the paper trains it: soft-target cross-entropy over mixed images, top-1 and top-5.
+
+Where the shards have ImageNet-Real's labels, top-1 against them too.
+"""
 
 import textwrap
 from typing import Any, cast
@@ -43,37 +46,50 @@ class ClassifySampling:
         return self._sample(raw, self._built()[1])
 
     def _sample(self, raw: dict[str, Any], transform: Any) -> dict[str, Any]:
-        return {"key": raw["__key__"], "image": transform(augment.decode(raw["jpg"])), "label": int(raw["cls"])}
+        sample = {"key": raw["__key__"], "image": transform(augment.decode(raw["jpg"])), "label": int(raw["cls"])}
+        return {**sample, "real": raw["real"]} if "real" in raw else sample
 
     def collate(self, samples: list[dict[str, Any]]) -> Batch:
-        """Stack to images (B, 3, H, W) uint8 in channels_last memory and labels (B,) int64."""
+        """Stack to images (B, 3, H, W) uint8 in channels_last memory and labels (B,) int64.
+
+        `real`, where samples have it, is a list of class indices for each image.
+        """
         images = torch.from_numpy(np.stack([sample["image"] for sample in samples]))
         labels = torch.tensor([sample["label"] for sample in samples])
-        return {"keys": [sample["key"] for sample in samples], "images": images.permute(0, 3, 1, 2), "labels": labels}
+        batch = {"keys": [sample["key"] for sample in samples], "images": images.permute(0, 3, 1, 2), "labels": labels}
+        return {**batch, "real": [sample["real"] for sample in samples]} if "real" in samples[0] else batch
 
 
 class Accuracy:
-    """Top-1 and top-5 in percent, and the mean cross-entropy."""
+    """Top-1 and top-5 in percent, the mean cross-entropy, and top-1 against ImageNet-Real's labels.
+
+    By those, a prediction counts that is among an image's labels; images without any are left out.
+    """
 
     def __init__(self) -> None:
-        self._sums = torch.zeros(4, dtype=torch.float64)
+        self._sums = torch.zeros(6, dtype=torch.float64)
 
     def update(self, outputs: Tensor, batch: Batch) -> None:
         """Add logits (B, classes) against labels (B,)."""
         logits, labels = outputs.float(), batch["labels"]
-        ranked = logits.topk(min(5, logits.shape[1]), dim=1).indices == labels[:, None]
+        guesses = logits.topk(min(5, logits.shape[1]), dim=1).indices
+        ranked = guesses == labels[:, None]
         loss = F.cross_entropy(logits, labels, reduction="sum")
         counts = torch.stack([torch.tensor(len(labels)), ranked[:, 0].sum().cpu(), ranked.sum().cpu()])
-        self._sums += torch.cat([counts.double(), loss.detach().double().cpu()[None]])
+        self._sums[:4] += torch.cat([counts.double(), loss.detach().double().cpu()[None]])
+        if "real" in batch:
+            right = sum(guess in real for guess, real in zip(guesses[:, 0].tolist(), batch["real"], strict=True))
+            self._sums[4:] += torch.tensor([sum(map(bool, batch["real"])), right])
 
     def sums(self) -> Tensor:
-        """Return (samples, correct at 1, correct at 5, loss)."""
+        """Return (samples, correct at 1, correct at 5, loss, samples with real labels, correct by them)."""
         return self._sums
 
     def result(self, sums: Tensor) -> dict[str, float]:
         """Return the metrics of all ranks' added sums."""
-        count, first, fifth, loss = sums.tolist()
-        return {"top1": 100 * first / count, "top5": 100 * fifth / count, "loss": loss / count}
+        count, first, fifth, loss, judged, right = sums.tolist()
+        metrics = {"top1": 100 * first / count, "top5": 100 * fifth / count, "loss": loss / count}
+        return {**metrics, "real_top1": 100 * right / judged} if judged else metrics
 
 
 class Classify:

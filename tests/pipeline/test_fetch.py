@@ -65,8 +65,8 @@ def test_a_folder_is_named_as_the_user_typed_it(project: Path) -> None:
     ("source", "said"),
     [
         ("nowhere", "data.imagenet.source: the folder .* does not exist"),
-        ("params.yaml", "unpack it first"),
-        ("https://example.org/a.tar", "is a URL; download and unpack it"),
+        ("params.yaml", "is a file, but none of the archives that are read: ILSVRC2012_img_train.tar"),
+        ("https://example.org/a.tar", "a URL needs its checksum"),
         (".", "class folders with images in train/"),
     ],
 )

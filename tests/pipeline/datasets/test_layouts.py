@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from helpers import SHARED
+from packing import flatten
 from PIL import Image
 
 from pipeline.datasets import Listing, list_folder
@@ -128,14 +129,6 @@ def keep_one(folder: Path) -> None:
         shutil.rmtree(path)
 
 
-def flatten(folder: Path) -> None:
-    for path in list(folder.glob("*/*")):
-        path.rename(folder / path.name)
-    for path in list(folder.iterdir()):
-        if path.is_dir():
-            path.rmdir()
-
-
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
@@ -143,7 +136,7 @@ def flatten(folder: Path) -> None:
         (lambda f: (f / "train" / "n09").mkdir(), "none in n09/"),
         (lambda f: (f / "val" / "n09").mkdir(), "found n09"),
         (lambda f: keep_one(f / "train"), "at least two class"),
-        (lambda f: flatten(f / "val"), "class folders with images in val/; found ILSVRC2012_val_00000001.JPEG"),
+        (lambda f: flatten(f / "val"), "the development kit beside it; found ILSVRC2012_val_00000001.JPEG"),
         (shutil.rmtree, "does not exist"),
     ],
 )  # fmt: skip
@@ -153,12 +146,6 @@ def test_wrong_imagenet_folders_stop(drawn: Drawn, spoil: Callable[[Path], objec
     with pytest.raises(UserError) as caught:
         list_folder("imagenet", folder, {})
     assert said in str(caught.value) and str(folder) in str(caught.value) and "\n" not in str(caught.value)
-
-
-def test_an_archive_is_not_a_folder(tmp_path: Path) -> None:
-    (tmp_path / "a.tar").touch()
-    with pytest.raises(UserError, match="unpack it first"):
-        list_folder("imagenet", tmp_path / "a.tar", {})
 
 
 def test_sparse_category_ids_and_crowds_are_carried(drawn: Drawn) -> None:

@@ -1,0 +1,133 @@
+"""A source as one tree: a folder, with the official archives in it read in place under the paths they unpack to."""
+
+import os
+import re
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from pipeline.datasets.source.folder import walk
+from pipeline.datasets.source.members import Member, members_of
+from pipeline.datasets.source.tree import Filed, Tree, is_archive, is_hidden
+from pipeline.errors import UserError
+
+
+class Archive(NamedTuple):
+    """What an official archive holds, and where that belongs in the layout.
+
+    `fills` are the names under the root that must not lie there as well, `at` the folder that the members go to, `top`
+    a folder around all of them that is no part of the layout. With `nested`, a member NAME.tar is the folder NAME.
+    """
+
+    fills: tuple[str, ...]
+    at: str = ""
+    top: str = ""
+    nested: bool = False
+
+
+def open_source(root: Path, official: Mapping[str, Archive], only: Collection[str] | None = None) -> Tree:
+    """List a folder with the official archives in it, or one such archive.
+
+    Args:
+        root: the folder or the archive.
+        official: the data set's archives by name.
+        only: names of archives in the folder that are taken; nothing else there is looked at.
+
+    Raises:
+        UserError: nothing is there, a part is there twice, or an archive is cut off or damaged.
+    """
+    if root.is_file():
+        if root.name not in official:
+            raise UserError(f"{root} is a file, but none of the archives that are read: {', '.join(official)}")
+        tree, found = Tree(root), [root.absolute()]
+    elif not root.is_dir():
+        raise UserError(f"the folder {root} does not exist")
+    elif only is not None:
+        tree, found = Tree(root), [root.absolute() / name for name in only]
+    else:
+        tree = walk(root, official)
+        found = [root.absolute() / name for name in official if tree.files.pop(name, None) is not None]
+        _check_parts(tree, official, [path.name for path in found])
+    for path in found:
+        _add(tree, path, official[path.name])
+    tree.files = dict(sorted(tree.files.items()))
+    tree.folders = sorted(set(tree.folders))
+    return tree
+
+
+def _check_parts(tree: Tree, official: Mapping[str, Archive], found: Collection[str]) -> None:
+    """Stop where a part lies there both packed and unpacked, or where an archive is a link that leads astray."""
+    there = {path.split("/")[0]: path for path in (*tree.files, *tree.folders)}
+    for name in found:
+        for part in official[name].fills:
+            if part in there:
+                raise UserError(f"{tree.root} holds both {name} and {part}, which are the same data; keep one of them")
+    for entry in tree.refused:
+        if entry.path in official:
+            raise UserError(f"{tree.root / entry.path}: {entry.reason}; put the archive itself there")
+
+
+def _add(tree: Tree, path: Path, archive: Archive) -> None:
+    """Add an archive's members to the tree under the paths that they have when they are unpacked."""
+    hidden: dict[str, int] = {}
+    folders: set[str] = set()
+    for member in members_of(path, archive.nested):
+        parts = [_plain(part) for part in (member.inside, member.name) if part]
+        if None in parts:
+            given = _joined(archive.at, _joined(member.inside, member.name))
+            tree.refused.append(Filed(given, "unsafe_name", f"in {path.name}"))
+            continue
+        name = _in_layout("/".join(part for part in parts if part), archive)
+        if (outermost := _hidden_part(name)) is not None:
+            hidden[outermost] = hidden.get(outermost, 0) + (not member.name.endswith("/"))
+            continue
+        folders.update(_parents(name))
+        if member.name.endswith("/"):
+            folders.add(name)
+        else:
+            _add_file(tree, path, name, member)
+    tree.folders += sorted(folders - {""})
+    tree.ignored += [Filed(name, "hidden", files=count) for name, count in hidden.items()]
+
+
+def _add_file(tree: Tree, path: Path, name: str, member: Member) -> None:
+    if member.place is None:
+        tree.refused.append(Filed(name, member.refused, member.detail))
+    elif name in tree.files:
+        raise UserError(f"{path} lists {name} twice, or beside another archive that has it; which is meant?")
+    elif is_archive(name):
+        tree.ignored.append(Filed(name, "nested_archive"))
+    else:
+        tree.files[name] = member.place
+
+
+def _plain(name: str) -> str | None:
+    """Return a member's name as a plain relative path, or None where it could lead out of a folder."""
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    unsafe = name.startswith("/") or "\\" in name or "\0" in name or re.match("[A-Za-z]:", name) or ".." in parts
+    return None if unsafe else "/".join(parts)
+
+
+def _in_layout(name: str, archive: Archive) -> str:
+    """Return where a member belongs in the layout."""
+    if archive.top and (name == archive.top or name.startswith(archive.top + "/")):
+        name = name[len(archive.top) + 1 :]
+    return _joined(archive.at, name)
+
+
+def _joined(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if folder and name else folder or name
+
+
+def _hidden_part(path: str) -> str | None:
+    """Return the path up to its first hidden part, if it has one."""
+    parts = path.split("/")
+    return next(("/".join(parts[: i + 1]) for i, part in enumerate(parts) if is_hidden(part)), None)
+
+
+def _parents(path: str) -> list[str]:
+    """Return the folders that hold a path."""
+    parents = []
+    while path := os.path.dirname(path):
+        parents.append(path)
+    return parents

@@ -1,0 +1,52 @@
+"""A line on stderr that says how much is done and how long the rest may take."""
+
+import sys
+import time
+
+MOVING, LOGGED = 0.2, 10.0  # seconds between two lines, on a terminal and in a log
+
+
+class Progress:
+    """How far something is: on a terminal one moving line, in a log at most one line in ten seconds."""
+
+    def __init__(self, label: str, total: int, unit: str, brief: bool = False) -> None:
+        """Start the clock.
+
+        Args:
+            label: what the line begins with.
+            total: how many steps or bytes there are.
+            unit: `bytes`, which are shown as megabytes, or what the steps are called.
+            brief: say nothing about what is over before a first line was due.
+        """
+        self._label, self._total, self._unit, self._brief = label, total, unit, brief
+        self._start = time.monotonic()
+        self._shown: float | None = None
+        self._first: int | None = None
+
+    def show(self, done: int) -> None:
+        """Say that `done` steps are done."""
+        now = time.monotonic()
+        moving = sys.stderr.isatty()
+        self._first = done if self._first is None else min(done, self._first)  # what was there before took no time
+        last = self._shown if self._shown is not None else self._start if self._brief else 0.0
+        if done < self._total and now - last < (MOVING if moving else LOGGED):
+            return
+        if done == self._total and self._brief and self._shown is None:
+            return
+        self._shown = now
+        text, end = f"{self._label}: {self._amount(done)}", "" if moving else "\n"
+        if done < self._total:
+            text += f", about {self._left(done, now):.0f} s left"
+        else:
+            text, end = f"{self._label}: {self._amount(None)} in {now - self._start:.1f} s", "\n"
+        print(f"\r{text:<60}" if moving else text, end=end, file=sys.stderr, flush=True)
+
+    def _left(self, done: int, now: float) -> float:
+        since = done - (self._first or 0) if self._unit == "bytes" else done
+        return (now - self._start) / max(1, since) * (self._total - done)
+
+    def _amount(self, done: int | None) -> str:
+        if self._unit != "bytes":
+            return f"{self._total} {self._unit}" if done is None else f"{done} of {self._total} {self._unit}"
+        total = f"{self._total / 1e6:,.1f} MB"
+        return total if done is None else f"{done / 1e6:,.1f} of {total}"
