@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline import environment, faults, lifeline
-from pipeline.errors import UserError
+from pipeline.errors import UserError, discreet
 from pipeline.locks import held
 from pipeline.params import Params, load
 
@@ -81,9 +81,8 @@ class Call:
         made = json.loads(inventory.read_text())["request"]
         if made != asked:
             wrong = next(key for key in asked if made.get(key) != asked[key])
-            raise UserError(
-                f"{folder} was made with data.{dataset}.{wrong}: {made.get(wrong)}, not {asked[wrong]}; {again}"
-            )
+            what = f"{folder} was made with data.{dataset}.{wrong}: {made.get(wrong)}, not {asked[wrong]}; {again}"
+            raise UserError(discreet(what))
         return folder
 
     def _options(self) -> list[tuple[str, str]]:

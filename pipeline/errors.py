@@ -1,5 +1,6 @@
 """The one exception whose message is meant for the user."""
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -13,3 +14,8 @@ def nearest(name: str, choices: Iterable[str]) -> str:
     known = sorted(choices)
     close = get_close_matches(name, known, n=1)
     return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"
+
+
+def discreet(text: str) -> str:
+    """Return a text without what URLs in it may keep secret: users, passwords and queries."""
+    return re.sub(r"([a-z]+://)(?:[^/@\s'\"]*@)?([^\s'\"?#,]*)(?:[?#][^\s'\"]*)?", r"\1\2", text)

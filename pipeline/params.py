@@ -25,7 +25,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from models.sizes import SIZES
-from pipeline.errors import UserError, nearest
+from pipeline.errors import UserError, discreet, nearest
 from pipeline.recipes import (
     Augment as Augment,
 )
@@ -132,6 +132,13 @@ class Dataset(Section):
     ] = "synthetic"
     splits: dict[Literal["train", "val"], str] = Field(default_factory=dict)
     synthetic: Synthetic = Synthetic()
+
+    @property
+    def origin(self) -> str:
+        """The source as results name it."""
+        return (
+            self.source if isinstance(self.source, str) else ", ".join(discreet(remote.url) for remote in self.source)
+        )
 
 
 class ImageNet(Dataset):
@@ -402,8 +409,7 @@ def _sentence(error: ErrorDetails, model: type[BaseModel], prefix: str) -> str:
     if error["type"] == "extra_forbidden":
         return f"{where}: unknown key; {nearest(str(error['loc'][-1]), _keys_at(model, error['loc'][:-1]))}"
     message = re.sub(r"^(Value error|Assertion failed), ", "", error["msg"])
-    shown = re.sub(r"(://)[^/@\s]*@|\?[^'\s]*", r"\1", repr(error["input"]))  # what a URL keeps secret
-    given = "" if error["type"] in ("value_error", "missing") else f" (given: {shown})"
+    given = "" if error["type"] in ("value_error", "missing") else f" (given: {discreet(repr(error['input']))})"
     return f"{where}: {message}{given}" if where else message
 
 

@@ -56,7 +56,7 @@ def _metrics(call: Call, runs: list[Run], records: list[dict[str, Any]]) -> dict
         "commit": head,
         "dirty": dirty,
         "data": {
-            "dataset": dataset, "source": getattr(call.params.data, dataset).source, "manifest": manifest.digest,
+            "dataset": dataset, "source": getattr(call.params.data, dataset).origin, "manifest": manifest.digest,
             "train_samples": manifest.splits["train"].samples, "val_samples": manifest.splits["val"].samples,
             "classes": len(manifest.classes),
         },

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import cli
-from pipeline.errors import UserError
+from pipeline.errors import UserError, discreet
 from pipeline.fetch import request, resolve
 from pipeline.params import DATASETS
 
@@ -61,7 +61,7 @@ def _fetch_command(name: str, call: cli.Call) -> str:
     """Return the call of fetch that matches this call."""
     options = [f"--params {call.args.params}"] if call.args.params else []
     options += [f"--set {item}" for item in call.args.set] + ([f"--out {call.args.out}"] if call.args.out else [])
-    return " ".join([f"python -m pipeline.fetch {name}", *options])
+    return discreet(" ".join([f"python -m pipeline.fetch {name}", *options]))
 
 
 if __name__ == "__main__":

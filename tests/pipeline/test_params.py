@@ -109,3 +109,53 @@ def test_shipped_files_expand_to_a_valid_graph(name: str, tmp_path: Path) -> Non
     expected = {f"{verb}@{d}" for verb in ("fetch", "shard") for d in ("imagenet", "coco", "ade20k")}
     expected |= {f"{verb}@{v}" for verb in ("classify", "profile") for v in params.classify.variants}
     assert stages == expected | {"compare"}
+
+
+HASH = "a" * 64
+
+
+def remotes(*urls: str) -> list[dict[str, str]]:
+    return [{"url": url, "sha256": HASH} for url in urls]
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("https://x.org/a.zip", "source.path: a URL needs its checksum"),
+        ([{"url": "https://x.org/a.zip"}], "urls.0: sha256 or md5 is missing"),
+        ([{"url": "https://x.org/a.zip", "sha": HASH}], "urls.0.sha: unknown key; did you mean 'sha256'"),
+        ([{"url": "https://x.org/a.zip", "md5": HASH}], "urls.0.md5: String should match"),
+        (remotes("ftp://x.org/a.zip"), "should start with http"),
+        (remotes("file:///etc/a.zip"), "should start with http"),
+        (remotes("https://x.org/"), "should end in a file's name"),
+        (remotes("https://x.org/%2e%2e"), "should end in a file's name"),
+        (remotes("https://x.org/a%2Fb.zip"), "should end in a file's name"),
+        (remotes("https://x.org/a.zip", "https://y.org/a.zip"), "no two with the same file name"),
+        ([], "at least one URL"),
+        (remotes("https://me:hush@x.org/a.zip"), "holds a user's name"),
+        (["https://me:hush@x.org/a.zip?key=hush"], "valid dictionary"),
+        ("https://me:hush@x.org/a.zip?key=hush", "a URL needs its checksum"),
+    ],
+)
+def test_wrong_urls_stop_and_keep_their_secrets(tmp_path: Path, source: object, said: str) -> None:
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump({"data": {"imagenet": {"source": source}}}))
+    with pytest.raises(UserError) as caught:
+        load(tmp_path / "params.yaml")
+    assert said in str(caught.value) and "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize("given", ["https://me:hush@x.org/real.json", {"url": "https://x.org/real.json"}, [1]])
+def test_wrong_addresses_of_real_labels_stop(tmp_path: Path, given: object) -> None:
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump({"data": {"imagenet": {"real_labels": given}}}))
+    with pytest.raises(UserError, match=r"data\.imagenet\.real_labels\.\w+: ") as caught:
+        load(tmp_path / "params.yaml")
+    assert "hush" not in str(caught.value)
+
+
+def test_urls_with_checksums(tmp_path: Path) -> None:
+    one = {"url": "https://x.org/a/train2017.zip?key=hush", "md5": "b" * 32}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump({"data": {"coco": {"source": one}}}))
+    coco = load(tmp_path / "params.yaml").data.coco
+    assert coco.origin == "https://x.org/a/train2017.zip"
+    (remote,) = coco.source
+    assert (remote.file_name, remote.digests) == ("train2017.zip", {"md5": "b" * 32})

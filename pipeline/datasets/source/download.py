@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from pipeline import faults
-from pipeline.errors import UserError
+from pipeline.errors import UserError, discreet
 from pipeline.files import write_json
 from pipeline.params import Remote
 from pipeline.progress import Progress
@@ -57,19 +57,13 @@ def download(remote: Remote, folder: Path) -> Path:
         if wrong is not None:
             size = part.stat().st_size
             _restart(part)
-            raise UserError(f"{shown(remote.url)} gives other bytes than it should: {wrong}; {size} bytes came")
+            raise UserError(f"{discreet(remote.url)} gives other bytes than it should: {wrong}; {size} bytes came")
         with open(part, "rb") as file:
             os.fsync(file.fileno())
         os.replace(part, path)
         _tag_file(part).unlink(missing_ok=True)
         _note(path, remote)
     return path
-
-
-def shown(url: str) -> str:
-    """Return a URL without user, password and query, which may be secret."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def _receive_all(remote: Remote, part: Path) -> bool:
@@ -82,16 +76,16 @@ def _receive_all(remote: Remote, part: Path) -> bool:
             _receive(remote.url, part)
             return started
         except requests.exceptions.SSLError as error:
-            raise UserError(f"{shown(remote.url)}: the server's certificate is not trusted") from error
+            raise UserError(f"{discreet(remote.url)}: the server's certificate is not trusted") from error
         except (requests.ConnectionError, requests.Timeout, _BrokenError) as error:
             reason = str(error) if isinstance(error, _BrokenError) else type(error).__name__  # others quote the query
         except requests.RequestException as error:
-            raise UserError(f"{shown(remote.url)} cannot be downloaded: {type(error).__name__}") from None
+            raise UserError(f"{discreet(remote.url)} cannot be downloaded: {type(error).__name__}") from None
         tries = 1 if _size(part) > most else tries + 1
         most, started = max(most, _size(part)), True
         if tries >= TRIES:
             raise UserError(
-                f"{shown(remote.url)} broke off {tries} times in a row after {_size(part)} bytes ({reason}); "
+                f"{discreet(remote.url)} broke off {tries} times in a row after {_size(part)} bytes ({reason}); "
                 "the same command continues there"
             )
         wait = min(LONGEST_WAIT, FIRST_WAIT * 2 ** (tries - 1))
@@ -136,9 +130,9 @@ def _start(response: Any, url: str, part: Path, have: int, tag: str | None) -> i
     if status in (408, 429) or status >= 500:
         raise _BrokenError(f"the server answers {status}")
     if status not in (200, 206):
-        raise UserError(f"{shown(url)}: the server answers {status} {response.reason}")
+        raise UserError(f"{discreet(url)}: the server answers {status} {response.reason}")
     if response.headers.get("Content-Type", "").startswith("text/html"):
-        raise UserError(f"{shown(url)} is a web page and no file; is a login or another address needed?")
+        raise UserError(f"{discreet(url)} is a web page and no file; is a login or another address needed?")
     if status == 200:
         return 0
     if not offered.startswith(f"bytes {have}-") or (tag and _new_tag(response) != tag):
@@ -173,7 +167,7 @@ def _check_redirect(response: Any, *_: Any, **__: Any) -> None:
         before = urlsplit(response.url).scheme
         after = urlsplit(urljoin(response.url, response.headers["location"])).scheme
         if after not in (("https",) if before == "https" else ("http", "https")):
-            raise UserError(f"{shown(response.url)} leads from {before} to {after}, which is not followed")
+            raise UserError(f"{discreet(response.url)} leads from {before} to {after}, which is not followed")
 
 
 def _check_room(part: Path, needed: int) -> None:

@@ -18,7 +18,7 @@ from helpers import PROJECT, make_project
 from packing import below, make_zip
 
 from pipeline.datasets.source import download as module
-from pipeline.datasets.source.download import download, shown
+from pipeline.datasets.source.download import download
 from pipeline.datasets.synthetic import materialise
 from pipeline.errors import UserError
 from pipeline.params import Remote, Synthetic
@@ -233,11 +233,10 @@ def test_a_redirect_to_another_scheme_is_not_followed(server: Server, tmp_path: 
 def test_secrets_in_an_address_are_not_printed(
     server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert shown("https://user:pw@host:1/a/b.zip?token=secret#x") == "https://host:1/a/b.zip"
     secret = remote(server).model_copy(update={"url": server.url + "?token=secret"})
     server.shutdown()
     server.server_close()
-    with pytest.raises(UserError, match="broke off 8 times") as caught:
+    with pytest.raises(UserError, match=r"^http://127\.0\.0\.1:\d+/files/a\.zip broke off 8 times") as caught:
         download(secret, tmp_path)
     assert "secret" not in str(caught.value) + capsys.readouterr().err
 
