@@ -67,6 +67,10 @@ def test_a_folder_is_named_as_the_user_typed_it(project: Path) -> None:
         ("nowhere", "data.imagenet.source: the folder .* does not exist"),
         ("params.yaml", "is a file, but none of the archives that are read: ILSVRC2012_img_train.tar"),
         ("https://example.org/a.tar", "a URL needs its checksum"),
+        (
+            "{url: 'https://example.org/a.tar', md5: 0123456789abcdef0123456789abcdef}",
+            r"a\.tar is not read; the archives",
+        ),
         (".", "class folders with images in train/"),
     ],
 )

@@ -218,9 +218,10 @@ def test_a_broken_header_in_the_middle_does_not_end_a_tar(tmp_path: Path) -> Non
         opened(tmp_path)
 
 
-def test_an_inner_tar_without_its_end_does_not_run_into_the_next(tmp_path: Path) -> None:
+@pytest.mark.parametrize("left", [0, 100])
+def test_an_inner_tar_without_its_end_does_not_run_into_the_next(tmp_path: Path, left: int) -> None:
     make_tar(tmp_path / "inner", FILES[:1])
-    cut = (tmp_path / "inner").read_bytes()[: 3 * 512]
+    cut = (tmp_path / "inner").read_bytes()[: 3 * 512 + left]
     make_tar(tmp_path / "classes.tar", [("n01.tar", cut), ("n02.tar", cut)])
     with pytest.raises(UserError, match=r"n01\.tar in .*classes\.tar is cut off"):
         opened(tmp_path)
