@@ -147,9 +147,9 @@ def test_a_run_goes_on_with_another_number_of_ranks(
     assert starts(project, "worlds") == [0, 20, 40]
     header, *rows = outcome(project, "worlds")[1]
     for row, expected in zip(rows, undisturbed(2)[1][1:], strict=True):
-        assert [float(value) for value in row] == pytest.approx([float(value) for value in expected], rel=1e-3, abs=2)
-        loss = header.index("train_loss")
-        assert float(row[loss]) == pytest.approx(float(expected[loss]), rel=1e-3)
+        for name, mine, theirs in zip(header, row, expected, strict=True):
+            image = 100 / 37 if name.startswith("top") else 0  # rounding may move one that lies between two classes
+            assert float(mine) == pytest.approx(float(theirs), rel=1e-4, abs=1.1 * image), (name, row, expected)
     recorded_once(project, "worlds")
 
 
