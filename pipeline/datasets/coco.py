@@ -1,19 +1,20 @@
 """COCO 2017: `train2017/`, `val2017/` and `annotations/instances_<folder>.json`.
 
-Annotations are carried as they are: original category ids (the manifest maps them to class indices and back), crowds
-with their run lengths, boxes of zero area too, so that an evaluation sees exactly the official ground truth.
+Annotations keep their original category ids (the manifest maps them to class indices and back) and crowds their run
+lengths. `val` carries the official ground truth as it is, boxes of zero area too, because each annotation counts in
+what an evaluation divides by; in `train` boxes without area are dropped and boxes over the edge are clipped. What no
+evaluator can read is dropped in both (`instances` says what that is), and all of it is counted in the notes.
 """
 
 import json
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.datasets import keys
+from pipeline.datasets import instances, keys
 from pipeline.datasets.images import RefusedError
 from pipeline.datasets.listing import IMAGE_SUFFIXES, Class, Filed, Listing, Sample, Tree, finish, wrong_layout
-from pipeline.datasets.metadata import read_json
 from pipeline.datasets.source import Archive
 from pipeline.errors import UserError
 
@@ -26,7 +27,6 @@ ARCHIVES = {
 MEMBER = "json"
 IGNORE = None
 RESIZABLE = False
-ANNOTATION_FIELDS = ("id", "category_id", "bbox", "area", "iscrowd", "segmentation")
 
 
 def scan(tree: Tree, splits: Mapping[str, str]) -> Listing:
@@ -42,9 +42,9 @@ def scan(tree: Tree, splits: Mapping[str, str]) -> Listing:
         path = f"annotations/instances_{folder}.json"
         if folder not in tree.folders or path not in tree.files:
             raise wrong_layout(root, f"{folder}/ and {path}", tree.at_top())
-        instances = _instances(listing, path)
-        categories[path] = _categories(root / path, instances["categories"])
-        _split(listing, split, folder, root / path, instances, {c.id for c in categories[path]})
+        rows = instances.read(listing, path)
+        categories[path] = _categories(root / path, rows["categories"])
+        _split(listing, split, folder, root / path, rows)
     first, *others = categories.items()
     for path, found in others:
         if found != first[1]:
@@ -79,32 +79,6 @@ def target_bytes(
     return json.dumps(record, separators=(",", ":"), sort_keys=True).encode(), shown
 
 
-def _instances(listing: Listing, path: str) -> dict[str, list[dict[str, Any]]]:
-    """Return the three lists of an annotation file, checked for the fields that are used."""
-    value = read_json(listing, path)
-    needed = {
-        "images": ("id", "file_name", "width", "height"),
-        "annotations": ("image_id", *ANNOTATION_FIELDS),
-        "categories": ("id", "name"),
-    }
-    for name, fields in needed.items():
-        rows = value.get(name) if isinstance(value, dict) else None
-        if not isinstance(rows, list):
-            raise UserError(f"{listing.root / path}: expected a list called {name!r}, as in instances_train2017.json")
-        for row in rows:
-            if not isinstance(row, dict) or (lacking := [field for field in fields if field not in row]):
-                what = f"lacks {', '.join(lacking)}" if isinstance(row, dict) else "is not a mapping"
-                raise UserError(f"{listing.root / path}: an entry of {name!r} {what}: {str(row)[:120]}")
-        _unique(listing.root / path, name, (row["id"] for row in rows))
-    return {name: value[name] for name in needed}
-
-
-def _unique(path: Path, name: str, ids: Iterable[int]) -> None:
-    if repeated := [str(i) for i, times in Counter(ids).items() if times > 1]:
-        more = " ..." if len(repeated) > 10 else ""
-        raise UserError(f"{path}: ids of {name!r} repeat: {', '.join(repeated[:10])}{more}")
-
-
 def _categories(path: Path, rows: Sequence[Mapping[str, Any]]) -> list[Class]:
     """Return the categories by ascending id; the position is the class index."""
     if not rows:
@@ -112,45 +86,41 @@ def _categories(path: Path, rows: Sequence[Mapping[str, Any]]) -> list[Class]:
     return sorted(Class(row["id"], row["name"]) for row in rows)
 
 
-def _split(
-    listing: Listing,
-    split: str,
-    folder: str,
-    path: Path,
-    instances: Mapping[str, list[dict[str, Any]]],
-    known: set[int | str],
-) -> None:
+def _split(listing: Listing, split: str, folder: str, path: Path, rows: Mapping[str, list[instances.Row]]) -> None:
     """Join one split's images to their annotations, and file what has no partner."""
-    by_image: dict[int, list[dict[str, Any]]] = defaultdict(list)
-    ids = {image["id"] for image in instances["images"]}
-    flat = []
-    for annotation in instances["annotations"]:
-        if annotation["category_id"] not in known:
-            unknown = annotation["category_id"]
-            raise UserError(f"{path}: annotation {annotation['id']} has the unknown category {unknown}")
-        if annotation["image_id"] not in ids:
-            unknown = annotation["image_id"]
-            raise UserError(f"{path}: annotation {annotation['id']} belongs to image {unknown}, which is not listed")
-        if min(annotation["bbox"][2:]) <= 0:
-            flat.append(str(annotation["id"]))
-        by_image[annotation["image_id"]].append(annotation)
-    if flat:
-        listing.warnings.append(f"{path.name}: boxes without area, kept as they are: {', '.join(flat)}")
+    by_image = _by_image(path, rows)
     records = []
-    for image in instances["images"]:
+    for image in rows["images"]:
         name = f"{folder}/{image['file_name']}"
         if (reason := _refusal(listing.tree, name)) is not None:
             listing.quarantined.append(Filed(name, reason))
         else:
-            records.append((name, _record(image, by_image[image["id"]])))
-    named = {f"{folder}/{image['file_name']}" for image in instances["images"]}
-    if len(named) != len(instances["images"]):
+            found = by_image.get(image["id"], ())
+            records.append((name, _record(listing, name, image, found, exact=split != "train")))
+    named = {f"{folder}/{image['file_name']}" for image in rows["images"]}
+    if len(named) != len(rows["images"]):
         raise UserError(f"{path}: two images share a file name")
     strays = (name for name in listing.tree.under(folder) if name not in named)
     listing.quarantined += [Filed(name, "not_in_annotations") for name in strays]
     records.sort(key=lambda pair: pair[0])
     assigned = keys.assign([name for name, _ in records])
     listing.splits[split] = [Sample(key, *pair) for key, pair in zip(assigned, records, strict=True)]
+
+
+def _by_image(path: Path, rows: Mapping[str, list[instances.Row]]) -> dict[int, list[instances.Row]]:
+    """Return the annotations of each image; stop at one of an unknown category or image."""
+    images, categories = ({row["id"] for row in rows[name]} for name in ("images", "categories"))
+    found: dict[int, list[instances.Row]] = defaultdict(list)
+    for row in rows["annotations"]:
+        if row["category_id"] not in categories:
+            raise UserError(
+                f"{path}: annotation {row['id']} has the unknown category {row['category_id']}; "
+                f"expected one of the {len(categories)} that the file lists"
+            )
+        if row["image_id"] not in images:
+            raise UserError(f"{path}: annotation {row['id']} belongs to image {row['image_id']}, which is not listed")
+        found[row["image_id"]].append(row)
+    return found
 
 
 def _refusal(tree: Tree, name: str) -> str | None:
@@ -161,15 +131,21 @@ def _refusal(tree: Tree, name: str) -> str | None:
     return None if name.lower().endswith(IMAGE_SUFFIXES) else "not_an_image"
 
 
-def _record(image: Mapping[str, Any], annotations: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+def _record(
+    listing: Listing, name: str, image: instances.Row, rows: Iterable[instances.Row], exact: bool
+) -> dict[str, Any]:
     """Return what a sample's JSON member says."""
+    width, height = image["width"], image["height"]
+    cleaned = [
+        instances.clean(row, width, height, exact, name, listing.notes) for row in sorted(rows, key=lambda r: r["id"])
+    ]
+    annotations = [row for row in cleaned if row is not None]
+    if not annotations:
+        listing.notes.add("no_annotations", name)
     return {
         "image_id": image["id"],
         "file_name": image["file_name"],
-        "width": image["width"],
-        "height": image["height"],
-        "annotations": [
-            {field: annotation[field] for field in ANNOTATION_FIELDS}
-            for annotation in sorted(annotations, key=lambda a: a["id"])
-        ],
+        "width": width,
+        "height": height,
+        "annotations": annotations,
     }

@@ -1,7 +1,8 @@
 """What an image file really is: checked in full, mended where that is harmless, refused by reason otherwise.
 
-Bytes of a sound JPEG are never touched, grey ones included (loading turns them into RGB); only what a JPEG reader
-would stumble over is encoded anew.
+Bytes of a sound JPEG are never touched, grey ones included (loading turns them into RGB); an unreadable EXIF block is
+cut out of them, and only what a JPEG reader would stumble over is encoded anew. Pixels stay as they are stored: boxes
+and masks lie in that frame, so an EXIF orientation is noted and not applied.
 """
 
 import io
@@ -13,7 +14,20 @@ from PIL import Image, UnidentifiedImageError
 
 REPAIR_QUALITY = 95
 JPEG_START, PNG_START = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+PNG_DEPTH = 24  # where a PNG says how many bits a channel has
 PNG_END = b"IEND\xaeB`\x82"
+EXIF_START = b"Exif\0\0"
+ORIENTATION, EXIF_TABLE = 0x0112, 0x8769  # tags of the EXIF standard
+MODES = {
+    "CMYK": "cmyk",
+    "1": "mode_bilevel",
+    "P": "mode_palette",
+    "PA": "mode_palette",
+    "LA": "mode_grey_alpha",
+    "RGBA": "mode_alpha",
+    "I": "mode_16_bit",
+    "F": "mode_16_bit",
+}
 
 
 class RefusedError(Exception):
@@ -27,12 +41,13 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True)
 class Checked:
-    """JPEG bytes that decode in full, their size in pixels, and the reason code of a repair."""
+    """JPEG bytes that decode in full, their size in pixels, the reason code of a repair, and what else was seen."""
 
     data: bytes
     width: int
     height: int
     repaired: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 def check(name: str, data: bytes, max_pixels: int, short_side: int | None = None, quality: int = 90) -> Checked:
@@ -51,15 +66,19 @@ def check(name: str, data: bytes, max_pixels: int, short_side: int | None = None
     if not data:
         raise RefusedError("empty")
     image = _decode(data, max_pixels)
-    repaired = _repair_reason(name, data, image)
+    turned = _orientation(image)
+    repaired = _repair_reason(name, data, image) or ("exif_bad" if turned is None else None)
+    notes = ("exif_rotated",) if turned in range(2, 9) else ()
     shrink = short_side is not None and min(image.size) > short_side
-    if repaired is None and not shrink:
-        return Checked(data, *image.size)
     if short_side is not None and shrink:
         scale = short_side / min(image.size)
         size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-        return Checked(_jpeg(_rgb(image).resize(size, Image.Resampling.BICUBIC), quality), *size, repaired)
-    return Checked(_jpeg(_rgb(image), REPAIR_QUALITY), *image.size, repaired)
+        return Checked(_jpeg(_rgb(image).resize(size, Image.Resampling.BICUBIC), quality), *size, repaired, notes)
+    if repaired == "exif_bad":
+        data = without_exif(data)
+    elif repaired is not None:
+        data = _jpeg(_rgb(image), REPAIR_QUALITY)
+    return Checked(data, *image.size, repaired, notes)
 
 
 def check_mask(data: bytes, size: tuple[int, int], largest: int, max_pixels: int) -> list[int]:
@@ -72,18 +91,20 @@ def check_mask(data: bytes, size: tuple[int, int], largest: int, max_pixels: int
         max_pixels: refuse more than this many pixels, before decoding.
 
     Raises:
-        RefusedError: mask_not_png, mask_channels, mask_size, mask_value, or as for images.
+        RefusedError: mask_not_png, mask_channels, mask_depth, mask_size, mask_value, or as for images.
     """
     if not data:
         raise RefusedError("empty")
     if not data.startswith(PNG_START):
         raise RefusedError("mask_not_png", "labels survive only lossless compression")
     mask = _decode(data, max_pixels)
-    if mask.mode not in ("L", "P", "1"):
+    if mask.mode in ("1", "I", "I;16") or (mask.mode == "L" and data[PNG_DEPTH] != 8):  # readers scale such greys
+        raise RefusedError("mask_depth", f"expected one 8-bit channel, found {data[PNG_DEPTH]} bits a pixel")
+    if mask.mode not in ("L", "P"):
         raise RefusedError("mask_channels", f"expected one 8-bit channel, found mode {mask.mode}")
     if mask.size != size:
         raise RefusedError("mask_size", f"mask {mask.width}x{mask.height}, image {size[0]}x{size[1]}")
-    values: list[int] = np.flatnonzero(np.bincount(np.asarray(mask, dtype=np.uint8).ravel())).tolist()
+    values = [value for value, pixels in enumerate(mask.histogram()) if pixels]
     if values[-1] > largest:
         raise RefusedError("mask_value", f"value {values[-1]}, largest known label {largest}")
     return values
@@ -99,6 +120,8 @@ def _decode(data: bytes, max_pixels: int) -> Image.Image:
         warnings.simplefilter("ignore")
         try:
             image = Image.open(io.BytesIO(data), formats=("JPEG", "PNG"))
+            if image.width * image.height == 0:
+                raise RefusedError("damaged", f"{image.width}x{image.height} pixels")
             if image.width * image.height > max_pixels:
                 raise RefusedError("too_many_pixels", f"{image.width}x{image.height}, allowed {max_pixels} pixels")
             image.load()
@@ -114,11 +137,44 @@ def _decode(data: bytes, max_pixels: int) -> Image.Image:
     return image
 
 
+def _orientation(image: Image.Image) -> int | None:
+    """Return the EXIF orientation, 1 where there is none, or None where the EXIF block cannot be read whole."""
+    if "exif" not in image.info:
+        return 1
+    exif = Image.Exif()  # a fresh one: opening the image may have met the fault already, and it is told once
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # all that Pillow says of a broken block
+        try:
+            exif.load(image.info["exif"])
+            exif.get_ifd(EXIF_TABLE)
+            return int(exif.get(ORIENTATION, 1))
+        except Exception:  # whatever a parser of tags stumbles over
+            return None
+
+
+def without_exif(data: bytes) -> bytes:
+    """Return a JPEG without its EXIF segments; every other byte stays, so the pixels do too."""
+    kept, start, at = [], 0, len(JPEG_START) - 1
+    while (at := data.find(b"\xff", at)) >= 0 and at + 4 <= len(data) and data[at + 1] != 0xDA:  # start of the scan
+        marker = data[at + 1]
+        if marker in (0x00, 0x01, 0xFF) or 0xD0 <= marker <= 0xD9:  # padding and markers without a length
+            at += 1
+            continue
+        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        if marker == 0xE1 and data.startswith(EXIF_START, at + 4):
+            kept.append(data[start:at])
+            start = end
+        at = end
+    return b"".join([*kept, data[start:]])
+
+
 def _repair_reason(name: str, data: bytes, image: Image.Image) -> str | None:
     """Return why the bytes cannot stay, or None for a JPEG with grey or colour pixels."""
-    if data.startswith(PNG_START):
-        return "not_jpeg" if name.lower().endswith(".png") else "format_mismatch"
-    return None if image.mode in ("L", "RGB") else "cmyk" if image.mode == "CMYK" else f"mode_{image.mode.lower()}"
+    if data.startswith(PNG_START) and not name.lower().endswith(".png"):
+        return "format_mismatch"
+    if image.mode in ("L", "RGB"):
+        return "not_jpeg" if data.startswith(PNG_START) else None
+    return MODES.get(image.mode.partition(";")[0], "mode_other")
 
 
 def _rgb(image: Image.Image) -> Image.Image:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pipeline.datasets.notes import Notes
 from pipeline.datasets.source.tree import Filed as Filed
 from pipeline.datasets.source.tree import Tree as Tree
 from pipeline.errors import UserError
@@ -60,6 +61,7 @@ class Listing:
     ignored: list[Filed] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     real: Reassessed | None = None
+    notes: Notes = field(default_factory=Notes)
 
     def read(self, path: str) -> bytes:
         """Return a listed file's bytes; raises what `Place.read` raises."""

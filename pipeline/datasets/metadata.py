@@ -9,38 +9,64 @@ from pipeline.datasets.images import RefusedError
 from pipeline.datasets.listing import Listing
 from pipeline.errors import UserError
 
+MOST_TEXT = 64_000_000
+MOST_JSON = 2_000_000_000
+"""Bytes that are read into memory at once: lists of names, and annotations (COCO's largest file has 448 MB)."""
 
-def read_bytes(listing: Listing, path: str) -> bytes:
-    """Return a metadata file's bytes and note it as used."""
+
+def read_bytes(listing: Listing, path: str, most: int = MOST_TEXT) -> bytes:
+    """Return a metadata file's bytes and note it as used.
+
+    Raises:
+        UserError: the file cannot be read, or has more than `most` bytes.
+    """
+    size = listing.tree.files[path].size
+    if size > most:
+        raise UserError(f"{listing.tree.where(path)} has {size:,} bytes; such a file may have {most:,}")
     try:
         data = listing.read(path)
     except OSError as error:
-        raise UserError(f"cannot read {listing.tree.where(path)}: {error.strerror}") from None
+        raise UserError(f"cannot read {listing.tree.where(path)}: {error.strerror} (errno {error.errno})") from None
     except RefusedError as error:
-        raise UserError(f"cannot read {listing.tree.where(path)}: {error.reason}: {error.detail}") from None
+        raise UserError(f"cannot read {listing.tree.where(path)}: {error.reason} {error.detail}") from None
     listing.metadata[path] = hashlib.sha256(data).hexdigest()
     return data
 
 
-def read_text(listing: Listing, path: str) -> str:
-    """Return a metadata file as text, without a byte order mark."""
+def read_text(listing: Listing, path: str, most: int = MOST_TEXT) -> str:
+    """Return a metadata file as text, without a byte order mark.
+
+    Raises:
+        UserError: as for its bytes, or they are not UTF-8.
+    """
     try:
-        return read_bytes(listing, path).decode("utf-8-sig")
+        return read_bytes(listing, path, most).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{listing.tree.where(path)} is not UTF-8 text: byte {error.start}") from None
 
 
-def read_json(listing: Listing, path: str) -> Any:
-    """Return a metadata file as JSON; NaN and infinities, which JSON does not know, are refused."""
-    text = read_text(listing, path)
+def read_json(listing: Listing, path: str, finite: bool = True) -> Any:
+    """Return a metadata file as JSON.
+
+    Args:
+        listing: what the file belongs to.
+        path: the file, relative to the root.
+        finite: refuse NaN and infinities, which JSON does not know; without it the caller looks at each number.
+
+    Raises:
+        UserError: as for its text, or it is not JSON.
+    """
+    text = read_text(listing, path, MOST_JSON)
     try:
-        return json.loads(text, parse_constant=_refuse, parse_float=_finite)
+        return json.loads(text, parse_constant=_refuse if finite else None, parse_float=_finite if finite else None)
     except json.JSONDecodeError as error:
         raise UserError(
-            f"{listing.tree.where(path)} is not whole JSON: {error.msg} in line {error.lineno}, "
-            f"column {error.colno}, of {len(text)} characters"
+            f"{listing.tree.where(path)} is not whole JSON: {error.msg} in line {error.lineno}, column {error.colno} "
+            f"(character {error.pos} of {len(text)})"
         ) from None
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise UserError(f"{listing.tree.where(path)} is not usable JSON: nested too deeply") from None
+    except ValueError as error:
         raise UserError(f"{listing.tree.where(path)} is not usable JSON: {error}") from None
 
 

@@ -1,6 +1,9 @@
 """Every kind of bad image ends where it should, by reason."""
 
 import io
+import struct
+import zlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +14,7 @@ from pipeline.datasets.images import RefusedError, check, check_mask
 LIMIT = 1_000_000
 
 
-def encoded(image: Image.Image, kind: str, **options: int) -> bytes:
+def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
     out = io.BytesIO()
     image.save(out, kind, **options)
     return out.getvalue()
@@ -41,8 +44,10 @@ def test_sound_jpegs_keep_their_bytes(mode: str) -> None:
         ("a.JPEG", encoded(picture(), "PNG"), "format_mismatch"),
         ("a.png", encoded(picture(), "PNG"), "not_jpeg"),
         ("a.jpg", encoded(picture("CMYK"), "JPEG"), "cmyk"),
-        ("a.png", encoded(picture("RGBA"), "PNG"), "not_jpeg"),
-        ("a.png", encoded(picture("P"), "PNG"), "not_jpeg"),
+        ("a.png", encoded(picture("RGBA"), "PNG"), "mode_alpha"),
+        ("a.png", encoded(picture("LA"), "PNG"), "mode_grey_alpha"),
+        ("a.png", encoded(picture("P"), "PNG"), "mode_palette"),
+        ("a.png", encoded(picture("1"), "PNG"), "mode_bilevel"),
     ],
 )
 def test_harmless_oddities_become_jpegs(name: str, data: bytes, repaired: str) -> None:
@@ -53,8 +58,41 @@ def test_harmless_oddities_become_jpegs(name: str, data: bytes, repaired: str) -
 
 def test_sixteen_bits_are_scaled_not_clipped() -> None:
     deep = Image.fromarray(np.full((16, 16), 32768, dtype=np.uint16))
-    image = Image.open(io.BytesIO(check("a.png", encoded(deep, "PNG"), LIMIT).data))
+    checked = check("a.png", encoded(deep, "PNG"), LIMIT)
+    image = Image.open(io.BytesIO(checked.data))
+    assert checked.repaired == "mode_16_bit"
     assert abs(int(np.asarray(image).mean()) - 128) <= 1
+
+
+def with_exif(orientation: int) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010E] = orientation, "a description too long for the table"
+    return encoded(picture(), "JPEG", exif=exif.tobytes())
+
+
+@pytest.mark.parametrize(("orientation", "notes"), [(1, ()), (6, ("exif_rotated",)), (9, ())])
+def test_turned_images_are_noted_and_stay_as_stored(orientation: int, notes: tuple[str, ...]) -> None:
+    data = with_exif(orientation)
+    checked = check("a.jpg", data, LIMIT)
+    assert (checked.data, checked.width, checked.height) == (data, 40, 30)
+    assert (checked.repaired, checked.notes) == (None, notes)
+
+
+@pytest.mark.parametrize(("at", "value"), [(6, b"XX"), (14, b"\xff\xff"), (22, b"\x7f\xff\xff\xff")])
+def test_an_unreadable_exif_block_is_cut_out_and_no_pixel_changes(
+    at: int, value: bytes, recwarn: pytest.WarningsRecorder
+) -> None:
+    data = bytearray(with_exif(6))
+    place = data.index(b"Exif\0\0") + at
+    data[place : place + len(value)] = value
+    checked = check("a.jpg", bytes(data), LIMIT)
+    assert not recwarn.list
+    assert (checked.repaired, checked.notes) == ("exif_bad", ())
+    length = int.from_bytes(data[place - at - 2 : place - at], "big")
+    assert checked.data == data[: place - at - 4] + data[place - at - 2 + length :]
+    before, after = (np.asarray(Image.open(io.BytesIO(file))) for file in (bytes(data), checked.data))
+    assert (before == after).all()
+    assert check("a.jpg", checked.data, LIMIT).repaired is None
 
 
 def test_every_truncation_is_refused() -> None:
@@ -93,6 +131,16 @@ def test_shrinking_keeps_the_aspect() -> None:
     assert check("a.jpg", small, LIMIT, short_side=16).data == small
 
 
+def four_bit_grey() -> bytes:
+    """Return a PNG of 2 x 1 pixels with the values 0 and 1 in four bits of grey; Pillow writes none."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    head = struct.pack(">IIBBBBB", 2, 1, 4, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0\1")) + chunk(b"IEND", b"")
+
+
 def mask(values: list[list[int]], mode: str = "L") -> bytes:
     return encoded(Image.fromarray(np.array(values, dtype=np.uint8)).convert(mode), "PNG")
 
@@ -107,6 +155,9 @@ def test_masks_give_their_values() -> None:
         (mask([[0, 1]]), (1, 2), "mask_size"),
         (mask([[0, 9]]), (2, 1), "mask_value"),
         (mask([[0, 1]], "RGB"), (2, 1), "mask_channels"),
+        (mask([[0, 1]], "1"), (2, 1), "mask_depth"),
+        (mask([[0, 1]], "I;16"), (2, 1), "mask_depth"),
+        (four_bit_grey(), (2, 1), "mask_depth"),
         (encoded(picture("L"), "JPEG"), (40, 30), "mask_not_png"),
         (b"", (2, 1), "empty"),
         (mask([[0, 1]])[:-20], (2, 1), "truncated"),

@@ -194,7 +194,7 @@ def repeat(value: dict[str, Any], name: str) -> None:
         (lambda v: repeat(v, "categories"), "ids of 'categories' repeat: 1"),
         (lambda v: v["annotations"][0].update(category_id=2), "annotation 1 has the unknown category 2"),
         (lambda v: v["annotations"][0].update(image_id=5), "annotation 1 belongs to image 5"),
-        (lambda v: v["annotations"][0].update(area=float("nan")), "NaN"),
+        (lambda v: v["images"][0].update(width=float("nan")), "width should be a positive integer, found nan"),
         (lambda v: v["annotations"][0].pop("bbox"), "lacks bbox"),
         (lambda v: v.pop("images"), "a list called 'images'"),
         (lambda v: v["images"][1].update(file_name=v["images"][0]["file_name"]), "share a file name"),
