@@ -41,9 +41,11 @@ def shard(call: cli.Call, name: str) -> None:
     counts = ", ".join(f"{split} {part.samples} in {len(part.shards)}" for split, part in manifest.splits.items())
     inputs = manifest.inputs
     print(
-        f"{name}: {counts} shards; of {inputs.listed} files {inputs.kept} kept, {len(inputs.repaired)} repaired, "
-        f"{len(inputs.quarantined)} quarantined, {inputs.ignored} ignored"
+        f"{name}: {counts} shards; of {inputs.listed} files {inputs.kept} kept, {inputs.files('repaired')} repaired, "
+        f"{inputs.files('quarantined')} quarantined, {inputs.files('ignored')} ignored"
     )
+    for code, note in inputs.notes.items():
+        print(f"noted: {code} {note.count}, e.g. {ascii(note.examples[0])[1:-1]}")
 
 
 def _inventory(path: Path, name: str) -> dict[str, Any]:

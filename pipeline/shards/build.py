@@ -4,34 +4,46 @@ Which samples a shard is offered follows from the listing alone; a file that tur
 shard and moves no other sample.
 """
 
+import errno
 import hashlib
 import json
 import shutil
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from pipeline.datasets import Filed, Listing, Sample, dataset
+from pipeline import faults
+from pipeline.datasets import Listing, Sample, dataset
 from pipeline.datasets.images import REPAIR_QUALITY
 from pipeline.datasets.source.place import Place
 from pipeline.errors import UserError
-from pipeline.files import sha256_file, whole_folder, write_text
+from pipeline.files import sha256_file, write_text
 from pipeline.params import Shard
 from pipeline.shards import manifest as parts
+from pipeline.shards.inputs import account
 from pipeline.shards.manifest import Manifest
 from pipeline.shards.pool import run_tasks
 from pipeline.shards.task import Done, Work
 from pipeline.shards.writer import INDEX_TYPE
 
+Runner = Callable[[Sequence[Work], int | None, str], list[Done]]
+
 
 def build(
-    name: str, listing: Listing, params: Shard, folder: Path, inventory: str, in_flight: int | None = None
+    name: str,
+    listing: Listing,
+    params: Shard,
+    folder: Path,
+    inventory: str,
+    in_flight: int | None = None,
+    run: Runner = run_tasks,
 ) -> Manifest:
     """Write all shards of a data set and their manifest; the folder appears whole or not at all.
 
-    Needs a Ray that is connected. Progress goes to stderr.
+    Shards grow in `.NAME.partial` beside the folder, each sealed when it is finished. A call that ends early leaves
+    them there, and the next one writes only what lacks or what other inputs, parameters or code would make different.
+    Needs a Ray that is connected, where `run` is not given. Progress goes to stderr.
 
     Args:
         name: imagenet, coco or ade20k.
@@ -40,16 +52,23 @@ def build(
         folder: the folder to write, e.g. data/shards/imagenet.
         inventory: digest of the listing, kept in the manifest.
         in_flight: tasks submitted at once; two for each CPU of the cluster where None.
+        run: takes the tasks, `in_flight` and a label, and returns the results in order.
 
     Raises:
         UserError: more files are quarantined than allowed (all are listed), the disk is full, or a file is unreadable.
     """
-    _check_room(listing, folder)
-    with whole_folder(folder) as beside:
-        works = [work for split in listing.splits for work in _plan(name, listing, split, params, beside)]
-        done = run_tasks(works, in_flight, f"shard {name}")
-        inputs = _inputs(listing, done)
-        _check_quarantined(inputs, params.max_quarantined)
+    folder = folder.absolute()
+    partial, old = (folder.with_name(f".{folder.name}.{word}") for word in ("partial", "old"))
+    beside = partial / "shards"
+    if old.exists() and not folder.exists():  # killed between the two renames of `_publish`
+        os.rename(old, folder)
+    try:
+        _check_room(listing, partial)
+        works = [work for split in listing.splits for work in _plan(name, listing, split, params, partial)]
+        _sweep(beside, {work.path for work in works})
+        done = run(works, in_flight, f"shard {name}")
+        inputs = account(listing, works, done, params.max_quarantined)
+        _sweep(beside, {work.path for work, result in zip(works, done, strict=True) if result.written is not None})
         manifest = Manifest(
             dataset=name,
             classes=[parts.ClassEntry(id=entry.id, name=entry.name) for entry in listing.classes],
@@ -60,12 +79,26 @@ def build(
             inventory=inventory,
             real_labels=_real_labels(listing, beside, works, done),
         )
+        faults.reach("shards.joined")
         manifest.save(beside)
-        _sweep(beside, manifest)
+        _publish(beside, folder, old)
+        shutil.rmtree(partial)
+    except OSError as error:
+        raise _sentence(error, listing, partial) from None
     return manifest
 
 
-def _plan(name: str, listing: Listing, split: str, params: Shard, beside: Path) -> list[Work]:
+def _publish(beside: Path, folder: Path, old: Path) -> None:
+    """Put a whole folder in its place; what was there moves away first and goes last."""
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        os.rename(folder, old)
+    os.rename(beside, folder)
+    faults.reach("shards.renamed")
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _plan(name: str, listing: Listing, split: str, params: Shard, partial: Path) -> list[Work]:
     """Cut a split into shards of equal size, the last one smaller."""
     module, samples = dataset(name), listing.splits[split]
     if module.shuffled(split):  # by a digest, so that the order depends on the names alone and not on any library
@@ -75,13 +108,14 @@ def _plan(name: str, listing: Listing, split: str, params: Shard, beside: Path) 
     return [
         Work(
             dataset=name,
-            path=beside.absolute() / split / f"{start // size:06d}.tar",
+            path=partial / "shards" / split / f"{start // size:06d}.tar",
             samples=samples[start : start + size],
             places=_places(listing, samples[start : start + size]),
             classes=listing.classes,
             max_pixels=params.max_pixels,
             short_side=short_side,
             jpeg_quality=params.jpeg_quality,
+            seal=partial / "seals" / split / f"{start // size:06d}.json",
         )
         for start in range(0, len(samples), size)
     ]
@@ -101,7 +135,7 @@ def _images(work: Work) -> parts.Images:
 def _split(listing: Listing, beside: Path, split: str, works: Sequence[Work], done: Sequence[Done]) -> parts.SplitEntry:
     """Join a split's shards and write the index that covers them."""
     mine = [(work, result.written) for work, result in zip(works, done, strict=True)
-            if result.written is not None and work.path.parent.name == split]  # fmt: skip
+            if result.written is not None and work.split == split]  # fmt: skip
     if not mine:
         raise UserError(f"{listing.root}: no image of split {split!r} is usable")
     shards = [
@@ -135,47 +169,36 @@ def _real_labels(
     return parts.RealLabelsEntry(name=parts.REAL_LABELS, sha256=sha256_file(path), bytes=path.stat().st_size)
 
 
-def _inputs(listing: Listing, done: Sequence[Done]) -> parts.Inputs:
-    """Return the buckets of all inputs, from the listing and from every task."""
-    repaired = sorted(entry for result in done for entry in result.repaired)
-    quarantined = sorted([*listing.quarantined, *(entry for result in done for entry in result.quarantined)])
-    inputs = parts.Inputs(
-        listed=listing.listed,
-        kept=len(listing.metadata) + sum(result.kept for result in done),
-        repaired=[parts.InputEntry(**entry._asdict()) for entry in repaired],
-        quarantined=[parts.InputEntry(**entry._asdict()) for entry in quarantined],
-        ignored=sum(entry.files for entry in listing.ignored),
-    )
-    found = inputs.kept + len(repaired) + sum(entry.files for entry in quarantined) + inputs.ignored
-    if found != inputs.listed:
-        raise RuntimeError(f"{inputs.listed} inputs listed, {found} in the buckets")
-    return inputs
-
-
-def _check_quarantined(inputs: parts.Inputs, allowed: int) -> None:
-    """Name every quarantined file, then stop where there are too many."""
-    for entry in inputs.quarantined:
-        print(f"quarantined: {Filed(**entry.model_dump())}", file=sys.stderr)
-    if len(inputs.quarantined) > allowed:
-        raise UserError(
-            f"{len(inputs.quarantined)} of {inputs.listed} files are unusable, each named above, and "
-            f"shard.max_quarantined allows {allowed}; mend them, or allow as many"
-        )
-
-
-def _sweep(beside: Path, manifest: Manifest) -> None:
-    """Remove shards without samples, and what a killed and repeated task may have left."""
-    known = {f"{split}/{shard.name}" for split, entry in manifest.splits.items() for shard in entry.shards}
-    for path in beside.glob("*/*"):
-        if str(path.relative_to(beside)) not in known:
+def _sweep(beside: Path, known: set[Path]) -> None:
+    """Remove what is not in `known`: shards without samples or of another plan, and what a kill left."""
+    for path in beside.rglob("*"):
+        if path.is_file() and path not in known:
             path.unlink()
 
 
-def _check_room(listing: Listing, folder: Path) -> None:
-    """Stop before any work where the disk cannot hold the shards: the input's bytes and two headers a sample."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
+def _needed(listing: Listing) -> int:
+    """Return the bytes that the shards may take: the input's and two headers a sample."""
     samples = sum(len(part) for part in listing.splits.values())
-    needed = sum(place.size for place in listing.tree.files.values()) + 2048 * samples
-    free = shutil.disk_usage(folder.parent).free
+    return sum(place.size for place in listing.tree.files.values()) + 2048 * samples
+
+
+def _check_room(listing: Listing, partial: Path) -> None:
+    """Stop before any work where the disk cannot hold the shards, those that are there already included."""
+    partial.mkdir(parents=True, exist_ok=True)
+    needed = _needed(listing)
+    free = shutil.disk_usage(partial).free + sum(path.stat().st_size for path in partial.rglob("*.tar"))
     if needed > free:
-        raise UserError(f"{folder.parent} has {free / 1e9:.1f} GB free, the shards need up to {needed / 1e9:.1f} GB")
+        raise UserError(f"{partial.parent} has {free / 1e9:.1f} GB free, the shards need up to {needed / 1e9:.1f} GB")
+
+
+def _sentence(error: OSError, listing: Listing, partial: Path) -> UserError:
+    """Return what went wrong with which file, and what to do where the disk is full."""
+    code = errno.errorcode.get(error.errno or 0, "no errno")
+    what = f"{error.filename or partial}: {error.strerror or error} ({code})"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        free = shutil.disk_usage(partial).free
+        what += (
+            f"; the shards need up to {_needed(listing):,} bytes and {free:,} are free: make room and give the same "
+            "command again, it goes on from the finished shards"
+        )
+    return UserError(what)

@@ -79,7 +79,7 @@ class SplitEntry(_Part):
 
 
 class InputEntry(_Part):
-    """An input file that was not simply kept: relative path, reason code, and what was seen."""
+    """An input file that was not simply kept: relative path, reason code, what was seen; or a folder of `files`."""
 
     path: str
     reason: str
@@ -87,14 +87,27 @@ class InputEntry(_Part):
     files: Count = 1
 
 
+class NoteEntry(_Part):
+    """What was noticed of inputs that are in use: how often, and the first examples."""
+
+    count: Count
+    examples: list[str]
+
+
 class Inputs(_Part):
-    """The buckets that every input file ends in; they add up to `listed`."""
+    """The buckets that every input file ends in; they add up to `listed`. `notes` are by code."""
 
     listed: Count
     kept: Count
     repaired: list[InputEntry]
     quarantined: list[InputEntry]
-    ignored: Count
+    ignored: list[InputEntry]
+    notes: dict[str, NoteEntry]
+
+    def files(self, bucket: Literal["repaired", "quarantined", "ignored"]) -> int:
+        """Return how many files are in a bucket."""
+        entries: list[InputEntry] = getattr(self, bucket)
+        return sum(entry.files for entry in entries)
 
 
 class Manifest(_Part):
@@ -135,7 +148,7 @@ class Manifest(_Part):
     def text(self) -> str:
         """Return the bytes of manifest.json as text: a line a shard, so that a thousand stay readable."""
         tree = self.model_dump(mode="json", exclude_defaults=False)
-        for bucket in ("repaired", "quarantined"):
+        for bucket in ("repaired", "quarantined", "ignored"):
             tree["inputs"][bucket] = [_brief(entry) for entry in tree["inputs"][bucket]]
         if self.real_labels is None:
             del tree["real_labels"]

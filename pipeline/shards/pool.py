@@ -1,9 +1,7 @@
 """Many tasks over Ray, a few at a time, with their results in order."""
 
-import errno
 from collections.abc import Sequence
 
-from pipeline.errors import UserError
 from pipeline.progress import Progress
 from pipeline.shards.task import Done, Work, write
 
@@ -19,7 +17,7 @@ def run_tasks(works: Sequence[Work], in_flight: int | None, label: str) -> list[
         label: what the line of progress begins with.
 
     Raises:
-        UserError: a file could not be read or written.
+        OSError: a file could not be read or written.
     """
     import ray
 
@@ -36,15 +34,6 @@ def run_tasks(works: Sequence[Work], in_flight: int | None, label: str) -> list[
         except ray.exceptions.RayTaskError as error:
             for other in waiting:
                 ray.cancel(other)
-            raise _plain(error) from None
+            raise (error.cause if isinstance(error.cause, OSError) else error) from None
         progress.show(len(results))
     return [results[number] for number in range(len(works))]
-
-
-def _plain(error: Exception) -> Exception:
-    """Return what a task failed of: a sentence where it is about a file, else the error itself."""
-    cause = getattr(error, "cause", None)
-    if not isinstance(cause, OSError):
-        return error
-    full = " (nothing was published)" if cause.errno in (errno.ENOSPC, errno.EDQUOT) else ""
-    return UserError(f"{cause.filename or 'while writing a shard'}: {cause.strerror or cause}{full}")

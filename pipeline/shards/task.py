@@ -3,16 +3,23 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+
+from pipeline import faults
 from pipeline.datasets import Class, Filed, Sample, dataset
 from pipeline.datasets.images import RefusedError, check
+from pipeline.datasets.notes import Notes
 from pipeline.datasets.source.place import Place
-from pipeline.shards.writer import Member, Written, write_shard
+from pipeline.files import digest
+from pipeline.shards import duplicates, seal
+from pipeline.shards.writer import INDEX_TYPE, Member, Written, write_shard
 
 
 @dataclass(frozen=True)
 class Work:
-    """What a task is told: the samples of a shard, and how to treat them."""
+    """What a task is told: the samples of a shard, how to treat them, and where to seal it (nowhere where None)."""
 
     dataset: str
     path: Path
@@ -22,28 +29,73 @@ class Work:
     max_pixels: int
     short_side: int | None
     jpeg_quality: int
+    seal: Path | None = None
+
+    @property
+    def split(self) -> str:
+        """The split that the shard belongs to."""
+        return self.path.parent.name
+
+    def key(self) -> str:
+        """Return a digest of all that decides the shard's bytes, besides the content of its files."""
+        decides = [self.dataset, self.samples, self.classes, self.max_pixels, self.short_side, self.jpeg_quality]
+        sizes = {path: place.size for path, place in self.places.items()}
+        return digest([seal.code(), self.split, *decides, sizes])
 
 
 @dataclass
 class Done:
-    """What a task returns: the shard (None where no sample was usable) and the bucket of each of its files."""
+    """What a task returns: the shard (None where no sample was usable) and the bucket of each of its files.
+
+    `notes` is what was noticed of files that are in the shard, `hashes` a fingerprint of each sample's image.
+    """
 
     written: Written | None = None
     kept: int = 0
     repaired: list[Filed] = field(default_factory=list)
     quarantined: list[Filed] = field(default_factory=list)
+    notes: Notes = field(default_factory=Notes)
+    hashes: bytes = b""
+
+    def record(self) -> dict[str, Any]:
+        """Return the same as a JSON value."""
+        written = None if self.written is None else {**vars(self.written), "index": self.written.index.tolist()}
+        return {**vars(self), "written": written, "notes": vars(self.notes), "hashes": self.hashes.hex()}
+
+    @classmethod
+    def of(cls, record: dict[str, Any]) -> "Done":
+        """Return what `record` was made from."""
+        written = record["written"]
+        if written is not None:
+            rows = np.array([tuple(row) for row in written["index"]], dtype=INDEX_TYPE)
+            written = Written(**{**written, "index": rows})
+        return cls(
+            written=written,
+            kept=record["kept"],
+            repaired=[Filed(*entry) for entry in record["repaired"]],
+            quarantined=[Filed(*entry) for entry in record["quarantined"]],
+            notes=Notes(**record["notes"]),
+            hashes=bytes.fromhex(record["hashes"]),
+        )
 
 
 def write(work: Work) -> Done:
-    """Write one shard, leaving out the samples that turn out unusable.
+    """Write one shard, leaving out the samples that turn out unusable; one that is finished and sealed stays.
 
     Raises:
-        OSError: a file cannot be read or written.
+        OSError: a file cannot be read or written; it carries the file's name.
     """
+    index = int(work.path.stem)
+    faults.reach("shard.begun", split=work.split, index=index)
+    if work.seal is not None and (record := seal.restore(work.seal, work.key(), work.path)) is not None:
+        return Done.of(record)
     done = Done()
-    work.path.parent.mkdir(exist_ok=True)
+    work.path.parent.mkdir(parents=True, exist_ok=True)
     written = write_shard(work.path, _members(work, done), dataset(work.dataset).MEMBER, len(work.classes))
     done.written = written if len(written.index) else None
+    faults.reach("shard.written", split=work.split, index=index)
+    if work.seal is not None:
+        seal.store(work.seal, work.key(), done.record())
     return done
 
 
@@ -52,7 +104,11 @@ def _members(work: Work, done: Done) -> Iterator[Member]:
     module = dataset(work.dataset)
 
     def read(path: str) -> bytes:
-        return work.places[path].read()
+        try:
+            return work.places[path].read()
+        except OSError as error:
+            error.filename = error.filename or path
+            raise
 
     for sample in work.samples:
         mask = [sample.target] if isinstance(sample.target, str) else []
@@ -65,9 +121,13 @@ def _members(work: Work, done: Done) -> Iterator[Member]:
             size = (image.width, image.height)
             target, shown = module.target_bytes(read, sample, size, work.classes, work.max_pixels)
         except RefusedError as error:
+            done.hashes += duplicates.NONE
             done.quarantined.append(Filed(culprit, error.reason, error.detail))
             done.quarantined.extend(Filed(path, "partner_quarantined", culprit) for path in partners)
             continue
+        done.hashes += duplicates.fingerprint(data)
+        for note in image.notes:
+            done.notes.add(note, sample.image)
         if image.repaired is not None:
             done.repaired.append(Filed(sample.image, image.repaired))
         done.kept += len(mask) + (image.repaired is None)

@@ -44,6 +44,9 @@ def write_shard(path: Path, members: Iterable[Member], target: str, classes: int
         members: samples in their order.
         target: extension of the target's member, e.g. `cls`.
         classes: how many classes there are.
+
+    Raises:
+        OSError: the disk takes no more; it carries the shard's name.
     """
     digest, offset = hashlib.sha256(), 0
     counts, rows = [0] * classes, []
@@ -67,6 +70,9 @@ def write_shard(path: Path, members: Iterable[Member], target: str, classes: int
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # writing names no file, opening does
+        raise
     finally:
         beside.unlink(missing_ok=True)
     return Written(digest.hexdigest(), offset + len(tar.END), counts, np.array(rows, dtype=INDEX_TYPE))
