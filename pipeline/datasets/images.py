@@ -26,7 +26,6 @@ MODES = {
     "LA": "mode_grey_alpha",
     "RGBA": "mode_alpha",
     "I": "mode_16_bit",
-    "F": "mode_16_bit",
 }
 
 
@@ -179,8 +178,12 @@ def _repair_reason(name: str, data: bytes, image: Image.Image) -> str | None:
 
 def _rgb(image: Image.Image) -> Image.Image:
     """Return three 8-bit channels; 16-bit grey is scaled, since a plain conversion would clip it."""
-    if image.mode.startswith(("I", "F")):
-        image = Image.fromarray((np.asarray(image).astype(np.float64) / 257).clip(0, 255).round().astype(np.uint8))
+    if image.mode.startswith("I"):
+        values = np.asarray(image).astype(np.uint32)
+        values *= 255  # in place, for an image of the largest size
+        values += 32895
+        values >>= 16  # the nearest whole number to value / 257
+        image = Image.fromarray(values.astype(np.uint8))
     return image.convert("RGB")
 
 

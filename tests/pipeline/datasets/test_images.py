@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from pipeline.datasets.images import RefusedError, check, check_mask
+from pipeline.datasets.images import RefusedError, _rgb, check, check_mask
 
 LIMIT = 1_000_000
 
@@ -62,6 +62,8 @@ def test_sixteen_bits_are_scaled_not_clipped() -> None:
     image = Image.open(io.BytesIO(checked.data))
     assert checked.repaired == "mode_16_bit"
     assert abs(int(np.asarray(image).mean()) - 128) <= 1
+    every = Image.fromarray(np.arange(65536, dtype=np.uint16).reshape(256, 256))
+    assert (np.asarray(_rgb(every))[..., 0].ravel() == np.round(np.arange(65536) / 257)).all()
 
 
 def with_exif(orientation: int) -> bytes:

@@ -1,10 +1,16 @@
 """Shards: the same bytes whatever the order of work, every input in one bucket, all or nothing."""
 
+import errno
 import hashlib
 import io
 import json
 import os
+import re
+import resource
 import shutil
+import signal
+import subprocess
+import sys
 import tarfile
 from collections import Counter
 from collections.abc import Sequence
@@ -14,16 +20,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import SHARED
+from helpers import PROJECT, SHARED, make_project
 from PIL import Image
 
-from pipeline.datasets import list_folder
+from pipeline import faults
+from pipeline.datasets import Filed, list_folder
 from pipeline.errors import UserError
 from pipeline.params import Shard
 from pipeline.shards import Manifest, ShardReader, verify
 from pipeline.shards.build import Runner, build
+from pipeline.shards.inputs import grouped
 from pipeline.shards.pool import run_tasks
 from pipeline.shards.task import Done, Work, write
+from pipeline.shards.writer import Written, write_shard
 
 NAMES = ("imagenet", "coco", "ade20k")
 
@@ -261,6 +270,208 @@ def test_a_file_that_vanishes_is_named(raw: Path, tmp_path: Path, ray_cluster: N
     with pytest.raises(UserError, match=rf"{gone}: No such file or directory \(ENOENT\)"):
         build("imagenet", listing, Shard(samples_per_shard=8), tmp_path / "shards", listing.digest())
     assert not (tmp_path / "shards").exists()
+
+
+CONVERSION = """
+import sys
+from pathlib import Path
+from pipeline.datasets import list_folder
+from pipeline.params import Shard
+from pipeline.shards.build import build
+from pipeline.shards.task import write
+listing = list_folder("imagenet", Path(sys.argv[1]), {})
+run = lambda works, *_: [write(work) for work in works]
+build("imagenet", listing, Shard(samples_per_shard=8), Path(sys.argv[2]), listing.digest(), run=run)
+"""
+
+
+def convert(source: Path, folder: Path, fault: str) -> int:
+    """Build the shards of ImageNet in a process of its own, without Ray; return its exit status."""
+    command = [sys.executable, "-c", CONVERSION, str(source), str(folder)]
+    return subprocess.run(command, cwd=PROJECT, env={**os.environ, faults.VARIABLE: fault}, check=False).returncode
+
+
+@pytest.mark.parametrize(
+    ("fault", "sealed"),
+    [
+        ("shard.begun split=train index=2", 2),
+        ("shard.written split=train index=2", 2),  # its tar is whole, and nobody vouches for it
+        ("shard.written split=val index=2", 6),
+        ("shards.joined", 7),
+        ("shards.renamed", 0),
+    ],
+)
+def test_a_killed_conversion_goes_on_and_ends_as_if_nothing_had_been(
+    raw: Path, originals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, sealed: int
+) -> None:
+    folder = tmp_path / "imagenet"
+    assert convert(raw / "imagenet", folder, fault) == -signal.SIGKILL
+    assert folder.exists() == (fault == "shards.renamed")
+    assert not folder.exists() or contents(folder) == contents(originals / "imagenet")
+    written = count_writes(monkeypatch)
+    make("imagenet", raw / "imagenet", folder, run=one_by_one)
+    assert len(written) == 7 - sealed
+    assert contents(folder) == contents(originals / "imagenet")
+    assert os.listdir(tmp_path) == ["imagenet"]
+
+
+def count_writes(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Return a list that grows by the path of each shard that is written from now on."""
+    written: list[Path] = []
+
+    def counted(path: Path, *args: Any) -> Written:
+        written.append(path)
+        return write_shard(path, *args)
+
+    monkeypatch.setattr("pipeline.shards.task.write_shard", counted)
+    return written
+
+
+def flip(partial: Path, source: Path) -> None:
+    path = partial / "shards" / "train" / "000001.tar"
+    data = bytearray(path.read_bytes())
+    data[700] ^= 1
+    path.write_bytes(data)
+
+
+def cut_seal(partial: Path, source: Path) -> None:
+    path = partial / "seals" / "train" / "000001.json"
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+def mend(partial: Path, source: Path) -> None:
+    """Change one image, as a user would who mends a file that was refused."""
+    listing = list_folder("imagenet", source, {})
+    with open(source / listing.splits["val"][3].image, "ab") as file:
+        file.write(b"\0")
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "rewritten"),
+    [
+        (None, {}, 0),
+        (None, {"max_quarantined": 3}, 0),
+        (flip, {}, 1),
+        (cut_seal, {}, 1),
+        (mend, {}, 1),
+        (None, {"jpeg_quality": 80}, 7),
+        (None, {"samples_per_shard": 15}, 4),
+    ],
+)
+def test_a_seal_counts_for_the_same_shard_of_the_same_inputs_alone(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Any, options: dict[str, int], rewritten: int
+) -> None:
+    source = Path(shutil.copytree(raw / "imagenet", tmp_path / "raw"))
+    with pytest.raises(UserError, match=r"EIO"):
+        make("imagenet", source, tmp_path / "shards", run=stop_at_the_end)
+    if change is not None:
+        change(tmp_path / ".shards.partial", source)
+    written = count_writes(monkeypatch)
+    make("imagenet", source, tmp_path / "shards", run=one_by_one, **options)
+    assert len(written) == rewritten
+    make("imagenet", source, tmp_path / "clean", run=one_by_one, **options)
+    assert contents(tmp_path / "shards") == contents(tmp_path / "clean")
+
+
+def stop_at_the_end(works: Sequence[Work], in_flight: int | None, label: str) -> list[Done]:
+    one_by_one(works, in_flight, label)
+    raise OSError(errno.EIO, os.strerror(errno.EIO), "shards")
+
+
+def test_other_code_breaks_every_seal(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match=r"EIO"):
+        make("imagenet", raw / "imagenet", tmp_path / "shards", run=stop_at_the_end)
+    monkeypatch.setattr("pipeline.shards.seal.code", lambda: "other")
+    written = count_writes(monkeypatch)
+    make("imagenet", raw / "imagenet", tmp_path / "shards", run=one_by_one)
+    assert len(written) == 7
+
+
+def test_what_was_there_comes_back_where_a_kill_fell_between_the_two_renames(raw: Path, tmp_path: Path) -> None:
+    make("imagenet", raw / "imagenet", tmp_path / "shards", run=one_by_one)
+    before = contents(tmp_path / "shards")
+    (tmp_path / "shards").rename(tmp_path / ".shards.old")
+    with pytest.raises(UserError, match="EIO"):
+        make("imagenet", raw / "imagenet", tmp_path / "shards", run=stop_at_the_end)
+    assert contents(tmp_path / "shards") == before
+    make("imagenet", raw / "imagenet", tmp_path / "shards", run=one_by_one, samples_per_shard=30)
+    assert os.listdir(tmp_path) == ["shards"] and len(contents(tmp_path / "shards")) == 5
+
+
+def test_a_disk_that_fills_up_leaves_no_half_and_the_same_command_goes_on(
+    raw: Path, originals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = [shard.bytes for shard in Manifest.load(originals / "coco").splits["train"].shards]
+    fits = next(number for number, size in enumerate(sizes) if size > sizes[0])
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (max(sizes[:fits]), hard))
+    try:
+        with pytest.raises(UserError) as caught:
+            make("coco", raw / "coco", tmp_path / "shards", run=one_by_one)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    name = f"{tmp_path}/.shards.partial/shards/train/{fits:06d}.tar"
+    needed = sum(path.stat().st_size for path in (raw / "coco").rglob("*") if path.is_file()) + 2048 * 50
+    assert re.match(
+        rf"{re.escape(name)}: File too large \(EFBIG\); the shards need up to {needed:,} bytes and [0-9,]+ are free: "
+        "make room and give the same command again", str(caught.value),
+    )  # fmt: skip
+    left = sorted(path.name for path in tmp_path.rglob("*") if path.is_file())
+    assert left == sorted(f"{number:06d}.{kind}" for number in range(fits) for kind in ("json", "tar"))
+    written = count_writes(monkeypatch)
+    make("coco", raw / "coco", tmp_path / "shards", run=one_by_one)
+    assert len(written) == 7 - fits
+    assert contents(tmp_path / "shards") == contents(originals / "coco")
+
+
+def test_finished_shards_count_as_room(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match="EIO"):
+        make("imagenet", raw / "imagenet", tmp_path / "shards", run=stop_at_the_end)
+    there = sum(path.stat().st_size for path in tmp_path.rglob("*.tar"))
+    listing = list_folder("imagenet", raw / "imagenet", {})
+    needed = sum(place.size for place in listing.tree.files.values()) + 2048 * 50
+    for free, enough in ((needed - there, True), (needed - there - 1, False)):
+        monkeypatch.setattr(shutil, "disk_usage", lambda path, free=free: SimpleNamespace(free=free))
+        with pytest.raises(UserError, match="EIO" if enough else "GB free"):
+            make("imagenet", raw / "imagenet", tmp_path / "shards", run=stop_at_the_end)
+
+
+@pytest.mark.faults
+def test_a_killed_stage_goes_on_when_the_same_command_is_given(originals: Path, tmp_path: Path) -> None:
+    project = make_project(tmp_path / "project")
+    text = (project / "params.yaml").read_text()
+    (project / "params.yaml").write_text(
+        text.replace("{train: 160, val: 37,", "{train: 30, val: 20,").replace("50", "8")
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+
+    def stage(verb: str, fault: str = "") -> int:
+        command = [sys.executable, "-m", f"pipeline.{verb}", "imagenet"]
+        return subprocess.run(
+            command, cwd=project, env={**environment, faults.VARIABLE: fault, "PYTHONPATH": str(project)}, check=False
+        ).returncode
+
+    assert stage("fetch") == 0
+    assert stage("shard", "shards.joined") == -signal.SIGKILL
+    assert not (project / "data" / "shards" / "imagenet").exists()
+    assert stage("shard") == 0
+    assert contents(project / "data" / "shards" / "imagenet") == contents(originals / "imagenet")
+
+
+@pytest.mark.parametrize(
+    ("hidden", "rows"),
+    [
+        (3, ["a/.x0", "a/.x1", "a/.x2", "b/.x0", "b/.x1", "b/.x2"]),
+        (4, ["a/", "b/"]),
+    ],
+)
+def test_a_bucket_of_many_files_becomes_rows_of_folders(hidden: int, rows: list[str]) -> None:
+    entries = [Filed(f"{folder}/.x{i}", "hidden") for folder in "ab" for i in range(hidden)]
+    found = grouped(entries, 6)
+    assert [entry.path for entry in found] == rows
+    assert sum(entry.files for entry in found) == 2 * hidden
+    assert grouped([Filed("top", "hidden"), *entries], 1) == [Filed("./", "hidden", files=2 * hidden + 1)]
+    assert len(grouped([*entries, Filed("c", "outside_layout")], 1)) == 2  # reasons stay apart
 
 
 @pytest.mark.parametrize(
