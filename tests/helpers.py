@@ -1,9 +1,12 @@
 """A small project to run stages in."""
 
 import importlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+
+from pipeline.shards.task import Done, Work, write
 
 PROJECT = Path(__file__).parents[1]
 SHARED = PROJECT.parent / "shared"
@@ -44,3 +47,8 @@ def run_stage(project: Path, module: str, *args: str) -> None:
         patch.chdir(project)
         patch.setattr("sys.argv", [module, *args])
         importlib.import_module(module).main()
+
+
+def one_by_one(works: Sequence[Work], in_flight: int | None, label: str) -> list[Done]:
+    """Run the tasks of a conversion in this process: what Ray makes of them without Ray."""
+    return [write(work) for work in works]

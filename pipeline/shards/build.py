@@ -7,6 +7,7 @@ shard and moves no other sample.
 import errno
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -171,7 +172,7 @@ def _real_labels(
 
 def _sweep(beside: Path, known: set[Path]) -> None:
     """Remove what is not in `known`: shards without samples or of another plan, and what a kill left."""
-    for path in beside.rglob("*"):
+    for path in list(beside.rglob("*")):
         if path.is_file() and path not in known:
             path.unlink()
 

@@ -1,5 +1,6 @@
 """What one Ray task does: check, mend and store the samples of one shard."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,10 +38,15 @@ class Work:
         return self.path.parent.name
 
     def key(self) -> str:
-        """Return a digest of all that decides the shard's bytes, besides the content of its files."""
+        """Return a digest of all that decides the shard's bytes; sizes and times stand for the content of its files.
+
+        Raises:
+            OSError: a file is gone.
+        """
         decides = [self.dataset, self.samples, self.classes, self.max_pixels, self.short_side, self.jpeg_quality]
         sizes = {path: place.size for path, place in self.places.items()}
-        return digest([seal.code(), self.split, *decides, sizes])
+        times = {file: os.stat(file).st_mtime_ns for file in {place.file for place in self.places.values()}}
+        return digest([seal.code(), self.split, *decides, sizes, times])
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """Mutates every kind of input and looks for anything but a typed error; prints one JSON object.
 
-`python tests/pipeline/datasets/fuzz.py FIRST COUNT`: mutation number n is a function of n alone.
+`PYTHONPATH=.:tests python tests/pipeline/datasets/fuzz.py FIRST COUNT`: mutation number n is a function of n alone.
 """
 
 import copy
@@ -13,12 +13,13 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import numpy as np
+from helpers import one_by_one
 from PIL import Image
 
 from pipeline.datasets import list_folder
@@ -28,7 +29,6 @@ from pipeline.errors import UserError
 from pipeline.params import Shard, Synthetic
 from pipeline.shards import Manifest
 from pipeline.shards.build import build
-from pipeline.shards.task import Done, Work, write
 
 SIDE = 32
 NUMBERS = Synthetic(train=12, val=10, image_size=SIDE)
@@ -107,10 +107,6 @@ def _places(tree: Any, depth: int = 0) -> list[tuple[Any, Any]]:
 
 
 BYTES: tuple[Callable[[bytes, Random], bytes], ...] = (flips, cut, splice, foreign, larger)
-
-
-def one_by_one(works: Sequence[Work], in_flight: int | None, label: str) -> list[Done]:
-    return [write(work) for work in works]
 
 
 def pictures() -> list[tuple[str, bytes]]:

@@ -15,7 +15,13 @@ SECONDS, MEGABYTES = 5, 1000
 def test_garbled_inputs_end_in_typed_errors(count: int) -> None:
     command = [sys.executable, str(Path(__file__).with_name("fuzz.py")), "0", str(count)]
     ran = subprocess.run(
-        command, cwd=PROJECT, env={"PYTHONPATH": str(PROJECT)}, capture_output=True, text=True, timeout=550, check=False
+        command,
+        cwd=PROJECT,
+        env={"PYTHONPATH": f"{PROJECT}:{PROJECT / 'tests'}"},
+        capture_output=True,
+        text=True,
+        timeout=550,
+        check=False,
     )
     assert ran.returncode == 0, ran.stderr[-2000:]
     found = json.loads(ran.stdout)

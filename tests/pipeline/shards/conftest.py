@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from helpers import one_by_one
 
 from pipeline.datasets import list_folder
 from pipeline.datasets.synthetic import materialise
@@ -23,11 +24,11 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def originals(raw: Path, ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def originals(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("shards")
     for name in ("imagenet", "coco", "ade20k"):
         listing = list_folder(name, raw / name, {})
-        build(name, listing, Shard(samples_per_shard=8), folder / name, listing.digest())
+        build(name, listing, Shard(samples_per_shard=8), folder / name, listing.digest(), run=one_by_one)
     return folder
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import PROJECT, SHARED, make_project
+from helpers import PROJECT, SHARED, make_project, one_by_one
 from PIL import Image
 
 from pipeline import faults
@@ -30,7 +30,6 @@ from pipeline.params import Shard
 from pipeline.shards import Manifest, ShardReader, verify
 from pipeline.shards.build import Runner, build
 from pipeline.shards.inputs import grouped
-from pipeline.shards.pool import run_tasks
 from pipeline.shards.task import Done, Work, write
 from pipeline.shards.writer import Written, write_shard
 
@@ -42,14 +41,15 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def make(
-    name: str, source: Path, folder: Path, splits: dict[str, str] | None = None, run: Runner = run_tasks, **options: int
+    name: str,
+    source: Path,
+    folder: Path,
+    splits: dict[str, str] | None = None,
+    run: Runner = one_by_one,
+    **options: int,
 ) -> Manifest:
     listing, params = list_folder(name, source, splits or {}), Shard.model_validate({"samples_per_shard": 8, **options})
     return build(name, listing, params, folder, listing.digest(), run=run)
-
-
-def one_by_one(works: Sequence[Work], in_flight: int | None, label: str) -> list[Done]:
-    return [write(work) for work in works]
 
 
 def read_all(folder: Path, split: str) -> list[dict[str, Any]]:
@@ -65,7 +65,7 @@ def add_up(manifest: Manifest) -> bool:
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("in_flight", [1, 4])
 def test_the_same_bytes_from_any_number_of_tasks(
-    raw: Path, originals: Path, tmp_path: Path, name: str, in_flight: int
+    raw: Path, originals: Path, tmp_path: Path, ray_cluster: None, name: str, in_flight: int
 ) -> None:
     listing = list_folder(name, raw / name, {})
     build(name, listing, Shard(samples_per_shard=8), tmp_path / "again", listing.digest(), in_flight)
@@ -147,7 +147,7 @@ def spoil(source: Path) -> dict[str, str]:
 
 
 def test_bad_images_leave_their_own_shard_only(
-    raw: Path, originals: Path, tmp_path: Path, ray_cluster: None, capsys: pytest.CaptureFixture[str]
+    raw: Path, originals: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = Path(shutil.copytree(raw / "imagenet", tmp_path / "raw"))
     reasons = spoil(source)
@@ -167,7 +167,7 @@ def test_bad_images_leave_their_own_shard_only(
 
 
 def test_too_many_bad_files_fail_after_all_are_named(
-    raw: Path, tmp_path: Path, ray_cluster: None, capsys: pytest.CaptureFixture[str]
+    raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = Path(shutil.copytree(raw / "imagenet", tmp_path / "raw"))
     reasons = spoil(source)
@@ -181,7 +181,7 @@ def test_too_many_bad_files_fail_after_all_are_named(
     assert sorted(os.listdir(tmp_path)) == [".shards.partial", "raw"]  # nothing looks finished
 
 
-def test_a_bad_mask_takes_its_image_along(raw: Path, tmp_path: Path, ray_cluster: None) -> None:
+def test_a_bad_mask_takes_its_image_along(raw: Path, tmp_path: Path) -> None:
     source = Path(shutil.copytree(raw / "ade20k", tmp_path / "raw"))
     masks = sorted((source / "annotations" / "training").iterdir())
     Image.new("L", (9, 9)).save(masks[0])
@@ -200,7 +200,7 @@ def test_a_bad_mask_takes_its_image_along(raw: Path, tmp_path: Path, ray_cluster
     assert add_up(manifest)
 
 
-def test_a_shard_without_a_usable_sample_is_left_out(raw: Path, tmp_path: Path, ray_cluster: None) -> None:
+def test_a_shard_without_a_usable_sample_is_left_out(raw: Path, tmp_path: Path) -> None:
     source = Path(shutil.copytree(raw / "coco", tmp_path / "raw"))
     for image in sorted((source / "train2017").iterdir())[8:16]:
         image.write_bytes(b"spoilt")
@@ -210,7 +210,7 @@ def test_a_shard_without_a_usable_sample_is_left_out(raw: Path, tmp_path: Path, 
     assert len(read_all(tmp_path / "shards", "train")) == manifest.splits["train"].samples == 22
 
 
-def test_boxes_in_another_frame_are_refused(raw: Path, tmp_path: Path, ray_cluster: None) -> None:
+def test_boxes_in_another_frame_are_refused(raw: Path, tmp_path: Path) -> None:
     source = Path(shutil.copytree(raw / "coco", tmp_path / "raw"))
     image = sorted((source / "train2017").iterdir())[0]
     Image.new("RGB", (20, 32)).save(image)
@@ -220,12 +220,12 @@ def test_boxes_in_another_frame_are_refused(raw: Path, tmp_path: Path, ray_clust
     assert entry.detail == "image 20x32, annotations for 32x32"
 
 
-def test_large_images_are_refused(raw: Path, tmp_path: Path, ray_cluster: None) -> None:
+def test_large_images_are_refused(raw: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="50 of 51 files are unusable"):
         make("imagenet", raw / "imagenet", tmp_path / "shards", max_pixels=32 * 32 - 1)
 
 
-def test_shrunk_images_say_so(raw: Path, tmp_path: Path, ray_cluster: None) -> None:
+def test_shrunk_images_say_so(raw: Path, tmp_path: Path) -> None:
     manifest = make("imagenet", raw / "imagenet", tmp_path / "shards", short_side=16, jpeg_quality=80)
     assert (manifest.images.short_side, manifest.images.jpeg_quality) == (16, 80)
     sizes = {Image.open(io.BytesIO(sample["jpg"])).size for sample in read_all(tmp_path / "shards", "val")}
@@ -244,7 +244,7 @@ def test_a_killed_and_repeated_task_leaves_no_trace(raw: Path, originals: Path, 
     assert done.written is not None and os.listdir(tmp_path / "train") == ["000000.tar"]
 
 
-def test_an_old_folder_stays_until_the_new_one_is_whole(raw: Path, tmp_path: Path, ray_cluster: None) -> None:
+def test_an_old_folder_stays_until_the_new_one_is_whole(raw: Path, tmp_path: Path) -> None:
     make("imagenet", raw / "imagenet", tmp_path / "shards")
     before = contents(tmp_path / "shards")
     with pytest.raises(UserError):
@@ -254,21 +254,19 @@ def test_an_old_folder_stays_until_the_new_one_is_whole(raw: Path, tmp_path: Pat
     assert os.listdir(tmp_path / "shards" / "train") == ["000000.tar"] and not verify(tmp_path / "shards")
 
 
-def test_a_full_disk_is_noticed_before_any_work(
-    raw: Path, tmp_path: Path, ray_cluster: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_is_noticed_before_any_work(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=10_000))
     with pytest.raises(UserError, match=r"0\.0 GB free"):
         make("imagenet", raw / "imagenet", tmp_path / "shards")
 
 
-def test_a_file_that_vanishes_is_named(raw: Path, tmp_path: Path, ray_cluster: None) -> None:
+def test_a_file_that_vanishes_is_named(raw: Path, tmp_path: Path) -> None:
     source = Path(shutil.copytree(raw / "imagenet", tmp_path / "raw"))
     listing = list_folder("imagenet", source, {})
     gone = source / listing.splits["val"][3].image
     gone.unlink()
     with pytest.raises(UserError, match=rf"{gone}: No such file or directory \(ENOENT\)"):
-        build("imagenet", listing, Shard(samples_per_shard=8), tmp_path / "shards", listing.digest())
+        build("imagenet", listing, Shard(samples_per_shard=8), tmp_path / "shards", listing.digest(), run=one_by_one)
     assert not (tmp_path / "shards").exists()
 
 
@@ -309,7 +307,7 @@ def test_a_killed_conversion_goes_on_and_ends_as_if_nothing_had_been(
     assert folder.exists() == (fault == "shards.renamed")
     assert not folder.exists() or contents(folder) == contents(originals / "imagenet")
     written = count_writes(monkeypatch)
-    make("imagenet", raw / "imagenet", folder, run=one_by_one)
+    make("imagenet", raw / "imagenet", folder)
     assert len(written) == 7 - sealed
     assert contents(folder) == contents(originals / "imagenet")
     assert os.listdir(tmp_path) == ["imagenet"]
@@ -346,6 +344,13 @@ def mend(partial: Path, source: Path) -> None:
         file.write(b"\0")
 
 
+def repaint(partial: Path, source: Path) -> None:
+    """Change an image in a way that its size does not show."""
+    path = source / list_folder("imagenet", source, {}).splits["train"][5].image
+    data = path.read_bytes()
+    path.write_bytes(data[:-2] + bytes([data[-3]]) + data[-1:])
+
+
 @pytest.mark.parametrize(
     ("change", "options", "rewritten"),
     [
@@ -354,6 +359,7 @@ def mend(partial: Path, source: Path) -> None:
         (flip, {}, 1),
         (cut_seal, {}, 1),
         (mend, {}, 1),
+        (repaint, {"max_quarantined": 1}, 1),
         (None, {"jpeg_quality": 80}, 7),
         (None, {"samples_per_shard": 15}, 4),
     ],
@@ -367,9 +373,9 @@ def test_a_seal_counts_for_the_same_shard_of_the_same_inputs_alone(
     if change is not None:
         change(tmp_path / ".shards.partial", source)
     written = count_writes(monkeypatch)
-    make("imagenet", source, tmp_path / "shards", run=one_by_one, **options)
+    make("imagenet", source, tmp_path / "shards", **options)
     assert len(written) == rewritten
-    make("imagenet", source, tmp_path / "clean", run=one_by_one, **options)
+    make("imagenet", source, tmp_path / "clean", **options)
     assert contents(tmp_path / "shards") == contents(tmp_path / "clean")
 
 
@@ -383,18 +389,18 @@ def test_other_code_breaks_every_seal(raw: Path, tmp_path: Path, monkeypatch: py
         make("imagenet", raw / "imagenet", tmp_path / "shards", run=stop_at_the_end)
     monkeypatch.setattr("pipeline.shards.seal.code", lambda: "other")
     written = count_writes(monkeypatch)
-    make("imagenet", raw / "imagenet", tmp_path / "shards", run=one_by_one)
+    make("imagenet", raw / "imagenet", tmp_path / "shards")
     assert len(written) == 7
 
 
 def test_what_was_there_comes_back_where_a_kill_fell_between_the_two_renames(raw: Path, tmp_path: Path) -> None:
-    make("imagenet", raw / "imagenet", tmp_path / "shards", run=one_by_one)
+    make("imagenet", raw / "imagenet", tmp_path / "shards")
     before = contents(tmp_path / "shards")
     (tmp_path / "shards").rename(tmp_path / ".shards.old")
     with pytest.raises(UserError, match="EIO"):
         make("imagenet", raw / "imagenet", tmp_path / "shards", run=stop_at_the_end)
     assert contents(tmp_path / "shards") == before
-    make("imagenet", raw / "imagenet", tmp_path / "shards", run=one_by_one, samples_per_shard=30)
+    make("imagenet", raw / "imagenet", tmp_path / "shards", samples_per_shard=30)
     assert os.listdir(tmp_path) == ["shards"] and len(contents(tmp_path / "shards")) == 5
 
 
@@ -407,7 +413,7 @@ def test_a_disk_that_fills_up_leaves_no_half_and_the_same_command_goes_on(
     resource.setrlimit(resource.RLIMIT_FSIZE, (max(sizes[:fits]), hard))
     try:
         with pytest.raises(UserError) as caught:
-            make("coco", raw / "coco", tmp_path / "shards", run=one_by_one)
+            make("coco", raw / "coco", tmp_path / "shards")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     name = f"{tmp_path}/.shards.partial/shards/train/{fits:06d}.tar"
@@ -419,7 +425,7 @@ def test_a_disk_that_fills_up_leaves_no_half_and_the_same_command_goes_on(
     left = sorted(path.name for path in tmp_path.rglob("*") if path.is_file())
     assert left == sorted(f"{number:06d}.{kind}" for number in range(fits) for kind in ("json", "tar"))
     written = count_writes(monkeypatch)
-    make("coco", raw / "coco", tmp_path / "shards", run=one_by_one)
+    make("coco", raw / "coco", tmp_path / "shards")
     assert len(written) == 7 - fits
     assert contents(tmp_path / "shards") == contents(originals / "coco")
 
@@ -483,7 +489,7 @@ def test_a_bucket_of_many_files_becomes_rows_of_folders(hidden: int, rows: list[
         ("ade20k", "ade", {}),
     ],
 )
-def test_real_folders(name: str, folder: str, splits: dict[str, str], tmp_path: Path, ray_cluster: None) -> None:
+def test_real_folders(name: str, folder: str, splits: dict[str, str], tmp_path: Path) -> None:
     source = SHARED / "real" / folder
     if not source.is_dir():
         pytest.skip(f"no photographs in {source}")

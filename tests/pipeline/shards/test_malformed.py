@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from helpers import one_by_one
 from PIL import Image
 
 from pipeline.datasets import list_folder
@@ -23,7 +24,6 @@ from pipeline.errors import UserError
 from pipeline.params import Shard, Synthetic
 from pipeline.shards import Manifest
 from pipeline.shards.build import build
-from pipeline.shards.task import Done, Work, write
 
 GOOD = {"train": 160, "val": 40}
 SIDE = 32
@@ -37,10 +37,6 @@ class Case(NamedTuple):
     make: Make
     bucket: str
     reason: str = ""
-
-
-def one_by_one(works: Sequence[Work], in_flight: int | None, label: str) -> list[Done]:
-    return [write(work) for work in works]
 
 
 def pixels(mode: str = "RGB", seed: int = 0) -> Image.Image:
@@ -142,8 +138,8 @@ IMAGENET = [
     Case(f"{TRAIN}/.DS_Store", data(b"x"), "ignored", "hidden"),
     Case(f"{TRAIN}/._a.JPEG", data(b"x"), "ignored", "hidden"),
     Case(f"{TRAIN}/Thumbs.db", data(b"x"), "ignored", "hidden"),
-    Case("unpacked.zip", archive, "ignored", "outside_layout"),
-    Case("harmful.tar", harmful_tar, "ignored", "outside_layout"),
+    Case(f"{TRAIN}/nested.zip", archive, "ignored", "nested_archive"),
+    Case("harmful.tar", harmful_tar, "ignored", "nested_archive"),
     Case(f"{TRAIN}/caf\u00e9.JPEG", picture(seed=13), "kept"),
     Case(f"{TRAIN}/cafe\u0301.JPEG", picture(seed=14), "kept"),
     Case(f"{TRAIN}/new\nline.JPEG", picture(seed=15), "kept"),
