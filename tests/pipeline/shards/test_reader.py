@@ -35,8 +35,7 @@ def test_the_stock_reader_reads_the_same(originals: Path, name: str, split: str)
 
 def test_keys_are_read_alone(originals: Path) -> None:
     reader = ShardReader(originals / "imagenet", "val")
-    by_class = [number for label in range(10) for number in (label + 1, label + 11)]
-    assert [reader.key(*place) for place in positions(reader)] == [f"ILSVRC2012_val_{n:08d}" for n in by_class]
+    assert [reader.key(*place) for place in positions(reader)] == [f"ILSVRC2012_val_{n:08d}" for n in range(1, 21)]
 
 
 def test_a_pickled_reader_reads_on(originals: Path) -> None:
