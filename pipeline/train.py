@@ -68,7 +68,7 @@ def runs_of(call: Call, shards: Path, variant: str) -> list[Run]:
     init = (call.project / start).resolve() if start else None
     if init and not init.is_file():
         raise UserError(f"{task}.variants.{variant}: init_from {start} is not a file")
-    manifest = Manifest.load(shards).digest
+    manifest = Manifest.load(shards).content
     made = []
     for seed in section.seeds_of(variant):
         decided = decides(call.project, task, section, variant, seed, manifest, init)
