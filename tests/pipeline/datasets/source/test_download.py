@@ -173,22 +173,37 @@ NEW = os.urandom(2_500_000)
 
 
 @pytest.mark.parametrize(
-    ("tags", "conditions"),
-    [(('"one"', '"two"'), True), (('"one"', '"two"'), False), ((None, None), True), (('W/"one"', 'W/"two"'), True)],
+    ("tags", "conditions", "asked", "noticed"),
+    [
+        (('"one"', '"two"'), True, 2, False),  # the condition makes the server send all of the new file
+        (('"one"', '"two"'), False, 3, True),  # the answer's tag gives it away
+        ((None, None), True, 3, False),  # the checksum does
+        (('W/"one"', 'W/"two"'), True, 3, False),
+    ],
     ids=["if-range", "range without condition", "no tags", "weak tags"],
 )
 def test_a_file_that_changes_in_between_comes_whole(
-    server: Server, tmp_path: Path, tags: tuple[str | None, str | None], conditions: bool
+    server: Server,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    tags: tuple[str | None, str | None],
+    conditions: bool,
+    asked: int,
+    noticed: bool,
 ) -> None:
     server.breaks, server.tag, server.conditions = 1, tags[0], conditions
     server.after = change(server, NEW, tags[1])
     assert download(remote(server, NEW), tmp_path).read_bytes() == NEW
+    assert len(server.asked) == asked and ("the file has changed" in capsys.readouterr().err) == noticed
 
 
-def test_a_file_that_became_shorter_comes_whole(server: Server, tmp_path: Path) -> None:
-    server.breaks, server.tag, short = 1, None, NEW[:500_000]
-    server.after = change(server, short, None)
-    assert download(remote(server, short), tmp_path).read_bytes() == short
+@pytest.mark.parametrize(("tags", "asked"), [((None, None), 3), (('"one"', '"two"'), 2)])
+def test_a_file_that_became_shorter_comes_whole(
+    server: Server, tmp_path: Path, tags: tuple[str | None, str | None], asked: int
+) -> None:
+    server.breaks, server.tag, short = 1, tags[0], NEW[:500_000]
+    server.after = change(server, short, tags[1])
+    assert download(remote(server, short), tmp_path).read_bytes() == short and len(server.asked) == asked
 
 
 def test_a_part_that_is_whole_already_is_enough(server: Server, tmp_path: Path) -> None:
