@@ -23,6 +23,7 @@ ENGINE = (
     "pipeline/loading/batches.py",
     "pipeline/loading/order.py",
     "pipeline/loading/randomness.py",
+    "pipeline/loading/sizes.py",
     "pipeline/tasks/__init__.py",
 )
 BACKBONE = (
