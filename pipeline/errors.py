@@ -9,6 +9,10 @@ class UserError(Exception):
     """Bad input: one sentence that says what is wrong, where, and what to do."""
 
 
+class Unreadable(UserError):
+    """Data that this process failed to read and others may have read: ranks cannot go on by themselves after it."""
+
+
 def nearest(name: str, choices: Iterable[str]) -> str:
     """Return `; did you mean 'x'?`, or the list of choices where nothing is near."""
     known = sorted(choices)

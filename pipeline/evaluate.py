@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import cli
 from pipeline.errors import UserError, nearest
+from pipeline.shards.cache import ShardCache
 from pipeline.shards.manifest import Manifest
 from pipeline.shards.reader import ShardReader
 
@@ -43,7 +44,8 @@ def _metrics(call: cli.Call, section: Any) -> dict[str, float]:
     logic = tasks.create(call.args.task, section, variant, Manifest.load(shards))
     model = logic.build()
     _load(model, read_weights(call.args.weights, section.variants[variant]), call.args.weights)
-    samples = EvalSamples(ShardReader(shards, "val"), logic.sampling, recipe.micro_batch)
+    cache = ShardCache.of(call.params.cluster, shards)
+    samples = EvalSamples(ShardReader(shards, "val", cache), logic.sampling, recipe.micro_batch)
     batches = eval_loader(samples, Ranks(), call.params.cluster.loader_workers)
     return evaluate(logic, model.to(device), batches, recipe, Ranks(), device)
 

@@ -20,6 +20,7 @@ from pydantic import (
     Field,
     Tag,
     ValidationError,
+    field_validator,
     model_validator,
 )
 from pydantic_core import ErrorDetails
@@ -59,6 +60,7 @@ Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
 DATASETS = ("imagenet", "coco", "ade20k")
 FILE_NAME = frozenset(string.ascii_letters + string.digits + "-_.")
+PROTOCOLS = ("http://", "https://", "s3://", "gs://", "file://")
 MIXERS = Path(__file__).parents[1] / "models" / "mixers"
 
 
@@ -295,7 +297,11 @@ class Compare(Section):
 
 
 class Cluster(Section):
-    """Where and how runs execute; nothing here changes a result."""
+    """Where and how runs execute; nothing here changes a result.
+
+    `shards` is a URL or path under which each data set's folder lies as the shard stage wrote it (null: the local
+    folder); what is read from there is kept in the folder `cache` of each node, up to `cache_gb` (10^9 bytes).
+    """
 
     workers: Positive = 2
     cpus_per_worker: Annotated[float, Field(gt=0)] = 1
@@ -304,6 +310,17 @@ class Cluster(Section):
     storage: str = "runs"
     max_failures: Annotated[int, Field(ge=0)] = 3
     together: bool = False
+    shards: str | None = None
+    cache: str | None = None
+    cache_gb: Annotated[float, Field(gt=0)] = 200.0
+
+    @field_validator("shards")
+    @classmethod
+    def address(cls, url: str | None) -> str | None:
+        """Check that shards come from a protocol that is meant, or from a folder named in full."""
+        if url is not None and (not url.startswith((*PROTOCOLS, "/")) or "?" in url or "::" in url):
+            raise ValueError(f"give a URL that starts with {', '.join(PROTOCOLS)}, or an absolute path")
+        return url.rstrip("/") if url else url
 
 
 class Tracking(Section):

@@ -3,6 +3,7 @@
 A run that is finished already is published again without training, and without starting Ray.
 """
 
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from pipeline.params import Task
 from pipeline.provenance import decides, run_id
 from pipeline.publish import publish
 from pipeline.recording import recorded, settled
+from pipeline.shards.cache import ShardCache
 from pipeline.shards.manifest import Manifest
 
 TASKS = ("classify",)
@@ -43,7 +45,7 @@ def train(call: Call, shards: Path) -> None:
     if call.args.adopt:
         adopt(call.args.adopt, wanted)
     if any(run.finished() is None for run in wanted):
-        _check(shards)
+        _check(shards, wanted)
         _train(call, wanted, _companions(call, shards, wanted))
     if unsettled := [run for run in wanted if run.finished() is not None and not settled(run)]:
         with recorded(call, unsettled) as recorder:
@@ -73,7 +75,8 @@ def runs_of(call: Call, shards: Path, variant: str) -> list[Run]:
     for seed in section.seeds_of(variant):
         decided = decides(call.project, task, section, variant, seed, manifest, init)
         identifier, workers = run_id(decided), call.params.cluster.loader_workers
-        made.append(Run(identifier, task, variant, seed, section, shards, storage / identifier, workers, init, decided))
+        folder, cache = storage / identifier, ShardCache.of(call.params.cluster, shards)
+        made.append(Run(identifier, task, variant, seed, section, shards, folder, workers, init, decided, cache))
     return made
 
 
@@ -94,12 +97,24 @@ def _published(call: Call, run: Run) -> bool:
     return metrics.exists() and run.id in metrics.read_text()
 
 
-def _check(shards: Path) -> None:
-    """Stop before anything starts where the shards are not what their manifest says."""
-    from pipeline.shards.verify import verify
+def _check(shards: Path, runs: list[Run]) -> None:
+    """Stop before anything starts where the shards are not what their manifest says.
 
-    if problems := verify(shards):
-        raise UserError(f"{shards} is damaged:\n  " + "\n  ".join(problems) + "\nrun the shard stage again")
+    By URL that is what can be seen without reading them; each is hashed as it arrives.
+    """
+    from pipeline.shards.verify import verify, verify_remote
+
+    cache = runs[0].cache
+    if cache is None:
+        if problems := verify(shards):
+            raise UserError(f"{shards} is damaged:\n  " + "\n  ".join(problems) + "\nrun the shard stage again")
+        return
+    if problems := verify_remote(cache.remote, shards):
+        wrong = "\n  ".join(problems)
+        raise UserError(f"{cache.remote.shown()} does not hold the shards of {shards}:\n  {wrong}\nupload them again")
+    entry = Manifest.load(shards).splits["train"]
+    for sentence in sorted({s for run in runs for s in cache.advice(entry.shards, run.recipe.shuffle_block)}):
+        print(sentence, file=sys.stderr, flush=True)
 
 
 def _train(call: Call, wanted: list[Run], companions: list[Run]) -> None:

@@ -1,12 +1,18 @@
 """A small project to run stages in."""
 
 import importlib
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
+from pipeline.files import sha256_file
+from pipeline.shards.manifest import Manifest
 from pipeline.shards.task import Done, Work, write
+from pipeline.shards.writer import Member, write_shard
 
 PROJECT = Path(__file__).parents[1]
 SHARED = PROJECT.parent / "shared"
@@ -52,3 +58,45 @@ def run_stage(project: Path, module: str, *args: str) -> None:
 def one_by_one(works: Sequence[Work], in_flight: int | None, label: str) -> list[Done]:
     """Run the tasks of a conversion in this process: what Ray makes of them without Ray."""
     return [write(work) for work in works]
+
+
+def write_shards(folder: Path, train: Sequence[int], val: Sequence[int] = (1,), image_bytes: int = 100) -> Path:
+    """Write shards of so many samples each, without Ray: images are noise, keys say split and number."""
+    splits = {}
+    for split, sizes in {"train": train, "val": val}.items():
+        (folder / split).mkdir(parents=True)
+        entries, rows, numbers = [], [], itertools.count()
+        for shard, size in enumerate(sizes):
+            members = []
+            for number in itertools.islice(numbers, size):
+                noise = np.random.default_rng([ord(split[0]), number]).bytes(image_bytes)
+                members.append(Member(f"{split}{number:05d}", noise, b"0", (0,)))
+            written = write_shard(folder / split / f"{shard:06d}.tar", members, "cls", classes=1)
+            rows.append(written.index)
+            entries.append({
+                "name": f"{shard:06d}.tar", "sha256": written.sha256, "bytes": written.bytes, "samples": size,
+                "classes": written.classes,
+            })  # fmt: skip
+        path = folder / f"{split}.index.npy"
+        np.save(path, np.concatenate(rows))
+        index = {"name": path.name, "sha256": sha256_file(path), "bytes": path.stat().st_size}
+        splits[split] = {"samples": sum(sizes), "shards": entries, "index": index}
+    Manifest.model_validate({
+        "dataset": "imagenet", "classes": [{"id": 0, "name": "noise"}], "target": {"member": "cls"},
+        "images": {"repair_quality": 90}, "splits": splits, "inventory": "0" * 64,
+        "inputs": {"listed": 0, "kept": 0, "repaired": [], "quarantined": [], "ignored": 0},
+    }).save(folder)  # fmt: skip
+    return folder
+
+
+class Keys:
+    """A task's sampling that passes keys on and decodes nothing."""
+
+    def train_sample(self, raw: dict[str, Any], seed: int, epoch: int) -> dict[str, Any]:
+        return raw
+
+    def eval_sample(self, raw: dict[str, Any]) -> dict[str, Any]:
+        return raw
+
+    def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
+        return {"keys": [sample["__key__"] for sample in samples]}

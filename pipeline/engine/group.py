@@ -15,7 +15,7 @@ from ray.train.v2.api.exceptions import TrainingFailedError
 
 from pipeline import faults
 from pipeline.engine.run import Run
-from pipeline.errors import UserError
+from pipeline.errors import Unreadable, UserError
 from pipeline.files import digest
 from pipeline.params import Cluster
 from pipeline.tracking import Recorder
@@ -117,6 +117,8 @@ def _work(config: dict[str, Any]) -> dict[str, str]:
     for run in config["runs"]:
         try:
             train(run, ranks, device, _wrap, ray.train.report)
+        except Unreadable:  # perhaps on this rank alone, so the group ends: the others would wait for ever
+            raise
         except UserError as error:  # the same on every rank; the other runs are not at fault
             wrong[run.id] = str(error)
     return wrong

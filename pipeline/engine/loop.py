@@ -28,8 +28,7 @@ from pipeline.loading.batches import EvalSamples, Ranks, TrainSamples, eval_load
 from pipeline.loading.randomness import seed_for
 from pipeline.locks import held
 from pipeline.params import Duration
-from pipeline.shards.manifest import Manifest
-from pipeline.shards.reader import ShardReader
+from pipeline.shards.reader import ShardReader, read_manifest
 
 Report = Callable[[dict[str, Any]], None]
 Wrap = Callable[[nn.Module], nn.Module]
@@ -67,9 +66,10 @@ class Loop:
     def __init__(self, run: Run, ranks: Ranks, device: torch.device, wrap: Wrap, report: Report) -> None:
         self.run, self.ranks, self.device, self.report = run, ranks, device, report
         self.recipe = run.recipe
-        self.logic = tasks.create(run.task, run.section, run.variant, Manifest.load(run.shards))
-        self.samples = TrainSamples(ShardReader(run.shards, "train"), self.logic.sampling, self.recipe, run.seed)
-        self.val = EvalSamples(ShardReader(run.shards, "val"), self.logic.sampling, self.recipe.micro_batch)
+        self.logic = tasks.create(run.task, run.section, run.variant, read_manifest(run.shards, run.cache))
+        readers = [ShardReader(run.shards, split, run.cache) for split in ("train", "val")]
+        self.samples = TrainSamples(readers[0], self.logic.sampling, self.recipe, run.seed)
+        self.val = EvalSamples(readers[1], self.logic.sampling, self.recipe.micro_batch)
         self.val_loader = eval_loader(self.val, ranks, run.loader_workers)
         if self.samples.steps_per_epoch == 0:
             raise UserError(

@@ -9,6 +9,7 @@ from typing import Any
 from pipeline import faults
 from pipeline.files import sha256_file, write_json
 from pipeline.params import Task
+from pipeline.shards.cache import ShardCache
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Run:
     loader_workers: int = 0
     init_from: Path | None = None
     decides: dict[str, Any] = field(default_factory=dict)
+    cache: ShardCache | None = None
 
     @property
     def recipe(self) -> Any:

@@ -2,9 +2,12 @@
 
 A micro-batch is a function of (seed, step, its index in the step); ranks divide whole micro-batches, and loader
 workers only prefetch them. So neither the number of ranks nor of workers changes what is in one.
+
+Where shards come by URL, a thread of each rank fetches those of the next shuffle block while one is in use.
 """
 
-from collections.abc import Iterable, Iterator
+import multiprocessing
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +16,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from pipeline.loading.order import EpochOrder
+from pipeline.loading.sizes import Int, Sizes
 from pipeline.params import Recipe
+from pipeline.shards.ahead import Ahead
 from pipeline.shards.reader import ShardReader
 from pipeline.tasks import Sampling
 
@@ -34,12 +39,13 @@ class TrainSamples(Dataset[dict[str, Any]]):
     def __init__(self, reader: ShardReader, sampling: Sampling, recipe: Recipe, seed: int) -> None:
         self.reader, self.sampling, self.recipe, self.seed = reader, sampling, recipe, seed
         self.steps_per_epoch = len(reader) // recipe.global_batch
+        self._sizes = Sizes.of(reader.shard_sizes)
         self._order: tuple[int, EpochOrder] | None = None
 
     def order(self, epoch: int) -> EpochOrder:
         """Return the order of an epoch, kept until another one is asked for."""
         if self._order is None or self._order[0] != epoch:
-            order = EpochOrder(self.reader.shard_sizes, self.seed, epoch, self.recipe.shuffle_block)
+            order = EpochOrder(self._sizes, self.seed, epoch, self.recipe.shuffle_block)
             self._order = epoch, order
         return self._order[1]
 
@@ -48,6 +54,13 @@ class TrainSamples(Dataset[dict[str, Any]]):
         epoch, inside = divmod(step, self.steps_per_epoch)
         start = inside * self.recipe.global_batch + micro * self.recipe.micro_batch
         return self.order(epoch).at(np.arange(start, start + self.recipe.micro_batch))
+
+    def blocks(self, step: int) -> list[tuple[int, int]]:
+        """Return (epoch, block) of the shuffle blocks that a step's samples lie in."""
+        epoch, inside = divmod(step, self.steps_per_epoch)
+        start, order = inside * self.recipe.global_batch, self.order(epoch)
+        first, last = order.block_at(start), order.block_at(start + self.recipe.global_batch - 1)
+        return [(epoch, block) for block in range(first, last + 1)]
 
     def __getitem__(self, at: tuple[int, int]) -> dict[str, Any]:
         step, micro = at
@@ -63,40 +76,37 @@ class EvalSamples(Dataset[dict[str, Any]]):
 
     def __init__(self, reader: ShardReader, sampling: Sampling, size: int) -> None:
         self.reader, self.sampling, self.size = reader, sampling, size
-        self._starts = np.concatenate([[0], np.cumsum(reader.shard_sizes)])
+        self._sizes = Sizes.of(reader.shard_sizes)
 
     def __len__(self) -> int:
         return -(-len(self.reader) // self.size)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        return self._batch(range(index * self.size, min((index + 1) * self.size, len(self.reader))))
+        return self._batch(self.places(index))
+
+    def places(self, index: int) -> list[Place]:
+        """Return (shard, index) of each sample of a micro-batch."""
+        return self._places(np.arange(index * self.size, min((index + 1) * self.size, len(self.reader))))
 
     def spread(self, count: int) -> dict[str, Any]:
         """Return up to `count` samples from all over the split, which may be sorted by class."""
-        return self._batch(np.linspace(0, len(self.reader) - 1, min(count, len(self.reader)), dtype=int).tolist())
+        size = len(self.reader)
+        return self._batch(self._places(np.linspace(0, size - 1, min(count, size), dtype=np.int64)))
 
-    def _batch(self, positions: Iterable[int]) -> dict[str, Any]:
-        return self.sampling.collate([self.sampling.eval_sample(self.reader.read(*self._place(p))) for p in positions])
+    def shards(self, index: int) -> list[int]:
+        """Return the shards that a micro-batch lies in, and the one after them where there is one."""
+        places = self.places(index)
+        return list(range(places[0][0], min(places[-1][0] + 2, self._sizes.count)))
 
-    def _place(self, position: int) -> Place:
-        shard = int(np.searchsorted(self._starts, position, side="right")) - 1
-        return shard, position - int(self._starts[shard])
+    def _places(self, positions: Int) -> list[Place]:
+        shards, indices = self._sizes.find(positions)
+        return list(zip(shards.tolist(), indices.tolist(), strict=True))
 
-
-class Share(Sampler[Any]):
-    """The indices that one rank asks for, in order."""
-
-    def __init__(self, indices: list[Any]) -> None:
-        self.indices = indices
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self.indices)
-
-    def __len__(self) -> int:
-        return len(self.indices)
+    def _batch(self, places: list[Place]) -> dict[str, Any]:
+        return self.sampling.collate([self.sampling.eval_sample(self.reader.read(*place)) for place in places])
 
 
-class StepShare(Sampler[tuple[int, int]]):
+class StepShare:
     """The (step, micro-batch) pairs of one rank from `first` step to `last`, without listing them."""
 
     def __init__(self, first: int, last: int, micro_batches: int, ranks: Ranks) -> None:
@@ -109,18 +119,85 @@ class StepShare(Sampler[tuple[int, int]]):
         return len(self.steps) * len(self.micros)
 
 
+class Announced(Sampler[Any]):
+    """A sampler that wishes for shards before it hands out the index that needs them."""
+
+    def __init__(self, indices: StepShare | range, reader: ShardReader, needed: Callable[[Any], Any]) -> None:
+        """Wish for `needed(index)`, an iterable of shards or None where nothing changes."""
+        self.indices, self.reader, self.needed = indices, reader, needed
+
+    def __iter__(self) -> Iterator[Any]:
+        ahead = Ahead(self.reader.bring)
+        try:
+            for index in self.indices:
+                if (shards := self.needed(index)) is not None:
+                    ahead.want(shards)
+                yield index
+        finally:
+            ahead.close()
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+
+class NextBlocks:
+    """Says which shards to fetch as the steps go by: those of the blocks in use, then those of the next block."""
+
+    def __init__(self, samples: TrainSamples, last: int) -> None:
+        """Fetch nothing for the steps from `last` on, and no more at a time than the cache holds."""
+        self.samples, self.last = samples, last
+        self._told: list[tuple[int, int]] = []
+
+    def __call__(self, at: tuple[int, int]) -> list[int] | None:
+        """Return the shards to wish for at a (step, micro-batch), None where they are the same as before."""
+        blocks = self._blocks(at[0])
+        if blocks == self._told:
+            return None
+        self._told = blocks
+        return self._that_fit(shard for epoch, block in blocks for shard in self.samples.order(epoch).shards_of(block))
+
+    def _blocks(self, step: int) -> list[tuple[int, int]]:
+        blocks = self.samples.blocks(step)
+        epoch, block = blocks[-1]
+        after = (epoch, block + 1) if block + 1 < self.samples.order(epoch).blocks else (epoch + 1, 0)
+        return [*blocks, after] if after <= self.samples.blocks(self.last - 1)[-1] else blocks
+
+    def _that_fit(self, shards: Iterable[int]) -> list[int]:
+        """Keep the first shards that the cache holds together, so that none pushes out one before it."""
+        reader, fitting, total = self.samples.reader, [], 0
+        limit = reader.cache.limit if reader.cache else 0
+        for shard in shards:
+            total += reader.shard_bytes(shard)
+            if total > limit:
+                break
+            fitting.append(shard)
+        return fitting
+
+
 def train_loader(samples: TrainSamples, first: int, last: int, ranks: Ranks, workers: int) -> DataLoader[Any]:
     """Return this rank's micro-batches of steps first to last, in order."""
-    return _loader(samples, StepShare(first, last, samples.recipe.micro_batches, ranks), workers)
+    share = StepShare(first, last, samples.recipe.micro_batches, ranks)
+    return _loader(samples, share, NextBlocks(samples, last), workers)
 
 
 def eval_loader(samples: EvalSamples, ranks: Ranks, workers: int) -> DataLoader[Any]:
     """Return this rank's part of a split: each sample is on one rank, once. Its workers stay for the next time."""
-    return _loader(samples, Share(list(range(ranks.rank, len(samples), ranks.world))), workers, stay=workers > 0)
+    share = range(ranks.rank, len(samples), ranks.world)
+    return _loader(samples, share, samples.shards, workers, stay=workers > 0)
 
 
-def _loader(samples: Dataset[Any], share: Sampler[Any], workers: int, stay: bool = False) -> DataLoader[Any]:
+def _loader(
+    samples: TrainSamples | EvalSamples,
+    share: StepShare | range,
+    needed: Callable[[Any], Any],
+    workers: int,
+    stay: bool = False,
+) -> DataLoader[Any]:
+    remote = samples.reader.cache is not None
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])  # workers are forked from a process that has imported torch already
     return DataLoader(
-        samples, batch_size=None, sampler=share, num_workers=workers, pin_memory=torch.cuda.is_available(),
-        prefetch_factor=4 if workers else None, multiprocessing_context="forkserver" if workers else None,
+        samples, batch_size=None, sampler=Announced(share, samples.reader, needed) if remote else share,
+        num_workers=workers, persistent_workers=stay, pin_memory=torch.cuda.is_available(),
+        prefetch_factor=4 if workers else None, multiprocessing_context=context if workers else None,
     )  # fmt: skip

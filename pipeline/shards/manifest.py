@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -170,23 +171,16 @@ class Manifest(_Part):
             {**self.model_dump(mode="json", include=decides), "classes": [entry.id for entry in self.classes]}
         )
 
-    def read_real_labels(self, folder: Path) -> dict[str, list[int]] | None:
-        """Return the class indices of each key of `val` by ImageNet-Real; None where the folder has none.
-
-        Raises:
-            UserError: the file is not the one that the manifest lists.
-        """
-        if self.real_labels is None:
-            return None
-        path = folder / self.real_labels.name
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise UserError(f"{path}: {error.strerror}") from None
-        if hashlib.sha256(data).hexdigest() != self.real_labels.sha256:
-            raise UserError(f"{path}: content changed (SHA-256 differs); run the shard stage again")
-        labels: dict[str, list[int]] = json.loads(data)
-        return labels
+    def files(self, splits: Iterable[str] | None = None) -> dict[str, tuple[int, str]]:
+        """Return bytes and SHA-256 of every file beside the manifest by its name; of these splits where given."""
+        files: dict[str, tuple[int, str]] = {}
+        for name, entry in self.splits.items():
+            if splits is None or name in splits:
+                files |= {f"{name}/{shard.name}": (shard.bytes, shard.sha256) for shard in entry.shards}
+                files[entry.index.name] = (entry.index.bytes, entry.index.sha256)
+        if self.real_labels is not None and (splits is None or "val" in splits):
+            files[self.real_labels.name] = (self.real_labels.bytes, self.real_labels.sha256)
+        return files
 
     def class_index(self) -> dict[int | str, int]:
         """Return the class index of each raw id."""

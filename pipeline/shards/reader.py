@@ -1,15 +1,18 @@
 """Reading samples by position: one read of one file a sample, in any order, from any process or thread."""
 
+import hashlib
+import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import UserError
+from pipeline.errors import Unreadable, UserError
 from pipeline.shards import tar
-from pipeline.shards.manifest import Manifest
+from pipeline.shards.cache import Entry, ShardCache
+from pipeline.shards.manifest import Manifest, RealLabelsEntry
 from pipeline.shards.writer import IMAGE_MEMBER, INDEX_TYPE
 
 OPEN_FILES = 128
@@ -20,32 +23,48 @@ Where the folder has ImageNet-Real's labels, samples of `val` also have `real`: 
 """
 
 
+def read_manifest(folder: Path, cache: ShardCache | None = None) -> Manifest:
+    """Return the manifest of a folder of shards, or of the same shards by URL where there is a cache for them.
+
+    Raises:
+        UserError: there is none, or it is not one.
+    """
+    return Manifest.load(folder) if cache is None else cache.read_manifest()
+
+
 class ShardReader:
-    """Random access to the samples of one split.
+    """Random access to the samples of one split, in a local folder or by URL through the node's cache.
 
     Nothing is shared that a fork could disturb: files are opened when first read, and reads name their offset. A
     pickled reader takes no open files along.
     """
 
-    def __init__(self, folder: Path | str, split: str) -> None:
+    def __init__(self, folder: Path | str, split: str, cache: ShardCache | None = None) -> None:
         """Open a split of a folder of shards.
+
+        Args:
+            folder: the folder that holds manifest.json; not read where there is a cache.
+            split: train or val.
+            cache: where the shards come from by URL; None where they lie in the folder.
 
         Raises:
             UserError: there are no shards, no such split, or the index does not fit the manifest.
         """
         self.folder = Path(folder)
         self.split = split
-        manifest = Manifest.load(self.folder)
+        self.cache = cache
+        if cache is not None:
+            cache.sweep()
+        manifest = read_manifest(self.folder, cache)
         if split not in manifest.splits:
             raise UserError(f"{self.folder} has no split {split!r}; it has {', '.join(manifest.splits)}")
         entry = next(value for name, value in manifest.splits.items() if name == split)
-        self.manifest = manifest
         self.member = manifest.target.member
         self.shard_sizes = [shard.samples for shard in entry.shards]
-        self._paths = [self.folder / split / shard.name for shard in entry.shards]
+        self._entries = [Entry(f"{split}/{shard.name}", shard.bytes, shard.sha256) for shard in entry.shards]
         self._starts = np.concatenate([[0], np.cumsum(self.shard_sizes, dtype=np.int64)])
-        self._index_path = self.folder / entry.index.name
-        self._real = manifest.read_real_labels(self.folder) if split == "val" else None
+        self._index_entry = Entry(entry.index.name, entry.index.bytes, entry.index.sha256)
+        self._real = self._real_labels(manifest.real_labels) if split == "val" else None
         self._samples = entry.samples
         self._index = self._map()
         self._files: dict[int, _File] = {}
@@ -59,7 +78,7 @@ class ShardReader:
 
         Raises:
             IndexError: there is no such shard or sample.
-            UserError: the shard is missing or does not hold what the index says; `verify` tells more.
+            Unreadable: the shard is missing or does not hold what the index says; `verify` tells more.
         """
         offset, image, target = self._row(shard, index)
         size = 2 * tar.BLOCK + tar.padded(image) + target
@@ -82,6 +101,15 @@ class ShardReader:
             raise self._damaged(shard, index)
         return key
 
+    def bring(self, shard: int) -> None:
+        """Fetch a shard to this node ahead of its use, where shards come by URL; raises Unreadable where it cannot."""
+        if self.cache is not None:
+            self.cache.bring(self._entries[shard])
+
+    def shard_bytes(self, shard: int) -> int:
+        """Return the size of a shard's file."""
+        return self._entries[shard].bytes
+
     def _row(self, shard: int, index: int) -> tuple[int, int, int]:
         if not 0 <= shard < len(self.shard_sizes) or not 0 <= index < self.shard_sizes[shard]:
             raise IndexError(f"{self.split} has no sample {index} in shard {shard}")
@@ -92,25 +120,53 @@ class ShardReader:
         """Return the open file of a shard; the oldest is let go where too many are open."""
         file = self._files.get(shard)
         if file is None:
-            file = _File(self._paths[shard])
+            file = _File(self._open(self._entries[shard]))
             for oldest in list(self._files)[: len(self._files) - OPEN_FILES + 1]:
                 self._files.pop(oldest, None)
             self._files[shard] = file
         return file
 
+    def _open(self, entry: Entry) -> int:
+        """Return a descriptor of one of the split's files."""
+        if self.cache is not None:
+            return self.cache.open(entry)
+        path = self.folder / entry.name
+        try:
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise Unreadable(f"{path}: {error.strerror}") from None
+
     def _map(self) -> NDArray[np.void]:
         """Return the index as a memory map."""
+        name = self._name(self._index_entry)
         try:
-            index: NDArray[np.void] = np.load(self._index_path, mmap_mode="r", allow_pickle=False)
+            with os.fdopen(self._open(self._index_entry), "rb") as file:
+                index = _memory_map(file)
         except (OSError, ValueError, EOFError) as error:
-            raise UserError(f"{self._index_path}: unreadable index: {error}") from None
+            raise UserError(f"{name}: unreadable index: {error}") from None
         if index.dtype != INDEX_TYPE or index.shape != (self._samples,) or self._starts[-1] != self._samples:
-            raise UserError(f"{self._index_path}: {index.shape} rows, but the manifest counts {self._samples} samples")
+            raise UserError(f"{name}: {index.shape} rows, but the manifest counts {self._samples} samples")
         return index
 
-    def _damaged(self, shard: int, index: int) -> UserError:
+    def _real_labels(self, listed: RealLabelsEntry | None) -> dict[str, list[int]] | None:
+        """Return the class indices of each key by ImageNet-Real; None where there are none."""
+        if listed is None:
+            return None
+        entry = Entry(listed.name, listed.bytes, listed.sha256)
+        with os.fdopen(self._open(entry), "rb") as file:
+            data = file.read()
+        if hashlib.sha256(data).hexdigest() != entry.sha256:
+            raise UserError(f"{self._name(entry)}: content changed (SHA-256 differs); run the shard stage again")
+        labels: dict[str, list[int]] = json.loads(data)
+        return labels
+
+    def _name(self, entry: Entry) -> str:
+        """Return a file's path or URL for people."""
+        return str(self.folder / entry.name) if self.cache is None else self.cache.remote.shown(entry.name)
+
+    def _damaged(self, shard: int, index: int) -> Unreadable:
         advice = f"`python -m pipeline.shards verify {self.folder}` lists all damage"
-        return UserError(f"{self._paths[shard]}: sample {index} is damaged; {advice}")
+        return Unreadable(f"{self._name(self._entries[shard])}: sample {index} is damaged; {advice}")
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave open files and the map behind."""
@@ -125,12 +181,8 @@ class ShardReader:
 class _File:
     """A file that closes when the last reader lets go of it, so that no thread reads from a closed one."""
 
-    def __init__(self, path: Path) -> None:
-        self._number = -1
-        try:
-            self._number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            raise UserError(f"{path}: {error.strerror}") from None
+    def __init__(self, number: int) -> None:
+        self._number = number
 
     def read(self, offset: int, size: int) -> bytes:
         """Return up to `size` bytes from `offset`; fewer at the file's end."""
@@ -140,8 +192,17 @@ class _File:
         return data
 
     def __del__(self) -> None:
-        if self._number >= 0:
-            os.close(self._number)
+        os.close(self._number)
+
+
+def _memory_map(file: BinaryIO) -> NDArray[np.void]:
+    """Map a NumPy file that is open: it may have lost its name in a cache already. Raises ValueError for any other."""
+    if np.lib.format.read_magic(file) != (1, 0):
+        raise ValueError("not a NumPy file of version 1.0")
+    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects")
+    return np.memmap(file, dtype, "r", file.tell(), shape)
 
 
 def _key(data: bytes) -> str:

@@ -1,5 +1,6 @@
 """Is every shard what the manifest says? Each file is read once, in threads: hashing leaves the interpreter free."""
 
+import hashlib
 import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,10 @@ import numpy as np
 from pipeline.errors import UserError
 from pipeline.files import sha256_file
 from pipeline.shards.manifest import NAME, Manifest
+from pipeline.shards.remote import Remote, Unreachable
 from pipeline.shards.writer import INDEX_TYPE
+
+REQUESTS = 16  # at once, to a server of shards
 
 
 def verify(folder: Path, splits: Iterable[str] | None = None) -> list[str]:
@@ -29,12 +33,7 @@ def verify(folder: Path, splits: Iterable[str] | None = None) -> list[str]:
         return [f"{NAME}: {error}"]
     chosen = {name: entry for name, entry in manifest.splits.items() if splits is None or name in set(splits)}
     problems = [f"{name}: no such split in {NAME}" for name in splits or () if name not in chosen]
-    files: dict[str, tuple[int, str]] = {}
-    for name, entry in chosen.items():
-        files |= {f"{name}/{shard.name}": (shard.bytes, shard.sha256) for shard in entry.shards}
-        files[entry.index.name] = (entry.index.bytes, entry.index.sha256)
-    if manifest.real_labels is not None and "val" in chosen:
-        files[manifest.real_labels.name] = (manifest.real_labels.bytes, manifest.real_labels.sha256)
+    files = manifest.files(chosen)
     with ThreadPoolExecutor(min(16, 2 * (os.cpu_count() or 1))) as pool:
         found = list(pool.map(lambda item: _check(folder, item[0], *item[1]), files.items()))
     problems += [problem for problem in found if problem is not None]
@@ -47,6 +46,43 @@ def verify(folder: Path, splits: Iterable[str] | None = None) -> list[str]:
         elif entry.index.name not in broken and (rows := _rows(folder / entry.index.name)) != counted:
             problems.append(f"{entry.index.name}: {rows} rows for {counted} samples")
     return sorted(problems)
+
+
+def verify_remote(remote: Remote, folder: Path, content: bool = False) -> list[str]:
+    """Compare shards at a URL with a local manifest: it must lie there too, and every file in its right size.
+
+    Args:
+        remote: where the shards lie.
+        folder: the local folder that holds manifest.json.
+        content: read and hash every byte as well.
+
+    Returns:
+        One line for each problem, beginning with the file it is about; empty where all is well.
+    """
+    manifest = Manifest.load(folder)
+    files = {NAME: ((folder / NAME).stat().st_size, sha256_file(folder / NAME)), **manifest.files()}
+
+    def check(name: str) -> str | None:
+        size, sha256 = files[name]
+        try:
+            found = remote.size(name)
+            if found not in (None, size):
+                return f"{name}: {found} bytes, should be {size}"
+            if (content or name == NAME) and _digest(remote.blocks(name)) != sha256:
+                return f"{name}: content differs (SHA-256)"
+        except Unreachable as error:
+            return f"{name}: {error}"
+        return None
+
+    with ThreadPoolExecutor(REQUESTS) as pool:
+        return sorted(problem for problem in pool.map(check, files) if problem is not None)
+
+
+def _digest(blocks: Iterable[bytes]) -> str:
+    digest = hashlib.sha256()
+    for block in blocks:
+        digest.update(block)
+    return digest.hexdigest()
 
 
 def _check(folder: Path, name: str, size: int, sha256: str) -> str | None:

@@ -1,5 +1,6 @@
 """The loop by itself, in this process: options of a recipe, resuming, starting from weights, bad numbers."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from pipeline.engine.loop import train
 from pipeline.engine.run import Run
 from pipeline.errors import UserError
 from pipeline.loading.batches import Ranks
-from pipeline.params import Classify
+from pipeline.params import Classify, Cluster
+from pipeline.shards.cache import ShardCache
 
 CPU = torch.device("cpu")
 RECIPE: dict[str, Any] = yaml.safe_load("""
@@ -88,6 +90,16 @@ def test_a_run_that_died_ends_bit_for_bit_where_it_would_have(
     for row, other in zip(first["history"], second["history"], strict=True):
         assert {**row, "images_per_second": 0} == {**other, "images_per_second": 0}
     assert [row["step"] for row in first["history"]] == [4, 8, 12]
+
+
+def test_shards_by_url_train_the_same_run(small_shards: Path, tmp_path: Path) -> None:
+    local = run_of(small_shards, tmp_path / "local", shuffle_block=2)
+    cluster = Cluster(shards=f"file://{small_shards.parent}", cache=str(tmp_path / "cache"))
+    cache = ShardCache.of(cluster, small_shards)
+    remote = replace(local, shards=Path("/nowhere"), folder=tmp_path / "remote", cache=cache)
+    first, second = finish(local), finish(remote)
+    assert all(torch.equal(value, weights(remote)[key]) for key, value in weights(local).items())
+    assert first["final"] == second["final"]
 
 
 def test_the_average_differs_from_the_last_weights(small_shards: Path, tmp_path: Path) -> None:
