@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -296,6 +297,16 @@ def test_one_process_fetches_and_the_others_wait(tmp_path: Path) -> None:
         assert len(server.gets("/x")) == 1
     finally:
         server.close()
+
+
+def test_who_waited_does_not_hash_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry, cache, hashed = file_of(tmp_path / "s"), cache_of(tmp_path), []
+    original = Remote.blocks
+    monkeypatch.setattr(Remote, "blocks", lambda *args: time.sleep(0.3) or original(*args))
+    monkeypatch.setattr(hashlib, "file_digest", lambda *args: hashed.append(args))
+    with ThreadPoolExecutor(4) as pool:
+        assert [len(data) for data in pool.map(lambda _: read(cache, entry), range(4))] == [entry.bytes] * 4
+    assert not hashed
 
 
 @pytest.mark.parametrize("block", [0, 2])
