@@ -84,7 +84,7 @@ def write_shards(folder: Path, train: Sequence[int], val: Sequence[int] = (1,), 
     Manifest.model_validate({
         "dataset": "imagenet", "classes": [{"id": 0, "name": "noise"}], "target": {"member": "cls"},
         "images": {"repair_quality": 90}, "splits": splits, "inventory": "0" * 64,
-        "inputs": {"listed": 0, "kept": 0, "repaired": [], "quarantined": [], "ignored": 0},
+        "inputs": {"listed": 0, "kept": 0, "repaired": [], "quarantined": [], "ignored": [], "notes": {}},
     }).save(folder)  # fmt: skip
     return folder
 
