@@ -41,7 +41,7 @@ def read_synsets(listing: Listing) -> dict[int, Synset]:
     except ValueError as error:
         raise UserError(f"{where} is not the table of ILSVRC2012: {error}") from None
     synsets = dict(rows)
-    if len(synsets) < len(rows) or len({synset.wnid for synset in synsets.values()}) < len(rows):
+    if len({synset.wnid for synset in synsets.values()}) < len(rows):
         raise UserError(f"{where}: an ILSVRC2012_ID or a WNID is there twice")
     return synsets
 
