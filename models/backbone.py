@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from models.layers import init_linear_and_norm, pad_map
+from models.layers import Norm, init_linear_and_norm, make_norm, norm_tokens, pad_map
 from models.sizes import SIZES
 from models.spec import Place, Switches, declared_switches
 
@@ -18,7 +18,11 @@ PATCH = 4
 
 @dataclass(frozen=True)
 class Layout:
-    """The numbers of one network: widths, depths, heads and rates; `image_size` is (H, W) in pixels."""
+    """The numbers of one network: widths, depths, heads and rates; `image_size` is (H, W) in pixels.
+
+    `output_norm` (`ln`, `bn` or None) and `pad_to` are the two things that the authors' downstream backbones
+    do differently (paper, section 4.5).
+    """
 
     size: str
     embed_dim: int
@@ -27,6 +31,8 @@ class Layout:
     drop_path_rate: float
     mlp_ratio: float
     image_size: tuple[int, int]
+    output_norm: Norm | None = None
+    pad_to: int = 1
 
     @property
     def dims(self) -> tuple[int, ...]:
@@ -47,6 +53,8 @@ class Layout:
                     mlp_ratio=self.mlp_ratio,
                     drop_path=next(rates),
                     map_size=self._map_size(stage),
+                    image_size=self.image_size,
+                    pad_to=self.pad_to,
                 )
                 for index in range(depth)
             ]
@@ -118,7 +126,8 @@ class Stage(nn.Module):
 class Backbone(nn.Module):
     """Images (B, 3, H, W) to four feature maps (B, C_i, ceil(H/4)/2^i, ceil(W/4)/2^i), rounded up.
 
-    The maps are the stages' outputs as they are, without a norm; a head for dense tasks adds its own.
+    The maps are the stages' outputs as they are, or each through a norm of its own where the layout has an
+    `output_norm`.
 
     Attributes:
         layout: the numbers that it was built from.
@@ -137,6 +146,8 @@ class Backbone(nn.Module):
             merge = PatchMerging(layout.dims[number - 1]) if number else None
             stages.append(Stage(merge, [block(place) for place in places]))
         self.stages = nn.ModuleList(stages)
+        if layout.output_norm is not None:
+            self.output_norms = nn.ModuleList(make_norm(layout.output_norm, dim) for dim in layout.dims)
         self.apply(partial(init_linear_and_norm, linear_std=SIZES[layout.size].linear_std))
 
     @property
@@ -155,15 +166,24 @@ class Backbone(nn.Module):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """(B, 3, H, W) -> four maps (B, C_i, H_i, W_i), channels_last in memory."""
-        return [tokens.permute(0, 3, 1, 2) for tokens in self.tokens(images)]
+        maps = self.tokens(images)
+        if self.layout.output_norm is not None:
+            maps = [norm_tokens(norm, tokens) for norm, tokens in zip(self.output_norms, maps, strict=True)]
+        return [tokens.permute(0, 3, 1, 2) for tokens in maps]
 
 
 class Classifier(nn.Module):
     """Backbone, LayerNorm on the last map's tokens, mean over them, Linear to the classes."""
 
     def __init__(self, backbone: Backbone, num_classes: int) -> None:
-        """`num_classes` is the length of the logits."""
+        """`num_classes` is the length of the logits.
+
+        Raises:
+            ValueError: the backbone has output norms, which only its maps pass through.
+        """
         super().__init__()
+        if backbone.layout.output_norm is not None:
+            raise ValueError("output_norm is for feature maps: a classifier has a norm of its own")
         self.backbone = backbone
         self.norm = nn.LayerNorm(backbone.channels[-1])
         self.head = nn.Linear(backbone.channels[-1], num_classes)

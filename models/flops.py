@@ -1,19 +1,21 @@
-"""Counting: parameters, and operations by the rule of the authors' code."""
+"""Counting: parameters, and operations by each of the three rules that the published numbers follow."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.flop_counter import FlopCounterMode
 
 from models.backbone import Backbone, Classifier
-from models.layers import TokenBatchNorm
+from models.blocks import DepthwiseBlock, PreNormBlock
 
 OFFICIAL_RULE = "flops()"
 """Multiply-adds of convolutions, linear layers and mixing; 1 a value for each norm of the Swin skeleton (a
@@ -24,45 +26,72 @@ MACS_RULE = "macs"
 """Multiply-adds of convolutions, linear layers and matrix products alone; for models of other people."""
 
 
+@dataclass(frozen=True)
+class Prices:
+    """What one value costs, beside the multiply-adds of convolutions, linear layers and mixing."""
+
+    conv_bias: int
+    linear_bias: int
+    norm: int
+    relu: int
+    gelu: int
+    softmax: int
+
+
+FULL_RULE = "full"
+DOWNSTREAM_RULE = "downstream"
+PRICES = {
+    # Comes nearest to the rounded numbers of the authors' README (paper, section 1.4).
+    FULL_RULE: Prices(conv_bias=1, linear_bias=1, norm=2, relu=1, gelu=1, softmax=1),
+    # The authors' counter for detection and segmentation (paper, section 3.2).
+    DOWNSTREAM_RULE: Prices(conv_bias=1, linear_bias=0, norm=2, relu=1, gelu=15, softmax=5),
+}
+RULES = (OFFICIAL_RULE, *PRICES)
+
+
 def count_parameters(model: nn.Module) -> int:
     """Number of trainable values."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
-def count_flops(model: nn.Module, image_size: int | tuple[int, int]) -> dict[str, Any]:
+def count_flops(model: nn.Module, image_size: int | tuple[int, int], rule: str = OFFICIAL_RULE) -> dict[str, Any]:
     """Counts what one image costs in one forward pass, on the device of the weights (`meta` is the fastest).
 
     Args:
         model: a network of this package, a module around one, or any other image network.
         image_size: side, or (height, width), in pixels.
+        rule: one of `RULES`; for other networks it is always `macs`.
 
     Returns:
-        `rule` (`flops()` for networks of this package, else `macs`), `total`, and, under `flops()`, its
-        parts `convolution`, `linear`, `mixing` and `norm`.
+        `rule` (the one asked for, or `macs`), `total`, and, for networks of this package, its parts:
+        `convolution`, `linear`, `mixing`, `norm`, and but for `flops()` `activation`.
+
+    Raises:
+        ValueError: there is no such rule.
     """
+    if rule not in RULES:
+        raise ValueError(f"there is no counting rule '{rule}'; known are {', '.join(RULES)}")
     height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
     parameter = next(model.parameters())
     image = torch.zeros(1, 3, height, width, device=parameter.device, dtype=parameter.dtype)
     with _in_eval(model), torch.no_grad():
         if any(isinstance(module, Backbone) for module in model.modules()):
-            parts = _official(model, image)
-            return {"rule": OFFICIAL_RULE, "total": sum(parts.values()), **parts}
+            hooks = _official(model) if rule == OFFICIAL_RULE else _priced(model, PRICES[rule])
+            parts = _run(model, image, list(hooks))
+            return {"rule": rule, "total": sum(parts.values()), **parts}
         with FlopCounterMode(display=False) as counter:
             model(image)
         return {"rule": MACS_RULE, "total": counter.get_total_flops() // 2}
 
 
-def _official(model: nn.Module, image: Tensor) -> dict[str, int]:
-    parts: Counter[str] = Counter(convolution=0, linear=0, mixing=0, norm=0)
-    hooks = [
-        module.register_forward_hook(partial(_add, parts, kind, rule))
-        for module in model.modules()
-        for kind, rule in _rules(module)
-    ]
-    for module in model.modules():
-        if isinstance(module, Classifier):
-            # The official counter takes the last map for four times as large as it is.
-            hooks.append(module.norm.register_forward_hook(partial(_add, parts, "norm", _three_values)))
+Cost = Callable[[Tensor, Tensor], int]
+"""What one call of a module costs, from its input and its output."""
+
+
+def _run(model: nn.Module, image: Tensor, counted: list[tuple[nn.Module, str, Cost]]) -> dict[str, int]:
+    """The cost of one forward pass, by kind."""
+    parts: Counter[str] = Counter({kind: 0 for _, kind, _ in counted})
+    hooks = [module.register_forward_hook(partial(_add, parts, kind, cost)) for module, kind, cost in counted]
     try:
         model(image)
     finally:
@@ -71,27 +100,53 @@ def _official(model: nn.Module, image: Tensor) -> dict[str, int]:
     return dict(parts)
 
 
-Rule = Callable[[nn.Module, Tensor, Tensor], int]
+def _add(parts: Counter[str], kind: str, cost: Cost, _: nn.Module, args: tuple[Tensor], out: Tensor) -> None:
+    parts[kind] += cost(args[0], out)
 
 
-def _rules(module: nn.Module) -> Iterator[tuple[str, Rule]]:
-    """What one module adds: the part of the sum, and its number from module, input and output."""
+def _products(module: nn.Module) -> Iterator[tuple[nn.Module, str, Cost]]:
+    """Multiply-adds, which all rules count alike."""
     if isinstance(module, nn.Conv2d):
-        yield "convolution", lambda m, _, out: out[:, 0].numel() * m.weight.numel()  # type: ignore[operator]
+        yield module, "convolution", lambda _, out, w=module.weight: out[:, 0].numel() * w.numel()  # type: ignore[misc]
     elif isinstance(module, nn.Linear):
-        yield "linear", lambda m, x, _: x[..., 0].numel() * m.weight.numel()  # type: ignore[operator]
-    elif isinstance(module, nn.LayerNorm | TokenBatchNorm):
-        yield "norm", lambda _, x, __: x.numel()
+        yield module, "linear", lambda x, _, w=module.weight: x[..., 0].numel() * w.numel()  # type: ignore[misc]
     elif hasattr(module, "extra_macs"):
-        yield "mixing", lambda m, x, _: m.extra_macs(x)  # type: ignore[operator]
+        yield module, "mixing", lambda x, _, m=module: m.extra_macs(x)  # type: ignore[misc]
 
 
-def _three_values(_: nn.Module, x: Tensor, __: Tensor) -> int:
-    return 3 * x.numel()
+def _official(model: nn.Module) -> Iterator[tuple[nn.Module, str, Cost]]:
+    skeletons = [module for module in model.modules() if isinstance(module, PreNormBlock | DepthwiseBlock)]
+    in_skeleton = {part for skeleton in skeletons for part in skeleton.modules()}
+    for module in model.modules():
+        yield from _products(module)
+        if module in skeletons:
+            yield module, "norm", lambda x, _, m=module: m.norm_macs(x)  # type: ignore[misc]
+        elif isinstance(module, nn.LayerNorm | _BatchNorm) and module not in in_skeleton:
+            yield module, "norm", lambda x, _: x.numel()
+        elif isinstance(module, Classifier):
+            # The official counter takes the last map for four times as large as it is.
+            yield module.norm, "norm", lambda x, _: 3 * x.numel()
 
 
-def _add(parts: Counter[str], kind: str, rule: Rule, module: nn.Module, args: tuple[Tensor], out: Tensor) -> None:
-    parts[kind] += rule(module, args[0], out)
+def _priced(model: nn.Module, prices: Prices) -> Iterator[tuple[nn.Module, str, Cost]]:
+    price_of: dict[type[nn.Module], tuple[str, int]] = {
+        nn.LayerNorm: ("norm", prices.norm),
+        _BatchNorm: ("norm", prices.norm),
+        nn.ReLU: ("activation", prices.relu),
+        nn.GELU: ("activation", prices.gelu),
+        nn.Softmax: ("activation", prices.softmax),
+    }
+    for module in model.modules():
+        yield from _products(module)
+        for kind, (part, price) in price_of.items():
+            if isinstance(module, kind):
+                yield module, part, lambda x, _, price=price: price * x.numel()  # type: ignore[misc]
+        if isinstance(module, nn.LayerNorm | _BatchNorm) or module._parameters.get("bias") is None:
+            continue
+        # A bias beside the weights of a mixing operator is that of the convolution in the authors' code.
+        linear = isinstance(module, nn.Linear)
+        price, part = (prices.linear_bias, "linear") if linear else (prices.conv_bias, "convolution")
+        yield module, part, lambda _, out, price=price: price * out.numel()  # type: ignore[misc]
 
 
 @contextmanager

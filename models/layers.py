@@ -1,6 +1,8 @@
-"""Small parts that several blocks share: drop path, feed-forward, norm and 1x1 convolution on tokens."""
+"""Small parts that several blocks share: drop path, feed-forward, norms and 1x1 convolution on tokens."""
 
 from __future__ import annotations
+
+from typing import Literal, get_args
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -63,12 +65,64 @@ class PointConv(nn.Conv2d):
         return F.linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
 
 
-class TokenBatchNorm(nn.BatchNorm2d):
-    """BatchNorm2d whose input and output are maps of tokens, (B, H, W, C)."""
+class SqueezeExcitation(nn.Module):
+    """Scales every channel by a gate that is computed from the mean over the map: C -> C/16, ReLU, -> C, sigmoid.
+
+    Where it stands in the paper's networks and how far it squeezes is not known. Here it scales the output of the
+    mixing branch and squeezes by 16, as its own paper does (arXiv 1709.01507).
+    """
+
+    SQUEEZE = 16
+
+    def __init__(self, dim: int) -> None:
+        """`dim` is C."""
+        super().__init__()
+        hidden = max(1, dim // self.SQUEEZE)
+        self.squeeze = nn.Linear(dim, hidden)
+        self.act = nn.ReLU(inplace=True)
+        self.expand = nn.Linear(hidden, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, H, W, C) -> (B, H, W, C), a view in and a view out."""
-        return super().forward(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        """(B, H, W, C) -> (B, H, W, C)."""
+        mean = x.mean(dim=(1, 2), keepdim=True)
+        gate: Tensor = self.expand(self.act(self.squeeze(mean)))
+        return x * gate.sigmoid()
+
+    def extra_macs(self, x: Tensor) -> int:
+        """The mean and the scaling."""
+        return 2 * x.numel()
+
+
+Norm = Literal["ln", "bn"]
+
+
+def make_norm(kind: Norm, dim: int) -> nn.LayerNorm | nn.BatchNorm2d:
+    """LayerNorm or BatchNorm over C channels; `norm_tokens` and `norm_map` apply either.
+
+    Raises:
+        ValueError: another kind.
+    """
+    if kind not in get_args(Norm):
+        raise ValueError(f"norm must be ln (LayerNorm) or bn (BatchNorm), not {kind!r}")
+    return nn.LayerNorm(dim) if kind == "ln" else nn.BatchNorm2d(dim)
+
+
+def norm_tokens(norm: nn.Module, x: Tensor) -> Tensor:
+    """Applies a LayerNorm or BatchNorm2d to tokens (B, ., ., C); for BatchNorm a view in and a view out."""
+    if isinstance(norm, nn.LayerNorm | nn.Identity):
+        same: Tensor = norm(x)
+        return same
+    out: Tensor = norm(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+    return out
+
+
+def norm_map(norm: nn.Module, x: Tensor) -> Tensor:
+    """The same for a map (B, C, H, W)."""
+    if isinstance(norm, nn.LayerNorm):
+        out: Tensor = norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return out
+    same: Tensor = norm(x)
+    return same
 
 
 def init_linear_and_norm(module: nn.Module, linear_std: float | None) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 def odd_kernel(kernel_size: int) -> int:
     """Returns the kernel size.
@@ -36,3 +38,28 @@ def resolve_groups(dim: int, groups: int | None, group_channels: int | None, def
     if number < 1 or dim % number:
         raise ValueError(f"groups={number} does not divide the {dim} channels of a stage; give groups that do")
     return number
+
+
+def only_map_size(mixer: str, given: Sequence[int], built: Sequence[int], image_size: Sequence[int]) -> None:
+    """Lets pass the one map that weights per position were built for.
+
+    Raises:
+        ValueError: another size; the sentence names the mixer, both sizes and what to do.
+    """
+    if tuple(given) != tuple(built):
+        raise ValueError(
+            f"{mixer} has weights for every position of a {built[0]}x{built[1]} map (images of "
+            f"{image_size[0]}x{image_size[1]} pixels) and cannot take a map of {given[0]}x{given[1]}; "
+            "build it with image_size= the images' size"
+        )
+
+
+def head_channels(dim: int, heads: int) -> int:
+    """Channels of one attention head.
+
+    Raises:
+        ValueError: `heads` does not divide C.
+    """
+    if dim % heads:
+        raise ValueError(f"num_heads={heads} does not divide the {dim} channels of a stage; give num_heads that do")
+    return dim // heads

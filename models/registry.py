@@ -15,7 +15,16 @@ from models.mixers import MixerFile, nearest
 from models.sizes import SIZES
 from models.spec import Place
 
-LAYOUT_OPTIONS = ("embed_dim", "depths", "num_heads", "drop_path_rate", "mlp_ratio", "image_size")
+LAYOUT_OPTIONS = (
+    "embed_dim",
+    "depths",
+    "num_heads",
+    "drop_path_rate",
+    "mlp_ratio",
+    "image_size",
+    "output_norm",
+    "pad_to",
+)
 STAGES = 4
 
 
@@ -89,6 +98,8 @@ def _check(layout: Layout) -> None:
         raise ValueError(f"image_size must be one side or (height, width) in pixels, not {layout.image_size}")
     if layout.mlp_ratio <= 0:
         raise ValueError(f"mlp_ratio must be above 0, not {layout.mlp_ratio}")
+    if layout.pad_to < 1:
+        raise ValueError(f"pad_to must be at least 1, not {layout.pad_to}")
 
 
 def _block_builder(mixer: MixerFile, options: Mapping[str, Any]) -> Callable[[Place], nn.Module]:

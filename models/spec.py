@@ -43,6 +43,8 @@ class Place:
         drop_path: probability that a sample loses a residual branch of this block.
         map_size: (H, W) of the stage's map for the image size that the model is built for; only mixers with
             weights per position are bound to it.
+        image_size: that image size, (H, W) in pixels.
+        pad_to: sides that a depth-wise block fills its map up to multiples of; 1 for none.
     """
 
     size: str
@@ -53,6 +55,8 @@ class Place:
     mlp_ratio: float
     drop_path: float
     map_size: tuple[int, int]
+    image_size: tuple[int, int]
+    pad_to: int = 1
 
 
 def sharing(groups: int, channels: int) -> Sharing:
@@ -65,10 +69,13 @@ def sharing(groups: int, channels: int) -> Sharing:
 def declared_switches(network: nn.Module) -> Switches:
     """What a network, or a part of one, says about how it mixes: all its blocks mix in the same way.
 
+    Its last block speaks for all: the first stage of a small network may have a single head, so that groups of
+    channels and all channels are the same there.
+
     Raises:
         ValueError: no module in it declares `switches`.
     """
-    for module in network.modules():
+    for module in reversed(list(network.modules())):
         found = getattr(module, "switches", None)
         if isinstance(found, Switches):
             return found

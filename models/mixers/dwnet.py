@@ -1,4 +1,8 @@
-"""Static depth-wise convolution ("DW Conv." of the paper, section 1.3): one learned kernel a channel."""
+"""Static depth-wise convolution ("DW Conv." of the paper, section 1.3): one learned kernel a channel.
+
+With fewer `groups` than channels a group shares one kernel; with `kernel_size=1` nothing is mixed at all, the
+control for sparse connectivity.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from torch import Tensor, nn
 
 from models.aggregate import aggregate
 from models.blocks import DepthwiseBlock
+from models.layers import Norm
 from models.options import odd_kernel, resolve_groups
 from models.spec import Place, Switches, sharing
 
@@ -38,8 +43,16 @@ class StaticDepthwise(nn.Module):
 
 
 def block(
-    place: Place, *, kernel_size: int = 7, groups: int | None = None, group_channels: int | None = None
+    place: Place,
+    *,
+    kernel_size: int = 7,
+    groups: int | None = None,
+    group_channels: int | None = None,
+    norm: Norm = "bn",
+    projection_norm: bool = True,
+    se: bool = False,
 ) -> nn.Module:
     """One block; without `groups` or `group_channels` every channel has its own kernel."""
     number = resolve_groups(place.dim, groups, group_channels, default=place.dim)
-    return DepthwiseBlock(place, StaticDepthwise(place.dim, odd_kernel(kernel_size), number))
+    spatial = StaticDepthwise(place.dim, odd_kernel(kernel_size), number)
+    return DepthwiseBlock(place, spatial, norm, projection_norm, se)

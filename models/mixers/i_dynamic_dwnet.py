@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from models.aggregate import aggregate_predicted
 from models.blocks import DepthwiseBlock
-from models.layers import PointConv
+from models.layers import Norm, PointConv
 from models.options import odd_kernel, resolve_groups
 from models.spec import Place, Switches, sharing
 
@@ -52,9 +52,16 @@ class PositionDepthwise(nn.Module):
 
 
 def block(
-    place: Place, *, kernel_size: int = 7, groups: int | None = None, group_channels: int | None = None
+    place: Place,
+    *,
+    kernel_size: int = 7,
+    groups: int | None = None,
+    group_channels: int | None = None,
+    norm: Norm = "bn",
+    projection_norm: bool = True,
+    se: bool = False,
 ) -> nn.Module:
     """One block; `groups` is the number of kernels a position, `group_channels` says the same as C / groups."""
-    default = GROUPS_OF_SIZE.get(place.size, GROUPS)
-    number = resolve_groups(place.dim, groups, group_channels, default)
-    return DepthwiseBlock(place, PositionDepthwise(place.dim, odd_kernel(kernel_size), number))
+    number = resolve_groups(place.dim, groups, group_channels, GROUPS_OF_SIZE.get(place.size, GROUPS))
+    spatial = PositionDepthwise(place.dim, odd_kernel(kernel_size), number)
+    return DepthwiseBlock(place, spatial, norm, projection_norm, se)

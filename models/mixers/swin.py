@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from models.blocks import PreNormBlock
-from models.layers import pad_map
-from models.options import odd_kernel
+from models.layers import Norm, make_norm, norm_tokens, pad_map
+from models.options import head_channels, odd_kernel
 from models.spec import Place, Switches
 from models.windows import cut, join, relative_index, shift_mask, window_of
 
@@ -21,21 +21,36 @@ class WindowAttention(nn.Module):
     with a side of K or less is cut into windows as long as that side, and not shifted.
     """
 
-    def __init__(self, dim: int, heads: int, window: int, shifted: bool) -> None:
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        window: int,
+        shifted: bool,
+        *,
+        position_bias: bool = True,
+        projection_norm: Norm | None = None,
+    ) -> None:
         """`dim` is C, `shifted` moves the windows by half their length.
+
+        `projection_norm` puts a norm of that kind behind both projections.
 
         Raises:
             ValueError: `heads` does not divide C.
         """
         super().__init__()
-        if dim % heads:
-            raise ValueError(f"num_heads={heads} does not divide the {dim} channels of a stage; give num_heads that do")
         self.switches = SWITCHES
         self.dim, self.heads, self.window, self.shifted = dim, heads, window, shifted
+        self.scale = head_channels(dim, heads) ** -0.5
         self.qkv = nn.Linear(dim, 3 * dim)
+        self.softmax = nn.Softmax(dim=-1)
         self.proj = nn.Linear(dim, dim)
-        self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * window - 1) ** 2, heads))
-        nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
+        self.relative_position_bias_table = None
+        if position_bias:
+            self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * window - 1) ** 2, heads))
+            nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
+        self.qkv_norm = nn.Identity() if projection_norm is None else make_norm(projection_norm, 3 * dim)
+        self.proj_norm = nn.Identity() if projection_norm is None else make_norm(projection_norm, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C)."""
@@ -53,18 +68,19 @@ class WindowAttention(nn.Module):
     def _attend(self, x: Tensor, window: int, shift: int, padded: tuple[int, int]) -> Tensor:
         """(B, windows, tokens, C) -> the same shape."""
         batch, windows, tokens, _ = x.shape
-        qkv = self.qkv(x).view(batch, windows, tokens, 3, self.heads, -1).permute(3, 0, 1, 4, 2, 5)
-        query, key, value = qkv.unbind(0)
-        scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
+        qkv = norm_tokens(self.qkv_norm, self.qkv(x)).reshape(batch, windows, tokens, 3, self.heads, -1)
+        query, key, value = qkv.permute(3, 0, 1, 4, 2, 5).unbind(0)
+        scores = (query * self.scale) @ key.transpose(-2, -1)
         scores = scores + self._bias(window, shift, padded, scores)
-        mixed = (scores.softmax(dim=-1) @ value).transpose(2, 3).flatten(3)
-        out: Tensor = self.proj(mixed)
-        return out
+        mixed = (self.softmax(scores) @ value).transpose(2, 3).flatten(3)
+        return norm_tokens(self.proj_norm, self.proj(mixed))
 
     def _bias(self, window: int, shift: int, padded: tuple[int, int], scores: Tensor) -> Tensor:
-        """What is added to the scores: (1 or windows, heads, tokens, tokens)."""
-        index = relative_index(window, self.window, scores.device)
-        bias = self.relative_position_bias_table[index.flatten()].view(*index.shape, -1).permute(2, 0, 1).unsqueeze(0)
+        """What is added to the scores: (1 or windows, 1 or heads, 1 or tokens, 1 or tokens)."""
+        bias = scores.new_zeros(1, 1, 1, 1)
+        if (table := self.relative_position_bias_table) is not None:
+            index = relative_index(window, self.window, scores.device)
+            bias = table[index.flatten()].view(*index.shape, -1).permute(2, 0, 1).unsqueeze(0)
         if shift:
             bias = bias + shift_mask(*padded, window, shift, scores.device).unsqueeze(1)
         return bias.to(scores.dtype)
@@ -77,7 +93,23 @@ class WindowAttention(nn.Module):
         return 2 * batch * tokens * window * window * self.dim
 
 
-def block(place: Place, *, kernel_size: int = 7) -> nn.Module:
+def block(
+    place: Place,
+    *,
+    kernel_size: int = 7,
+    shift: bool = True,
+    position_bias: bool = True,
+    norm: Norm = "ln",
+    projection_norm: bool = False,
+    se: bool = False,
+) -> nn.Module:
     """One block; `kernel_size` is the side of the window, and every second block of a stage shifts it."""
-    mixer = WindowAttention(place.dim, place.heads, odd_kernel(kernel_size), shifted=place.index % 2 == 1)
-    return PreNormBlock(place, mixer)
+    mixer = WindowAttention(
+        place.dim,
+        place.heads,
+        odd_kernel(kernel_size),
+        shifted=shift and place.index % 2 == 1,
+        position_bias=position_bias,
+        projection_norm=norm if projection_norm else None,
+    )
+    return PreNormBlock(place, mixer, norm, se)

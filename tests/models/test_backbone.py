@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from models import create_backbone, create_model, list_models
+from models import create_backbone, create_model, list_models, mixers
 from models.backbone import PatchMerging
 from models.layers import DropPath
 from models.mixers.swin import WindowAttention
@@ -14,10 +14,16 @@ from models.windows import cut, join, relative_index, shift_mask, window_of
 MICRO = [name for name in list_models() if name.endswith("_micro")]
 
 
+def bound_to_a_size(name):
+    """Static weights that are not shared over positions belong to the positions of one map."""
+    switches = mixers.load(name.rpartition("_")[0]).switches
+    return not switches.dynamic and not switches.shared_positions
+
+
 @pytest.mark.parametrize("name", MICRO)
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (32, 96), (75, 131), (33, 40)])
 def test_maps_of_any_image_have_the_promised_shapes(name, height, width):
-    backbone = create_backbone(name).eval()
+    backbone = create_backbone(name, **({"image_size": (height, width)} if bound_to_a_size(name) else {})).eval()
     with torch.no_grad():
         maps = backbone(torch.randn(2, 3, height, width))
     steps = [4 * 2**stage for stage in range(4)]
@@ -27,6 +33,19 @@ def test_maps_of_any_image_have_the_promised_shapes(name, height, width):
     ]
     assert all(m.isfinite().all() for m in maps)
     assert all(m.is_contiguous(memory_format=torch.channels_last) for m in maps)
+
+
+@pytest.mark.parametrize("name", MICRO)
+def test_weights_per_position_refuse_other_maps_by_name_and_nothing_else_does(name):
+    backbone = create_backbone(name).eval()
+    if not bound_to_a_size(name):
+        assert backbone(torch.randn(1, 3, 96, 64))[0].shape[2:] == (24, 16)
+        return
+    with pytest.raises(ValueError) as error:
+        backbone(torch.randn(1, 3, 96, 64))
+    said = str(error.value)
+    assert said.startswith(name.removesuffix("_micro"))
+    assert all(part in said for part in ("16x16", "24x16", "64x64 pixels", "image_size"))
 
 
 @pytest.mark.parametrize("name", MICRO)

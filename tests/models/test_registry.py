@@ -6,10 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from models import create_backbone, create_model, list_models, mixers
 from models.__main__ import describe, table
+from models.layers import SqueezeExcitation
 
+SANDWICH = ("dwnet", "dynamic_dwnet", "i_dynamic_dwnet", "locally_connected")
+PRE_NORM = ("swin", "sliding_attention", "global_attention", "local_mlp")
 ROOT = Path(__file__).resolve().parents[2]
 NEW_MIXER = '''
 """Nothing but the feed-forward part: the smallest possible mixer file."""
@@ -36,8 +40,56 @@ def test_every_mixer_trains_a_step(name):
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 
 
+ABLATIONS = [
+    *((name, {"norm": "bn", "projection_norm": True, "se": True}) for name in PRE_NORM),
+    *((name, {"norm": "bn"}) for name in PRE_NORM),
+    *((name, {"norm": "ln", "projection_norm": False, "se": True}) for name in SANDWICH),
+    *((name, {"norm": "bn", "projection_norm": False}) for name in SANDWICH),
+    *((name, {"norm": "ln"}) for name in SANDWICH),
+    *((name, {"position_bias": False}) for name in ("swin", "sliding_attention", "global_attention")),
+    *((name, {"shift": False}) for name in ("swin", "local_mlp")),
+    ("local_mlp", {"shared_windows": True, "row_bias": True}),
+]
+
+
+@pytest.mark.parametrize(("mixer", "options"), ABLATIONS, ids=str)
+def test_every_option_trains_a_step(mixer, options):
+    model = create_model(f"{mixer}_micro", num_classes=7, depths=(1, 2, 1, 1), **options)
+    model(torch.randn(2, 3, 64, 64)).square().mean().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.parametrize("mixer", mixers.names())
+def test_norms_are_of_the_kind_and_in_the_places_asked_for(mixer):
+    def norms(**options):
+        block = create_backbone(f"{mixer}_micro", **options).stages[0].blocks[0]
+        found = [m for m in block.modules() if isinstance(m, nn.LayerNorm | nn.BatchNorm2d)]
+        # The generators of dynamic kernels keep theirs: it is no norm of the block.
+        own = [m for m in found if m is not getattr(getattr(block.mixer, "spatial", None), "bn", None)]
+        return {type(m) for m in own}, len(own)
+
+    in_projections = 3 if mixer in SANDWICH else 2
+    fronts = 1 if mixer in SANDWICH else 2
+    for norm, kind in (("ln", nn.LayerNorm), ("bn", nn.BatchNorm2d)):
+        assert norms(norm=norm, projection_norm=False) == ({kind}, 2)
+        assert norms(norm=norm, projection_norm=True) == ({kind}, fronts + in_projections)
+    default = ({nn.BatchNorm2d}, 4) if mixer in SANDWICH else ({nn.LayerNorm}, 2)
+    assert norms() == default
+
+
+def test_squeeze_and_excitation_scales_the_mixed_branch_by_a_function_of_its_mean():
+    gate = SqueezeExcitation(32)
+    x = torch.randn(2, 3, 5, 32)
+    out = gate(x)
+    scale = out / x
+    torch.testing.assert_close(scale, scale[:, :1, :1].expand_as(scale))
+    assert scale.gt(0).all() and scale.lt(1).all() and not torch.allclose(scale[0], scale[1])
+    torch.testing.assert_close(gate(x.flip(1)), out.flip(1))
+
+
 def test_names_are_mixers_times_sizes():
     assert {"swin_tiny", "dwnet_base", "dynamic_dwnet_small", "i_dynamic_dwnet_micro"} <= set(list_models())
+    assert {"local_mlp", "locally_connected", "sliding_attention", "global_attention"} <= set(mixers.names())
     assert len(list_models()) == 4 * len(mixers.names())
 
 
@@ -60,6 +112,20 @@ def test_names_are_mixers_times_sizes():
         ("dwnet_tiny", {"embed_dim": 30}, "embed_dim must be a multiple of 4"),
         ("dwnet_tiny", {"drop_path_rate": 1.0}, "drop_path_rate must be"),
         ("dwnet_tiny", {"image_size": (224, 224, 3)}, "image_size must be"),
+        ("local_mlp_tiny", {"group_channels": 64}, "group_channels=64 does not divide the 96"),
+        ("locally_connected_tiny", {"groups": 7}, "groups=7 does not divide the 96 channels"),
+        ("locally_connected_tiny", {"kernel_size": 0}, "kernel_size must be odd"),
+        ("local_mlp_tiny", {"kernel_size": 6}, "kernel_size must be odd"),
+        ("sliding_attention_tiny", {"kernel_size": 2}, "kernel_size must be odd"),
+        ("sliding_attention_tiny", {"num_heads": (5, 5, 5, 5)}, "num_heads=5 does not divide"),
+        ("global_attention_tiny", {"num_heads": (5, 5, 5, 5)}, "num_heads=5 does not divide"),
+        ("global_attention_tiny", {"kernel_size": 7}, "takes no override 'kernel_size'"),
+        ("sliding_attention_tiny", {"shift": True}, "takes no override 'shift'"),
+        ("slidng_attention_tiny", {}, "did you mean 'sliding_attention_tiny'"),
+        ("swin_tiny", {"norm": "gn"}, "norm must be ln (LayerNorm) or bn (BatchNorm), not 'gn'"),
+        ("dwnet_tiny", {"norm": "batch"}, "norm must be ln"),
+        ("dwnet_tiny", {"pad_to": 0}, "pad_to must be at least 1"),
+        ("dwnet_tiny", {"output_norm": "bn"}, "output_norm is for feature maps"),
     ],
 )
 def test_wrong_use_is_refused_in_one_helpful_sentence(on_meta, name, overrides, words):

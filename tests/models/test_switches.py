@@ -1,15 +1,15 @@
-"""What a mixer declares about itself is found again by perturbing its input.
+"""What a mixer declares about itself is found again by perturbing its input and its weights.
 
 One experiment answers for the neighbourhood and for the sharing over positions: the input grows at one position and
-shrinks as much at another, so that its mean over the map, which a dynamic kernel may look at, stays.
+shrinks as much at another, so that its mean over the map, which a dynamic kernel may look at, stays. A second one
+changes a single weight: in a static mixer, what changes with it shares it.
 """
 
 import pytest
 import torch
 
 from models import create_backbone, mixers
-from models.mixers.swin import WindowAttention
-from models.spec import Switches, declared_switches
+from models.spec import Switches
 
 KERNEL = 5
 SIDE = 15
@@ -17,8 +17,11 @@ SIDE = 15
 UP, DOWN = (5, 5), (10, 10)
 VARIANTS = [
     *((name, {}) for name in mixers.names()),
-    ("dwnet", {"groups": 4}),
-    ("dwnet", {"groups": 1}),
+    *((name, {"groups": number}) for name in ("dwnet", "dynamic_dwnet", "locally_connected") for number in (1, 4)),
+    *(("local_mlp", {"group_channels": number}) for number in (1, 4)),
+    *((name, {"norm": "bn"}) for name in ("swin", "sliding_attention", "global_attention", "local_mlp")),
+    *((name, {"norm": "ln"}) for name in ("dwnet", "dynamic_dwnet", "i_dynamic_dwnet", "locally_connected")),
+    *((name, {"position_bias": False}) for name in ("swin", "sliding_attention", "global_attention")),
     ("i_dynamic_dwnet", {"group_channels": 1}),
     ("i_dynamic_dwnet", {"groups": 1}),
 ]
@@ -28,16 +31,16 @@ class Mixing:
     """The mixing operation of the first block of a network's last stage, on maps (B, C, H, W) in float64."""
 
     def __init__(self, mixer, options):
-        backbone = create_backbone(f"{mixer}_micro", kernel_size=KERNEL, **options).double().eval()
-        self.declared = declared_switches(backbone)
+        backbone = create_backbone(f"{mixer}_micro", image_size=32 * SIDE, **with_kernel(mixer, options))
+        self.declared = backbone.switches
         self.channels = backbone.channels[-1]
-        block = backbone.stages[-1].blocks[0]
+        block = backbone.stages[-1].blocks[0].double().eval()
         self.operator = next(module for module in reversed(list(block.modules())) if "switches" in vars(module))
-        self.tokens = isinstance(self.operator, WindowAttention)
+        self.tokens = hasattr(self.operator, "proj")
         self._make_plain()
 
     def _make_plain(self):
-        """Takes out what works on each position alone: the bias, and the projections of attention."""
+        """Takes out what works on each position alone: the bias, and the projections around attention."""
         with torch.no_grad():
             for parameter in self.operator.parameters():
                 parameter.normal_(std=0.1)
@@ -48,8 +51,9 @@ class Mixing:
                 self.operator.bias.zero_()
             if self.tokens:
                 identity = torch.eye(self.channels, dtype=torch.float64)
-                self.operator.qkv.weight[2 * self.channels :] = identity
-                self.operator.qkv.bias[2 * self.channels :] = 0
+                values = self.operator.qkv if hasattr(self.operator, "qkv") else self.operator.value
+                values.weight[-self.channels :] = identity
+                values.bias[-self.channels :] = 0
                 self.operator.proj.weight.copy_(identity)
                 self.operator.proj.bias.zero_()
 
@@ -69,6 +73,11 @@ class Mixing:
         moved[..., UP[0], UP[1]] += 1
         moved[..., DOWN[0], DOWN[1]] -= 1
         return (self(moved) - self(x))[0]
+
+
+def with_kernel(mixer, options):
+    """The options, with a kernel that fits the map three times where the mixer has one."""
+    return {"kernel_size": KERNEL, **options} if "kernel_size" in mixers.load(mixer).options else options
 
 
 def around(position):
@@ -122,6 +131,25 @@ def test_switches_are_as_declared(mixer, options):
         shared_channels=found_shared_channels(mixing),
         dynamic=found_dynamic(mixing),
     )
+
+
+STATIC = [(mixer, options) for mixer, options in VARIANTS if not mixers.load(mixer).switches.dynamic]
+
+
+@pytest.mark.parametrize(("mixer", "options"), STATIC, ids=str)
+def test_what_one_weight_reaches_is_what_shares_it(mixer, options):
+    mixing = Mixing(mixer, options)
+    x, weight = mixing.random_map(), mixing.operator.weight
+    y = mixing(x)
+    # The middle of every axis: a position in the middle of the map, the tap or token in the middle of its window.
+    with torch.no_grad():
+        weight[tuple(length // 2 for length in weight.shape)] += 1.0
+    changed = (mixing(x) - y)[0].abs() > 1e-9
+    channels = int(changed.any(dim=2).any(dim=1).sum())
+    found = {mixing.channels: "yes", 1: "no"}.get(channels, "groups")
+    assert mixing.declared.shared_channels == found
+    positions = int(changed.any(dim=0).sum())
+    assert mixing.declared.shared_positions == (positions > 1)
 
 
 @pytest.mark.parametrize("mixer", mixers.names())
