@@ -85,15 +85,57 @@ def test_gradient_of_one_operand_alone(only):
     torch.testing.assert_close(got, torch.autograd.grad(aggregate_reference(*inputs).sum(), inputs[only])[0])
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("sharing", SHARING)
-def test_shorter_types_stay_close(sharing, dtype):
-    inputs = [tensor.detach().to(dtype) for tensor in operands((2, 8, 6, 6, 4, 7), sharing)]
-    got = aggregate(*inputs)
-    assert got.dtype == dtype
-    expected = aggregate_reference(*(tensor.double() for tensor in inputs))
+def test_shorter_types_stay_close_forward_and_backward(sharing, dtype, layout):
+    inputs = [t.detach().to(dtype).requires_grad_() for t in operands((2, 8, 6, 6, 4, 7), sharing, layout)]
+    exact = [tensor.detach().double().requires_grad_() for tensor in inputs]
+    got, expected = aggregate(*inputs), aggregate_reference(*exact)
+    direction = torch.randn_like(expected).to(dtype)
+    gradients = torch.autograd.grad(got, inputs, direction)
+    theirs = torch.autograd.grad(expected, exact, direction.double())
     tolerance = 4 * torch.finfo(dtype).eps * 7
-    torch.testing.assert_close(got.double(), expected, atol=tolerance * expected.abs().max(), rtol=0)
+    for mine, right in zip((got, *gradients), (expected, *theirs), strict=True):
+        assert mine.dtype == dtype and mine.shape == right.shape
+        torch.testing.assert_close(mine.double(), right, atol=tolerance * right.abs().max().item(), rtol=0)
+
+
+@pytest.mark.parametrize("size", [1, 3, 5, 7, 9, 11, 13])
+@pytest.mark.parametrize("groups", [1, 2, 3, 4, 6, 12])
+def test_every_odd_kernel_and_every_divisor(size, groups):
+    for sharing in SHARING:
+        inputs = operands((2, 12, 4, 6, groups, size), sharing)
+        torch.testing.assert_close(aggregate(*inputs), aggregate_reference(*inputs))
+
+
+@pytest.mark.parametrize("size", [1, 3, 7])
+def test_static_weights_of_every_channel_are_a_depthwise_convolution(size):
+    x, weight, bias = operands((2, 6, 8, 5, 6, size), "static")
+    expected = F.conv2d(x, weight.view(6, 1, size, size), bias, padding=size // 2, groups=6)
+    torch.testing.assert_close(aggregate_reference(x, weight, bias), expected)
+    torch.testing.assert_close(aggregate(x, weight, bias), expected)
+
+
+@pytest.mark.parametrize("sharing", SHARING)
+def test_any_weights_are_a_product_with_the_unfolded_map(sharing):
+    x, weight, bias = operands((2, 6, 5, 4, 3, 3), sharing)
+    columns = F.unfold(x, 3, padding=1).view(2, 3, 2, 9, 5, 4)
+    expected = (columns * weight.unsqueeze(2)).sum(dim=3).view_as(x) + bias.view(1, -1, 1, 1)
+    torch.testing.assert_close(aggregate(x, weight, bias), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_predicted_weights_in_shorter_types(dtype):
+    inputs = [tensor.detach().to(dtype).requires_grad_() for tensor in predicted_operands((2, 8, 6, 6, 4, 7))]
+    exact = [tensor.detach().double().requires_grad_() for tensor in inputs]
+    got, expected = aggregate_predicted(*inputs, 4), predicted_reference(*exact, 4)
+    gradients = torch.autograd.grad(got.sum(), inputs)
+    theirs = torch.autograd.grad(expected.sum(), exact)
+    tolerance = 4 * torch.finfo(dtype).eps * 7
+    for mine, right in zip((got, *gradients), (expected, *theirs), strict=True):
+        assert mine.dtype == dtype
+        torch.testing.assert_close(mine.double(), right, atol=tolerance * right.abs().max().item(), rtol=0)
 
 
 def test_a_path_never_writes_into_its_operands():
