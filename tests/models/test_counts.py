@@ -1,10 +1,11 @@
-"""Parameters to the unit and operations to the printed digit (paper, section 1.4)."""
+"""Parameters to the unit and operations to the printed digit (paper, sections 1.4 and 3.2)."""
 
 import pytest
 import torch
 
 from models import create_backbone, create_model
 from models.flops import count_flops, count_parameters
+from models.spec import Switches
 
 # Name, kernel size, parameters, operations in units of 1e9 by the rule `flops()`.
 PUBLISHED = [
@@ -41,12 +42,132 @@ def test_parameters_and_operations_are_the_published_ones(on_meta, name, kernel_
     assert round(flops["total"] / 1e9, 3) == giga
 
 
+HEADS_T, HEADS_B = (3, 6, 12, 24), (4, 8, 16, 32)
+SHARED_WINDOWS, CHANNELS = {"shared_windows": True}, {"group_channels": 1}
+# Mixer, options, parameters of tiny and base.
+SHARING = [
+    ("local_mlp", {}, 26_132_824, 78_485_032),
+    ("local_mlp", {"row_bias": True}, 26_132_824 + 44_688, 78_485_032 + 97_216),
+    ("local_mlp", {"group_channels": 32}, 26_132_824, 78_485_032),
+    ("local_mlp", SHARED_WINDOWS, 24_274_450, 74_624_224),
+    ("local_mlp", SHARED_WINDOWS | {"row_bias": True}, 24_274_450 + 6_762, 74_624_224 + 18_424),
+    ("local_mlp", SHARED_WINDOWS | CHANNELS, 34_545_928, 102_610_280),
+    ("local_mlp", SHARED_WINDOWS | CHANNELS | {"row_bias": True}, 34_545_928 + 216_384, 102_610_280 + 589_568),
+    ("local_mlp", CHANNELS, 94_013_896, 226_156_136),
+    ("dwnet", {}, 24_172_744, 74_347_112),
+    ("dwnet", {"group_channels": 32}, 23_963_122, 73_775_968),
+    ("locally_connected", {"group_channels": 32}, 26_146_072, 78_521_128),
+    ("locally_connected", {}, 94_027_144, 226_192_232),
+]
+
+
+@pytest.mark.parametrize(("mixer", "options", "tiny", "base"), SHARING, ids=str)
+def test_sharing_over_channels_and_positions_costs_what_it_costs(on_meta, mixer, options, tiny, base):
+    assert count_parameters(on_meta(f"{mixer}_tiny", **options)) == tiny
+    assert count_parameters(on_meta(f"{mixer}_base", **options)) == base
+
+
 @pytest.mark.parametrize(
-    ("overrides", "parameters"),
-    [({"groups": (3, 6, 12, 24)}, 23_963_122), ({"group_channels": 32}, 23_963_122)],
+    ("mixer", "tiny", "base"), [("local_mlp", 23_943_112, 73_721_448), ("dwnet", 23_951_944, 73_745_512)]
 )
-def test_kernels_shared_in_head_groups(on_meta, overrides, parameters):
-    assert count_parameters(on_meta("dwnet_tiny", **overrides)) == parameters
+def test_the_rest_of_the_network_without_any_spatial_weights(on_meta, mixer, tiny, base):
+    for size, expected in (("tiny", tiny), ("base", base)):
+        model = on_meta(f"{mixer}_{size}")
+        operators = [m for m in model.modules() if isinstance(vars(m).get("switches"), Switches)]
+        spatial = sum(p.numel() for m in operators for p in m._parameters.values() if p is not None)
+        assert count_parameters(model) - spatial == expected
+
+
+def test_groups_can_be_said_as_heads(on_meta):
+    assert count_parameters(on_meta("dwnet_tiny", groups=HEADS_T)) == 23_963_122
+    assert count_parameters(on_meta("dwnet_base", groups=HEADS_B)) == 73_775_968
+
+
+# Channels that share a matrix; millions of parameters with weights for every window, and shared over windows.
+GROUPS = [
+    (1, 94.0, 34.5), (2, 59.0, 29.2), (4, 41.5, 26.6), (6, 35.6, 25.7), (8, 32.7, 25.3), (16, 28.3, 24.6),
+    (24, 26.9, 24.4), (32, 26.1, 24.3), (48, 25.4, 24.2), (96, 24.7, 24.1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("channels", "own", "shared"), GROUPS)
+def test_local_mlp_by_channels_in_a_group(on_meta, channels, own, shared):
+    for options, expected in (({}, own), ({"shared_windows": True}, shared)):
+        model = on_meta("local_mlp_tiny", group_channels=channels, **options)
+        assert round(count_parameters(model) / 1e6, 1) == expected
+
+
+FULL = [
+    ("dwnet_tiny", 3.757),
+    ("dynamic_dwnet_tiny", 3.785),
+    ("i_dynamic_dwnet_tiny", 4.42),
+    ("dwnet_base", 12.877),
+    ("dynamic_dwnet_base", 12.965),
+    ("i_dynamic_dwnet_base", 14.42),
+]
+
+
+@pytest.mark.parametrize(("name", "giga"), FULL)
+def test_operations_with_everything_counted(on_meta, name, giga):
+    assert count_flops(on_meta(name), 224, "full")["total"] / 1e9 == pytest.approx(giga, rel=0.005)
+
+
+# What two published networks differ by lies in their backbones: the heads are the same. Giga, from rounded numbers.
+# Image size, one network, the other, their published difference, and how far rounding and recollection may be off.
+DOWNSTREAM = [
+    ((512, 2048), "dynamic_dwnet_tiny", "dwnet_tiny", 928.5 - 928.4, 0.1),
+    ((512, 2048), "dynamic_dwnet_base", "dwnet_base", 1129.7 - 1129.6, 0.1),
+    ((512, 2048), "swin_tiny", "dwnet_tiny", 947 - 928.4, 0.5),
+    ((512, 2048), "swin_base", "dwnet_base", 1192 - 1129.6, 0.6),
+    ((800, 1280), "dynamic_dwnet_tiny", "dwnet_tiny", 730.3 - 730.2, 0.1),
+    ((800, 1280), "swin_tiny", "dwnet_tiny", 747 - 730.2, 0.8),
+    ((800, 1280), "swin_base", "dwnet_base", 986 - 925.2, 0.8),
+]
+
+
+@pytest.mark.parametrize(("image_size", "one", "other", "giga", "off"), DOWNSTREAM)
+def test_the_downstream_rule_gives_the_published_differences(image_size, one, other, giga, off):
+    def backbone(name):
+        own = {"output_norm": "ln"} if "swin" in name else {"output_norm": "bn", "pad_to": 7}
+        with torch.device("meta"):
+            return count_flops(create_backbone(name, **own), image_size, "downstream")["total"] / 1e9
+
+    assert backbone(one) - backbone(other) == pytest.approx(giga, abs=off)
+
+
+def test_the_downstream_rule_counts_by_its_prices():
+    """A network small enough to count by hand: 8x8 pixels, 4 channels, one block a stage on maps of 2, 1, 1, 1."""
+    with torch.device("meta"):
+        model = create_backbone("swin_micro", embed_dim=4, depths=(1, 1, 1, 1), num_heads=(1, 1, 1, 1))
+    counted = count_flops(model, 8, "downstream")
+    stages = [(4, 4, 2), (1, 8, 1), (1, 16, 1), (1, 32, 1)]  # tokens, channels, side of the window
+    merged = [(1, 16, 8), (1, 32, 16), (1, 64, 32)]
+    assert counted["convolution"] == 4 * 4 * 48 + 4 * 4
+    assert counted["linear"] == sum(n * 12 * c * c for n, c, _ in stages) + sum(n * a * b for n, a, b in merged)
+    assert counted["mixing"] == sum(2 * n * c * side**2 for n, c, side in stages)
+    assert counted["norm"] == 2 * (4 * 4 + sum(2 * n * c for n, c, _ in stages) + sum(n * a for n, a, _ in merged))
+    assert counted["activation"] == sum(15 * n * 4 * c + 5 * n * side**2 for n, c, side in stages)
+    assert counted["total"] == sum(value for value in counted.values() if isinstance(value, int)) - counted["total"]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "rule"),
+    [
+        ("swin_micro", {"norm": "bn", "projection_norm": True, "se": True}, "downstream"),
+        ("dwnet_micro", {"norm": "ln", "projection_norm": False}, "downstream"),
+        ("dwnet_micro", {"norm": "ln"}, "flops()"),
+    ],
+)
+def test_options_are_counted_too(on_meta, name, options, rule):
+    plain, other = (count_flops(on_meta(name, **o), 64, rule) for o in ({}, options))
+    same_kind = options == {"norm": "ln"}
+    assert (other["norm"] == plain["norm"]) is same_kind
+    assert other["total"] == sum(other[part] for part in other if part not in ("rule", "total"))
+
+
+def test_an_unknown_rule_is_refused(on_meta):
+    with pytest.raises(ValueError, match=r"no counting rule 'flop'; known are flops\(\), full, downstream"):
+        count_flops(on_meta("dwnet_micro"), 64, "flop")
 
 
 def test_groups_as_many_as_heads_is_another_model(on_meta):
