@@ -10,11 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from models.backbone import Classifier
-from models.registry import build_backbone
+from models.registry import build_backbone, list_models, split_name
+from models.sizes import SIZES
 
 RENAMES: tuple[tuple[str, str], ...] = (
     (r"^patch_embed\.", "backbone.stem."),
     (r"^layers\.", "backbone.stages."),
+    (r"^norm(\d)\.", r"backbone.output_norms.\1."),
     (r"\.attn\.", ".mixer."),
     (r"\.attn2conv\.conv0\.", ".mixer.conv_in."),
     (r"\.attn2conv\.bn0\.", ".mixer.bn_in."),
@@ -40,8 +42,8 @@ def convert(state_dict: Mapping[str, Any], name: str, **overrides: Any) -> dict[
     """Renames official weights for `create_model(name, num_classes, **overrides)`.
 
     Args:
-        state_dict: names -> tensors under the authors' names, bare or inside `model` or `state_dict` as the
-            official trainers save it, with or without a leading `module.`.
+        state_dict: names -> tensors under the authors' names (for Swin, official Swin's or timm's), bare or inside
+            `model` or `state_dict` as the official trainers save it, with or without a leading `module.`.
         name: a network of this package, such as `dwnet_tiny`.
         **overrides: those that the network is built with. `num_classes` is read from the head's weights.
 
@@ -49,20 +51,82 @@ def convert(state_dict: Mapping[str, Any], name: str, **overrides: Any) -> dict[
         A state dict that `load_state_dict` takes strictly. Tensors are those given, not copies.
 
     Raises:
-        ValueError: names are missing or left over, or shapes differ; all three are in the sentence.
+        ValueError: names are missing or left over, or shapes differ; all three are in the sentence, and the network
+            that they would fit, or fit best, where it is another one.
     """
-    weights = {_rename(key): value for key, value in _unwrap(state_dict).items() if not COMPUTED.search(key)}
+    weights = _weights(state_dict)
     head = weights.get("head.weight")
-    expected = _skeleton(name, 1000 if head is None else head.shape[0], overrides).state_dict()
+    classes = 1000 if head is None or head.ndim != 2 else head.shape[0]
+    expected = _skeleton(name, classes, overrides).state_dict()
     _compare(name, weights, expected)
     return {key: weights[key] for key in expected}
 
 
-def _unwrap(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
+def convert_backbone(state_dict: Mapping[str, Any], name: str, **overrides: Any) -> dict[str, Tensor]:
+    """Renames the backbone of an official detector or segmenter for `create_backbone(name, **overrides)`.
+
+    The authors' depth-wise backbones were trained with `output_norm="bn", pad_to=7`, official Swin's with
+    `output_norm="ln"` (paper, section 4.5). Weights outside the backbone are left aside.
+
+    Args:
+        state_dict: as for `convert`; names may begin with `backbone.`.
+        name: a network of this package.
+        **overrides: those that the backbone is built with.
+
+    Returns:
+        A state dict that `load_state_dict` takes strictly.
+
+    Raises:
+        ValueError: as `convert`.
+    """
+    weights = _weights(state_dict, whole_network=False)
+    with torch.device("meta"):
+        expected = build_backbone(name, overrides).state_dict()
+    _compare(name, weights, expected)
+    return {key: weights[key] for key in expected}
+
+
+def _weights(state_dict: Mapping[str, Any], whole_network: bool = True) -> dict[str, Tensor]:
+    """The weights of a file under the names of this package.
+
+    Raises:
+        ValueError: there is no state dict, or something in it is no tensor.
+    """
+    found = unwrap(state_dict)
+    if not whole_network and any(key.startswith("backbone.") for key in found):
+        found = {key.removeprefix("backbone."): value for key, value in found.items() if key.startswith("backbone.")}
+    rename = _rename_timm if _is_timm(found) else _rename
+    weights = {rename(key): value for key, value in found.items() if not COMPUTED.search(key)}
+    if not whole_network:
+        weights = {key.removeprefix("backbone."): value for key, value in weights.items()}
+    return weights
+
+
+def unwrap(state_dict: Any) -> dict[str, Tensor]:
+    """The state dict of a checkpoint, from under `model` or `state_dict` if it is there, without a leading `module.`.
+
+    Raises:
+        ValueError: there is none, or something in it is no tensor.
+    """
     for key in WRAPPERS:
-        if isinstance(state_dict.get(key), Mapping):
+        if isinstance(state_dict, Mapping) and isinstance(state_dict.get(key), Mapping):
             state_dict = state_dict[key]
+    if not isinstance(state_dict, Mapping) or not state_dict:
+        raise ValueError("there are no weights in it: neither under 'model' nor 'state_dict' nor bare")
+    for key, value in state_dict.items():
+        if not isinstance(key, str) or not isinstance(value, Tensor):
+            raise ValueError(f"there are no weights in it: '{key}' is no tensor")
     return {key.removeprefix("module."): value for key, value in state_dict.items()}
+
+
+def _is_timm(weights: Mapping[str, Any]) -> bool:
+    """Whether a Swin has timm's names: the same but for the head, and merging at the start of a stage."""
+    return "head.fc.weight" in weights or any(key.startswith("layers.3.downsample.") for key in weights)
+
+
+def _rename_timm(key: str) -> str:
+    merge = re.sub(r"^layers\.(\d+)\.downsample\.", lambda found: f"layers.{int(found[1]) - 1}.downsample.", key)
+    return _rename(merge.replace("head.fc.", "head."))
 
 
 def _rename(key: str) -> str:
@@ -93,7 +157,29 @@ def _compare(name: str, weights: Mapping[str, Tensor], expected: Mapping[str, Te
     found = (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
     parts = [f"{len(keys)} {what}: {_some(keys)}" for what, keys in found if keys]
     if parts:
-        raise ValueError(f"these weights do not fit {name}: {'; '.join(parts)}")
+        raise ValueError(f"these weights do not fit {name}{_guess(name, weights)}: {'; '.join(parts)}")
+
+
+def _guess(name: str, weights: Mapping[str, Tensor]) -> str:
+    """Half a sentence on the network whose names and shapes these are, or are most, if it is another one."""
+    given, stem = _shapes(weights), weights.get("backbone.stem.proj.weight", weights.get("stem.proj.weight"))
+    best, most = name, 0.0
+    for candidate in list_models():
+        if stem is None or SIZES[split_name(candidate)[1]].embed_dim != stem.shape[0]:
+            continue
+        own = _shapes(_skeleton(candidate, 1000, {}).state_dict())
+        alike = len(given & own) / len(given | own)
+        if alike > most or (alike == most and candidate == name):
+            best, most = candidate, alike
+    if best == name or most < 0.5:
+        return ""
+    return f", they are those of {best}" if most == 1 else f", they are nearest to those of {best}"
+
+
+def _shapes(weights: Mapping[str, Tensor]) -> set[tuple[str, tuple[int, ...]]]:
+    """Names and shapes, without the parts that a backbone and a classifier do not share."""
+    bare = {key.removeprefix("backbone."): tuple(value.shape) for key, value in weights.items()}
+    return {item for item in bare.items() if not item[0].startswith(("norm.", "head.", "output_norms."))}
 
 
 def _some(keys: list[str]) -> str:

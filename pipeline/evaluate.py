@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import cli
 from pipeline.errors import UserError, nearest
+from pipeline.params import Variant
 from pipeline.shards.cache import ShardCache
 from pipeline.shards.manifest import Manifest
 from pipeline.shards.reader import ShardReader
@@ -43,40 +44,33 @@ def _metrics(call: cli.Call, section: Any) -> dict[str, float]:
     recipe = section.recipe_of(variant)
     logic = tasks.create(call.args.task, section, variant, Manifest.load(shards))
     model = logic.build()
-    _load(model, read_weights(call.args.weights, section.variants[variant]), call.args.weights)
+    _load(model, read_weights(call.args.weights, section.variants[variant], recipe.image_size), call.args.weights)
     cache = ShardCache.of(call.params.cluster, shards)
     samples = EvalSamples(ShardReader(shards, "val", cache), logic.sampling, recipe.micro_batch)
     batches = eval_loader(samples, Ranks(), call.params.cluster.loader_workers)
     return evaluate(logic, model.to(device), batches, recipe, Ranks(), device)
 
 
-def read_weights(path: Path, variant: Any) -> "dict[str, Tensor]":
-    """Read published weights (safetensors), or a file of tensors in the authors' names, without running its code."""
+def read_weights(path: Path, variant: Variant, image_size: int) -> "dict[str, Tensor]":
+    """Read published weights (safetensors), or an authors' checkpoint, without running code from the file.
+
+    Raises:
+        UserError: the file cannot be read, holds code, or fits another network; the sentence says which.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    from models.official import convert
+    from models.checkpoints import read_checkpoint
+    from models.official import convert, unwrap
 
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
-        return convert(_tensors(path), variant.model_name, **variant.overrides)
+        if variant.mixer == "timm":
+            return unwrap(read_checkpoint(path))
+        return convert(read_checkpoint(path), variant.model_name, **{"image_size": image_size, **variant.overrides})
     except (OSError, SafetensorError, ValueError) as error:
         raise UserError(f"cannot use {path}: {str(error).splitlines()[0]}") from None
-
-
-def _tensors(path: Path) -> Any:
-    import torch
-
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
-    except Exception:  # what is no checkpoint makes the restricted unpickler fail in any way it likes
-        raise UserError(
-            f"{path} holds more than tensors, or is no whole checkpoint; loading it could run code from it, so save "
-            "its 'model' entry alone and name that file"
-        ) from None
 
 
 def _load(model: Any, weights: "dict[str, Tensor]", path: Path) -> None:

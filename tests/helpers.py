@@ -100,3 +100,24 @@ class Keys:
 
     def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
         return {"keys": [sample["__key__"] for sample in samples]}
+
+
+def in_the_authors_names(model: Any) -> dict[str, Any]:
+    """Return a depth-wise network's weights in the names of the official models, which merge at the end of a stage."""
+    back = (
+        ("backbone.stem.", "patch_embed."),
+        (".mixer.conv_in.", ".attn2conv.conv0."),
+        (".mixer.bn_in.", ".attn2conv.bn0."),
+        (".mixer.spatial.", ".attn2conv.conv."),
+        (".mixer.bn_mid.", ".attn2conv.bn."),
+        (".mixer.conv_out.", ".attn2conv.conv2."),
+        (".mixer.bn_out.", ".attn2conv.bn2."),
+    )
+    weights = {}
+    for key, value in model.state_dict().items():
+        for ours, theirs in back:
+            key = key.replace(ours, theirs)
+        for stage in (1, 2, 3):
+            key = key.replace(f"backbone.stages.{stage}.merge.", f"layers.{stage - 1}.downsample.")
+        weights[key.replace("backbone.stages.", "layers.")] = value
+    return weights

@@ -221,3 +221,46 @@ def test_a_mask_made_in_inference_mode_serves_training():
     with torch.inference_mode():
         model(x)
     model(x).sum().backward()
+
+
+@pytest.mark.parametrize(("kind", "norm"), [("ln", nn.LayerNorm), ("bn", nn.BatchNorm2d)])
+def test_output_norms_are_one_for_each_map(kind, norm):
+    backbone = create_backbone("dwnet_micro", output_norm=kind)
+    plain = create_backbone("dwnet_micro")
+    plain.load_state_dict({k: v for k, v in backbone.state_dict().items() if not k.startswith("output_norms")})
+    assert [type(m) for m in backbone.output_norms] == [norm] * 4
+    x = torch.randn(2, 3, 64, 96)
+    axes = (0, 2, 3) if kind == "bn" else (1,)
+    for normed, bare in zip(backbone(x), plain(x), strict=True):
+        variance, mean = torch.var_mean(bare, dim=axes, correction=0, keepdim=True)
+        torch.testing.assert_close(normed, (bare - mean) / (variance + 1e-5).sqrt(), atol=1e-4, rtol=1e-4)
+    assert not hasattr(plain, "output_norms")
+
+
+@pytest.mark.parametrize("name", ["dwnet", "dynamic_dwnet", "i_dynamic_dwnet"])
+def test_padding_leaks_into_the_block_as_it_does_in_the_authors_downstream_networks(name):
+    """The sandwich sees a map filled up with zeros, which its first norm makes other than zero."""
+    block = create_backbone(f"{name}_micro", pad_to=7).stages[0].blocks[0].eval()
+    with torch.no_grad():
+        for parameter in block.parameters():
+            parameter.normal_()
+        x = torch.randn(1, 5, 9, 16)
+        filled = torch.zeros(1, 7, 14, 16)
+        filled[:, :5, :9] = x
+        mixed = block.mixer(filled.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)[:, :5, :9]
+        expected = x + mixed
+        expected = expected + block.mlp(block.bn(expected.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
+        torch.testing.assert_close(block(x), expected)
+        block.pad_to = 1
+        assert not torch.allclose(block(x), expected, atol=0.1)
+        whole = torch.randn(1, 7, 14, 16)
+        without = block(whole)
+        block.pad_to = 7
+        assert torch.equal(block(whole), without)
+
+
+def test_batch_norms_can_be_made_synchronous():
+    """Downstream training converts them; its own forward pass needs a group, so a shape is all that is asked here."""
+    model = nn.SyncBatchNorm.convert_sync_batchnorm(create_backbone("dwnet_micro", output_norm="bn")).eval()
+    assert sum(isinstance(m, nn.SyncBatchNorm) for m in model.modules()) == 5 * 4 + 4
+    assert [tuple(m.shape[2:]) for m in model(torch.randn(1, 3, 64, 64))] == [(16, 16), (8, 8), (4, 4), (2, 2)]

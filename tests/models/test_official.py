@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from models import create_model
-from models.official import _rename, convert
+from models import create_backbone, create_model
+from models.official import _rename, convert, convert_backbone
 
 MINI = {"embed_dim": 16, "depths": (1, 1, 2, 1)}
 FIXTURES = [("dwnet", {}), ("dynamic_dwnet", {}), ("i_dynamic_dwnet", {"groups": 8})]
@@ -65,9 +65,74 @@ def test_what_does_not_fit_is_named(official):
     assert "backbone.stem.norm.weight (5,) for (96,)" in message
 
 
-def test_weights_of_another_network_are_refused(official):
-    with pytest.raises(ValueError, match="do not fit dwnet_tiny"):
-        convert(official("dynamic_dwnet_tiny"), "dwnet_tiny")
+@pytest.mark.parametrize(
+    ("given", "wanted", "overrides", "guess"),
+    [
+        ("dynamic_dwnet_tiny", "dwnet_tiny", {}, "they are those of dynamic_dwnet_tiny"),
+        ("dwnet_base", "dwnet_tiny", {}, "they are those of dwnet_base"),
+        ("swin_tiny", "i_dynamic_dwnet_tiny", {}, "they are those of swin_tiny"),
+        ("i_dynamic_dwnet_base", "dynamic_dwnet_base", {}, "they are those of i_dynamic_dwnet_base"),
+        ("dwnet_tiny", "dwnet_tiny", {"kernel_size": 9}, "do not fit dwnet_tiny: 12 of another shape"),
+    ],
+)
+def test_weights_of_another_network_are_refused_with_the_nearest_guess(official, given, wanted, overrides, guess):
+    with pytest.raises(ValueError, match=f"do not fit {wanted}") as error:
+        convert(official(given), wanted, **overrides)
+    assert guess in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_weights_that_are_nearly_those_of_another_network_are_guessed(official):
+    weights = official("dynamic_dwnet_tiny")
+    del weights["layers.0.blocks.0.bn.weight"]
+    with pytest.raises(ValueError, match="they are nearest to those of dynamic_dwnet_tiny"):
+        convert(weights, "dwnet_tiny")
+
+
+def test_what_is_no_network_is_not_guessed():
+    with pytest.raises(ValueError, match="do not fit dwnet_tiny: "):
+        convert({"weight": torch.ones(1)}, "dwnet_tiny")
+    for empty in ({}, {"model": {}}, 7, {"model": 7}, {"epoch": 3}):
+        with pytest.raises(ValueError, match="no weights in it"):
+            convert(empty, "dwnet_tiny")
+
+
+@pytest.mark.parametrize("size", ["tiny", "small", "base"])
+def test_the_names_of_timm_are_understood(on_meta, size):
+    timm = pytest.importorskip("timm")
+    with torch.device("meta"):
+        peer = timm.create_model(f"swin_{size}_patch4_window7_224", pretrained=False)
+    weights = convert(peer.state_dict(), f"swin_{size}")
+    assert {key: value.shape for key, value in weights.items()} == {
+        key: value.shape for key, value in on_meta(f"swin_{size}").state_dict().items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "output_norm", "prefix"),
+    [("dwnet_tiny", "bn", "backbone."), ("dynamic_dwnet_base", "bn", ""), ("swin_tiny", "ln", "backbone.")],
+)
+def test_the_backbone_of_a_detector_converts(official, name, output_norm, prefix):
+    """Downstream files: no `norm` and `head`, one norm for each map, a detector's own weights beside them."""
+    weights = {key: value for key, value in official(name).items() if not key.startswith(("norm.", "head."))}
+    for stage in range(4):
+        width = weights["patch_embed.norm.weight"].shape[0] * 2**stage
+        statistics = {"running_mean": (width,), "running_var": (width,), "num_batches_tracked": ()}
+        for part, shape in {
+            "weight": (width,),
+            "bias": (width,),
+            **(statistics if output_norm == "bn" else {}),
+        }.items():
+            weights[f"norm{stage}.{part}"] = torch.empty(shape, device="meta")
+    file = {"state_dict": {f"{prefix}{key}": value for key, value in weights.items()}}
+    if prefix:
+        file["state_dict"]["neck.convs.0.weight"] = torch.empty(1, device="meta")
+    options = {"output_norm": output_norm, "pad_to": 7}
+    with torch.device("meta"):
+        backbone = create_backbone(name, **options)
+    backbone.load_state_dict(convert_backbone(file, name, **options), assign=True)
+    with pytest.raises(ValueError, match=r"do not fit .* unexpected: output_norms"):
+        convert_backbone(file, name)
 
 
 @pytest.fixture(params=FIXTURES, ids=lambda param: param[0])
