@@ -53,7 +53,8 @@ def measure(call: Call, variant: Variant, recipe: Recipe) -> dict[str, Any]:
     layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
     torch.manual_seed(0)
     try:
-        model = models.create_model(variant.model_name, num_classes=1000, **variant.overrides)
+        bound = {} if variant.mixer == "timm" else {"image_size": recipe.image_size}
+        model = models.create_model(variant.model_name, num_classes=1000, **bound, **variant.overrides)
     except ValueError as error:
         raise UserError(str(error)) from None
     counted = count_flops(model, recipe.image_size)

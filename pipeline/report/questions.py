@@ -12,7 +12,7 @@ from pipeline.report.results import Profile, Result, Results
 from pipeline.report.scale import small_because
 
 STATIC, DYNAMIC = ("dwnet",), ("dynamic_dwnet", "i_dynamic_dwnet")
-UNSHARED = ("locally_connected", "local_mlp", "local_mlp_per_window")
+UNSHARED = ("locally_connected", "local_mlp")
 ATTENTION = ("swin",)
 TASK_NAMES = {"classify": "classification", "detect": "detection", "segment": "segmentation"}
 NEVER = "No two runs differ in this alone, so the present runs say nothing about it."

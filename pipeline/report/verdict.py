@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.params import Compare
+from pipeline.params import MIXER_FIELDS, Compare
 from pipeline.report.claims import COSTS, METRICS, Claim
 from pipeline.report.results import Result, Results
 from pipeline.report.scale import profile_reasons, run_reasons, small_because
@@ -150,14 +150,13 @@ def _measure_cost(claim: Claim, result: Result) -> tuple[Summary | None, None, t
 
 def _operator(overrides: Mapping[str, Any]) -> dict[str, Any]:
     """What makes a mixer another operator; the paper's kernel goes without saying."""
-    names = ("kernel_size", "groups", "group_channels")
-    kept = {name: overrides[name] for name in names if overrides.get(name) is not None}
+    kept = {name: overrides[name] for name in MIXER_FIELDS if overrides.get(name) is not None}
     return {name: value for name, value in kept.items() if (name, value) != ("kernel_size", PAPER_KERNEL)}
 
 
 def _network(overrides: Mapping[str, Any]) -> dict[str, Any]:
     """What makes a network another one."""
-    shape = {name: list(overrides[name]) for name in ("depths",) if overrides.get(name)}
+    shape = {name: list(overrides[name]) for name in ("depths", "num_heads") if overrides.get(name)}
     width = {name: overrides[name] for name in ("embed_dim",) if overrides.get(name)}
     return {**_operator(overrides), **shape, **width}
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from pipeline.errors import UserError
-from pipeline.params import Params, load
+from pipeline.params import Params, load, mixer_options
 
 PROJECT = Path(__file__).parents[2]
 FILES = ["params.yaml", "params/paper.yaml", "params/real.yaml"]
@@ -159,3 +159,46 @@ def test_urls_with_checksums(tmp_path: Path) -> None:
     assert coco.origin == "https://x.org/a/train2017.zip"
     (remote,) = coco.source
     assert (remote.file_name, remote.digests) == ("train2017.zip", {"md5": "b" * 32})
+
+
+@pytest.mark.parametrize(
+    ("entry", "part"),
+    [
+        ({"mixer": "dwnet", "shift": False}, "dwnet has no option shift; known: group_channels"),
+        ({"mixer": "swin", "groups": 3}, "swin has no option groups"),
+        ({"mixer": "global_attention", "kernel_size": 7}, "global_attention has no option kernel_size"),
+        ({"mixer": "swin", "kernel_size": 8}, "kernel_size 8 is even"),
+        ({"mixer": "swin", "norm": "gn"}, "norm"),
+        ({"mixer": "swin", "se": "often"}, "se"),
+        ({"mixer": "swin", "nrom": "bn"}, "did you mean 'norm'?"),
+        ({"mixer": "swin", "options": {"positionbias": False}}, "did you mean 'position_bias'?"),
+        ({"mixer": "swin", "options": {"shift": False}}, "write shift beside mixer"),
+    ],
+)
+def test_options_are_those_of_the_mixer(tmp_path: Path, entry: dict[str, object], part: str) -> None:
+    assert part in wrong(tmp_path, {"classify": {"variants": {"a": {"size": "tiny", **entry}}}})
+
+
+def test_options_read_from_a_mixers_file_are_those_that_its_block_takes() -> None:
+    from models import mixers
+
+    for name in mixers.names():
+        assert mixer_options(name) == list(mixers.load(name).options)
+    assert mixer_options("timm") == []
+
+
+def test_options_reach_the_model(tmp_path: Path) -> None:
+    entry = {"mixer": "local_mlp", "size": "tiny", "shared_windows": True, "shift": False, "num_heads": [1, 2, 4, 8]}
+    variant = Params.model_validate({"classify": {"variants": {"a": entry}}}).classify.variants["a"]
+    assert variant.overrides == {"shared_windows": True, "shift": False, "num_heads": (1, 2, 4, 8)}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_shipped_variant_can_be_built(name: str) -> None:
+    import torch
+
+    from models import create_model
+
+    for variant in load(PROJECT / name).classify.variants.values():
+        with torch.device("meta"):
+            assert create_model(variant.model_name, num_classes=10, **variant.overrides).state_dict()

@@ -3,10 +3,16 @@
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
+from models import create_model
+from models.flops import count_parameters
 from pipeline.errors import UserError
+from pipeline.params import Variant
 from pipeline.report.claims import CLAIMS, METRICS, load_claims
+from pipeline.report.results import Result
+from pipeline.report.verdict import matches
 
 # Counted on the authors' networks with 1,000 classes.
 EXACT_PARAMETERS = {
@@ -79,6 +85,55 @@ def test_parameter_claims_are_the_exact_counts_rounded(task: str) -> None:
         assert abs(claim.value - millions) <= 0.5 * 10**-digits + 0.02, claim.id
         seen += 1
     assert seen >= 6
+
+
+def test_every_row_with_a_mixer_is_a_network_that_can_be_built_and_joined() -> None:
+    """The names of mixers and options in the claims are those of the code, and a variant so written finds its row."""
+    rows = {claim.row.id: claim for claim in load_claims() if claim.row.mixer}
+    assert {"swin", "dwnet", "local_mlp", "locally_connected", "sliding_attention"} <= {
+        claim.row.mixer for claim in rows.values()
+    }
+    for claim in rows.values():
+        variant = Variant.model_validate({"mixer": claim.row.mixer, "size": claim.row.size, **claim.row.overrides})
+        with torch.device("meta"):
+            create_model(variant.model_name, **variant.overrides)
+        assert matches(claim, Result(claim.row.task, "a", variant, Path("a"), None, None, ())), claim.id
+
+
+def test_options_keep_rows_apart() -> None:
+    rows = {claim.row.id: claim for claim in load_claims()}
+
+    def joined(**entry: object) -> set[str]:
+        result = Result("classify", "a", Variant.model_validate(entry), Path("a"), None, None, ())
+        return {row for row, claim in rows.items() if matches(claim, result)}
+
+    assert joined(mixer="dwnet", size="tiny", se=True) == {"se-dwnet_se_tiny"}
+    assert joined(mixer="swin", size="tiny", norm="bn") == {"norm-swin_bn"}
+    assert joined(mixer="local_mlp", size="tiny", shared_windows=True) == {"sharing-local_mlp-both"}
+    assert joined(mixer="swin", size="tiny", shift=False) == {"swin_paper-no_shift"}
+    assert "t1-dwnet_tiny" in joined(mixer="dwnet", size="tiny")
+    assert not joined(mixer="global_attention", size="tiny")
+
+
+def test_rows_of_the_literature_are_networks_of_timm() -> None:
+    """Each can be built beside the paper's own, without a download, and joins the row that names it."""
+    timm = pytest.importorskip("timm")
+    claims = [claim for claim in load_claims() if claim.row.timm_name]
+    assert len({claim.row.timm_name for claim in claims}) >= 15
+    for name in {claim.row.timm_name for claim in claims}:
+        assert timm.is_model(name), name
+        variant = Variant.model_validate({"mixer": "timm", "timm_name": name})
+        result = Result("classify", "a", variant, Path("a"), None, None, ())
+        assert any(matches(claim, result) for claim in claims)
+
+
+@pytest.mark.parametrize("name", ["resnet50", "vit_base_patch16_384", "deit_small_patch16_224", "resmlp_12_224"])
+def test_parameters_of_the_literature_are_those_of_timm(name: str) -> None:
+    pytest.importorskip("timm")
+    with torch.device("meta"):
+        counted = count_parameters(create_model(f"timm:{name}")) / 1e6
+    claimed = [c.value for c in load_claims() if c.row.timm_name == name and c.metric == "parameters_m"]
+    assert claimed and all(abs(value - counted) <= 1 for value in claimed), (claimed, counted)
 
 
 @pytest.mark.parametrize(
