@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -71,33 +71,43 @@ def count_flops(model: nn.Module, image_size: int | tuple[int, int], rule: str =
     """
     if rule not in RULES:
         raise ValueError(f"there is no counting rule '{rule}'; known are {', '.join(RULES)}")
-    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
-    parameter = next(model.parameters())
-    image = torch.zeros(1, 3, height, width, device=parameter.device, dtype=parameter.dtype)
-    with _in_eval(model), torch.no_grad():
-        if any(isinstance(module, Backbone) for module in model.modules()):
-            hooks = _official(model) if rule == OFFICIAL_RULE else _priced(model, PRICES[rule])
-            parts = _run(model, image, list(hooks))
-            return {"rule": rule, "total": sum(parts.values()), **parts}
-        with FlopCounterMode(display=False) as counter:
-            model(image)
-        return {"rule": MACS_RULE, "total": counter.get_total_flops() // 2}
+    if any(isinstance(module, Backbone) for module in model.modules()):
+        return _count(model, image_size, (rule,))[rule]
+    with _in_eval(model), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(_image(model, image_size))
+    return {"rule": MACS_RULE, "total": counter.get_total_flops() // 2}
+
+
+def count_by_each_rule(model: nn.Module, image_size: int | tuple[int, int]) -> dict[str, int]:
+    """The totals of `count_flops` for a network of this package by all `RULES`, in one forward pass."""
+    return {rule: counted["total"] for rule, counted in _count(model, image_size, RULES).items()}
 
 
 Cost = Callable[[Tensor, Tensor], int]
 """What one call of a module costs, from its input and its output."""
 
 
-def _run(model: nn.Module, image: Tensor, counted: list[tuple[nn.Module, str, Cost]]) -> dict[str, int]:
-    """The cost of one forward pass, by kind."""
-    parts: Counter[str] = Counter({kind: 0 for _, kind, _ in counted})
-    hooks = [module.register_forward_hook(partial(_add, parts, kind, cost)) for module, kind, cost in counted]
+def _count(model: nn.Module, image_size: int | tuple[int, int], rules: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The result of `count_flops` for each rule."""
+    parts: dict[str, Counter[str]] = {rule: Counter() for rule in rules}
+    hooks = [
+        module.register_forward_hook(partial(_add, parts[rule], kind, cost))
+        for rule in rules
+        for module, kind, cost in (_official(model) if rule == OFFICIAL_RULE else _priced(model, PRICES[rule]))
+    ]
     try:
-        model(image)
+        with _in_eval(model), torch.no_grad():
+            model(_image(model, image_size))
     finally:
         for hook in hooks:
             hook.remove()
-    return dict(parts)
+    return {rule: {"rule": rule, "total": sum(found.values()), **found} for rule, found in parts.items()}
+
+
+def _image(model: nn.Module, image_size: int | tuple[int, int]) -> Tensor:
+    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+    parameter = next(model.parameters())
+    return torch.zeros(1, 3, height, width, device=parameter.device, dtype=parameter.dtype)
 
 
 def _add(parts: Counter[str], kind: str, cost: Cost, _: nn.Module, args: tuple[Tensor], out: Tensor) -> None:

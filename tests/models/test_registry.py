@@ -1,5 +1,6 @@
 """From names and overrides to networks, and what is said about wrong ones."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,9 @@ import torch
 from torch import nn
 
 from models import create_backbone, create_model, list_models, mixers
+from models.__main__ import ABLATIONS as PAPER_ROWS
 from models.__main__ import describe, table
+from models.flops import RULES, count_flops
 from models.layers import SqueezeExcitation
 
 SANDWICH = ("dwnet", "dynamic_dwnet", "i_dynamic_dwnet", "locally_connected")
@@ -59,7 +62,7 @@ def test_every_option_trains_a_step(mixer, options):
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 
 
-@pytest.mark.parametrize("mixer", mixers.names())
+@pytest.mark.parametrize("mixer", [*SANDWICH, *PRE_NORM])
 def test_norms_are_of_the_kind_and_in_the_places_asked_for(mixer):
     def norms(**options):
         block = create_backbone(f"{mixer}_micro", **options).stages[0].blocks[0]
@@ -196,3 +199,19 @@ def test_the_table_names_switches_and_the_counting_rule():
     assert (row["shared_positions"], row["shared_channels"], row["dynamic"]) == (False, "groups", True)
     assert row["flops_rule"] == "flops()"
     assert "operations, flops()" in table([row]) and f"{row['parameters']:,}" in table([row])
+
+
+def test_the_table_counts_by_every_rule_and_says_options(on_meta):
+    row = describe("dwnet_micro", {"kernel_size": 3, "se": True})
+    model = on_meta("dwnet_micro", kernel_size=3, se=True)
+    for rule, key in zip(RULES, ("flops", "flops_full", "flops_downstream"), strict=True):
+        assert row[key] == count_flops(model, 64, rule)["total"]
+        assert f"operations, {rule}" in table([row])
+    assert row["flops"] != row["flops_downstream"]
+    assert "kernel_size=3, se=yes" in table([row])
+    assert json.loads(json.dumps([row])) == [row]
+
+
+def test_rows_for_the_papers_ablations_can_be_built(on_meta):
+    for name, options in PAPER_ROWS:
+        assert on_meta(name, **options).switches
