@@ -143,6 +143,17 @@ def test_window_attention_is_a_local_mlp_whose_matrix_is_computed():
     torch.testing.assert_close(mlp(x), expected)
 
 
+@pytest.mark.parametrize("shared_windows", [False, True])
+def test_a_shifted_local_mlp_does_not_wrap_around_the_map(shared_windows):
+    """What the cyclic shift puts into one window from opposite edges does not mix."""
+    mlp = drawn(WindowMlp(a_place(6, 6), 3, HEADS, shifted=True, shared_windows=shared_windows))
+    x = torch.randn(1, 6, 6, DIM, dtype=torch.float64)
+    moved = x.clone()
+    moved[0, 0, 0] += 1
+    changed = (mlp(moved) - mlp(x)).abs().amax(-1)[0] > 1e-9
+    assert changed[0, 0] and not changed[3:].any() and not changed[:, 3:].any()
+
+
 def test_locally_connected_with_the_same_kernel_everywhere_is_a_depthwise_convolution():
     static, everywhere = drawn(StaticDepthwise(DIM, KERNEL, 2)), drawn(StaticPositionwise(a_place(6, 5), KERNEL, 2))
     with torch.no_grad():
