@@ -149,7 +149,8 @@ def test_a_run_goes_on_with_another_number_of_ranks(
     for row, expected in zip(rows, undisturbed(2)[1][1:], strict=True):
         for name, mine, theirs in zip(header, row, expected, strict=True):
             image = 100 / 37 if name.startswith("top") else 0  # rounding may move one that lies between two classes
-            assert float(mine) == pytest.approx(float(theirs), rel=1e-4, abs=1.1 * image), (name, row, expected)
+            bound = 1e-5 if name == "train_loss" else 1e-3  # running statistics carry rounding into the evaluation
+            assert float(mine) == pytest.approx(float(theirs), rel=bound, abs=1.1 * image), (name, row, expected)
     recorded_once(project, "worlds")
 
 
