@@ -1,5 +1,6 @@
 """A run that nothing bends: ranks, controller and driver are killed at named points, and the world size changes."""
 
+import json
 import signal
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from killing import (
     outcome,
     random_points,
     recorded_once,
+    run_folder,
     starts,
     train,
     train_apart,
@@ -132,6 +134,41 @@ def test_a_driver_killed_anywhere_changes_nothing(
     train(project, out)
     assert outcome(project, out) == undisturbed(2)
     recorded_once(project, out)
+
+
+def test_a_kill_between_the_end_and_mlflow_is_made_good(project: Path, undisturbed: Any) -> None:
+    """Without Ray: a finished run is recorded to its end, and what nobody trains any more no longer says RUNNING."""
+    from mlflow import MlflowClient
+
+    undisturbed(2)
+    client = MlflowClient(tracking_uri=f"sqlite:///{project / 'mlflow.db'}")
+    folder = run_folder(project, "undisturbed2")
+    note = json.loads((folder / "mlflow.json").read_text())
+    client.update_run(note["run_id"], status="RUNNING")
+    (folder / "mlflow.json").write_text(json.dumps({**note, "settled": False}))
+    experiment = client.get_run(note["run_id"]).info.experiment_id
+    abandoned, elsewhere = (client.create_run(experiment, tags={"run_id": name}).info.run_id for name in ("old", "far"))
+    (folder.parent / "old").mkdir()
+    train(project, "undisturbed2")
+    assert client.get_run(note["run_id"]).info.status == "FINISHED"
+    assert client.get_run(abandoned).info.status == "KILLED"
+    assert client.get_run(elsewhere).info.status == "RUNNING", "its folder is not in this storage"
+    client.set_terminated(elsewhere)
+    recorded_once(project, "undisturbed2")
+
+
+@pytest.mark.faults
+def test_a_driver_that_is_asked_to_end_closes_its_run(project: Path, tmp_path: Path, ray_address: str) -> None:
+    from mlflow import MlflowClient
+
+    marker = tmp_path / "met"
+    driver = train_apart(project, "asked", ray_address, f"step rank=0 step=22 do=wait once={marker}")
+    rank = wait_for(marker, driver)
+    driver.terminate()
+    assert driver.wait(60) == 143 and gone(rank)
+    client = MlflowClient(tracking_uri=f"sqlite:///{project / 'mlflow.db'}")
+    note = json.loads(next((project / "runs-asked").glob("*/mlflow.json")).read_text())
+    assert client.get_run(note["run_id"]).info.status == "FAILED"
 
 
 def test_a_run_goes_on_with_another_number_of_ranks(

@@ -43,6 +43,15 @@ def test_a_killed_writer_leaves_the_old_or_nothing(tmp_path: Path, point: str) -
     assert [path.name for path in tmp_path.iterdir()] == ["made"], "what the killed ones left is cleared away"
 
 
+def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
+    write_text(tmp_path / "a", "old")
+    code = "import sys, pathlib, pipeline.files; pipeline.files.write_text(pathlib.Path(sys.argv[1]), 'new')"
+    for fault, left in (("file.written name=a", "old"), ("nowhere", "new")):
+        environment = {**os.environ, faults.VARIABLE: fault}
+        subprocess.run([sys.executable, "-c", code, str(tmp_path / "a")], cwd=PROJECT, env=environment)
+        assert (tmp_path / "a").read_text() == left
+
+
 def test_a_fault_happens_where_and_when_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     marker = tmp_path / "met"
     monkeypatch.setenv(faults.VARIABLE, f"here step=3 do=fail once={marker}; there do=fail")

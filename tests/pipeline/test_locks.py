@@ -1,5 +1,6 @@
 """A lock keeps others out, says who has it, and ends with its holder however that ends."""
 
+import argparse
 import os
 import signal
 import subprocess
@@ -9,7 +10,9 @@ from pathlib import Path
 import pytest
 from helpers import PROJECT
 
+from pipeline import cli
 from pipeline.locks import Busy, held
+from pipeline.params import Params
 
 HOLD = """
 import sys, time
@@ -52,3 +55,13 @@ def test_who_waits_says_so_and_then_has_the_lock(tmp_path: Path, holder: "subpro
     with held(tmp_path / "lock", "work", say=say):
         assert said and said[0].endswith("; waiting for it") and str(holder.pid) in said[0]
     holder.wait()
+
+
+def test_a_stage_is_alone_with_its_name(tmp_path: Path) -> None:
+    call = cli.Call(argparse.Namespace(), Params(), tmp_path, cli.Folders(tmp_path))
+    with call.alone("shard", "imagenet"):
+        lock = held(call.folders.lock("shard-imagenet"), "shard imagenet", wait=False)
+        with pytest.raises(Busy, match="shard imagenet is being done"), lock:
+            pass
+        with call.alone("shard", "coco"):
+            pass

@@ -1,5 +1,6 @@
 """The loop by itself, in this process: options of a recipe, resuming, starting from weights, bad numbers."""
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from pipeline.engine.loop import train
 from pipeline.engine.run import Run
 from pipeline.errors import UserError
 from pipeline.loading.batches import Ranks
+from pipeline.locks import held
 from pipeline.params import Classify, Cluster
 from pipeline.shards.cache import ShardCache
 
@@ -176,6 +178,17 @@ def test_a_timm_model_trains_as_a_baseline(small_shards: Path, tmp_path: Path) -
     variant = {"mixer": "timm", "timm_name": "resnet10t"}
     record = finish(run_of(small_shards, tmp_path / "run", variant=variant, duration={"steps": 2}))
     assert record["parameters"] > 4e6
+
+
+def test_a_run_waits_for_a_rank_that_still_writes(small_shards: Path, tmp_path: Path) -> None:
+    run = run_of(small_shards, tmp_path / "run", duration={"steps": 2})
+    training = threading.Thread(target=finish, args=(run,))
+    with held(run.folder / "training.lock", "a rank that was left behind"):
+        training.start()
+        training.join(2)
+        assert training.is_alive() and not run.progress.exists()
+    training.join()
+    assert run.finished() is not None
 
 
 def test_a_changed_file_makes_a_run_unfinished(small_shards: Path, tmp_path: Path) -> None:
