@@ -74,6 +74,13 @@ def read_weights(path: Path, variant: Variant, image_size: int) -> "dict[str, Te
 
 
 def _load(model: Any, weights: "dict[str, Tensor]", path: Path) -> None:
+    expected = model.state_dict()
+    for name, value in weights.items():
+        if name in expected and value.shape != expected[name].shape:
+            raise UserError(
+                f"{path} does not fit: {name} has shape {tuple(value.shape)}, the network for these data "
+                f"{tuple(expected[name].shape)}; was it trained on other classes, or with other settings?"
+            )
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
