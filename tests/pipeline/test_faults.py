@@ -201,7 +201,7 @@ def test_mended_code_may_adopt_a_run(
     old = next(path for path in (project / "runs-adopt").iterdir() if (path / "checkpoints").is_dir())
 
     with pytest.raises(
-        UserError, match=f"--adopt {old.name}: it differs from dwnet_micro seed 8 in seed; only its code"
+        UserError, match=f"--adopt {old.name}: it differs from dwnet_micro seed 8 in seed; a run with its code"
     ):
         train(project, "adopt", "classify.seeds=[8]", adopt=old.name)
 
