@@ -21,8 +21,6 @@ SETTINGS = (
     "classify.seeds=[7]",
     "classify.recipe.micro_batch=4",
     "classify.recipe.micro_batches=6",  # 1, 2, 3 and 6 ranks divide them
-    # At 1e-8 AdamW makes full steps of the rounding in gradients that are zero (of biases before batch norm).
-    "classify.recipe.optimizer.eps=1.0e-4",
     f"classify.recipe.duration={{steps: {STEPS}}}",
     f"classify.recipe.evaluate_every={{steps: {EVALUATE}}}",
     f"classify.recipe.checkpoint_every={{steps: {INTERVAL}}}",

@@ -174,7 +174,7 @@ def test_a_driver_that_is_asked_to_end_closes_its_run(project: Path, tmp_path: P
 def test_a_run_goes_on_with_another_number_of_ranks(
     project: Path, undisturbed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two ranks, then one, then two: the same losses within rounding."""
+    """Two ranks, then one, then two, in single precision, where rounding grows; the tests of the loop use double."""
     for world, step in ((2, 22), (1, 41)):
         monkeypatch.setenv(faults.VARIABLE, f"step rank=0 step={step} once={tmp_path / str(step)}")
         with pytest.raises(UserError, match="training failed after 0 restarts"):
@@ -186,8 +186,7 @@ def test_a_run_goes_on_with_another_number_of_ranks(
     for row, expected in zip(rows, undisturbed(2)[1][1:], strict=True):
         for name, mine, theirs in zip(header, row, expected, strict=True):
             image = 100 / 37 if name.startswith("top") else 0  # rounding may move one that lies between two classes
-            bound = 1e-5 if name == "train_loss" else 1e-3  # running statistics carry rounding into the evaluation
-            assert float(mine) == pytest.approx(float(theirs), rel=bound, abs=1.1 * image), (name, row, expected)
+            assert float(mine) == pytest.approx(float(theirs), rel=2e-3, abs=1.1 * image), (name, row, expected)
     recorded_once(project, "worlds")
 
 

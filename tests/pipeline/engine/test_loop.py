@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from ranks import train_on
 from safetensors.torch import load_file, save_file
 
 from pipeline.engine.loop import train
@@ -178,6 +179,27 @@ def test_a_timm_model_trains_as_a_baseline(small_shards: Path, tmp_path: Path) -
     variant = {"mixer": "timm", "timm_name": "resnet10t"}
     record = finish(run_of(small_shards, tmp_path / "run", variant=variant, duration={"steps": 2}))
     assert record["parameters"] > 4e6
+
+
+@pytest.mark.parametrize("worlds", [(2, 1, 2), pytest.param((3, 2, 1), marks=pytest.mark.faults)], ids=str)
+def test_the_number_of_ranks_changes_nothing_but_rounding(
+    small_shards: Path, tmp_path: Path, worlds: tuple[int, int, int]
+) -> None:
+    """In double precision, over restarts on other numbers of ranks, all agrees to what the loss, kept in single, rounds."""
+    options = {"micro_batches": 6, "micro_batch": 4, "checkpoint_every": {"steps": 4}}
+    whole, changing = (
+        run_of(small_shards, tmp_path / "whole", **options),
+        run_of(small_shards, tmp_path / "c", **options),
+    )
+    train_on(1, whole)
+    for world, stop_at in zip(worlds, (8, 12, None), strict=True):
+        train_on(world, changing, stop_at)
+    mine, theirs = weights(whole), weights(changing)
+    for name, value in mine.items():
+        torch.testing.assert_close(theirs[name], value, rtol=1e-5, atol=1e-6, msg=lambda text, name=name: name + text)
+    records = [run.finished() for run in (whole, changing)]
+    losses = [[row["train_loss"] for row in record["history"]] for record in records if record is not None]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
 
 
 def test_a_run_waits_for_a_rank_that_still_writes(small_shards: Path, tmp_path: Path) -> None:

@@ -1,0 +1,67 @@
+"""The training loop on several ranks of this machine without Ray, in double precision, where rounding is no excuse."""
+
+import multiprocessing
+import warnings
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+
+from pipeline.engine.loop import train
+from pipeline.engine.run import Run
+from pipeline.loading.batches import Ranks
+from pipeline.tasks.classify import Classify
+
+STOPPED = 3
+
+
+def train_on(world: int, run: Run, stop_at: int | None = None) -> None:
+    """Train a run on `world` ranks, to its end or until all ranks end in the evaluation of step `stop_at`."""
+    if world == 1:
+        with pytest.raises(SystemExit) if stop_at else nullcontext():
+            _train(Ranks(), run, stop_at)
+        return
+    meeting = run.folder.with_name(f"{run.folder.name}-{world}-{stop_at}")
+    processes = [
+        multiprocessing.get_context("spawn").Process(target=_rank, args=(Ranks(rank, world), meeting, run, stop_at))
+        for rank in range(world)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(300)
+    assert [process.exitcode for process in processes] == [STOPPED if stop_at else 0] * world
+
+
+def _rank(ranks: Ranks, meeting: Path, run: Run, stop_at: int | None) -> None:
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=ranks.rank, world_size=ranks.world)
+    _train(ranks, run, stop_at)
+
+
+def _train(ranks: Ranks, run: Run, stop_at: int | None) -> None:
+    def report(row: dict[str, Any]) -> None:
+        if row["step"] == stop_at:
+            raise SystemExit(STOPPED)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Classify, "build", _in_double(Classify.build))
+        train(run, ranks, torch.device("cpu"), _wrap if ranks.world > 1 else lambda model: model, report)
+
+
+def _wrap(model: torch.nn.Module) -> torch.nn.Module:
+    return DistributedDataParallel(model, find_unused_parameters=True, broadcast_buffers=False)
+
+
+def _in_double(build: Any) -> Any:
+    def built(self: Classify) -> torch.nn.Module:
+        model: torch.nn.Module = build(self).double()
+        model.register_forward_pre_hook(lambda _, images: (images[0].double(),))
+        return model
+
+    return built
