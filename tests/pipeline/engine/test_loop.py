@@ -185,7 +185,7 @@ def test_a_timm_model_trains_as_a_baseline(small_shards: Path, tmp_path: Path) -
 def test_the_number_of_ranks_changes_nothing_but_rounding(
     small_shards: Path, tmp_path: Path, worlds: tuple[int, int, int]
 ) -> None:
-    """In double precision, over restarts on other numbers of ranks, all agrees to what the loss, kept in single, rounds."""
+    """In double precision, over restarts on other numbers of ranks, all agrees but for the rounding of the loss."""
     options = {"micro_batches": 6, "micro_batch": 4, "checkpoint_every": {"steps": 4}}
     whole, changing = (
         run_of(small_shards, tmp_path / "whole", **options),
