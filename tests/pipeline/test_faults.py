@@ -200,7 +200,7 @@ def test_mended_code_may_adopt_a_run(
     old = next(path for path in (project / "runs-adopt").iterdir() if (path / "checkpoints").is_dir())
 
     with pytest.raises(
-        UserError, match=f"--adopt {old.name}: it differs from dwnet_micro seed 8 in seed; a run with its code"
+        UserError, match=f"--adopt {old.name}: it differs from dwnet_micro seed 8 in seed; a run with other settings"
     ):
         train(project, "adopt", "classify.seeds=[8]", adopt=old.name)
 
