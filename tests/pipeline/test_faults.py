@@ -171,6 +171,7 @@ def test_a_driver_that_is_asked_to_end_closes_its_run(project: Path, tmp_path: P
     assert client.get_run(note["run_id"]).info.status == "FAILED"
 
 
+@pytest.mark.faults
 def test_a_run_goes_on_with_another_number_of_ranks(
     project: Path, undisturbed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -190,6 +191,7 @@ def test_a_run_goes_on_with_another_number_of_ranks(
     recorded_once(project, "worlds")
 
 
+@pytest.mark.faults
 def test_mended_code_may_adopt_a_run(
     project: Path, undisturbed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
