@@ -198,7 +198,6 @@ def nothing_left_running(project: Path) -> None:
         assert len(set(steps)) == len(steps) > 0
 
 
-@pytest.mark.faults
 def test_a_killed_dvc_takes_its_stage_along(project: Path, tmp_path: Path) -> None:
     kill_dvc(project, "shard@imagenet", "file.written name=manifest.json", tmp_path / "met", signal.SIGKILL)
 
