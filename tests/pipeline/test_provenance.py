@@ -14,8 +14,7 @@ PROJECT = Path(__file__).parents[2]
 # Imported, but without influence on a result that the digest does not hold otherwise: parameters enter by value,
 # data by the manifest's digest, the rest moves bytes or prints.
 APART = (
-    "pipeline/params.py",
-    "pipeline/recipes.py",
+    "pipeline/params/",
     "pipeline/errors.py",
     "pipeline/faults.py",
     "pipeline/files.py",

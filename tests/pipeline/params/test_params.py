@@ -10,7 +10,7 @@ import yaml
 from pipeline.errors import UserError
 from pipeline.params import Params, load, mixer_options
 
-PROJECT = Path(__file__).parents[2]
+PROJECT = Path(__file__).parents[3]
 FILES = ["params.yaml", "params/paper.yaml", "params/real.yaml"]
 
 

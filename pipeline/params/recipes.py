@@ -5,16 +5,9 @@ Defaults are the paper's numbers (arXiv 2106.04263 and the authors' released con
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-Positive = Annotated[int, Field(gt=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-
-
-class Section(BaseModel):
-    """A mapping of params.yaml: unknown keys are errors, values cannot change after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from pipeline.params.section import Fraction, Positive, Section
 
 
 class Duration(Section):

@@ -1,0 +1,27 @@
+"""The pydantic models of params.yaml: every key, its range, and what must agree with what.
+
+`load` validates the whole file at once; all errors are reported together, and an unknown key is answered with the
+nearest right name.
+"""
+
+from pipeline.params.data import DATASETS, Dataset, ImageNet, Remote, Synthetic
+from pipeline.params.recipes import (
+    Augment,
+    BaseRecipe,
+    DetectRecipe,
+    Duration,
+    Optimizer,
+    Recipe,
+    Schedule,
+    SegmentRecipe,
+)
+from pipeline.params.sections import Cluster, Compare, Shard, Tracking
+from pipeline.params.tasks import Classify, Detect, Segment, Task
+from pipeline.params.variants import MIXER_FIELDS, Variant, mixer_options
+from pipeline.params.whole import Params, load
+
+__all__ = [
+    "DATASETS", "MIXER_FIELDS", "Augment", "BaseRecipe", "Classify", "Cluster", "Compare", "Dataset", "Detect",
+    "DetectRecipe", "Duration", "ImageNet", "Optimizer", "Params", "Recipe", "Remote", "Schedule", "Segment",
+    "SegmentRecipe", "Shard", "Synthetic", "Task", "Tracking", "Variant", "load", "mixer_options",
+]  # fmt: skip

@@ -1,0 +1,112 @@
+"""Where raw data come from: drawn stand-ins, folders, archives, or URLs with checksums."""
+
+import string
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import unquote, urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
+
+from pipeline.errors import discreet
+from pipeline.params.section import Positive, Section
+
+DATASETS = ("imagenet", "coco", "ade20k")
+FILE_NAME = frozenset(string.ascii_letters + string.digits + "-_.")
+
+
+class Synthetic(Section):
+    """How many stand-in images to draw, how large (pixels), and from which seed."""
+
+    train: Positive = 3000
+    val: Positive = 1000
+    image_size: Annotated[int, Field(ge=32)] = 64
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+class Remote(Section):
+    """A file to download: its address, and the checksums that it must have, at least one."""
+
+    url: str
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    md5: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None = None
+
+    @model_validator(mode="after")
+    def usable(self) -> Self:
+        """Check the address without repeating it in messages: it may hold a secret."""
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("url should start with http:// or https:// and a server's name")
+        if parts.username is not None:
+            raise ValueError("url holds a user's name, which would be published with it; put it into ~/.netrc")
+        if not self.file_name or self.file_name.startswith(".") or set(self.file_name) - FILE_NAME:
+            raise ValueError("url should end in a file's name, of letters, digits and -_.")
+        if not self.digests:
+            raise ValueError("sha256 or md5 is missing: without a checksum nobody knows what was downloaded")
+        return self
+
+    @property
+    def file_name(self) -> str:
+        """What the file is called on disk."""
+        return unquote(urlsplit(self.url).path.rpartition("/")[2])
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """The checksums by the name of their algorithm."""
+        return {name: value for name in ("sha256", "md5") if (value := getattr(self, name)) is not None}
+
+
+def _local(path: str) -> str:
+    if "://" in path:
+        raise ValueError("a URL needs its checksum; write {url: ..., sha256: ...}, or md5")
+    return path
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, dict) else value
+
+
+def _some(remotes: tuple[Remote, ...]) -> tuple[Remote, ...]:
+    if len({remote.file_name for remote in remotes}) < max(1, len(remotes)):
+        raise ValueError("name at least one URL, and no two with the same file name")
+    return remotes
+
+
+Local = Annotated[str, BeforeValidator(lambda value: _local(value) if isinstance(value, str) else value)]
+Remotes = Annotated[tuple[Remote, ...], BeforeValidator(_listed), AfterValidator(_some)]
+
+
+class Dataset(Section):
+    """One raw data set: `source` is `synthetic`, a folder in the official layout, official archives, or their URLs."""
+
+    source: Annotated[
+        Annotated[Local, Tag("path")] | Annotated[Remotes, Tag("urls")],
+        Discriminator(lambda value: "path" if isinstance(value, str) else "urls"),
+    ] = "synthetic"
+    splits: dict[Literal["train", "val"], str] = Field(default_factory=dict)
+    synthetic: Synthetic = Synthetic()
+
+    @property
+    def origin(self) -> str:
+        """The source as results name it."""
+        return (
+            self.source if isinstance(self.source, str) else ", ".join(discreet(remote.url) for remote in self.source)
+        )
+
+
+class ImageNet(Dataset):
+    """ImageNet; `real_labels` is ImageNet-Real's real.json: several labels an image, for the validation split."""
+
+    real_labels: (
+        Annotated[
+            Annotated[Local, Tag("path")] | Annotated[Remote, Tag("url")],
+            Discriminator(lambda value: "path" if isinstance(value, str) else "url"),
+        ]
+        | None
+    ) = None
+
+
+class Data(Section):
+    """The three data sets."""
+
+    imagenet: ImageNet = ImageNet()
+    coco: Dataset = Dataset()
+    ade20k: Dataset = Dataset()

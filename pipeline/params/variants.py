@@ -1,0 +1,104 @@
+"""One row of the comparison: a mixer in a size, and what differs from the task's recipe."""
+
+import ast
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from models.sizes import SIZES
+from pipeline.errors import nearest
+from pipeline.params.section import Name, Positive, Section, Seeds
+
+MIXERS = Path(__file__).parents[2] / "models" / "mixers"
+MIXER_FIELDS = (
+    "kernel_size",
+    "groups",
+    "group_channels",
+    "norm",
+    "projection_norm",
+    "se",
+    "shift",
+    "position_bias",
+    "shared_windows",
+    "row_bias",
+)
+"""Fields of a variant that are options of its mixer."""
+
+
+def mixer_options(mixer: str) -> list[str]:
+    """Return the options of a mixer, read from its file without importing it, which would import torch."""
+    tree = ast.parse((MIXERS / f"{mixer}.py").read_text())
+    blocks = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "block"]
+    return [argument.arg for block in blocks for argument in block.args.kwonlyargs]
+
+
+class Variant(Section):
+    """One row of the comparison: a mixer in a size, and what differs from the task's recipe.
+
+    The options of the paper's ablations are fields; `options` holds those that a mixer of your own has besides.
+    """
+
+    mixer: Name
+    size: Literal["micro", "tiny", "small", "base"] | None = None
+    timm_name: str | None = None
+    kernel_size: Positive | None = None
+    groups: Positive | None = None
+    group_channels: Positive | None = None
+    norm: Literal["ln", "bn"] | None = None
+    projection_norm: bool | None = None
+    se: bool | None = None
+    shift: bool | None = None
+    position_bias: bool | None = None
+    shared_windows: bool | None = None
+    row_bias: bool | None = None
+    options: dict[Name, Any] = Field(default_factory=dict)
+    embed_dim: Positive | None = None
+    depths: tuple[Positive, Positive, Positive, Positive] | None = None
+    num_heads: tuple[Positive, Positive, Positive, Positive] | None = None
+    drop_path_rate: Annotated[float, Field(ge=0, lt=1)] | None = None
+    seeds: Seeds | None = None
+    recipe: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def consistent(self) -> Self:
+        """Check what can be checked without building the model."""
+        if (self.mixer == "timm") != (self.timm_name is not None):
+            raise ValueError("timm_name goes with `mixer: timm`, and `mixer: timm` needs a timm_name")
+        if self.mixer != "timm" and self.size is None:
+            raise ValueError(f"size is missing; one of {', '.join(SIZES)}")
+        if self.kernel_size is not None and self.kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size {self.kernel_size} is even; a kernel needs a centre, so an odd size")
+        if self.groups is not None and self.group_channels is not None:
+            raise ValueError("groups and group_channels say the same thing twice; keep one")
+        mixers = [path.stem for path in MIXERS.glob("[a-z]*.py")]
+        if self.mixer not in mixers:
+            raise ValueError(f"there is no mixer '{self.mixer}'; {nearest(self.mixer, mixers)}")
+        if self.mixer != "timm":
+            self._refuse_options_of_others()
+        dim = self.embed_dim or (SIZES[self.size].embed_dim if self.size else 0)
+        for name in ("groups", "group_channels"):
+            value = getattr(self, name)
+            if value is not None and dim % value:
+                raise ValueError(f"{name} {value} does not divide the {dim} channels of the first stage")
+        return self
+
+    def _refuse_options_of_others(self) -> None:
+        taken = mixer_options(self.mixer)
+        for name in [*(name for name in MIXER_FIELDS if getattr(self, name) is not None), *self.options]:
+            if name not in taken:
+                raise ValueError(f"{self.mixer} has no option {name}; {nearest(name, taken)}")
+        for name in self.options:
+            if name in MIXER_FIELDS:
+                raise ValueError(f"options.{name} has a place of its own; write {name} beside mixer")
+
+    @property
+    def model_name(self) -> str:
+        """The name that `models.create_model` knows."""
+        return f"timm:{self.timm_name}" if self.mixer == "timm" else f"{self.mixer}_{self.size}"
+
+    @property
+    def overrides(self) -> dict[str, Any]:
+        """What differs from the named model, as keyword arguments of `models.create_model`."""
+        names = (*MIXER_FIELDS, "embed_dim", "depths", "num_heads", "drop_path_rate")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None} | self.options

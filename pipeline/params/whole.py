@@ -1,0 +1,96 @@
+"""The whole of params.yaml, read and checked at once, before any work."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+from pydantic import ValidationError, model_validator
+
+from pipeline.errors import UserError
+from pipeline.params.data import Data
+from pipeline.params.section import Section, merged
+from pipeline.params.sections import Cluster, Compare, Profile, Shard, Tracking
+from pipeline.params.sentences import sentence
+from pipeline.params.tasks import Classify, Detect, Segment
+
+
+class Params(Section):
+    """The whole of params.yaml."""
+
+    data: Data = Data()
+    shard: Shard = Shard()
+    classify: Classify = Classify()
+    detect: Detect = Detect()
+    segment: Segment = Segment()
+    profile: Profile = Profile()
+    compare: Compare = Compare()
+    cluster: Cluster = Cluster()
+    tracking: Tracking = Tracking()
+
+    @model_validator(mode="after")
+    def agree(self) -> Self:
+        """Check sections against each other."""
+        for task in (self.classify, self.detect, self.segment):
+            for name in task.variants:
+                count = task.recipe_of(name).micro_batches
+                if count % self.cluster.workers:
+                    raise ValueError(
+                        f"cluster.workers {self.cluster.workers} does not divide the {count} micro-batches of a global "
+                        f"batch ({name}); use a number of workers that divides {count}"
+                    )
+        return self
+
+
+def load(path: Path, overrides: list[str] | None = None) -> Params:
+    """Read and validate params.yaml, with `a.b.c=value` overrides applied first.
+
+    Raises:
+        UserError: naming every wrong key and value at once.
+    """
+    try:
+        tree = yaml.safe_load(path.read_text()) or {}
+    except OSError as error:
+        raise UserError(
+            f"cannot read {path}: {error.strerror}; run from the project's folder or pass --params"
+        ) from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not YAML: {str(error).replace(chr(10), ' ')}") from None
+    for item in overrides or []:
+        _set(tree, item)
+    try:
+        return Params.model_validate(tree)
+    except ValidationError as error:
+        lines = list(dict.fromkeys([*(sentence(e, Params, "") for e in error.errors()), *_recipe_errors(tree)]))
+        raise UserError(f"{path} does not fit:\n" + "\n".join(f"  {line}" for line in lines)) from None
+
+
+def _recipe_errors(tree: dict[str, Any]) -> Iterator[str]:
+    """Yield what is wrong in variants' own recipes, which pydantic reaches only where all else is right."""
+    for task in ("classify", "detect", "segment"):
+        recipe = type(Params.model_fields[task].default.recipe)
+        section = tree.get(task)
+        variants = section.get("variants") if isinstance(section, dict) else None
+        for name, entry in variants.items() if isinstance(variants, dict) else ():
+            own = entry.get("recipe") if isinstance(entry, dict) else None
+            try:
+                recipe.model_validate(merged(recipe().model_dump(), own if isinstance(own, dict) else {}))
+            except ValidationError as error:
+                where = f"{task}.variants.{name}.recipe"
+                yield from (sentence(e, recipe, where) for e in error.errors())
+
+
+def _set(tree: dict[str, Any], item: str) -> None:
+    """Apply one `a.b.c=value`; the value is YAML, so it has a type."""
+    dotted, sign, value = item.partition("=")
+    if not sign or not dotted:
+        raise UserError(f"--set {item}: write it as a.b.c=value")
+    *parents, last = dotted.split(".")
+    for key in parents:
+        tree = tree.setdefault(key, {})
+        if not isinstance(tree, dict):
+            raise UserError(f"--set {item}: {key} is a value, not a section")
+    try:
+        tree[last] = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise UserError(f"--set {item}: the value is not YAML") from None
