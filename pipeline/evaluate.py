@@ -48,7 +48,7 @@ def _metrics(call: cli.Call, section: Any) -> dict[str, float]:
     cache = ShardCache.of(call.params.cluster, shards)
     samples = EvalSamples(ShardReader(shards, "val", cache), logic.sampling, recipe.micro_batch)
     batches = eval_loader(samples, Ranks(), call.params.cluster.loader_workers)
-    return evaluate(logic, model.to(device), batches, recipe, Ranks(), device)
+    return evaluate(logic, model.to(device), batches, recipe, Ranks(), device).metrics
 
 
 def read_weights(path: Path, variant: Variant, image_size: int) -> "dict[str, Tensor]":

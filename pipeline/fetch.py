@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import cli
-from pipeline.datasets import Listing, dataset, list_folder, real
+from pipeline.datasets import Listing, dataset, limited, list_folder, real
 from pipeline.datasets.synthetic import folder_name, materialise
 from pipeline.errors import UserError
 from pipeline.files import write_json
@@ -58,7 +58,7 @@ def resolve(name: str, params: Params, project: Path) -> Listing:
         UserError: the source is missing, cannot be downloaded, or is not in the data set's layout.
     """
     asked = section(name, params)
-    listing = _listed(name, asked, project)
+    listing = limited(_listed(name, asked, project), name, asked.limit)
     if isinstance(asked, ImageNet) and asked.real_labels is not None:
         real.attach(listing, _local(asked.real_labels, name, project))
     return listing

@@ -19,6 +19,7 @@ ENGINE = (
     "pipeline/engine/optimizer.py",
     "pipeline/engine/schedule.py",
     "pipeline/engine/state.py",
+    "pipeline/evaluators/__init__.py",
     "pipeline/loading/augment.py",
     "pipeline/loading/batches.py",
     "pipeline/loading/order.py",

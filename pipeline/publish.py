@@ -28,6 +28,8 @@ def publish(call: Call, runs: list[Run]) -> None:
     with whole_folder(call.folders.results(runs[0].task, variant)) as folder:
         write_json(folder / "metrics.json", _metrics(call, runs, records))
         write_text(folder / "history.csv", _history(records))
+        if any(record["per_class"] for record in records):
+            write_text(folder / "per_class.csv", _per_class(records))
         shutil.copyfile(runs[0].folder / "last.safetensors", folder / "model.safetensors")
         shutil.copyfile(runs[0].folder / "samples.png", folder / "samples.png")
         faults.reach("results.written", variant=variant)
@@ -58,7 +60,7 @@ def _metrics(call: Call, runs: list[Run], records: list[dict[str, Any]]) -> dict
         "data": {
             "dataset": dataset, "source": getattr(call.params.data, dataset).origin, "manifest": manifest.digest,
             "train_samples": manifest.splits["train"].samples, "val_samples": manifest.splits["val"].samples,
-            "classes": len(manifest.classes),
+            "classes": len(manifest.classes), "evaluated_on": runs[0].recipe.evaluate_on,
         },
         "seeds": [_seed_row(record) for record in records],
     }  # fmt: skip
@@ -78,4 +80,15 @@ def _history(records: list[dict[str, Any]]) -> str:
     writer.writeheader()
     for record in records:
         writer.writerows({"seed": record["seed"], **row} for row in record["history"])
+    return text.getvalue()
+
+
+def _per_class(records: list[dict[str, Any]]) -> str:
+    """Return the metrics of single classes at the end, a row per seed and class; empty where one is not defined."""
+    text = io.StringIO()
+    metrics = sorted({name for record in records for row in record["per_class"].values() for name in row})
+    writer = csv.DictWriter(text, ["seed", "class", *metrics], lineterminator="\n")
+    writer.writeheader()
+    for record in records:
+        writer.writerows({"seed": record["seed"], "class": name, **row} for name, row in record["per_class"].items())
     return text.getvalue()

@@ -4,16 +4,17 @@ Each data set is a module that lists a tree of files (`scan`) and turns a sample
 member (`target_bytes`); nothing else in the project knows how raw data lie on disk.
 """
 
+import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Literal, Protocol, cast
 
 from pipeline.datasets import ade20k, coco, imagenet
 from pipeline.datasets.listing import Class, Filed, Listing, Sample, Tree
 from pipeline.datasets.source import Archive, open_source
 from pipeline.errors import UserError, nearest
 
-__all__ = ["Class", "Filed", "Listing", "Sample", "dataset", "list_folder"]
+__all__ = ["Class", "Filed", "Listing", "Sample", "dataset", "in_shard_order", "limited", "list_folder"]
 
 
 class DatasetModule(Protocol):
@@ -88,4 +89,25 @@ def list_folder(name: str, root: Path, splits: Mapping[str, str], only: Collecti
         raise UserError(f"{error}; refused: {refused}" if refused else str(error)) from None
     if lacking := [split for split, samples in listing.splits.items() if not samples]:
         raise UserError(f"{root}: no usable image in {' and '.join(folders[split] + '/' for split in lacking)}")
+    return listing
+
+
+def in_shard_order(name: str, split: str, samples: Sequence[Sample]) -> list[Sample]:
+    """Return a split's samples as they are cut into shards: by key, or permuted where keys are sorted by class.
+
+    The permutation is by a digest, so that it depends on the keys alone and not on any library.
+    """
+    if not dataset(name).shuffled(split):
+        return list(samples)
+    return sorted(samples, key=lambda sample: hashlib.sha256(sample.key.encode()).digest())
+
+
+def limited(listing: Listing, name: str, limit: Mapping[Literal["train", "val"], int]) -> Listing:
+    """Keep the first samples of each split that `limit` names; the files of the others are ignored by rule."""
+    for split, count in limit.items():
+        first = {sample.key for sample in in_shard_order(name, split, listing.splits[split])[:count]}
+        rest = [sample for sample in listing.splits[split] if sample.key not in first]
+        listing.splits[split] = [sample for sample in listing.splits[split] if sample.key in first]
+        listing.ignored += [Filed(path, "beyond_limit") for sample in rest for path in listing.files_of(sample)]
+    listing.ignored.sort()
     return listing

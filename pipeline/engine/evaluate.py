@@ -1,17 +1,17 @@
 """Evaluation that sees each sample exactly once, on any number of ranks."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
 from torch import nn
 
+from pipeline.evaluators import Evaluator, Result
 from pipeline.loading.batches import EvalSamples, Ranks
 from pipeline.params import BaseRecipe
 from pipeline.tasks import Batch, TaskLogic
 
-DRAWN = 18
 AMP = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -23,29 +23,35 @@ def autocast(recipe: BaseRecipe, device: torch.device) -> torch.autocast:
 @torch.inference_mode()
 def evaluate(
     logic: TaskLogic, model: nn.Module, batches: Iterable[Batch], recipe: BaseRecipe, ranks: Ranks, device: torch.device
-) -> dict[str, float]:
-    """Return the metrics over the whole split; ranks evaluate different batches and add their sums."""
+) -> Result:
+    """Return the metrics over the whole split, on every rank; ranks evaluate different batches."""
     was_training = model.training
     model.eval()
     evaluator = logic.evaluator()
     for batch in batches:
         prepared = logic.prepare(batch, device)
         with autocast(recipe, device):
-            outputs = model(prepared["images"])
+            outputs = logic.predict(model, prepared)
         evaluator.update(outputs, prepared)
     model.train(was_training)
-    sums = evaluator.sums()
-    if ranks.world > 1:
-        moved = sums.to(device)
-        dist.all_reduce(moved)
-        sums = moved.cpu()
-    return evaluator.result(sums)
+    return _joined(evaluator, ranks)
+
+
+def _joined(evaluator: Evaluator, ranks: Ranks) -> Result:
+    """Take the result on rank 0, which alone needs the memory for what all ranks collected, and tell it to all."""
+    if ranks.world == 1:
+        return evaluator.result([evaluator.state()])
+    states: list[Any] | None = [None] * ranks.world if ranks.rank == 0 else None
+    dist.gather_object(evaluator.state(), states)
+    result = [evaluator.result(states) if states is not None else None]
+    dist.broadcast_object_list(result)
+    return cast(Result, result[0])
 
 
 @torch.inference_mode()
 def draw(logic: TaskLogic, model: nn.Module, samples: EvalSamples, recipe: BaseRecipe, device: torch.device) -> Any:
     """Return a picture of predictions on samples from all over the split."""
     model.eval()
-    raw = samples.spread(DRAWN)
+    raw = samples.spread(logic.drawn)
     with autocast(recipe, device):
         return logic.draw(model, logic.prepare(raw, device), raw)

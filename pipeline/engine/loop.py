@@ -67,7 +67,7 @@ class Loop:
         self.run, self.ranks, self.device, self.report = run, ranks, device, report
         self.recipe = run.recipe
         self.logic = tasks.create(run.task, run.section, run.variant, read_manifest(run.shards, run.cache))
-        readers = [ShardReader(run.shards, split, run.cache) for split in ("train", "val")]
+        readers = [ShardReader(run.shards, split, run.cache) for split in ("train", self.recipe.evaluate_on)]
         self.samples = TrainSamples(readers[0], self.logic.sampling, self.recipe, run.seed)
         self.val = EvalSamples(readers[1], self.logic.sampling, self.recipe.micro_batch)
         self.val_loader = eval_loader(self.val, ranks, run.loader_workers)
@@ -194,7 +194,8 @@ class Loop:
         train_loss, rate = self.interval.close(self.state, self.ranks)
         models = [state.model] if state.ema is None else [state.model, state.ema]
         batchnorm.average_over_ranks(models, self.ranks.world, state.step)
-        metrics = evaluate(self.logic, state.evaluated, self.val_loader, self.recipe, self.ranks, self.device)
+        result = evaluate(self.logic, state.evaluated, self.val_loader, self.recipe, self.ranks, self.device)
+        metrics, state.per_class = result.metrics, result.per_class
         row = {"epoch": round(epoch, 4), "step": state.step, **metrics}
         lr = state.optimizer.param_groups[0]["lr"]
         state.history.append({**row, "lr": lr, "train_loss": train_loss, "images_per_second": round(rate, 1)})
@@ -223,7 +224,7 @@ class Loop:
             final = {key: state.history[-1][key] for key in state.best}
             record = {
                 "run_id": self.run.id, "seed": self.run.seed, "main_metric": self.logic.main_metric,
-                "final": final, "best": state.best, "history": state.history,
+                "final": final, "best": state.best, "history": state.history, "per_class": state.per_class,
                 "parameters": sum(p.numel() for p in state.model.parameters()),
                 "train_images_per_second": round(self.total * self.recipe.global_batch / state.train_seconds, 1),
                 "wall_time_s": round(state.seconds, 1), "world_size": self.ranks.world, "device": self._device_name(),

@@ -10,7 +10,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from pipeline.engine import optimizer
 from pipeline.params import Recipe
 
-PLAIN = ("step", "seconds", "train_seconds", "best", "history", "interval_loss", "interval_steps")
+PLAIN = ("step", "seconds", "train_seconds", "best", "history", "per_class", "interval_loss", "interval_steps")
 
 
 @dataclass
@@ -26,6 +26,7 @@ class State:
     train_seconds: float = 0.0
     best: dict[str, float] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
+    per_class: dict[str, dict[str, float]] = field(default_factory=dict)
     interval_loss: float = 0.0
     interval_steps: int = 0
 

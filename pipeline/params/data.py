@@ -75,13 +75,17 @@ Remotes = Annotated[tuple[Remote, ...], BeforeValidator(_listed), AfterValidator
 
 
 class Dataset(Section):
-    """One raw data set: `source` is `synthetic`, a folder in the official layout, official archives, or their URLs."""
+    """One raw data set: `source` is `synthetic`, a folder in the official layout, official archives, or their URLs.
+
+    `limit` keeps the first so many samples of a split, in the order that they are cut into shards.
+    """
 
     source: Annotated[
         Annotated[Local, Tag("path")] | Annotated[Remotes, Tag("urls")],
         Discriminator(lambda value: "path" if isinstance(value, str) else "urls"),
     ] = "synthetic"
     splits: dict[Literal["train", "val"], str] = Field(default_factory=dict)
+    limit: dict[Literal["train", "val"], Positive] = Field(default_factory=dict)
     synthetic: Synthetic = Synthetic()
 
     @property

@@ -9,6 +9,9 @@ from pydantic import Field, model_validator
 
 from pipeline.params.section import Fraction, Positive, Section
 
+CLASSIFY = "classify"
+"""As a start: the published classification weights of the variant of the same name."""
+
 
 class Duration(Section):
     """How long: `{epochs: 300}` or `{steps: 160000}`, exactly one of them."""
@@ -82,7 +85,12 @@ class BaseRecipe(Section):
     """What the recipes of all tasks have in common; besides the model and the data it decides a run's result.
 
     A micro-batch is what batch norm and mixing see (the paper's images per GPU); `micro_batches` of them make the
-    global batch of one optimizer step, whatever the number of ranks.
+    global batch of one optimizer step, whatever the number of ranks. `evaluate_on: train` shows whether a network can
+    learn its own training samples at all; it says nothing about others.
+
+    `sync_bn` gives the batch norms the statistics of the whole global batch, on GPUs and with one rank a micro-batch;
+    on a CPU they keep those of their micro-batch. `frozen_bn` keeps the backbone's running statistics as `init_from`
+    has them: for micro-batches too small to have statistics of their own.
     """
 
     duration: Duration = Duration(epochs=300)
@@ -96,9 +104,12 @@ class BaseRecipe(Section):
     channels_last: bool = True
     compile: bool = False
     on_non_finite: Literal["stop", "skip"] = "stop"
+    evaluate_on: Literal["val", "train"] = "val"
     evaluate_every: Duration = Duration(epochs=1)
     checkpoint_every: Duration = Duration(epochs=1)
     init_from: str | None = None
+    sync_bn: bool = False
+    frozen_bn: bool = False
 
     @property
     def global_batch(self) -> int:
@@ -169,12 +180,12 @@ class Cascade(Section):
 
 
 class DetectRecipe(BaseRecipe):
-    """Detection and instance segmentation with Cascade Mask R-CNN; `sync_bn` makes all batch norms see all ranks."""
+    """Detection and instance segmentation with Cascade Mask R-CNN, from the classification variant of the same name."""
 
+    init_from: str | None = CLASSIFY
     augment: DetectAugment = DetectAugment()
     proposals: Proposals = Proposals()
     cascade: Cascade = Cascade()
-    sync_bn: bool = False
 
 
 class SegmentAugment(Section):
@@ -201,8 +212,8 @@ class UPerNet(Section):
 
 
 class SegmentRecipe(BaseRecipe):
-    """Semantic segmentation with UPerNet."""
+    """Semantic segmentation with UPerNet, from the classification variant of the same name."""
 
+    init_from: str | None = CLASSIFY
     augment: SegmentAugment = SegmentAugment()
     upernet: UPerNet = UPerNet()
-    sync_bn: bool = False

@@ -9,10 +9,12 @@ from pydantic import ValidationError, model_validator
 
 from pipeline.errors import UserError
 from pipeline.params.data import Data
+from pipeline.params.recipes import CLASSIFY
 from pipeline.params.section import Section, merged
 from pipeline.params.sections import Cluster, Compare, Profile, Shard, Tracking
 from pipeline.params.sentences import sentence
-from pipeline.params.tasks import Classify, Detect, Segment
+from pipeline.params.tasks import Classify, Detect, Segment, Task
+from pipeline.params.variants import Variant
 
 
 class Params(Section):
@@ -31,6 +33,8 @@ class Params(Section):
     @model_validator(mode="after")
     def agree(self) -> Self:
         """Check sections against each other."""
+        for dense in (self.detect, self.segment):
+            self._check_start(dense)
         for task in (self.classify, self.detect, self.segment):
             for name in task.variants:
                 count = task.recipe_of(name).micro_batches
@@ -40,6 +44,24 @@ class Params(Section):
                         f"batch ({name}); use a number of workers that divides {count}"
                     )
         return self
+
+    def _check_start(self, task: Task) -> None:
+        """Check that the classification variant that a variant starts from is there, and the same network."""
+        for name, variant in task.variants.items():
+            if task.recipe_of(name).init_from != CLASSIFY:
+                continue
+            where = f"{type(task).__name__.lower()}.variants.{name} starts from classify.variants.{name}"
+            start = self.classify.variants.get(name)
+            if start is None:
+                raise ValueError(f"{where}, which is not there; add it, or set init_from: null")
+            if differing := differences(variant, start):
+                raise ValueError(f"{where}, another network: {', '.join(differing)}; make them agree, or rename one")
+
+
+def differences(variant: Variant, other: Variant) -> list[str]:
+    """Return the names of what makes two variants other networks; drop path has no weights."""
+    left, right = ({"mixer": v.model_name, **v.overrides, "drop_path_rate": None} for v in (variant, other))
+    return [name for name in sorted(left.keys() | right.keys()) if left.get(name) != right.get(name)]
 
 
 def load(path: Path, overrides: list[str] | None = None) -> Params:

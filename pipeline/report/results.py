@@ -33,6 +33,7 @@ class DataFacts(_File):
     train_samples: int
     val_samples: int
     classes: int
+    evaluated_on: str = "val"
 
     @property
     def synthetic(self) -> bool:

@@ -34,6 +34,7 @@ def small_because(metrics: Metrics) -> tuple[str, ...]:
     checks = {
         "synthetic images": data.synthetic,
         "size micro": metrics.size == "micro",
+        "evaluated on training images": data.evaluated_on == "train",
         f"{data.train_samples:,} training images ({scale.train:,})": data.train_samples < scale.least_train,
         f"{data.val_samples:,} validation images ({scale.val:,})": data.val_samples < scale.least_val,
         f"{data.classes:,} classes ({scale.classes:,})": data.classes != scale.classes,

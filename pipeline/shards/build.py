@@ -5,7 +5,6 @@ shard and moves no other sample.
 """
 
 import errno
-import hashlib
 import json
 import os
 import shutil
@@ -15,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline import faults
-from pipeline.datasets import Listing, Sample, dataset
+from pipeline.datasets import Listing, Sample, dataset, in_shard_order
 from pipeline.datasets.images import REPAIR_QUALITY
 from pipeline.datasets.source.place import Place
 from pipeline.errors import UserError
@@ -101,9 +100,7 @@ def _publish(beside: Path, folder: Path, old: Path) -> None:
 
 def _plan(name: str, listing: Listing, split: str, params: Shard, partial: Path) -> list[Work]:
     """Cut a split into shards of equal size, the last one smaller."""
-    module, samples = dataset(name), listing.splits[split]
-    if module.shuffled(split):  # by a digest, so that the order depends on the names alone and not on any library
-        samples = sorted(samples, key=lambda sample: hashlib.sha256(sample.key.encode()).digest())
+    module, samples = dataset(name), in_shard_order(name, split, listing.splits[split])
     size = params.samples_per_shard
     short_side = params.short_side if module.RESIZABLE else None
     return [

@@ -5,6 +5,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from pipeline.evaluators import Evaluator
 from pipeline.params import Recipe, Task, Variant
 from pipeline.shards.manifest import Manifest
 
@@ -27,26 +28,12 @@ class Sampling(Protocol):
         ...
 
 
-class Evaluator(Protocol):
-    """Sums over samples, exact over ranks: ranks add their sums before the result is taken."""
-
-    def update(self, outputs: Any, batch: Batch) -> None:
-        """Add one batch."""
-        ...
-
-    def sums(self) -> Tensor:
-        """Return the sums as one float64 vector, to be added over ranks."""
-        ...
-
-    def result(self, sums: Tensor) -> dict[str, float]:
-        """Return the metrics from the added sums."""
-        ...
-
-
 class TaskLogic(Protocol):
     """One task: its model, samples, loss and metrics."""
 
     main_metric: str
+    drawn: int
+    """How many images `draw` is given."""
     sampling: Sampling
 
     def build(self) -> nn.Module:
@@ -63,6 +50,10 @@ class TaskLogic(Protocol):
 
     def loss(self, model: nn.Module, batch: Batch, seed: tuple[int, int, int]) -> Tensor:
         """Return the mean loss of a prepared micro-batch; `seed` is (seed, step, micro-batch)."""
+        ...
+
+    def predict(self, model: nn.Module, batch: Batch) -> Any:
+        """Return what the evaluator takes for a prepared batch; the model is in eval mode."""
         ...
 
     def evaluator(self) -> Evaluator:

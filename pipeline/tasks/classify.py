@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 import models
 from pipeline.errors import UserError
+from pipeline.evaluators.accuracy import Accuracy
 from pipeline.loading import augment
 from pipeline.loading.randomness import generator, seed_for, seed_libraries
 from pipeline.params import Augment, Recipe, Variant
@@ -60,42 +61,11 @@ class ClassifySampling:
         return {**batch, "real": [sample["real"] for sample in samples]} if "real" in samples[0] else batch
 
 
-class Accuracy:
-    """Top-1 and top-5 in percent, the mean cross-entropy, and top-1 against ImageNet-Real's labels.
-
-    By those, a prediction counts that is among an image's labels; images without any are left out.
-    """
-
-    def __init__(self) -> None:
-        self._sums = torch.zeros(6, dtype=torch.float64)
-
-    def update(self, outputs: Tensor, batch: Batch) -> None:
-        """Add logits (B, classes) against labels (B,)."""
-        logits, labels = outputs.float(), batch["labels"]
-        guesses = logits.topk(min(5, logits.shape[1]), dim=1).indices
-        ranked = guesses == labels[:, None]
-        loss = F.cross_entropy(logits, labels, reduction="sum")
-        counts = torch.stack([torch.tensor(len(labels)), ranked[:, 0].sum().cpu(), ranked.sum().cpu()])
-        self._sums[:4] += torch.cat([counts.double(), loss.detach().double().cpu()[None]])
-        if "real" in batch:
-            right = sum(guess in real for guess, real in zip(guesses[:, 0].tolist(), batch["real"], strict=True))
-            self._sums[4:] += torch.tensor([sum(map(bool, batch["real"])), right])
-
-    def sums(self) -> Tensor:
-        """Return (samples, correct at 1, correct at 5, loss, samples with real labels, correct by them)."""
-        return self._sums
-
-    def result(self, sums: Tensor) -> dict[str, float]:
-        """Return the metrics of all ranks' added sums."""
-        count, first, fifth, loss, judged, right = sums.tolist()
-        metrics = {"top1": 100 * first / count, "top5": 100 * fifth / count, "loss": loss / count}
-        return {**metrics, "real_top1": 100 * right / judged} if judged else metrics
-
-
 class Classify:
     """The classification task for one variant on one manifest."""
 
     main_metric = "top1"
+    drawn = 18
 
     def __init__(self, variant: Variant, recipe: Recipe, manifest: Manifest) -> None:
         self.variant, self.recipe = variant, recipe
@@ -142,6 +112,11 @@ class Classify:
         images, targets = mix(images, smoothed, self.recipe.augment, seed)
         logits = model(images).float()
         return -(targets * F.log_softmax(logits, dim=-1)).sum(dim=-1).mean()
+
+    def predict(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return logits (B, classes) of a prepared batch."""
+        logits: Tensor = model(batch["images"])
+        return logits
 
     def evaluator(self) -> Accuracy:
         """Return an empty evaluator."""

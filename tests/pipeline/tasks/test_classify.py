@@ -8,10 +8,10 @@ from helpers import make_project, run_stage
 
 from pipeline import tasks
 from pipeline.engine.evaluate import evaluate
+from pipeline.evaluators.accuracy import Accuracy
 from pipeline.loading.batches import EvalSamples, Ranks, eval_loader
 from pipeline.params import load
 from pipeline.shards import Manifest, ShardReader
-from pipeline.tasks.classify import Accuracy
 
 LOGITS = torch.eye(6)[[0, 1, 2, 3, 4]]  # image i is taken for class i
 LABELS = torch.tensor([0, 1, 0, 0, 0])
@@ -23,22 +23,22 @@ def sums(rows: list[int], real: bool = True) -> torch.Tensor:
     for row in rows:
         batch = {"labels": LABELS[row : row + 1], **({"real": REAL[row : row + 1]} if real else {})}
         accuracy.update(LOGITS[row : row + 1], batch)
-    return accuracy.sums()
+    return accuracy.state()
 
 
 def test_a_prediction_counts_that_is_among_the_labels() -> None:
     whole = Accuracy()
     whole.update(LOGITS, {"labels": LABELS, "real": REAL})
-    found = whole.result(whole.sums())
+    found = whole.result([whole.state()]).metrics
     assert found["real_top1"] == 50.0  # of four images with labels, the first and the fourth
     assert found["top1"] == 40.0
-    over_ranks = sums([0, 3]) + sums([1, 2, 4]) + sums([])
-    assert torch.equal(over_ranks[[0, 1, 2, 4, 5]], whole.sums()[[0, 1, 2, 4, 5]])
-    assert Accuracy().result(over_ranks)["real_top1"] == 50.0
+    over_ranks = [sums([0, 3]), sums([1, 2, 4]), sums([])]
+    assert torch.equal(sum(over_ranks)[[0, 1, 2, 4, 5]], whole.state()[[0, 1, 2, 4, 5]])
+    assert Accuracy().result(over_ranks).metrics["real_top1"] == 50.0
 
 
 def test_without_reassessed_labels_nothing_is_said_of_them() -> None:
-    assert set(Accuracy().result(sums([0, 1], real=False))) == {"top1", "top5", "loss"}
+    assert set(Accuracy().result([sums([0, 1], real=False)]).metrics) == {"top1", "top5", "loss"}
 
 
 @pytest.mark.parametrize("world", [1, 3])
@@ -61,21 +61,21 @@ def test_evaluation_on_shards_with_reassessed_labels(
     torch.manual_seed(0)
     model = logic.build().eval()
     samples = EvalSamples(ShardReader(shards, "val"), logic.sampling, recipe.micro_batch)
-    total, guesses = torch.zeros(6, dtype=torch.float64), {}
+    states, guesses = [], {}
     for rank in range(world):
         evaluator = logic.evaluator()
         for batch in eval_loader(samples, Ranks(rank, world), 0):
             prepared = logic.prepare(batch, torch.device("cpu"))
             with torch.inference_mode():
-                outputs = model(prepared["images"])
+                outputs = logic.predict(model, prepared)
             evaluator.update(outputs, prepared)
             guesses |= dict(zip(batch["keys"], outputs.argmax(1).tolist(), strict=True))
-        total += evaluator.sums()
+        states.append(evaluator.state())
     labelled = {f"ILSVRC2012_val_{i:08d}": set(entry) for i, entry in enumerate(entries, 1) if entry}
     right = sum(guesses[key] in real for key, real in labelled.items())
     assert 0 < right < len(labelled) == 27
-    assert logic.evaluator().result(total)["real_top1"] == pytest.approx(100 * right / 27)
+    assert logic.evaluator().result(states).metrics["real_top1"] == pytest.approx(100 * right / 27)
     if world == 1:
         loader = eval_loader(samples, Ranks(), 0)
         found = evaluate(logic, model, loader, recipe, Ranks(), torch.device("cpu"))
-        assert found["real_top1"] == pytest.approx(100 * right / 27)
+        assert found.metrics["real_top1"] == pytest.approx(100 * right / 27)
