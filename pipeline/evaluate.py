@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import cli
 from pipeline.errors import UserError, nearest
-from pipeline.params import Variant
+from pipeline.params import TASKS
 from pipeline.shards.cache import ShardCache
 from pipeline.shards.manifest import Manifest
 from pipeline.shards.reader import ShardReader
+from pipeline.weights import read_weights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 def main() -> None:
     """Print the metrics of a variant with given weights as JSON."""
     parser = cli.parser("Evaluate weights on the validation split.")
-    parser.add_argument("task", choices=["classify"])
+    parser.add_argument("task", choices=TASKS)
     parser.add_argument("variant", help="an entry of the task's variants")
     parser.add_argument("--weights", required=True, type=Path, help="published weights, or the authors' checkpoint")
     call = cli.call(parser.parse_args())
@@ -44,33 +45,12 @@ def _metrics(call: cli.Call, section: Any) -> dict[str, float]:
     recipe = section.recipe_of(variant)
     logic = tasks.create(call.args.task, section, variant, Manifest.load(shards))
     model = logic.build()
-    _load(model, read_weights(call.args.weights, section.variants[variant], recipe.image_size), call.args.weights)
+    size = getattr(recipe, "image_size", 224)
+    _load(model, read_weights(call.args.weights, section.variants[variant], size), call.args.weights)
     cache = ShardCache.of(call.params.cluster, shards)
-    samples = EvalSamples(ShardReader(shards, "val", cache), logic.sampling, recipe.micro_batch)
+    samples = EvalSamples(ShardReader(shards, recipe.evaluate_on, cache), logic.sampling, logic.eval_batch)
     batches = eval_loader(samples, Ranks(), call.params.cluster.loader_workers)
     return evaluate(logic, model.to(device), batches, recipe, Ranks(), device).metrics
-
-
-def read_weights(path: Path, variant: Variant, image_size: int) -> "dict[str, Tensor]":
-    """Read published weights (safetensors), or an authors' checkpoint, without running code from the file.
-
-    Raises:
-        UserError: the file cannot be read, holds code, or fits another network; the sentence says which.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    from models.checkpoints import read_checkpoint
-    from models.official import convert, unwrap
-
-    try:
-        if path.suffix == ".safetensors":
-            return dict(load_file(path))
-        if variant.mixer == "timm":
-            return unwrap(read_checkpoint(path))
-        return convert(read_checkpoint(path), variant.model_name, **{"image_size": image_size, **variant.overrides})
-    except (OSError, SafetensorError, ValueError) as error:
-        raise UserError(f"cannot use {path}: {str(error).splitlines()[0]}") from None
 
 
 def _load(model: Any, weights: "dict[str, Tensor]", path: Path) -> None:

@@ -1,6 +1,7 @@
 """Where a result comes from: the code that decides it, the commit, and the stage's inputs as DVC sees them."""
 
 import hashlib
+import json
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,8 @@ import yaml
 from pipeline.files import digest, sha256_file
 from pipeline.params import Task, Variant
 
-# What decides a run's result besides its parameters and data. dvc.yaml lists the same files; a test holds both
-# against the imports.
+# What decides a run's result besides its parameters and data; a folder stands for its modules. dvc.yaml lists the same;
+# a test holds both against the imports.
 ENGINE = (
     "pipeline/engine/batchnorm.py",
     "pipeline/engine/evaluate.py",
@@ -29,12 +30,7 @@ ENGINE = (
 )
 BACKBONE = (
     "models/__init__.py",
-    "models/aggregate/__init__.py",
-    "models/aggregate/per_position.py",
-    "models/aggregate/predicted.py",
-    "models/aggregate/shapes.py",
-    "models/aggregate/shared.py",
-    "models/aggregate/taps.py",
+    "models/aggregate",
     "models/backbone.py",
     "models/blocks.py",
     "models/layers.py",
@@ -45,11 +41,39 @@ BACKBONE = (
     "models/spec.py",
     "models/windows.py",
 )
+TASK = {
+    "classify": ("pipeline/evaluators/accuracy.py", "pipeline/tasks/classify.py"),
+    "detect": (
+        "models/heads",
+        "pipeline/evaluators/coco.py",
+        "pipeline/loading/detection.py",
+        "pipeline/loading/geometry.py",
+        "pipeline/loading/masks.py",
+        "pipeline/tasks/dense.py",
+        "pipeline/tasks/detect.py",
+    ),
+    "segment": (
+        "models/heads",
+        "pipeline/evaluators/miou.py",
+        "pipeline/loading/geometry.py",
+        "pipeline/loading/photometric.py",
+        "pipeline/loading/segmentation.py",
+        "pipeline/tasks/dense.py",
+        "pipeline/tasks/segment.py",
+    ),
+}
 
 
 def code_of(task: str, mixer: str) -> list[str]:
-    """Return the files whose content decides a run of `task` with `mixer`, relative to the project."""
-    return sorted([*ENGINE, *BACKBONE, f"pipeline/tasks/{task}.py", f"models/mixers/{mixer}.py"])
+    """Return the files and folders whose content decides a run of `task` with `mixer`, relative to the project."""
+    return sorted({*ENGINE, *BACKBONE, *TASK[task], f"models/mixers/{mixer}.py"})
+
+
+def _modules(project: Path, code: list[str]) -> list[str]:
+    """Return the files, folders opened."""
+    paths = [project / name for name in code]
+    files = [file for path in paths for file in (sorted(path.glob("*.py")) if path.is_dir() else [path])]
+    return [file.relative_to(project).as_posix() for file in files]
 
 
 def decides(
@@ -65,7 +89,7 @@ def decides(
         "seed": seed,
         "manifest": manifest,
         "init": sha256_file(init) if init else None,
-        "code": {name: sha256_file(project / name) for name in code_of(task, entry.mixer)},
+        "code": {name: sha256_file(project / name) for name in _modules(project, code_of(task, entry.mixer))},
     }
 
 
@@ -103,7 +127,7 @@ def stage_digest(project: Path, stage: str) -> str | None:
     deps = sorted(_filled(path, fill, tree) for path in body.get("deps", []))
     params = [_filled(name, fill, tree) for name in body.get("params", [])]
     locked = {
-        "deps": [{"path": path, "md5": _md5(project / path), "size": (project / path).stat().st_size} for path in deps],
+        "deps": [{"path": path, **_hashed(project / path)} for path in deps],
         "params": {name: _lookup(tree, name) for name in params},
     }
     return digest(locked)
@@ -122,6 +146,16 @@ def _lookup(tree: Any, dotted: str) -> Any:
     for part in dotted.split("."):
         tree = tree[part]
     return tree
+
+
+def _hashed(path: Path) -> dict[str, Any]:
+    """Return a file's or folder's MD5 and size as DVC has them; a folder's is that of the list of its files."""
+    if path.is_file():
+        return {"md5": _md5(path), "size": path.stat().st_size}
+    files = sorted(p for p in path.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+    rows = [{"md5": _md5(file), "relpath": file.relative_to(path).as_posix()} for file in files]
+    listed = hashlib.md5(json.dumps(rows, sort_keys=True).encode(), usedforsecurity=False).hexdigest()
+    return {"md5": f"{listed}.dir", "size": sum(file.stat().st_size for file in files)}
 
 
 def _md5(path: Path) -> str:

@@ -14,20 +14,19 @@ from pipeline.engine.run import Run
 from pipeline.errors import UserError, nearest
 from pipeline.files import write_json
 from pipeline.locks import Busy, held
-from pipeline.params import Task
+from pipeline.params import TASKS, Task
+from pipeline.params.recipes import CLASSIFY
 from pipeline.provenance import decides, run_id
 from pipeline.publish import publish
 from pipeline.recording import recorded, settled
 from pipeline.shards.cache import ShardCache
 from pipeline.shards.manifest import Manifest
 
-TASKS = ("classify",)
-
 
 def main() -> None:
     """Read the command line, train what is not trained, publish."""
     parser = cli.parser("Train a task's variant on all its seeds and publish the result.")
-    parser.add_argument("task", help="classify")
+    parser.add_argument("task", help=", ".join(TASKS))
     parser.add_argument("variants", nargs="+", metavar="variant", help="entries of the task's variants in params.yaml")
     parser.add_argument("--adopt", metavar="ID", help="continue run ID, whose code was mended since, and say so")
     call = cli.call(parser.parse_args())
@@ -66,10 +65,7 @@ def runs_of(call: Call, shards: Path, variant: str) -> list[Run]:
     task: str = call.args.task
     section: Task = getattr(call.params, task)
     storage = (call.project / call.params.cluster.storage).resolve()
-    start = section.recipe_of(variant).init_from
-    init = (call.project / start).resolve() if start else None
-    if init and not init.is_file():
-        raise UserError(f"{task}.variants.{variant}: init_from {start} is not a file")
+    init = _start(call, task, variant)
     manifest = Manifest.load(shards).content
     made = []
     for seed in section.seeds_of(variant):
@@ -78,6 +74,25 @@ def runs_of(call: Call, shards: Path, variant: str) -> list[Run]:
         folder, cache = storage / identifier, ShardCache.of(call.params.cluster, shards)
         made.append(Run(identifier, task, variant, seed, section, shards, folder, workers, init, decided, cache))
     return made
+
+
+def _start(call: Call, task: str, variant: str) -> Path | None:
+    """Return the file of weights that a variant starts from.
+
+    Raises:
+        UserError: it is not there; the sentence says what would make it.
+    """
+    start = getattr(call.params, task).recipe_of(variant).init_from
+    if start is None:
+        return None
+    if start == CLASSIFY:
+        path = call.source(lambda folders: folders.results(CLASSIFY, variant, "model.safetensors"))
+        advice = f"; run: python -m pipeline.train classify {variant}, or set {task}.recipe.init_from to null"
+    else:
+        path, advice = (call.project / start).resolve(), ""
+    if not path.is_file():
+        raise UserError(f"{task}.variants.{variant}: init_from {path} is not a file{advice}")
+    return path
 
 
 def _companions(call: Call, shards: Path, wanted: list[Run]) -> list[Run]:

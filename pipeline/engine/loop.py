@@ -8,11 +8,11 @@ import json
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
-from safetensors.torch import load_file
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
@@ -29,6 +29,7 @@ from pipeline.loading.randomness import seed_for
 from pipeline.locks import held
 from pipeline.params import Duration
 from pipeline.shards.reader import ShardReader, read_manifest
+from pipeline.weights import read_weights
 
 Report = Callable[[dict[str, Any]], None]
 Wrap = Callable[[nn.Module], nn.Module]
@@ -69,7 +70,7 @@ class Loop:
         self.logic = tasks.create(run.task, run.section, run.variant, read_manifest(run.shards, run.cache))
         readers = [ShardReader(run.shards, split, run.cache) for split in ("train", self.recipe.evaluate_on)]
         self.samples = TrainSamples(readers[0], self.logic.sampling, self.recipe, run.seed)
-        self.val = EvalSamples(readers[1], self.logic.sampling, self.recipe.micro_batch)
+        self.val = EvalSamples(readers[1], self.logic.sampling, self.logic.eval_batch)
         self.val_loader = eval_loader(self.val, ranks, run.loader_workers)
         if self.samples.steps_per_epoch == 0:
             raise UserError(
@@ -89,10 +90,12 @@ class Loop:
         """Build the model, then take over the newest valid checkpoint where there is one."""
         torch.manual_seed(seed_for("init", self.run.seed))
         model = self.logic.build().to(self.device)
+        if self.recipe.sync_bn:
+            model = self._synchronised(model)
         if self.recipe.channels_last:
             model = model.to(memory_format=torch.channels_last)
         if self.run.init_from is not None:
-            fresh = self.logic.start_from(model, load_file(self.run.init_from))
+            fresh = self.logic.start_from(model, self._given(self.run.init_from))
             self._say(f"starts from {self.run.init_from}" + (f", fresh: {', '.join(fresh)}" if fresh else ""))
         state = State.fresh(model, self.recipe, self.device)
         saved = self._newest()
@@ -102,6 +105,27 @@ class Loop:
         if self.recipe.compile:
             model.compile()
         return state, wrap(model)
+
+    def _given(self, path: Path) -> dict[str, Tensor]:
+        """Read the weights to start from."""
+        return read_weights(path, self.run.section.variants[self.run.variant], getattr(self.recipe, "image_size", 224))
+
+    def _synchronised(self, model: nn.Module) -> nn.Module:
+        """Let the batch norms see the whole global batch, which then is the same on any number of GPUs.
+
+        Raises:
+            UserError: a rank has more than one micro-batch of a step, so that its ranks would not see all at once.
+        """
+        if self.device.type != "cuda":
+            self._say("sync_bn is for GPUs; on this device the batch norms see their micro-batch")
+            return model
+        if self.ranks.world != self.recipe.micro_batches:
+            raise UserError(
+                f"{self.run.variant}: sync_bn needs one worker for each of the {self.recipe.micro_batches} "
+                f"micro-batches, there are {self.ranks.world}; make cluster.workers and micro_batches equal, or set "
+                "sync_bn: false"
+            )
+        return model if self.ranks.world == 1 else nn.SyncBatchNorm.convert_sync_batchnorm(model)
 
     def _newest(self) -> dict[str, Any] | None:
         """Return the newest valid checkpoint's state; rank 0 chooses, so that all ranks continue from the same."""

@@ -6,12 +6,16 @@ Both libraries take seconds to import, so they are imported where a recipe first
 
 import io
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.params import Augment, Recipe
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Pixels = NDArray[np.uint8]
 RESAMPLE = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
@@ -22,6 +26,14 @@ STD = (0.229, 0.224, 0.225)
 def decode(data: bytes) -> Image.Image:
     """Decode an image file to RGB as it is stored (EXIF orientation is not applied, as in the official loaders)."""
     return Image.open(io.BytesIO(data)).convert("RGB")
+
+
+def normalise(images: "Tensor") -> "Tensor":
+    """Return images (B, 3, H, W), 0..255, in float32 with ImageNet's mean and standard deviation taken out."""
+    import torch
+
+    mean, std = (255 * torch.tensor(v, device=images.device).view(1, 3, 1, 1) for v in (MEAN, STD))
+    return (images.float() - mean) / std
 
 
 def train_transform(recipe: Recipe) -> Callable[[Image.Image], Pixels]:

@@ -16,12 +16,12 @@ from pipeline.params.recipes import (
     SegmentRecipe,
 )
 from pipeline.params.sections import Cluster, Compare, Shard, Tracking
-from pipeline.params.tasks import Classify, Detect, Segment, Task
+from pipeline.params.tasks import TASKS, Classify, Detect, Segment, Task
 from pipeline.params.variants import MIXER_FIELDS, Variant, mixer_options
 from pipeline.params.whole import Params, load
 
 __all__ = [
-    "DATASETS", "MIXER_FIELDS", "Augment", "BaseRecipe", "Classify", "Cluster", "Compare", "Dataset", "Detect",
+    "DATASETS", "MIXER_FIELDS", "TASKS", "Augment", "BaseRecipe", "Classify", "Cluster", "Compare", "Dataset", "Detect",
     "DetectRecipe", "Duration", "ImageNet", "Optimizer", "Params", "Recipe", "Remote", "Schedule", "Segment",
     "SegmentRecipe", "Shard", "Synthetic", "Task", "Tracking", "Variant", "load", "mixer_options",
 ]  # fmt: skip

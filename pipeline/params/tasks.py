@@ -9,6 +9,8 @@ from pipeline.params.section import Name, Section, Seeds, merged
 from pipeline.params.sentences import sentence
 from pipeline.params.variants import Variant
 
+TASKS = ("classify", "detect", "segment")
+
 
 class Task(Section):
     """A task: its data, recipe, seeds (the first is published) and variants."""

@@ -13,7 +13,7 @@ from pipeline.params.recipes import CLASSIFY
 from pipeline.params.section import Section, merged
 from pipeline.params.sections import Cluster, Compare, Profile, Shard, Tracking
 from pipeline.params.sentences import sentence
-from pipeline.params.tasks import Classify, Detect, Segment, Task
+from pipeline.params.tasks import TASKS, Classify, Detect, Segment, Task
 from pipeline.params.variants import Variant
 
 
@@ -89,7 +89,7 @@ def load(path: Path, overrides: list[str] | None = None) -> Params:
 
 def _recipe_errors(tree: dict[str, Any]) -> Iterator[str]:
     """Yield what is wrong in variants' own recipes, which pydantic reaches only where all else is right."""
-    for task in ("classify", "detect", "segment"):
+    for task in TASKS:
         recipe = type(Params.model_fields[task].default.recipe)
         section = tree.get(task)
         variants = section.get("variants") if isinstance(section, dict) else None

@@ -1,12 +1,13 @@
 """What a task gives to the engine, which knows no task by name."""
 
+import importlib
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from pipeline.evaluators import Evaluator
-from pipeline.params import Recipe, Task, Variant
+from pipeline.params import Task
 from pipeline.shards.manifest import Manifest
 
 Batch = dict[str, Any]
@@ -34,6 +35,12 @@ class TaskLogic(Protocol):
     main_metric: str
     drawn: int
     """How many images `draw` is given."""
+
+    @property
+    def eval_batch(self) -> int:
+        """Images at a time in evaluation."""
+        ...
+
     sampling: Sampling
 
     def build(self) -> nn.Module:
@@ -65,10 +72,12 @@ class TaskLogic(Protocol):
         ...
 
 
+LOGIC = {"classify": "Classify", "detect": "Detect", "segment": "Segment"}
+"""Task name, which is that of its module, to the class in it."""
+
+
 def create(task: str, section: Task, variant: str, manifest: Manifest) -> TaskLogic:
     """Return a task's logic for one of its variants."""
-    from pipeline.tasks.classify import Classify
-
-    recipe: Recipe = section.recipe_of(variant)
-    entry: Variant = section.variants[variant]
-    return {"classify": Classify}[task](entry, recipe, manifest)
+    module = importlib.import_module(f"pipeline.tasks.{task}")
+    logic: TaskLogic = getattr(module, LOGIC[task])(section.variants[variant], section.recipe_of(variant), manifest)
+    return logic

@@ -67,6 +67,11 @@ class Classify:
     main_metric = "top1"
     drawn = 18
 
+    @property
+    def eval_batch(self) -> int:
+        """Images at a time in evaluation."""
+        return self.recipe.micro_batch
+
     def __init__(self, variant: Variant, recipe: Recipe, manifest: Manifest) -> None:
         self.variant, self.recipe = variant, recipe
         self.names = [entry.name for entry in manifest.classes]
@@ -96,9 +101,7 @@ class Classify:
 
     def prepare(self, batch: Batch, device: torch.device) -> Batch:
         """Move to the device and normalise with ImageNet's mean and standard deviation, in float32."""
-        images = batch["images"].to(device, non_blocking=True).float()
-        mean, std = (255 * torch.tensor(v, device=device).view(1, 3, 1, 1) for v in (augment.MEAN, augment.STD))
-        images = (images - mean) / std
+        images = augment.normalise(batch["images"].to(device, non_blocking=True))
         layout = torch.channels_last if self.recipe.channels_last else torch.contiguous_format
         labels = batch["labels"].to(device, non_blocking=True)
         return {**batch, "images": images.contiguous(memory_format=layout), "labels": labels}

@@ -31,3 +31,12 @@ def test_poly_reaches_its_floor() -> None:
     schedule = Schedule(kind="poly", warmup=Duration(steps=1), min_lr=0.0)
     recipe = Recipe(optimizer=Optimizer(lr=1.0, lr_batch=None), schedule=schedule, duration=Duration(steps=100))
     assert [lr_at(step, recipe, 10) for step in (25, 50, 100)] == pytest.approx([0.75, 0.5, 0.0])
+
+
+def test_warmup_climbs_to_what_poly_has_at_that_step() -> None:
+    """The official segmentation recipe: lr = 6e-5 (1 - t/160000), times a ramp from 1e-6 to 1 over 1,500 steps."""
+    schedule = Schedule(kind="poly", warmup=Duration(steps=1500), warmup_lr=6e-11, min_lr=0.0)
+    recipe = Recipe(optimizer=Optimizer(lr=6e-5, lr_batch=None), schedule=schedule, duration=Duration(steps=160_000))
+    for step in (0, 1, 750, 1499, 1500):
+        ramp = min(1.0, 1e-6 + (1 - 1e-6) * step / 1500)
+        assert lr_at(step, recipe, 10) == pytest.approx(6e-5 * (1 - step / 160_000) * ramp, rel=1e-9), step

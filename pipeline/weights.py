@@ -1,0 +1,34 @@
+"""Weights from files: published ones, and the authors' checkpoints under their own names."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.errors import UserError
+from pipeline.params import Variant
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def read_weights(path: Path, variant: Variant, image_size: int = 224) -> "dict[str, Tensor]":
+    """Read published weights (safetensors), or an authors' checkpoint, without running code from the file.
+
+    `image_size` in pixels matters to networks with weights per position.
+
+    Raises:
+        UserError: the file cannot be read, holds code, or fits another network; the sentence says which.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from models.checkpoints import read_checkpoint
+    from models.official import convert, unwrap
+
+    try:
+        if path.suffix == ".safetensors":
+            return dict(load_file(path))
+        if variant.mixer == "timm":
+            return unwrap(read_checkpoint(path))
+        return convert(read_checkpoint(path), variant.model_name, **{"image_size": image_size, **variant.overrides})
+    except (OSError, SafetensorError, ValueError) as error:
+        raise UserError(f"cannot use {path}: {str(error).splitlines()[0]}") from None
