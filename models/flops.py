@@ -57,6 +57,9 @@ def count_parameters(model: nn.Module) -> int:
 def count_flops(model: nn.Module, image_size: int | tuple[int, int], rule: str = OFFICIAL_RULE) -> dict[str, Any]:
     """Counts what one image costs in one forward pass, on the device of the weights (`meta` is the fastest).
 
+    A detector is counted with all the proposals and detections that it may have at test, a segmenter without its
+    auxiliary head; their published numbers are by the rule `downstream` at (800, 1280) and (512, 2048).
+
     Args:
         model: a network of this package, a module around one, or any other image network.
         image_size: side, or (height, width), in pixels.
@@ -74,7 +77,7 @@ def count_flops(model: nn.Module, image_size: int | tuple[int, int], rule: str =
     if any(isinstance(module, Backbone) for module in model.modules()):
         return _count(model, image_size, (rule,))[rule]
     with _in_eval(model), torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(_image(model, image_size))
+        _pass(model)(_image(model, image_size))
     return {"rule": MACS_RULE, "total": counter.get_total_flops() // 2}
 
 
@@ -97,11 +100,17 @@ def _count(model: nn.Module, image_size: int | tuple[int, int], rules: Sequence[
     ]
     try:
         with _in_eval(model), torch.no_grad():
-            model(_image(model, image_size))
+            _pass(model)(_image(model, image_size))
     finally:
         for hook in hooks:
             hook.remove()
     return {rule: {"rule": rule, "total": sum(found.values()), **found} for rule, found in parts.items()}
+
+
+def _pass(model: nn.Module) -> Callable[[Tensor], Any]:
+    """What is counted: a pass, or where that depends on what is in the image, the model's `fixed_work`."""
+    found: Callable[[Tensor], Any] = getattr(model, "fixed_work", model)
+    return found
 
 
 def _image(model: nn.Module, image_size: int | tuple[int, int]) -> Tensor:
@@ -118,6 +127,8 @@ def _products(module: nn.Module) -> Iterator[tuple[nn.Module, str, Cost]]:
     """Multiply-adds, which all rules count alike."""
     if isinstance(module, nn.Conv2d):
         yield module, "convolution", lambda _, out, w=module.weight: out[:, 0].numel() * w.numel()  # type: ignore[misc]
+    elif isinstance(module, nn.ConvTranspose2d):
+        yield module, "convolution", lambda x, _, w=module.weight: x[:, 0].numel() * w.numel()  # type: ignore[misc]
     elif isinstance(module, nn.Linear):
         yield module, "linear", lambda x, _, w=module.weight: x[..., 0].numel() * w.numel()  # type: ignore[misc]
     elif hasattr(module, "extra_macs"):

@@ -150,8 +150,10 @@ class Proposals(Section):
     anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
     smooth_l1_beta: Annotated[float, Field(gt=0)] = 1 / 9
     sampled: Positive = 256
+    positive_fraction: Fraction = 0.5
     positive_iou: Fraction = 0.7
     negative_iou: Fraction = 0.3
+    best_iou: Fraction = 0.3
     nms_iou: Fraction = 0.7
     kept_train: Positive = 2000
     kept_test: Positive = 1000
@@ -165,6 +167,7 @@ class Cascade(Section):
     loss_weights: tuple[float, float, float] = (1.0, 0.5, 0.25)
     box_convs: Positive = 4
     box_hidden: Positive = 1024
+    region_size: Positive = 7
     giou_weight: Annotated[float, Field(gt=0)] = 10.0
     box_stds: tuple[tuple[float, float, float, float], ...] = (
         (0.1, 0.1, 0.2, 0.2), (0.05, 0.05, 0.1, 0.1), (0.033, 0.033, 0.067, 0.067),

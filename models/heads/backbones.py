@@ -1,0 +1,47 @@
+"""Backbones as the heads want them: four maps at strides 4, 8, 16 and 32, with the authors' downstream defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from models.blocks import DepthwiseBlock
+from models.mixers.timm import PREFIX, TimmFeatures, create_timm_backbone
+from models.registry import build_backbone
+
+STRIDES = (4, 8, 16, 32)
+DEPTHWISE: Mapping[str, Any] = {"output_norm": "bn", "pad_to": 7}
+ATTENTION: Mapping[str, Any] = {"output_norm": "ln", "pad_to": 1}
+
+
+def dense_backbone(name: str, overrides: Mapping[str, Any]) -> nn.Module:
+    """Builds a backbone for a detector or segmenter.
+
+    Networks of this package get what the authors' downstream backbones have (paper, section 4.5), unless `overrides`
+    say otherwise: a norm behind each map, and for depth-wise blocks maps filled up to multiples of 7.
+
+    Raises:
+        ValueError: an unknown name or override, or a timm network whose last four maps have other strides.
+    """
+    if name.startswith(PREFIX):
+        return _timm(name, overrides)
+    with torch.device("meta"):
+        blocks = build_backbone(name, overrides).modules()
+    defaults = DEPTHWISE if any(isinstance(block, DepthwiseBlock) for block in blocks) else ATTENTION
+    return build_backbone(name, {**defaults, **overrides})
+
+
+def _timm(name: str, overrides: Mapping[str, Any]) -> nn.Module:
+    needs = f"a detector or segmenter needs maps at strides {', '.join(map(str, STRIDES))}"
+    try:
+        backbone = create_timm_backbone(name, dict(overrides))
+    except (RuntimeError, AttributeError) as error:  # how timm says that a network has no `features_only`
+        raise ValueError(f"{needs}, but {name} gives no maps: {error}") from error
+    assert isinstance(backbone, TimmFeatures)
+    strides = tuple(backbone.net.feature_info.reduction())[-4:]  # type: ignore[union-attr, operator]
+    if strides != STRIDES:
+        raise ValueError(f"{needs}, but those of {name} are at {', '.join(map(str, strides))}")
+    return backbone

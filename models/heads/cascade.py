@@ -1,0 +1,219 @@
+"""Box and mask heads of the cascade's stages (arXiv 1712.00726), and how the stages follow each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.models.detection._utils import BalancedPositiveNegativeSampler
+from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead
+from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
+from torchvision.ops import batched_nms, generalized_box_iou_loss
+
+from models.heads.boxes import Size, clip, decode
+from models.heads.masks import mask_targets
+from models.heads.regions import Sample, pool, sample
+from models.heads.settings import Cascade
+
+
+class BoxHead(nn.Module):
+    """Convolutions with batch norm, one hidden layer, then scores and a box for each class."""
+
+    def __init__(self, num_classes: int, settings: Cascade) -> None:
+        """`num_classes` is C, without the background."""
+        super().__init__()
+        width, side = settings.fpn_channels, settings.region_size
+        self.features = FastRCNNConvFCHead(
+            (width, side, side), [width] * settings.box_convs, [settings.box_hidden], norm_layer=nn.BatchNorm2d
+        )
+        self.scores = nn.Linear(settings.box_hidden, num_classes + 1)
+        self.offsets = nn.Linear(settings.box_hidden, 4 * num_classes)
+        for layer in self.features:
+            if isinstance(layer, nn.Linear):
+                nn.init.xavier_uniform_(layer.weight)
+                nn.init.zeros_(layer.bias)
+        for layer, std in ((self.scores, 0.01), (self.offsets, 0.001)):
+            nn.init.normal_(layer.weight, std=std)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, regions: Tensor) -> tuple[Tensor, Tensor]:
+        """(R, channels, side, side) -> logits (R, C + 1), background last, and offsets (R, C, 4); float32."""
+        x = self.features(regions)
+        return self.scores(x).float(), self.offsets(x).unflatten(1, (-1, 4)).float()
+
+
+class MaskHead(nn.Sequential):
+    """Convolutions, a transposed one that doubles the map, then a mask for each class."""
+
+    def __init__(self, num_classes: int, settings: Cascade) -> None:
+        """(R, channels, side, side) -> logits (R, C, 2 * side, 2 * side)."""
+        width = settings.fpn_channels
+        predictor = MaskRCNNPredictor(width, width, num_classes)
+        for name, bias in predictor.named_parameters():
+            if name.endswith("bias"):
+                nn.init.zeros_(bias)
+        super().__init__(MaskRCNNHeads(width, [width] * settings.mask_convs, dilation=1), predictor)
+
+
+class CascadeHeads(nn.Module):
+    """Three box heads, each on the boxes that the one before has moved, and three mask heads."""
+
+    def __init__(self, num_classes: int, settings: Cascade) -> None:
+        """`num_classes` is C, without the background."""
+        super().__init__()
+        self.num_classes, self.settings = num_classes, settings
+        self.box_heads = nn.ModuleList(BoxHead(num_classes, settings) for _ in settings.ious)
+        self.mask_heads = nn.ModuleList(MaskHead(num_classes, settings) for _ in settings.ious)
+
+    def losses(
+        self,
+        maps: Sequence[Tensor],
+        proposals: Sequence[Tensor],
+        sizes: Sequence[Size],
+        targets: Sequence[Mapping[str, Tensor]],
+    ) -> dict[str, Tensor]:
+        """Weighted losses of all stages: `class_N`, `box_N` and `mask_N` for N = 1, 2, 3.
+
+        Args:
+            maps: four or more (B, channels, H_i, W_i).
+            proposals: (P, 4) of each image.
+            sizes: (height, width) of each image's valid part.
+            targets: `boxes` (N, 4), `labels` (N,) and `masks` (N, H, W) of each image; boxes have an area.
+        """
+        settings, found = self.settings, {}
+        sampler = BalancedPositiveNegativeSampler(settings.regions, settings.positive_fraction)
+        for stage, (weight, iou) in enumerate(zip(settings.loss_weights, settings.ious, strict=True)):
+            regions = [sample(p, t["boxes"], iou, sampler) for p, t in zip(proposals, targets, strict=True)]
+            labels = [self._labels(r, t["labels"]) for r, t in zip(regions, targets, strict=True)]
+            scores, offsets = self.box_heads[stage](pool(maps, [r.boxes for r in regions], settings.region_size))
+            losses = {
+                "class": F.cross_entropy(scores, torch.cat(labels)),
+                "box": settings.giou_weight * self._box_loss(stage, regions, labels, offsets, targets),
+                "mask": self._mask_loss(stage, maps, regions, labels, targets),
+            }
+            found.update({f"{kind}_{stage + 1}": weight * loss for kind, loss in losses.items()})
+            with torch.no_grad():
+                proposals = self._refine(stage, regions, torch.cat(labels), scores, offsets, sizes)
+        return found
+
+    def _labels(self, regions: Sample, labels: Tensor) -> Tensor:
+        """(R,) class of each region, C for the background."""
+        found = torch.full_like(regions.matched, self.num_classes)
+        found[regions.positive] = labels[regions.matched[regions.positive]]
+        return found
+
+    def _box_loss(
+        self,
+        stage: int,
+        regions: Sequence[Sample],
+        labels: Sequence[Tensor],
+        offsets: Tensor,
+        targets: Sequence[Mapping[str, Tensor]],
+    ) -> Tensor:
+        """GIoU loss of the objects' boxes for their class, over the number of all regions."""
+        positive, label = torch.cat([r.positive for r in regions]), torch.cat(list(labels))
+        boxes = torch.cat([r.boxes for r in regions])[positive]
+        truth = [t["boxes"][r.matched[r.positive]] for r, t in zip(regions, targets, strict=True)]
+        moved = decode(boxes, offsets[positive, label[positive]], self.settings.box_stds[stage])
+        loss: Tensor = generalized_box_iou_loss(moved, torch.cat(truth), reduction="sum") / len(positive)
+        return loss
+
+    def _mask_loss(
+        self,
+        stage: int,
+        maps: Sequence[Tensor],
+        regions: Sequence[Sample],
+        labels: Sequence[Tensor],
+        targets: Sequence[Mapping[str, Tensor]],
+    ) -> Tensor:
+        """Mean binary cross-entropy of the objects' masks for their class."""
+        size = self.settings.mask_size
+        boxes = [r.boxes[r.positive] for r in regions]
+        label = torch.cat([own[r.positive] for own, r in zip(labels, regions, strict=True)])
+        wanted = torch.cat(
+            [
+                mask_targets(t["masks"], r.matched[r.positive], own, size)
+                for t, r, own in zip(targets, regions, boxes, strict=True)
+            ]
+        )
+        predicted = self._masks(stage, pool(maps, boxes, size // 2), label)
+        return F.binary_cross_entropy_with_logits(predicted, wanted, reduction="sum") / max(1, wanted.numel())
+
+    def _masks(self, stage: int, regions: Tensor, labels: Tensor) -> Tensor:
+        """Mask logits (R, size, size) of each region's class, float32."""
+        logits: Tensor = self.mask_heads[stage](regions)
+        return logits[torch.arange(len(labels), device=labels.device), labels].float()
+
+    def _refine(
+        self,
+        stage: int,
+        regions: Sequence[Sample],
+        labels: Tensor,
+        scores: Tensor,
+        offsets: Tensor,
+        sizes: Sequence[Size],
+    ) -> list[Tensor]:
+        """The next stage's proposals: moved for the true class, background for the likeliest; no true boxes."""
+        labels = torch.where(labels == self.num_classes, scores[:, :-1].argmax(dim=1), labels)
+        moved = self._move(stage, [r.boxes for r in regions], labels, offsets, sizes)
+        return [own[~r.added] for own, r in zip(moved, regions, strict=True)]
+
+    def _move(
+        self, stage: int, boxes: Sequence[Tensor], labels: Tensor, offsets: Tensor, sizes: Sequence[Size]
+    ) -> list[Tensor]:
+        """Boxes of each image after a stage's offsets for one class each, clipped."""
+        chosen = offsets[torch.arange(len(labels), device=labels.device), labels]
+        moved = decode(torch.cat(list(boxes)), chosen, self.settings.box_stds[stage])
+        return clip(moved.split([len(own) for own in boxes]), sizes)
+
+    def detect(
+        self, maps: Sequence[Tensor], proposals: Sequence[Tensor], sizes: Sequence[Size]
+    ) -> list[dict[str, Tensor]]:
+        """Detections of each image, see `Detector.forward`; arguments as for `losses`.
+
+        Class logits are averaged over the stages, boxes are those of the last one.
+        """
+        boxes, logits, last = list(proposals), [], len(self.box_heads) - 1
+        for stage, head in enumerate(self.box_heads):
+            scores, offsets = head(pool(maps, boxes, self.settings.region_size))
+            logits.append(scores)
+            if stage < last:
+                boxes = self._move(stage, boxes, scores[:, :-1].argmax(dim=1), offsets, sizes)
+        numbers = [len(own) for own in boxes]
+        # Logits are averaged, not probabilities, as in mmdetection.
+        likely = torch.stack(logits).mean(dim=0).softmax(dim=1)[:, :-1]
+        moved = decode(torch.cat(boxes).unsqueeze(1), offsets, self.settings.box_stds[last])
+        found = [
+            self._best(own, probability)
+            for own, probability in zip(clip(moved.split(numbers), sizes), likely.split(numbers), strict=True)
+        ]
+        self._add_masks(maps, found)
+        return found
+
+    def _best(self, boxes: Tensor, scores: Tensor) -> dict[str, Tensor]:
+        """The detections of an image from boxes (R, C, 4) and scores (R, C), best first."""
+        region, label = (scores > self.settings.score_threshold).nonzero(as_tuple=True)
+        boxes, scores = boxes[region, label], scores[region, label]
+        kept = batched_nms(boxes, scores, label, self.settings.nms_iou)[: self.settings.detections]
+        return {"boxes": boxes[kept], "labels": label[kept], "scores": scores[kept]}
+
+    def _add_masks(self, maps: Sequence[Tensor], found: Sequence[dict[str, Tensor]]) -> None:
+        """Adds `masks`, the mean of the mask heads' probabilities."""
+        regions = pool(maps, [own["boxes"] for own in found], self.settings.mask_size // 2)
+        labels = torch.cat([own["labels"] for own in found])
+        stages = [self._masks(stage, regions, labels).sigmoid() for stage in range(len(self.mask_heads))]
+        masks = torch.stack(stages).mean(dim=0).split([len(own["boxes"]) for own in found])
+        for own, predicted in zip(found, masks, strict=True):
+            own["masks"] = predicted
+
+    def fixed_work(self, like: Tensor, regions: int, detections: int) -> None:
+        """Runs the heads on as many empty regions and detections, of the type and device of `like`."""
+        settings = self.settings
+        for heads, number, side in (
+            (self.box_heads, regions, settings.region_size),
+            (self.mask_heads, detections, settings.mask_size // 2),
+        ):
+            for head in heads:
+                head(like.new_zeros((number, settings.fpn_channels, side, side)))
