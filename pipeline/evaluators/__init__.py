@@ -1,5 +1,7 @@
 """Metrics over a split, exact over ranks: each rank keeps what it saw, and the result is taken from all of it."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -26,3 +28,9 @@ class Evaluator(Protocol):
     def result(self, states: list[Any]) -> Result:
         """Return the metrics from the states of all ranks, in the order of ranks."""
         ...
+
+
+def distinct(names: Sequence[str]) -> list[str]:
+    """Return class names, those that repeat with their number, so that results by name lose none."""
+    times = Counter(names)
+    return [name if times[name] == 1 else f"{name} (class {index})" for index, name in enumerate(names)]
