@@ -16,6 +16,7 @@ from pipeline.params import Task, Variant
 ENGINE = (
     "pipeline/engine/batchnorm.py",
     "pipeline/engine/evaluate.py",
+    "pipeline/engine/interval.py",
     "pipeline/engine/loop.py",
     "pipeline/engine/optimizer.py",
     "pipeline/engine/schedule.py",

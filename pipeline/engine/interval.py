@@ -1,0 +1,55 @@
+"""Loss and speed between two evaluations."""
+
+import time
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from pipeline.engine.state import State
+from pipeline.loading.batches import Ranks
+
+
+class Interval:
+    """Loss and speed since the last evaluation; evaluation time does not count as training."""
+
+    def __init__(self, state: State) -> None:
+        self.said = 0.0
+        self.started, self.images = time.monotonic(), 0
+        self.steps, self.loss = state.interval_steps, torch.tensor(state.interval_loss, dtype=torch.float64)
+
+    def add(self, loss: Tensor, images: int) -> None:
+        """Count one step; the loss stays on its device until somebody asks."""
+        self.loss = self.loss.to(loss.device) + loss.double()
+        self.steps += 1
+        self.images += images
+
+    def mean(self) -> float:
+        """Return this rank's mean loss."""
+        return float(self.loss) / max(1, self.steps)
+
+    def rate(self) -> float:
+        """Return images per second over all ranks, since the last evaluation or restart."""
+        return self.images / max(1e-9, time.monotonic() - self.started)
+
+    def merge(self, ranks: Ranks) -> float:
+        """Replace the loss by its mean over ranks, so that a continued and a resumed run add up the same."""
+        if ranks.world > 1:
+            dist.all_reduce(self.loss)
+        self.loss = self.loss / ranks.world
+        return float(self.loss)
+
+    def close(self, state: State, ranks: Ranks) -> tuple[float, float]:
+        """End the interval: return the mean loss over ranks and the images per second."""
+        rate, spent = self.rate(), time.monotonic() - self.started
+        state.train_seconds += spent
+        state.seconds += spent
+        loss = self.merge(ranks) / max(1, self.steps)
+        self.started = time.monotonic()
+        return loss, rate
+
+    def restart(self, state: State) -> None:
+        """Begin the next interval; the evaluation just done counts as wall time only."""
+        state.seconds += time.monotonic() - self.started
+        self.started, self.images = time.monotonic(), 0
+        self.steps, self.loss = 0, torch.zeros_like(self.loss)
