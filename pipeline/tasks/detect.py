@@ -33,7 +33,7 @@ class Detect:
         settings = {
             "num_classes": len(self.classes),
             "proposals": Proposals(**self.recipe.proposals.model_dump()),
-            "cascade": Cascade(**self.recipe.cascade.model_dump(exclude={"test_sides"})),
+            "cascade": Cascade(**self.recipe.cascade.model_dump(include=set(Cascade.__dataclass_fields__))),
         }
         return dense.build(create_detector, self.variant, self.recipe, **settings)
 

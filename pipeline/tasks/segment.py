@@ -32,7 +32,7 @@ class Segment:
 
     def build(self) -> nn.Module:
         """Return the segmenter with as many classes as the manifest has."""
-        settings = UPerNet(**self.recipe.upernet.model_dump(include=UPerNet.__dataclass_fields__.keys()))
+        settings = UPerNet(**self.recipe.upernet.model_dump(include=set(UPerNet.__dataclass_fields__)))
         return dense.build(create_segmenter, self.variant, self.recipe, num_classes=len(self.names), upernet=settings)
 
     def start_from(self, model: nn.Module, weights: dict[str, Tensor]) -> list[str]:
@@ -40,10 +40,14 @@ class Segment:
         return dense.start_from(model, weights, self.variant)
 
     def prepare(self, batch: Batch, device: torch.device) -> Batch:
-        """Move to the device and normalise the images."""
-        images = dense.prepare(batch["images"], batch["sizes"], device, self.recipe.channels_last)
-        labels = batch["labels"]
-        return {**batch, "images": images, "labels": labels.to(device) if isinstance(labels, Tensor) else labels}
+        """Move to the device and normalise the images, in evaluation those of every view."""
+        if "views" in batch:
+            return {**batch, "views": [self._normalised(view, device) for view in batch["views"]]}
+        return {**self._normalised(batch, device), "labels": batch["labels"].to(device, non_blocking=True)}
+
+    def _normalised(self, part: Batch, device: torch.device) -> Batch:
+        images = dense.prepare(part["images"], part["sizes"], device, self.recipe.channels_last)
+        return {**part, "images": images}
 
     def loss(self, model: nn.Module, batch: Batch, seed: tuple[int, int, int]) -> Tensor:
         """Return the cross-entropy over all pixels, and that of the auxiliary head."""
@@ -51,11 +55,26 @@ class Segment:
         return segmentation_loss(model(batch["images"]), batch["labels"], self.recipe.upernet.auxiliary_weight)
 
     def predict(self, model: nn.Module, batch: Batch) -> list[Tensor]:
-        """Return for each image the classes (H, W) int64 at the size of its original labels."""
-        logits: Tensor = model(batch["images"])
-        padded = batch["images"].shape[2:]
-        parts = zip(logits, batch["sizes"], batch["labels"], strict=True)
-        return [classes_at(one.float(), padded, size, tuple(labels.shape)) for one, size, labels in parts]
+        """Return for each image the classes (H, W) int64 at the size of its original labels.
+
+        Several views (scales, mirror images) are averaged as probabilities, as the authors' test does.
+        """
+        originals = [tuple(labels.shape) for labels in batch["labels"]]
+        logits = [model(view["images"]).float() for view in batch["views"]]
+        if len(logits) > 1:
+            return [self._averaged(batch["views"], logits, i, size) for i, size in enumerate(originals)]
+        view = batch["views"][0]
+        padded = tuple(view["images"].shape[2:])
+        parts = zip(logits[0], view["sizes"], originals, strict=True)
+        return [classes_at(one, padded, valid, size) for one, valid, size in parts]
+
+    def _averaged(self, views: list[Batch], logits: list[Tensor], index: int, original: Any) -> Tensor:
+        """Return the classes of one image by the mean of its views' probabilities."""
+        total = torch.zeros(len(self.names), *original, device=logits[0].device)
+        for view, maps in zip(views, logits, strict=True):
+            full = at_original_size(maps[index], view["images"].shape[2:], view["sizes"][index], original)
+            total += (full.flip(-1) if view["flipped"] else full).softmax(dim=0)
+        return total.argmax(dim=0)
 
     def evaluator(self) -> MeanIoU:
         """Return an empty evaluator."""
@@ -66,18 +85,22 @@ class Segment:
         raise NotImplementedError
 
 
-def classes_at(logits: Tensor, padded: Any, valid: tuple[int, int], original: tuple[int, int]) -> Tensor:
+def at_original_size(logits: Tensor, padded: Any, valid: tuple[int, int], original: Any) -> Tensor:
+    """Return logits (C, h, w) enlarged to the network's input and then resized to the original, both bilinear."""
+    enlarged = F.interpolate(logits[None], size=tuple(padded), mode="bilinear")[..., : valid[0], : valid[1]]
+    return F.interpolate(enlarged, size=tuple(original), mode="bilinear")[0]
+
+
+def classes_at(logits: Tensor, padded: Any, valid: tuple[int, int], original: Any) -> Tensor:
     """Return the best class of each pixel of the original image, (H, W) int64.
 
-    As the authors: logits (C, h, w) are enlarged to the network's input and then resized to the original, both
-    bilinear. A few classes at a time, since 150 maps of a large photograph do not fit.
+    A few classes at a time, since 150 maps of a large photograph do not fit.
     """
     best = torch.full(original, -torch.inf, device=logits.device)
     classes = torch.zeros(original, dtype=torch.int64, device=logits.device)
     for first in range(0, len(logits), CLASSES_AT_ONCE):
-        part = F.interpolate(logits[None, first : first + CLASSES_AT_ONCE], size=tuple(padded), mode="bilinear")
-        part = part[..., : valid[0], : valid[1]]
-        highest, index = F.interpolate(part, size=original, mode="bilinear")[0].max(dim=0)
+        part = at_original_size(logits[first : first + CLASSES_AT_ONCE], padded, valid, original)
+        highest, index = part.max(dim=0)
         classes = torch.where(highest > best, index + first, classes)
         best = torch.maximum(highest, best)
     return classes

@@ -36,7 +36,8 @@ OWN = {
     "detect": """
 augment: {short_sides: [56, 64], long_side: 96, crop_short_sides: [64], crop: [40, 60]}
 proposals: {sampled: 32, kept_train: 60, kept_test: 40}
-cascade: {fpn_channels: 16, box_convs: 1, box_hidden: 16, mask_convs: 1, mask_size: 14, regions: 16, test_sides: [64, 96]}
+cascade:
+  {fpn_channels: 16, box_convs: 1, box_hidden: 16, mask_convs: 1, mask_size: 14, regions: 16, test_sides: [64, 96]}
 """,
     "segment": """
 augment: {resize: [128, 64], crop: [64, 64]}
