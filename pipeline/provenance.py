@@ -24,6 +24,7 @@ ENGINE = (
     "pipeline/evaluators/__init__.py",
     "pipeline/loading/augment.py",
     "pipeline/loading/batches.py",
+    "pipeline/loading/grouping.py",
     "pipeline/loading/order.py",
     "pipeline/loading/randomness.py",
     "pipeline/loading/sizes.py",

@@ -2,7 +2,7 @@
 
 import importlib
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,14 @@ def one_by_one(works: Sequence[Work], in_flight: int | None, label: str) -> list
     return [write(work) for work in works]
 
 
-def write_shards(folder: Path, train: Sequence[int], val: Sequence[int] = (1,), image_bytes: int = 100) -> Path:
+def write_shards(
+    folder: Path,
+    train: Sequence[int],
+    val: Sequence[int] = (1,),
+    image_bytes: int = 100,
+    member: str = "cls",
+    target: Callable[[int], bytes] = lambda number: b"0",
+) -> Path:
     """Write shards of so many samples each, without Ray: images are noise, keys say split and number."""
     splits = {}
     for split, sizes in {"train": train, "val": val}.items():
@@ -70,8 +77,8 @@ def write_shards(folder: Path, train: Sequence[int], val: Sequence[int] = (1,), 
             members = []
             for number in itertools.islice(numbers, size):
                 noise = np.random.default_rng([ord(split[0]), number]).bytes(image_bytes)
-                members.append(Member(f"{split}{number:05d}", noise, b"0", (0,)))
-            written = write_shard(folder / split / f"{shard:06d}.tar", members, "cls", classes=1)
+                members.append(Member(f"{split}{number:05d}", noise, target(number), (0,)))
+            written = write_shard(folder / split / f"{shard:06d}.tar", members, member, classes=1)
             rows.append(written.index)
             entries.append({
                 "name": f"{shard:06d}.tar", "sha256": written.sha256, "bytes": written.bytes, "samples": size,
@@ -82,7 +89,7 @@ def write_shards(folder: Path, train: Sequence[int], val: Sequence[int] = (1,), 
         index = {"name": path.name, "sha256": sha256_file(path), "bytes": path.stat().st_size}
         splits[split] = {"samples": sum(sizes), "shards": entries, "index": index}
     Manifest.model_validate({
-        "dataset": "imagenet", "classes": [{"id": 0, "name": "noise"}], "target": {"member": "cls"},
+        "dataset": "imagenet", "classes": [{"id": 0, "name": "noise"}], "target": {"member": member},
         "images": {"repair_quality": 90}, "splits": splits, "inventory": "0" * 64,
         "inputs": {"listed": 0, "kept": 0, "repaired": [], "quarantined": [], "ignored": [], "notes": {}},
     }).save(folder)  # fmt: skip

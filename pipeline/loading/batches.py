@@ -15,14 +15,13 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from pipeline.loading.grouping import Place, by_shape
 from pipeline.loading.order import EpochOrder
 from pipeline.loading.sizes import Int, Sizes
-from pipeline.params import Recipe
+from pipeline.params import BaseRecipe
 from pipeline.shards.ahead import Ahead
 from pipeline.shards.reader import ShardReader
 from pipeline.tasks import Sampling
-
-Place = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -36,11 +35,12 @@ class Ranks:
 class TrainSamples(Dataset[dict[str, Any]]):
     """Micro-batches by (step, index in the step), each as the task collates it."""
 
-    def __init__(self, reader: ShardReader, sampling: Sampling, recipe: Recipe, seed: int) -> None:
+    def __init__(self, reader: ShardReader, sampling: Sampling, recipe: BaseRecipe, seed: int) -> None:
         self.reader, self.sampling, self.recipe, self.seed = reader, sampling, recipe, seed
         self.steps_per_epoch = len(reader) // recipe.global_batch
         self._sizes = Sizes.of(reader.shard_sizes)
         self._order: tuple[int, EpochOrder] | None = None
+        self._grouped: tuple[int, list[Place]] | None = None
 
     def order(self, epoch: int) -> EpochOrder:
         """Return the order of an epoch, kept until another one is asked for."""
@@ -51,9 +51,19 @@ class TrainSamples(Dataset[dict[str, Any]]):
 
     def places(self, step: int, micro: int) -> list[Place]:
         """Return (shard, index) of each sample of a micro-batch."""
+        start, size = micro * self.recipe.micro_batch, self.recipe.micro_batch
+        if not self.recipe.group_by_shape:
+            return self._ordered(step, start, size)
+        if self._grouped is None or self._grouped[0] != step:
+            whole = self._ordered(step, 0, self.recipe.global_batch)
+            self._grouped = step, by_shape(self.reader, whole)
+        return self._grouped[1][start : start + size]
+
+    def _ordered(self, step: int, start: int, size: int) -> list[Place]:
+        """Return the places of `size` samples of a step from its sample number `start` on."""
         epoch, inside = divmod(step, self.steps_per_epoch)
-        start = inside * self.recipe.global_batch + micro * self.recipe.micro_batch
-        return self.order(epoch).at(np.arange(start, start + self.recipe.micro_batch))
+        start += inside * self.recipe.global_batch
+        return self.order(epoch).at(np.arange(start, start + size))
 
     def blocks(self, step: int) -> list[tuple[int, int]]:
         """Return (epoch, block) of the shuffle blocks that a step's samples lie in."""

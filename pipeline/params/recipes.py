@@ -9,6 +9,8 @@ from pydantic import Field, model_validator
 
 from pipeline.params.section import Fraction, Positive, Section
 
+Sides = Annotated[tuple[Positive, ...], Field(min_length=1)]
+
 CLASSIFY = "classify"
 """As a start: the published classification weights of the variant of the same name."""
 
@@ -91,6 +93,8 @@ class BaseRecipe(Section):
     `sync_bn` gives the batch norms the statistics of the whole global batch, on GPUs and with one rank a micro-batch;
     on a CPU they keep those of their micro-batch. `frozen_bn` keeps the backbone's running statistics as `init_from`
     has them: for micro-batches too small to have statistics of their own.
+
+    `group_by_shape` deals the images of a step out so that wide ones share micro-batches, and the others do.
     """
 
     duration: Duration = Duration(epochs=300)
@@ -110,6 +114,7 @@ class BaseRecipe(Section):
     init_from: str | None = None
     sync_bn: bool = False
     frozen_bn: bool = False
+    group_by_shape: bool = False
 
     @property
     def global_batch(self) -> int:
@@ -123,6 +128,7 @@ class Recipe(BaseRecipe):
     image_size: Annotated[int, Field(ge=32)] = 224
     eval_resize: Annotated[int, Field(ge=32)] = 256
     augment: Augment = Augment()
+    group_by_shape: Literal[False] = False  # all its images are of one size
 
     @model_validator(mode="after")
     def agree(self) -> Self:
@@ -136,11 +142,18 @@ class DetectAugment(Section):
     """Two policies at random: multi-scale resize, or resize, crop, then multi-scale resize. Sides in pixels."""
 
     flip: Fraction = 0.5
-    short_sides: tuple[Positive, ...] = (480, 512, 544, 576, 608, 640, 672, 704, 736, 768, 800)
+    short_sides: Sides = (480, 512, 544, 576, 608, 640, 672, 704, 736, 768, 800)
     long_side: Positive = 1333
-    crop_short_sides: tuple[Positive, ...] = (400, 500, 600)
+    crop_short_sides: Sides = (400, 500, 600)
     crop: tuple[Positive, Positive] = (384, 600)
     pad_to: Positive = 32
+
+    @model_validator(mode="after")
+    def ordered(self) -> Self:
+        """Refuse a range whose ends are swapped."""
+        if self.crop[0] > self.crop[1]:
+            raise ValueError(f"crop needs low <= high, got {list(self.crop)}")
+        return self
 
 
 class Proposals(Section):
@@ -189,6 +202,7 @@ class DetectRecipe(BaseRecipe):
     augment: DetectAugment = DetectAugment()
     proposals: Proposals = Proposals()
     cascade: Cascade = Cascade()
+    group_by_shape: bool = True
 
 
 class SegmentAugment(Section):
@@ -201,9 +215,19 @@ class SegmentAugment(Section):
     flip: Fraction = 0.5
     photometric: bool = True
 
+    @model_validator(mode="after")
+    def ordered(self) -> Self:
+        """Refuse a range whose ends are swapped."""
+        if not 0 < self.ratio[0] <= self.ratio[1]:
+            raise ValueError(f"ratio needs 0 < low <= high, got {list(self.ratio)}")
+        return self
+
 
 class UPerNet(Section):
-    """UPerNet with pyramid pooling and the auxiliary FCN head on the third stage."""
+    """UPerNet with pyramid pooling and the auxiliary FCN head on the third stage.
+
+    Evaluation averages over `test_scales` of the image at `test_sides`, and with `test_flip` over its mirror images.
+    """
 
     channels: Positive = 512
     pool_scales: tuple[Positive, ...] = (1, 2, 3, 6)
@@ -212,6 +236,8 @@ class UPerNet(Section):
     auxiliary_convs: Positive = 1
     auxiliary_weight: Annotated[float, Field(ge=0)] = 0.4
     test_sides: tuple[Positive, Positive] = (2048, 512)
+    test_scales: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = (1.0,)
+    test_flip: bool = False
 
 
 class SegmentRecipe(BaseRecipe):
@@ -220,3 +246,4 @@ class SegmentRecipe(BaseRecipe):
     init_from: str | None = CLASSIFY
     augment: SegmentAugment = SegmentAugment()
     upernet: UPerNet = UPerNet()
+    group_by_shape: Literal[False] = False  # all its crops are of one size

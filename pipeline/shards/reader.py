@@ -93,6 +93,14 @@ class ShardReader:
         sample: Sample = {"__key__": key, IMAGE_MEMBER: jpeg, self.member: data[second + tar.BLOCK :]}
         return sample if self._real is None else {**sample, "real": self._real[key]}
 
+    def target(self, shard: int, index: int) -> bytes:
+        """Return the bytes of a sample's target alone; raises as `read` does."""
+        offset, image, target = self._row(shard, index)
+        data = self._file(shard).read(offset + tar.BLOCK + tar.padded(image), tar.BLOCK + target)
+        if len(data) < tar.BLOCK + target or data[: tar.BLOCK] != tar.header(f"{_key(data)}.{self.member}", target):
+            raise self._damaged(shard, index)
+        return data[tar.BLOCK :]
+
     def key(self, shard: int, index: int) -> str:
         """Return a sample's key alone; raises as `read` does."""
         offset, _, _ = self._row(shard, index)
