@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from models.heads import Cascade, Proposals, create_detector, paste
 from PIL import Image
 from pycocotools import mask as coco_mask
 from torch import Tensor, nn
 
+from models.heads import Cascade, Proposals, create_detector, paste
 from pipeline.evaluators.coco import CocoEvaluator
 from pipeline.loading.detection import DetectSampling
 from pipeline.loading.randomness import seed_for

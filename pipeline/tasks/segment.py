@@ -4,10 +4,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from models.heads import UPerNet, create_segmenter, segmentation_loss
 from PIL import Image
 from torch import Tensor, nn
 
+from models.heads import UPerNet, create_segmenter, segmentation_loss
 from pipeline.evaluators.miou import MeanIoU
 from pipeline.loading.randomness import seed_for
 from pipeline.loading.segmentation import SegmentSampling
