@@ -11,6 +11,7 @@ import pytest
 import torch
 from helpers import SHARED
 from PIL import Image
+from pydantic import ValidationError
 
 from pipeline.datasets.images import check
 from pipeline.loading.detection import DetectSampling
@@ -234,3 +235,9 @@ def test_real_photographs() -> None:
             assert not (mask & ~inside).any()
             found += bool(mask.any())
     assert found > 100
+
+
+@pytest.mark.parametrize("wrong", [{"crop": (600, 384)}, {"short_sides": ()}, {"crop_short_sides": ()}])
+def test_augmentation_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        DetectAugment(**wrong)

@@ -11,6 +11,7 @@ import pytest
 import torch
 from helpers import SHARED
 from PIL import Image
+from pydantic import ValidationError
 
 from pipeline.loading.segmentation import SegmentSampling, is_varied, read_labels
 from pipeline.params import SegmentRecipe
@@ -195,3 +196,15 @@ def test_real_photographs() -> None:
         view = made.eval_sample(raw)["views"][0][0]
         assert min(view.shape[1:]) == 512 or max(view.shape[1:]) == 2048
     assert len(seen) > 10
+
+
+@pytest.mark.parametrize("ratio", [(2.0, 0.5), (0.0, 1.0)])
+def test_scales_that_cannot_be_are_refused(ratio: tuple[float, float]) -> None:
+    with pytest.raises(ValidationError, match="ratio needs 0 < low <= high"):
+        SegmentAugment(ratio=ratio)
+
+
+def test_an_evaluation_needs_a_scale() -> None:
+    for scales in ((), (0.0,)):
+        with pytest.raises(ValidationError):
+            UPerNet(test_scales=scales)
