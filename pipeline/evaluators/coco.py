@@ -87,7 +87,7 @@ class CocoEvaluator:
 
     def _truth(self, record: Mapping[str, Any]) -> Columns:
         rows = record["annotations"]
-        runs = [_run_lengths(row["segmentation"], record["height"], record["width"]) for row in rows]
+        runs = [run_lengths(row["segmentation"], record["height"], record["width"]) for row in rows]
         return {
             "label": np.array([self._index[row["category_id"]] for row in rows], dtype=np.int64),
             "box": np.array([row["bbox"] for row in rows], dtype=np.float64).reshape(-1, 4),
@@ -178,7 +178,7 @@ def _areas(masks: Sequence[Mapping[str, Any]]) -> Array:
     return np.array([coco_mask.area(mask) for mask in masks], dtype=np.float64)  # a list of more than 255 overflows
 
 
-def _run_lengths(segmentation: Any, height: int, width: int) -> bytes:
+def run_lengths(segmentation: Any, height: int, width: int) -> bytes:
     """Return an annotation's polygons or run lengths as compressed run lengths."""
     from pycocotools import mask as coco_mask
 

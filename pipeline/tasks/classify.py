@@ -3,13 +3,12 @@
 Where the shards have ImageNet-Real's labels, top-1 against them too.
 """
 
-import textwrap
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageDraw
+from PIL import Image
 from torch import Tensor, nn
 
 import models
@@ -18,6 +17,7 @@ from pipeline.evaluators.accuracy import Accuracy
 from pipeline.loading import augment
 from pipeline.loading.randomness import generator, seed_for, seed_libraries
 from pipeline.params import Augment, Recipe, Variant
+from pipeline.pictures.sheet import sheet, tile
 from pipeline.shards.manifest import Manifest
 from pipeline.tasks import Batch, Sampling
 
@@ -133,8 +133,8 @@ class Classify:
         for image, label, guess, sure in shown:
             right = int(label) == int(guess)
             text = f"{self.names[int(guess)]} {float(sure):.0%}" + ("" if right else f"; is {self.names[int(label)]}")
-            tiles.append(_tile(image.permute(1, 2, 0).numpy(), text, "#1a7f37" if right else "#cf222e"))
-        return _sheet(tiles, columns=6)
+            tiles.append(tile(image.permute(1, 2, 0).numpy(), text, "#1a7f37" if right else "#cf222e"))
+        return sheet(tiles, columns=6)
 
 
 def mix(images: Tensor, targets: Tensor, numbers: Augment, seed: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
@@ -181,19 +181,3 @@ def _random_erasing(numbers: Augment) -> Any | None:
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return RandomErasing(numbers.erasing, mode="pixel", max_count=1, device=device)
-
-
-def _tile(pixels: Any, text: str, colour: str, side: int = 128) -> Image.Image:
-    tile = Image.new("RGB", (side + 8, side + 64), "white")
-    tile.paste(Image.fromarray(cast(Any, pixels)).resize((side, side), Image.Resampling.BICUBIC), (4, 4))
-    lines = "\n".join(textwrap.wrap(text, 24, max_lines=4))
-    ImageDraw.Draw(tile).multiline_text((4, side + 6), lines, fill=colour, spacing=1, font_size=11)
-    return tile
-
-
-def _sheet(tiles: list[Image.Image], columns: int) -> Image.Image:
-    width, height = tiles[0].size
-    sheet = Image.new("RGB", (width * min(columns, len(tiles)), height * -(-len(tiles) // columns)), "white")
-    for index, tile in enumerate(tiles):
-        sheet.paste(tile, (width * (index % columns), height * (index // columns)))
-    return sheet

@@ -12,13 +12,14 @@ from pipeline.provenance import code_of, run_id
 
 PROJECT = Path(__file__).parents[2]
 # Imported, but without influence on a result that the digest does not hold otherwise: parameters enter by value,
-# data by the manifest's digest, the rest moves bytes or prints.
+# data by the manifest's digest, the rest moves bytes, prints or draws.
 APART = (
     "pipeline/params/",
     "pipeline/errors.py",
     "pipeline/faults.py",
     "pipeline/files.py",
     "pipeline/locks.py",
+    "pipeline/pictures/",
     "pipeline/shards/",
     "pipeline/engine/run.py",
     "pipeline/engine/checkpoint.py",

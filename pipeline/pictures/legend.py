@@ -1,0 +1,56 @@
+"""What the colours of a picture mean: a swatch and a name for each class that is in it, and for no other."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from pipeline.pictures import paint
+from pipeline.pictures.paint import Colour
+
+SWATCH, ROW, GAP = 12, 19, 18
+GREY: Colour = (150, 150, 150)
+
+
+class Entry(NamedTuple):
+    """One class; `label` is None for what nobody labelled, which is hatched."""
+
+    label: int | None
+    name: str
+
+
+def entries(labels: NDArray[Any], classes: Sequence[str]) -> list[Entry]:
+    """Return the classes among labels of any shape, the most frequent first."""
+    there, counts = np.unique(labels, return_counts=True)
+    return [Entry(label, classes[label]) for label in there[np.argsort(-counts, kind="stable")].tolist()]
+
+
+def under(picture: Image.Image, shown: Sequence[Entry]) -> Image.Image:
+    """Return a picture over swatches and names, in as many rows as they need."""
+    places, left, row = [], paint.MARGIN, 0
+    for entry in shown:
+        name = paint.shortened(entry.name, picture.width - SWATCH - GAP)
+        wide = SWATCH + 5 + paint.text_width(name)
+        if left > paint.MARGIN and left + wide > picture.width:
+            left, row = paint.MARGIN, row + 1
+        places.append((entry, name, left, picture.height + row * ROW))
+        left += wide + GAP
+    height = (row + 1) * ROW + paint.MARGIN if places else 0
+    whole = Image.new("RGB", (picture.width, picture.height + height), paint.PAPER)
+    whole.paste(picture, (0, 0))
+    pen = ImageDraw.Draw(whole)
+    for entry, name, x, y in places:
+        whole.paste(_swatch(entry), (x, y + 2))
+        pen.text((x + SWATCH + 5, y), name, fill=paint.INK, font=paint.font())
+    return whole
+
+
+def _swatch(entry: Entry) -> Image.Image:
+    canvas = np.full((SWATCH, SWATCH, 3), GREY, dtype=np.uint8)
+    if entry.label is None:
+        paint.blend(canvas, paint.hatching(canvas.shape), paint.PAPER, 0.8)
+    else:
+        canvas[:] = paint.class_colour(entry.label)
+    return Image.fromarray(canvas)

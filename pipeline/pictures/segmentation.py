@@ -1,0 +1,59 @@
+"""An image, its labels and what was predicted, over the names of the classes that are there."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pipeline.pictures import legend, paint
+from pipeline.pictures.legend import Entry
+from pipeline.pictures.paint import Pixels
+
+IGNORED = 255
+COVER = 0.65
+Labels = NDArray[Any]
+
+
+def draw(image: Pixels, truth: Labels, predicted: Labels, classes: Sequence[str], side: int = 320) -> Image.Image:
+    """Return the image, ground truth and prediction from left to right, and under them what the colours mean.
+
+    Args:
+        image: (H, W, 3) uint8.
+        truth: (H, W), class indices; 255, where nothing is said, is hatched.
+        predicted: (H, W), class indices.
+        classes: names by label.
+        side: pixels of a panel's longer side; smaller images are enlarged.
+    """
+    photograph = paint.resized(image, paint.size_within(truth.shape[0], truth.shape[1], side))
+    counted = truth != IGNORED
+    right = f": {np.mean(predicted[counted] == truth[counted]):.0%} of pixels right" if counted.any() else ""
+    panels = [
+        paint.headed(photograph, "image"),
+        paint.headed(_overlay(photograph, truth), "ground truth"),
+        paint.headed(_overlay(photograph, predicted), f"predicted{right}"),
+    ]
+    shown = legend.entries(np.concatenate([truth[counted], predicted.ravel()]), classes)
+    unlabelled = [] if counted.all() else [Entry(None, "not labelled")]
+    return legend.under(paint.side_by_side(panels), [*shown, *unlabelled])
+
+
+def _overlay(photograph: Pixels, labels: Labels) -> Pixels:
+    """Return a pale grey photograph in the colours of its labels, with white lines between regions."""
+    height, width = photograph.shape[:2]
+    grey = 90 + 0.65 * (photograph @ np.array([0.299, 0.587, 0.114]))
+    canvas = np.repeat(np.round(grey).astype(np.uint8)[..., None], 3, axis=2)
+    shown = np.asarray(Image.fromarray(labels.astype(np.uint8)).resize((width, height), Image.Resampling.NEAREST))
+    for label in np.unique(shown).tolist():
+        where = shown == label
+        if label == IGNORED:
+            paint.blend(canvas, where, legend.GREY, COVER)
+            paint.blend(canvas, where & paint.hatching(where.shape), paint.PAPER, 0.8)
+        else:
+            paint.blend(canvas, where, paint.class_colour(label), COVER)
+    between = np.zeros(shown.shape, dtype=bool)
+    between[1:] |= shown[1:] != shown[:-1]
+    between[:, 1:] |= shown[:, 1:] != shown[:, :-1]
+    paint.blend(canvas, between, paint.PAPER, 0.85)
+    return canvas
