@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from models.official import convert_backbone
@@ -72,3 +73,9 @@ def prepare(images: Tensor, sizes: list[tuple[int, int]], device: torch.device, 
         image[:, height:] = 0
         image[:, :, width:] = 0
     return images.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+
+
+def photographs(raw: dict[str, Any]) -> list[Image.Image]:
+    """Return the images of a batch as they were collated, without their padding."""
+    cut = (image[:, :height, :width] for image, (height, width) in zip(raw["images"], raw["sizes"], strict=True))
+    return [Image.fromarray(image.permute(1, 2, 0).contiguous().numpy()) for image in cut]

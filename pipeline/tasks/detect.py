@@ -13,6 +13,7 @@ from pipeline.evaluators.coco import CocoEvaluator
 from pipeline.loading.detection import DetectSampling
 from pipeline.loading.randomness import seed_for
 from pipeline.params import DetectRecipe, Variant
+from pipeline.pictures import detections, sheet
 from pipeline.shards.manifest import Manifest
 from pipeline.tasks import Batch, Sampling, dense
 
@@ -65,7 +66,18 @@ class Detect:
 
     def draw(self, model: nn.Module, batch: Batch, raw: Batch) -> Image.Image:
         """Return a sheet of images, each with what is there beside what was found."""
-        raise NotImplementedError
+        index, names = {entry.id: i for i, entry in enumerate(self.classes)}, [entry.name for entry in self.classes]
+        shown = zip(dense.photographs(raw), raw["records"], self.predict(model, batch), strict=True)
+        tiles = [
+            detections.draw(
+                np.asarray(photograph.resize((record["width"], record["height"]))),
+                detections.of_record(record, index),
+                detections.of_output(found),
+                names,
+            )
+            for photograph, record, found in shown
+        ]
+        return sheet.sheet(tiles, columns=2)
 
 
 def _at_original_size(found: dict[str, Tensor], size: tuple[int, int], original: tuple[int, int]) -> dict[str, Any]:

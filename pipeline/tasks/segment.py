@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
@@ -12,6 +13,7 @@ from pipeline.evaluators.miou import MeanIoU
 from pipeline.loading.randomness import seed_for
 from pipeline.loading.segmentation import SegmentSampling
 from pipeline.params import SegmentRecipe, Variant
+from pipeline.pictures import segmentation, sheet
 from pipeline.shards.manifest import Manifest
 from pipeline.tasks import Batch, Sampling, dense
 
@@ -82,7 +84,12 @@ class Segment:
 
     def draw(self, model: nn.Module, batch: Batch, raw: Batch) -> Image.Image:
         """Return a sheet of images, each with its labels beside what was predicted."""
-        raise NotImplementedError
+        shown = zip(dense.photographs(raw), raw["labels"], self.predict(model, batch), strict=True)
+        tiles = [
+            segmentation.draw(np.asarray(photograph), labels.numpy(), found.cpu().numpy(), self.names)
+            for photograph, labels, found in shown
+        ]
+        return sheet.sheet(tiles, columns=2)
 
 
 def at_original_size(logits: Tensor, padded: Any, valid: tuple[int, int], original: Any) -> Tensor:

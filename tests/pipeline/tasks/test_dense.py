@@ -56,7 +56,9 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for task, name in DATASET.items():
         materialise(name, Synthetic(train=11, val=5, image_size=64), root / name)
         made[task] = root / "shards" / name
-        build(name, list_folder(name, root / name, {}), Shard(samples_per_shard=4), made[task], "0" * 64, run=one_by_one)
+        build(
+            name, list_folder(name, root / name, {}), Shard(samples_per_shard=4), made[task], "0" * 64, run=one_by_one
+        )
     return made
 
 
