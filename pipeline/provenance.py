@@ -71,7 +71,7 @@ def code_of(task: str, mixer: str) -> list[str]:
     return sorted({*ENGINE, *BACKBONE, *TASK[task], f"models/mixers/{mixer}.py"})
 
 
-def _modules(project: Path, code: list[str]) -> list[str]:
+def modules(project: Path, code: list[str]) -> list[str]:
     """Return the files, folders opened."""
     paths = [project / name for name in code]
     files = [file for path in paths for file in (sorted(path.glob("*.py")) if path.is_dir() else [path])]
@@ -91,7 +91,7 @@ def decides(
         "seed": seed,
         "manifest": manifest,
         "init": sha256_file(init) if init else None,
-        "code": {name: sha256_file(project / name) for name in _modules(project, code_of(task, entry.mixer))},
+        "code": {name: sha256_file(project / name) for name in modules(project, code_of(task, entry.mixer))},
     }
 
 
