@@ -1,17 +1,18 @@
-"""`python -m models [--json]`: every network with its switches, parameters and operations."""
+"""`python -m models [--json] [--downstream]`: every network with its switches, parameters and operations."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import torch
 
 from models import create_model, list_models, mixers
-from models.flops import OFFICIAL_RULE, PRICES, count_by_each_rule, count_parameters
+from models.flops import DOWNSTREAM_RULE, OFFICIAL_RULE, PRICES, count_by_each_rule, count_flops, count_parameters
+from models.heads import create_detector, create_segmenter
 from models.registry import split_name
 from models.sizes import SIZES
 from models.spec import declared_switches
@@ -29,6 +30,16 @@ COLUMNS = (
     ("flops", f"operations, {OFFICIAL_RULE}"),
     *((f"flops_{rule}", f"operations, {rule}") for rule in PRICES),
 )
+
+DOWNSTREAM_COLUMNS = (
+    ("name", "model"),
+    ("heads", "heads"),
+    ("parameters", "parameters"),
+    ("image_size", "pixels"),
+    ("flops", f"operations, {DOWNSTREAM_RULE}"),
+)
+DOWNSTREAM = (("Cascade Mask R-CNN", create_detector, (800, 1280)), ("UPerNet", create_segmenter, (512, 2048)))
+"""Heads, what builds a network with them, and the (height, width) that the paper counts its operations at."""
 
 ABLATIONS: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("dwnet_tiny", {"group_channels": 32}),
@@ -73,12 +84,42 @@ def describe(name: str, options: Mapping[str, Any] | None = None) -> dict[str, A
     }
 
 
-def table(rows: list[dict[str, Any]]) -> str:
+def describe_downstream(name: str) -> list[dict[str, Any]]:
+    """The rows of one network as a detector and as a segmenter, with the paper's heads and numbers of classes.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    rows = []
+    for heads, create, pixels in DOWNSTREAM:
+        with torch.device("meta"):
+            model = create(name, image_size=pixels)
+        flops = count_flops(model, pixels, DOWNSTREAM_RULE)["total"]
+        rows.append(
+            {
+                "name": name,
+                "heads": heads,
+                "parameters": count_parameters(model),
+                "image_size": list(pixels),
+                "flops": flops,
+                "flops_rule": DOWNSTREAM_RULE,
+            }
+        )
+    return rows
+
+
+def table(rows: list[dict[str, Any]], columns: Sequence[tuple[str, str]] = COLUMNS) -> str:
     """The rows as aligned text."""
-    cells = [[title for _, title in COLUMNS], *([_cell(row[key]) for key, _ in COLUMNS] for row in rows)]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(COLUMNS))]
+    cells = [[title for _, title in columns], *([_cell(row[key]) for key, _ in columns] for row in rows)]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(columns))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in cells]
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _takes_any_size(name: str) -> bool:
+    """Whether images of many sizes can go through: a network with static weights for every position takes one."""
+    switches = mixers.load(split_name(name)[0]).switches
+    return switches.shared_positions or switches.dynamic
 
 
 def _cell(value: Any) -> str:
@@ -86,6 +127,8 @@ def _cell(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, dict):
         return ", ".join(f"{key}={_cell(part).lower()}" for key, part in value.items())
+    if isinstance(value, list):
+        return "x".join(map(str, value))
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
@@ -94,10 +137,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m models", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--only", metavar="MIXER", choices=mixers.names(), help="the rows of one mixer")
+    parser.add_argument("--downstream", action="store_true", help="with the heads for detection and segmentation")
     args = parser.parse_args()
-    wanted = [*((name, {}) for name in list_models()), *ABLATIONS]
-    rows = [describe(name, options) for name, options in wanted if args.only in (None, split_name(name)[0])]
-    print(json.dumps(rows, indent=1) if args.json else table(rows))
+    wanted = [*((name, {}) for name in list_models()), *(() if args.downstream else ABLATIONS)]
+    wanted = [(name, options) for name, options in wanted if args.only in (None, split_name(name)[0])]
+    if args.downstream:
+        names = [name for name, _ in wanted if _takes_any_size(name)]
+        rows, columns = [row for name in names for row in describe_downstream(name)], DOWNSTREAM_COLUMNS
+    else:
+        rows, columns = [describe(name, options) for name, options in wanted], COLUMNS
+    print(json.dumps(rows, indent=1) if args.json else table(rows, columns))
 
 
 if __name__ == "__main__":

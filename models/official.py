@@ -37,6 +37,9 @@ COMPUTED = re.compile(r"\.(relative_position_index|attn_mask)$")
 WRAPPERS = ("model", "state_dict")
 LISTED = 5
 
+HEADS = re.compile(r"^(neck|rpn_head|roi_head|decode_head|auxiliary_head)\.")
+"""Parts of the authors' detectors and segmenters that are not converted."""
+
 
 def convert(state_dict: Mapping[str, Any], name: str, **overrides: Any) -> dict[str, Tensor]:
     """Renames official weights for `create_model(name, num_classes, **overrides)`.
@@ -52,8 +55,10 @@ def convert(state_dict: Mapping[str, Any], name: str, **overrides: Any) -> dict[
 
     Raises:
         ValueError: names are missing or left over, or shapes differ; all three are in the sentence, and the network
-            that they would fit, or fit best, where it is another one.
+            that they would fit, or fit best, where it is another one. Or it is a detector or segmenter, whose heads
+            are not converted: nobody could compare them with the authors' yet.
     """
+    _refuse_heads(state_dict)
     weights = _weights(state_dict)
     head = weights.get("head.weight")
     classes = 1000 if head is None or head.ndim != 2 else head.shape[0]
@@ -84,6 +89,16 @@ def convert_backbone(state_dict: Mapping[str, Any], name: str, **overrides: Any)
         expected = build_backbone(name, overrides).state_dict()
     _compare(name, weights, expected)
     return {key: weights[key] for key in expected}
+
+
+def _refuse_heads(state_dict: Mapping[str, Any]) -> None:
+    """Raises `ValueError` for the file of a detector or segmenter; it names the heads and what can be had."""
+    heads = sorted({found[1] for key in unwrap(state_dict) if (found := HEADS.match(key))})
+    if heads:
+        raise ValueError(
+            f"this is a detector or segmenter of the authors, and its {', '.join(heads)} cannot be converted; "
+            "its backbone can, with convert_backbone"
+        )
 
 
 def _weights(state_dict: Mapping[str, Any], whole_network: bool = True) -> dict[str, Tensor]:

@@ -35,13 +35,10 @@ def dense_backbone(name: str, overrides: Mapping[str, Any]) -> nn.Module:
 
 
 def _timm(name: str, overrides: Mapping[str, Any]) -> nn.Module:
-    needs = f"a detector or segmenter needs maps at strides {', '.join(map(str, STRIDES))}"
-    try:
-        backbone = create_timm_backbone(name, dict(overrides))
-    except (RuntimeError, AttributeError) as error:  # how timm says that a network has no `features_only`
-        raise ValueError(f"{needs}, but {name} gives no maps: {error}") from error
+    backbone = create_timm_backbone(name, dict(overrides))
     assert isinstance(backbone, TimmFeatures)
     strides = tuple(backbone.net.feature_info.reduction())[-4:]  # type: ignore[union-attr, operator]
     if strides != STRIDES:
-        raise ValueError(f"{needs}, but those of {name} are at {', '.join(map(str, strides))}")
+        needed, given = (", ".join(map(str, found)) for found in (STRIDES, strides))
+        raise ValueError(f"a detector or segmenter needs maps at strides {needed}, but those of {name} are at {given}")
     return backbone

@@ -1,0 +1,27 @@
+"""The numbers of the heads are those of params.yaml, which knows nothing of torch."""
+
+from dataclasses import fields
+
+import pytest
+
+from models.heads import settings
+from pipeline.params import recipes
+
+OF_THE_PIPELINE = {"test_sides"}
+
+
+@pytest.mark.parametrize("name", ["Proposals", "Cascade", "UPerNet"])
+def test_fields_and_defaults_are_those_of_the_recipes(name):
+    section = getattr(recipes, name)
+    own = {field.name: field.default for field in fields(getattr(settings, name))}
+    theirs = {key: field.default for key, field in section.model_fields.items() if key not in OF_THE_PIPELINE}
+    assert list(own.items()) == list(theirs.items())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [({"mask_size": 27}, "mask_size must be even"), ({"ious": (0.5, 0.6)}, "three entries each")],
+)
+def test_numbers_that_no_cascade_can_have_are_refused(wrong, words):
+    with pytest.raises(ValueError, match=words):
+        settings.Cascade(**wrong)
