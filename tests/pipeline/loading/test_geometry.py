@@ -142,6 +142,16 @@ def test_two_flips_change_nothing() -> None:
     assert np.array_equal(once.mask(image[0].numpy()), image[0].flip(-1).numpy())
 
 
+def test_boxes_end_at_the_edge() -> None:
+    geometry = Geometry(30, 40)
+    geometry.resize((60, 80))
+    boxes = torch.tensor([[-3.0, -2.0, 45.0, 31.0], [10.0, 5.0, 20.0, 15.0]])
+    assert geometry.boxes(boxes).tolist() == [[0, 0, 80, 60], [20, 10, 40, 30]]
+    geometry.crop(20, 30, (40, 50))
+    geometry.resize((20, 25))
+    assert geometry.boxes(boxes).tolist() == [[0, 0, 25, 20], [0, 0, 5, 5]]
+
+
 def test_bilinear_takes_no_average_over_more_than_its_neighbours() -> None:
     """Shrunk by four, a checkerboard stays one of full contrast or of none: nothing is filtered, as in mmcv."""
     board = np.indices((64, 64)).sum(axis=0) % 2 * 255
