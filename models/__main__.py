@@ -143,9 +143,10 @@ def main() -> None:
     wanted = [(name, options) for name, options in wanted if args.only in (None, split_name(name)[0])]
     if args.downstream:
         names = [name for name, _ in wanted if _takes_any_size(name)]
-        rows, columns = [row for name in names for row in describe_downstream(name)], DOWNSTREAM_COLUMNS
+        rows = [row for name in names for row in describe_downstream(name)]
     else:
-        rows, columns = [describe(name, options) for name, options in wanted], COLUMNS
+        rows = [describe(name, options) for name, options in wanted]
+    columns = DOWNSTREAM_COLUMNS if args.downstream else COLUMNS
     print(json.dumps(rows, indent=1) if args.json else table(rows, columns))
 
 
