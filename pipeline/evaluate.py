@@ -1,5 +1,6 @@
 """Evaluate given weights: `python -m pipeline.evaluate classify dwnet_tiny --weights model.safetensors`.
 
+For detection `--predictions FILE` writes the detections in COCO's results format.
 Runs in this process on its device, over the whole validation split.
 """
 
@@ -25,7 +26,10 @@ def main() -> None:
     parser.add_argument("task", choices=TASKS)
     parser.add_argument("variant", help="an entry of the task's variants")
     parser.add_argument("--weights", required=True, type=Path, help="published weights, or the authors' checkpoint")
+    parser.add_argument("--predictions", type=Path, metavar="FILE", help="detect: write COCO's results format, JSON")
     call = cli.call(parser.parse_args())
+    if call.args.predictions and call.args.task != "detect":
+        raise UserError(f"--predictions is for detect; {call.args.task} has no format of its own for them")
     section = getattr(call.params, call.args.task)
     if call.args.variant not in section.variants:
         hint = nearest(call.args.variant, section.variants)
@@ -37,20 +41,26 @@ def _metrics(call: cli.Call, section: Any) -> dict[str, float]:
     import torch
 
     from pipeline import tasks
-    from pipeline.engine.evaluate import evaluate
+    from pipeline.engine.evaluate import collect
     from pipeline.loading.batches import EvalSamples, Ranks, eval_loader
 
     variant, shards = call.args.variant, call.shards(section.dataset)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     recipe = section.recipe_of(variant)
-    logic = tasks.create(call.args.task, section, variant, Manifest.load(shards))
+    manifest = Manifest.load(shards)
+    logic = tasks.create(call.args.task, section, variant, manifest)
     model = logic.build()
     size = getattr(recipe, "image_size", 224)
     _load(model, read_weights(call.args.weights, section.variants[variant], size), call.args.weights)
     cache = ShardCache.of(call.params.cluster, shards)
     samples = EvalSamples(ShardReader(shards, recipe.evaluate_on, cache), logic.sampling, logic.eval_batch)
     batches = eval_loader(samples, Ranks(), call.params.cluster.loader_workers)
-    return evaluate(logic, model.to(device), batches, recipe, Ranks(), device).metrics
+    state = (evaluator := collect(logic, model.to(device), batches, recipe, device)).state()
+    if call.args.predictions:
+        from pipeline.evaluators.coco import write_results
+
+        write_results(call.args.predictions, [state], manifest.classes)
+    return evaluator.result([state]).metrics
 
 
 def _load(model: Any, weights: "dict[str, Tensor]", path: Path) -> None:

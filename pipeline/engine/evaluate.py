@@ -20,11 +20,18 @@ def autocast(recipe: BaseRecipe, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, dtype=AMP.get(recipe.amp, torch.bfloat16), enabled=recipe.amp != "none")
 
 
-@torch.inference_mode()
 def evaluate(
     logic: TaskLogic, model: nn.Module, batches: Iterable[Batch], recipe: BaseRecipe, ranks: Ranks, device: torch.device
 ) -> Result:
     """Return the metrics over the whole split, on every rank; ranks evaluate different batches."""
+    return _joined(collect(logic, model, batches, recipe, device), ranks)
+
+
+@torch.inference_mode()
+def collect(
+    logic: TaskLogic, model: nn.Module, batches: Iterable[Batch], recipe: BaseRecipe, device: torch.device
+) -> Evaluator:
+    """Return an evaluator that has seen these batches."""
     was_training = model.training
     model.eval()
     evaluator = logic.evaluator()
@@ -34,7 +41,7 @@ def evaluate(
             outputs = logic.predict(model, prepared)
         evaluator.update(outputs, prepared)
     model.train(was_training)
-    return _joined(evaluator, ranks)
+    return evaluator
 
 
 def _joined(evaluator: Evaluator, ranks: Ranks) -> Result:
