@@ -78,10 +78,10 @@ class SegmentSampling:
         geometry.resize(fitted(geometry.size, _scaled(augment.resize, draw.uniform(*augment.ratio))))
         size = min(geometry.size[0], augment.crop[0]), min(geometry.size[1], augment.crop[1])
         tries = CROPS if augment.category_ratio < 1 else 0
-        for attempt in range(tries + 1):
+        for _ in range(1 + tries):
             top, left = corner(geometry.size, size, draw)
             rows, columns = geometry.rows[top : top + size[0]], geometry.columns[left : left + size[1]]
-            if attempt == tries or is_varied(pick(labels, rows, columns), augment.category_ratio):
+            if is_varied(pick(labels, rows, columns), augment.category_ratio):
                 break
         geometry.crop(top, left, size)
         if draw.random() < augment.flip:

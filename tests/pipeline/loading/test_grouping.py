@@ -19,7 +19,7 @@ SIDES = [(640, 480), (480, 640), (500, 500), (333, 500), (640, 427)]
 
 
 def record(number: int) -> bytes:
-    width, height = SIDES[number * number % 11 % 5]
+    width, height = SIDES[number % 7 % 5]
     rows = [{"id": i, "width": 1} for i in range(number % 4)]  # a record holds more than its own fields
     return json.dumps({"annotations": rows, "height": height, "width": width}, sort_keys=True).encode()
 
@@ -44,7 +44,7 @@ def steps(shards: Path, recipe: DetectRecipe, world: int = 1) -> list[list[list[
 
 
 def is_wide(key: str) -> bool:
-    width, height = SIDES[int(key[-5:]) ** 2 % 11 % 5]
+    width, height = SIDES[int(key[-5:]) % 7 % 5]
     return width > height
 
 
