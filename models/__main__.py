@@ -17,7 +17,7 @@ from models.registry import split_name
 from models.sizes import SIZES
 from models.spec import declared_switches
 
-COLUMNS = (
+COLUMNS: tuple[tuple[str, str], ...] = (
     ("name", "model"),
     ("options", "options"),
     ("mixer", "mixer"),
@@ -31,7 +31,7 @@ COLUMNS = (
     *((f"flops_{rule}", f"operations, {rule}") for rule in PRICES),
 )
 
-DOWNSTREAM_COLUMNS = (
+DOWNSTREAM_COLUMNS: tuple[tuple[str, str], ...] = (
     ("name", "model"),
     ("heads", "heads"),
     ("parameters", "parameters"),
