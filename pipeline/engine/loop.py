@@ -221,6 +221,11 @@ class Loop:
         batchnorm.average_over_ranks(models, self.ranks.world, state.step)
         result = evaluate(self.logic, state.evaluated, self.val_loader, self.recipe, self.ranks, self.device)
         metrics, state.per_class = result.metrics, result.per_class
+        if self.logic.main_metric not in metrics:
+            raise UserError(
+                f"{self.run.label}: split {self.recipe.evaluate_on} has nothing to judge by, no labelled object or "
+                f"pixel, so there is no {self.logic.main_metric}"
+            )
         row = {"epoch": round(epoch, 4), "step": state.step, **metrics}
         lr = state.optimizer.param_groups[0]["lr"]
         state.history.append({**row, "lr": lr, "train_loss": train_loss, "images_per_second": round(rate, 1)})
