@@ -48,14 +48,15 @@ def train_group(runs: list[Run], cluster: Cluster, recorder: Recorder) -> dict[s
         UserError: where the cluster cannot hold the workers, or training failed too often.
     """
     with following(runs):
-        for _ in range(CONTROLLER_RETRIES):
+        for _ in range(1 + CONTROLLER_RETRIES):
             try:
                 return dict(_trainer(runs, cluster, recorder).fit().return_value or {})
             except TrainingFailedError as error:
                 raise UserError(f"training failed after {cluster.max_failures} restarts: {error}") from error
             except ActorDiedError:
                 print("the training controller died; starting it again", flush=True)
-    raise UserError(f"the training controller died {CONTROLLER_RETRIES} times; is the machine out of memory?")
+                _free_workers()
+    raise UserError(f"the training controller died {1 + CONTROLLER_RETRIES} times; is the machine out of memory?")
 
 
 def _trainer(runs: list[Run], cluster: Cluster, recorder: Recorder) -> TorchTrainer:
@@ -97,6 +98,20 @@ def _scaling(cluster: Cluster) -> ScalingConfig:
     return ScalingConfig(num_workers=cluster.workers, use_gpu=gpus > 0, resources_per_worker=resources)
 
 
+def _free_workers() -> None:
+    """Give back the CPUs and GPUs that a dead controller reserved: they are its job's, which goes on.
+
+    Ray's own cleaner asks the dashboard, and gives nothing back where there is none, or another Ray on this machine.
+    """
+    import ray
+    from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
+
+    job = ray.get_runtime_context().get_job_id()
+    for identifier, group in placement_group_table().items():
+        if identifier.endswith(job) and group["state"] != "REMOVED":
+            remove_placement_group(PlacementGroup(ray.PlacementGroupID(bytes.fromhex(identifier))))
+
+
 def _work(config: dict[str, Any]) -> dict[str, str]:
     """Train the unfinished runs on this rank; every rank goes through the same list."""
     import ray.train
@@ -125,14 +140,12 @@ def _work(config: dict[str, Any]) -> dict[str, str]:
 
 
 def _wrap(model: Any) -> Any:
-    """Wrap in DDP; looking for unused parameters keeps the gradient buckets as they are.
-
-    DDP otherwise rebuilds them after the first step, so a restarted run would sum in another order.
-    """
+    """Wrap in DDP where there are several ranks."""
     import ray.train.torch
 
-    options = {"find_unused_parameters": True, "broadcast_buffers": False}
-    return ray.train.torch.prepare_model(model, parallel_strategy_kwargs=options)
+    from pipeline.engine.loop import AVERAGING
+
+    return ray.train.torch.prepare_model(model, parallel_strategy_kwargs=AVERAGING)
 
 
 class following:

@@ -36,6 +36,11 @@ Report = Callable[[dict[str, Any]], None]
 Wrap = Callable[[nn.Module], nn.Module]
 T = TypeVar("T")
 PROGRESS_EVERY_S = 1.0
+AVERAGING: dict[str, Any] = {"find_unused_parameters": True, "broadcast_buffers": False}
+"""How DDP must average: looking for unused parameters keeps its buckets as they are.
+
+It otherwise rebuilds them after its first step, so a restarted run would sum in another order.
+"""
 
 
 def train(run: Run, ranks: Ranks, device: torch.device, wrap: Wrap, report: Report) -> None:
