@@ -70,7 +70,7 @@ def _join(address: str, **options: Any) -> None:
     if address != "auto":
         _knock(address)
     try:
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR", **options)
+        _init(address=address, **options)
     except (ConnectionError, ray.exceptions.RayError, ValueError) as error:
         raise UserError(f"cannot join the Ray cluster at {address}: {str(error).splitlines()[0]}") from None
 
@@ -86,15 +86,23 @@ def _knock(address: str) -> None:
 
 def _start(cluster: Cluster, temporary: Path) -> str:
     """Start a head in this process's name, on loopback, large enough for the workers; return its address."""
-    import ray
-
     # A rank more than there are cores is slow, not wrong: the same run on a smaller machine.
     cpus = max(os.cpu_count() or 1, math.ceil(cluster.workers * cluster.cpus_per_worker))
-    context = ray.init(
-        address="local", num_cpus=cpus, include_dashboard=True, dashboard_host="127.0.0.1", log_to_driver=False,
-        logging_level="ERROR", object_store_memory=256 * 2**20, _temp_dir=str(temporary / "ray"),
+    context = _init(
+        address="local", num_cpus=cpus, include_dashboard=True, dashboard_host="127.0.0.1",
+        object_store_memory=256 * 2**20, _temp_dir=str(temporary / "ray"),
     )  # fmt: skip
     return str(context.address_info["gcs_address"])
+
+
+def _init(**options: Any) -> Any:
+    """Start or join Ray, which takes SIGTERM for itself: give it back to whoever had it."""
+    import ray
+
+    handler = signal.getsignal(signal.SIGTERM)
+    context = ray.init(log_to_driver=False, logging_level="ERROR", **options)
+    signal.signal(signal.SIGTERM, handler)
+    return context
 
 
 def _session_head(folder: Path, cluster: Cluster) -> str:

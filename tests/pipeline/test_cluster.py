@@ -15,13 +15,17 @@ from pipeline.errors import UserError
 from pipeline.params import Cluster
 
 CONNECT = """
-import os, pathlib, sys
+import os, pathlib, signal, sys
 from pipeline import environment; environment.prepare()
 from pipeline.cluster import connected
 from pipeline.params import Cluster
 import ray
+def end(*_):
+    sys.exit(143)
+signal.signal(signal.SIGTERM, end)
 for _ in range(2):
     with connected(Cluster(workers=2)):
+        assert signal.getsignal(signal.SIGTERM) is end, "Ray took it"
         assert ray.get(ray.remote(lambda: 7).remote()) == 7
         print(ray.get_runtime_context().gcs_address, ray.cluster_resources()["CPU"] >= 2, flush=True)
 print(pathlib.Path(os.environ["PIPELINE_SESSION"], "head").read_text())
