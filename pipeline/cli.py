@@ -32,6 +32,10 @@ class Folders:
         """The folder of shards and their manifest."""
         return self.root / "data" / "shards" / dataset
 
+    def dates(self, dataset: str) -> Path:
+        """When fetch found each raw file to be written last; scratch, like the runs."""
+        return self.root / "runs" / "fetched" / f"{dataset}.json"
+
     def lock(self, name: str) -> Path:
         """The lock of one stage; scratch, like the runs."""
         return self.root / "runs" / "locks" / name

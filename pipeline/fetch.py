@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import cli
-from pipeline.datasets import Listing, dataset, limited, list_folder, real
+from pipeline.datasets import Listing, dataset, dates, limited, list_folder, real
 from pipeline.datasets.synthetic import folder_name, materialise
 from pipeline.errors import UserError
 from pipeline.files import write_json
@@ -31,6 +31,13 @@ def fetch(call: cli.Call, name: str) -> None:
     write_json(call.folders.raw(name), found)
     for warning in found["warnings"]:
         print(f"warning: {warning}")
+    if may_be_rewritten(name, call.params):
+        if dates.rewritten(call.folders.dates(name), listing):
+            print(
+                f"warning: files in {listing.root} were written since they were fetched last, none with another size; "
+                f"shards made before hold what was there then (dvc repro --force --single-item shard@{name})"
+            )
+        dates.remember(call.folders.dates(name), listing)
     for entry in listing.quarantined:
         print(f"refused: {entry}")
     counts = ", ".join(f"{split} {part['samples']}" for split, part in found["splits"].items())
@@ -49,6 +56,12 @@ def section(name: str, params: Params) -> Dataset:
 def request(name: str, params: Params) -> dict[str, Any]:
     """Return what was asked for, as the inventory keeps it: the section `data.<name>` as plain values."""
     return section(name, params).model_dump(mode="json")
+
+
+def may_be_rewritten(name: str, params: Params) -> bool:
+    """Return whether the raw files are the user's own; stand-ins and downloads follow from the params."""
+    source = section(name, params).source
+    return isinstance(source, str) and source != "synthetic"
 
 
 def resolve(name: str, params: Params, project: Path) -> Listing:

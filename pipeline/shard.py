@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import cli
+from pipeline.datasets import dates
 from pipeline.errors import UserError, discreet
-from pipeline.fetch import request, resolve
+from pipeline.fetch import may_be_rewritten, request, resolve
 from pipeline.params import DATASETS
 
 
@@ -29,7 +30,8 @@ def shard(call: cli.Call, name: str) -> None:
     if fetched["request"] != request(name, call.params):
         raise UserError(f"data.{name} is not what was fetched; run `{_fetch_command(name, call)}` first")
     listing = resolve(name, call.params, call.project)
-    if listing.digest() != fetched["digest"]:
+    over = may_be_rewritten(name, call.params) and dates.rewritten(call.source(lambda f: f.dates(name)), listing)
+    if over or listing.digest() != fetched["digest"]:
         raise UserError(f"{listing.root} changed since it was fetched; run `{_fetch_command(name, call)}` again")
 
     from pipeline.cluster import connected

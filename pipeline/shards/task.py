@@ -93,7 +93,8 @@ def write(work: Work) -> Done:
     """
     index = int(work.path.stem)
     faults.reach("shard.begun", split=work.split, index=index)
-    if work.seal is not None and (record := seal.restore(work.seal, work.key(), work.path)) is not None:
+    key = work.key() if work.seal is not None else ""  # before anything is read: what changes from now on counts
+    if work.seal is not None and (record := seal.restore(work.seal, key, work.path)) is not None:
         return Done.of(record)
     done = Done()
     work.path.parent.mkdir(parents=True, exist_ok=True)
@@ -101,7 +102,7 @@ def write(work: Work) -> Done:
     done.written = written if len(written.index) else None
     faults.reach("shard.written", split=work.split, index=index)
     if work.seal is not None:
-        seal.store(work.seal, work.key(), done.record())
+        seal.store(work.seal, key, done.record())
     return done
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -46,14 +47,29 @@ def test_other_params_than_were_fetched(project: Path) -> None:
     assert [path.name for path in (project / "adhoc/params").iterdir()] == ["runs"], "nothing but its lock"
 
 
-def test_a_source_that_changed_since(project: Path) -> None:
+def write_over(image: Path) -> None:
+    """Change a byte of the picture, and neither its name nor its size."""
+    data = bytearray(image.read_bytes())
+    data[-10] ^= 1
+    image.write_bytes(data)
+
+
+@pytest.mark.parametrize("change", [Path.unlink, write_over])
+def test_a_source_that_changed_since(
+    project: Path, change: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
+) -> None:
     next((project / "data" / "raw" / "synthetic").glob("imagenet-*/")).rename(project / "photos")
     params = (project / "params.yaml").read_text()
     (project / "params.yaml").write_text(params.replace("data: {imagenet: {", "data: {imagenet: {source: photos, "))
     run_stage(project, "pipeline.fetch", "imagenet")
-    next((project / "photos" / "train").rglob("*.JPEG")).unlink()
+    change(next((project / "photos" / "train").rglob("*.JPEG")))
     with pytest.raises(UserError, match=r"changed since it was fetched; run `python -m pipeline\.fetch imagenet`"):
         run_stage(project, "pipeline.shard", "imagenet")
+    capsys.readouterr()
+    run_stage(project, "pipeline.fetch", "imagenet")
+    assert ("were written since they were fetched last" in capsys.readouterr().out) == (change is write_over)
+    run_stage(project, "pipeline.shard", "imagenet")
+    assert verify(project / "data" / "shards" / "imagenet") == []
 
 
 def test_an_inventory_that_is_none(project: Path) -> None:

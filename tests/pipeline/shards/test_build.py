@@ -342,9 +342,9 @@ def mend(partial: Path, source: Path) -> None:
         file.write(b"\0")
 
 
-def repaint(partial: Path, source: Path) -> None:
+def repaint(partial: Path, source: Path, split: str = "train", place: int = 5) -> None:
     """Change an image in a way that its size does not show."""
-    path = source / list_folder("imagenet", source, {}).splits["train"][5].image
+    path = source / list_folder("imagenet", source, {}).splits[split][place].image
     data = path.read_bytes()
     path.write_bytes(data[:-2] + bytes([data[-3]]) + data[-1:])
 
@@ -374,6 +374,27 @@ def test_a_seal_counts_for_the_same_shard_of_the_same_inputs_alone(
     make("imagenet", source, tmp_path / "shards", **options)
     assert len(written) == rewritten
     make("imagenet", source, tmp_path / "clean", **options)
+    assert contents(tmp_path / "shards") == contents(tmp_path / "clean")
+
+
+def test_a_file_that_changes_while_its_shard_is_written_is_read_again(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = Path(shutil.copytree(raw / "imagenet", tmp_path / "raw"))
+
+    def slow(path: Path, *args: Any) -> Written:
+        written = write_shard(path, *args)
+        if path.match("val/000000.tar"):
+            repaint(tmp_path, source, "val", 0)
+        return written
+
+    with monkeypatch.context() as patch, pytest.raises(UserError, match=r"EIO"):
+        patch.setattr("pipeline.shards.task.write_shard", slow)
+        make("imagenet", source, tmp_path / "shards", run=stop_at_the_end)
+    written = count_writes(monkeypatch)
+    for folder in ("shards", "clean"):
+        make("imagenet", source, tmp_path / folder, max_quarantined=1)
+    assert len(written) == 1 + 7
     assert contents(tmp_path / "shards") == contents(tmp_path / "clean")
 
 
