@@ -1,8 +1,10 @@
 """The training loop on several ranks of this machine without Ray, in double precision, where rounding is no excuse."""
 
 import multiprocessing
+import time
 import warnings
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,29 +13,39 @@ import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from pipeline.engine.loop import train
+from pipeline.engine.loop import AVERAGING, train
 from pipeline.engine.run import Run
 from pipeline.loading.batches import Ranks
 from pipeline.tasks.classify import Classify
 
 STOPPED = 3
+LIMIT_S = 200
 
 
 def train_on(world: int, run: Run, stop_at: int | None = None) -> None:
-    """Train a run on `world` ranks, to its end or until all ranks end in the evaluation of step `stop_at`."""
+    """Train a run on `world` ranks, to its end or until all ranks end in the evaluation of step `stop_at`.
+
+    The other ranks see an empty folder, as a node may that a shared folder is slow on: they go by what rank 0 tells.
+    """
     if world == 1:
         with pytest.raises(SystemExit) if stop_at else nullcontext():
             _train(Ranks(), run, stop_at)
         return
     meeting = run.folder.with_name(f"{run.folder.name}-{world}-{stop_at}")
+    seen = [run, *[replace(run, folder=run.folder.with_name("unseen"))] * (world - 1)]
     processes = [
-        multiprocessing.get_context("spawn").Process(target=_rank, args=(Ranks(rank, world), meeting, run, stop_at))
+        multiprocessing.get_context("spawn").Process(
+            target=_rank, args=(Ranks(rank, world), meeting, seen[rank], stop_at)
+        )
         for rank in range(world)
     ]
     for process in processes:
         process.start()
+    deadline = time.monotonic() + LIMIT_S
     for process in processes:
-        process.join(300)
+        process.join(max(0, deadline - time.monotonic()))
+    for process in processes:
+        process.kill()
     assert [process.exitcode for process in processes] == [STOPPED if stop_at else 0] * world
 
 
@@ -55,7 +67,7 @@ def _train(ranks: Ranks, run: Run, stop_at: int | None) -> None:
 
 
 def _wrap(model: torch.nn.Module) -> torch.nn.Module:
-    return DistributedDataParallel(model, find_unused_parameters=True, broadcast_buffers=False)
+    return DistributedDataParallel(model, **AVERAGING)
 
 
 def _in_double(build: Any) -> Any:

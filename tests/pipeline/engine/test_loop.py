@@ -11,6 +11,7 @@ import yaml
 from ranks import train_on
 from safetensors.torch import load_file, save_file
 
+from pipeline import faults
 from pipeline.engine.loop import train
 from pipeline.engine.run import Run
 from pipeline.errors import UserError
@@ -200,6 +201,33 @@ def test_the_number_of_ranks_changes_nothing_but_rounding(
     records = [run.finished() for run in (whole, changing)]
     losses = [[row["train_loss"] for row in record["history"]] for record in records if record is not None]
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+
+
+@pytest.mark.parametrize("point", ["run.unsealed", "run.sealed"])
+def test_a_run_that_died_before_or_after_its_seal_is_finished(
+    small_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str
+) -> None:
+    """What the end of a run removes is not needed by whoever has to end it again."""
+    run = run_of(small_shards, tmp_path / "run", duration={"steps": 4})
+    with monkeypatch.context() as patch, pytest.raises(OSError, match=point):
+        patch.setenv(faults.VARIABLE, f"{point} do=fail")
+        finish(run)
+    assert (run.finished() is not None) == (point == "run.sealed")
+    finish(run)
+    assert weights(run, "best").keys() == weights(run, "last").keys()
+    assert ("continues at step 4 of 4" in run.progress.read_text()) == (point == "run.unsealed")
+
+
+def test_a_run_on_three_ranks_ends_bit_for_bit_where_it_would_have(small_shards: Path, tmp_path: Path) -> None:
+    """From three ranks on, the order of a sum is a matter of how DDP cuts its buckets."""
+    options = {"micro_batches": 3, "micro_batch": 4, "duration": {"steps": 8}}
+    whole = run_of(small_shards, tmp_path / "whole", **options)
+    died = run_of(small_shards, tmp_path / "died", **options)
+    train_on(3, whole)
+    train_on(3, died, stop_at=4)
+    train_on(3, died)
+    mine, theirs = weights(whole), weights(died)
+    assert mine.keys() == theirs.keys() and all(torch.equal(mine[key], theirs[key]) for key in mine)
 
 
 def test_a_run_waits_for_a_rank_that_still_writes(small_shards: Path, tmp_path: Path) -> None:
