@@ -17,6 +17,9 @@ from pipeline.shards.writer import Member, write_shard
 PROJECT = Path(__file__).parents[1]
 SHARED = PROJECT.parent / "shared"
 
+REAL = [[i % 10, 3] if i % 4 else [] for i in range(37)]
+"""What ImageNet-Real's file says of 37 validation images: two labels, or none."""
+
 SMALL = """
 data: {imagenet: {synthetic: {train: 160, val: 37, image_size: 32}}}
 shard: {samples_per_shard: 50}

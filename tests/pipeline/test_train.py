@@ -6,10 +6,13 @@ from typing import Any
 
 import pytest
 import yaml
-from helpers import run_stage
+from helpers import REAL, run_stage
 
+from pipeline import tasks
 from pipeline.errors import UserError
+from pipeline.params import load
 from pipeline.shards.manifest import Manifest
+from pipeline.shards.reader import ShardReader
 
 SEED = "classify.seeds=[7]"
 
@@ -63,6 +66,29 @@ def test_published_weights_evaluate_to_the_published_metrics(
     assert measured["loss"] == pytest.approx(uninterrupted["final"]["loss"], rel=1e-5)
 
 
+def test_reassessed_labels_judge_the_published_weights(
+    project: Path, small_shards: Path, uninterrupted: dict[str, Any]
+) -> None:
+    """Counted anew from the published weights, by nothing that the evaluation uses."""
+    import torch
+
+    logic = tasks.create("classify", load(project / "params.yaml").classify, "dwnet_micro", Manifest.load(small_shards))
+    model = logic.build().eval()
+    model.load_state_dict(weights(project, "whole"))
+    reader, right = ShardReader(small_shards, "val"), 0
+    for shard, size in enumerate(reader.shard_sizes):
+        for sample in (logic.sampling.eval_sample(reader.read(shard, place)) for place in range(size)):
+            with torch.inference_mode():
+                guess = int(
+                    model(logic.prepare(logic.sampling.collate([sample]), torch.device("cpu"))["images"]).argmax()
+                )
+            right += guess in REAL[int(sample["key"][-8:]) - 1]
+    assert uninterrupted["final"]["real_top1"] == pytest.approx(100 * right / sum(map(bool, REAL)))
+    header, *rows = (project / "out/whole/results/classify/dwnet_micro/history.csv").read_text().splitlines()
+    place = header.split(",").index("real_top1")
+    assert float(rows[-1].split(",")[place]) == uninterrupted["final"]["real_top1"]
+
+
 def test_mlflow_has_the_run_each_step_once(project: Path, uninterrupted: dict[str, Any]) -> None:
     from mlflow import MlflowClient
 
@@ -78,7 +104,9 @@ def test_mlflow_has_the_run_each_step_once(project: Path, uninterrupted: dict[st
         assert points[-1].value == metrics["final"]["top1"]
 
 
-def test_one_rank_gives_the_losses_of_two_and_bad_numbers_stop(project: Path, uninterrupted: dict[str, Any]) -> None:
+def test_one_rank_by_url_gives_the_losses_of_two_and_bad_numbers_stop(
+    project: Path, small_shards: Path, tmp_path: Path, uninterrupted: dict[str, Any]
+) -> None:
     import torch
 
     params = yaml.safe_load((project / "params.yaml").read_text())
@@ -86,11 +114,14 @@ def test_one_rank_gives_the_losses_of_two_and_bad_numbers_stop(project: Path, un
         "mixer": "dwnet", "size": "micro", "recipe": {"optimizer": {"lr": 1e30, "clip_grad": None}},
     }  # fmt: skip
     (project / "broken.yaml").write_text(yaml.safe_dump(params))
-    settings = ("cluster.workers=1",)
+    url = (f"cluster.shards=file://{small_shards.parent}", f"cluster.cache={tmp_path}")
+    settings = ("cluster.workers=1", *url)
     with pytest.raises(UserError, match=r"broken seed 7: step \d+ has a non-finite .*lower optimizer.lr"):
         train(project, "dwnet_micro", "broken", out="one", settings=settings, params="broken.yaml")
     again = train(project, "dwnet_micro", out="one", settings=settings, params="broken.yaml")
     assert again["world_size"] == 1
+    splits = Manifest.load(small_shards).splits.values()
+    assert {shard.sha256 for split in splits for shard in split.shards} <= {path.name for path in tmp_path.iterdir()}
     assert again["final"]["loss"] == pytest.approx(uninterrupted["final"]["loss"], rel=1e-3)
     for name, value in weights(project, "one").items():
         torch.testing.assert_close(value, weights(project, "whole")[name], rtol=1e-3, atol=1e-4, msg=name)
