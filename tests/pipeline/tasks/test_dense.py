@@ -162,3 +162,25 @@ def test_frozen_statistics_stay_and_allow_one_image_at_a_time(shards: dict[str, 
 def test_weights_for_each_position_are_refused(shards: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(UserError, match="locally_connected_micro has weights for each position"):
         logic_of(run_of("segment", shards, tmp_path, mixer="locally_connected")).build()
+
+
+def test_scales_and_mirror_images_are_averaged(shards: dict[str, Path], tmp_path: Path) -> None:
+    """With its mirror image beside it, a photograph and its mirror image are segmented alike; without, they are not."""
+    photograph = torch.randint(0, 256, (3, 50, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+    def segmented(image: torch.Tensor, **options: Any) -> torch.Tensor:
+        head = {**yaml.safe_load(OWN["segment"])["upernet"], **options}
+        logic = logic_of(run_of("segment", shards, tmp_path, upernet=head))
+        torch.manual_seed(0)
+        model = logic.build().eval()
+        sample = {"key": "k", "views": logic.sampling.views(image), "labels": image[0].numpy()}  # type: ignore[attr-defined]
+        with torch.inference_mode():
+            (classes,) = logic.predict(model, logic.prepare(logic.sampling.collate([sample]), CPU))
+        assert classes.shape == (50, 64)
+        return classes
+
+    options: dict[str, Any] = {"test_scales": [0.75, 1.0], "test_flip": True}
+    mirrored = segmented(photograph.flip(-1), **options).flip(-1)
+    assert (segmented(photograph, **options) == mirrored).float().mean() > 0.99
+    assert not torch.equal(segmented(photograph), segmented(photograph.flip(-1)).flip(-1))
+    assert not torch.equal(segmented(photograph), segmented(photograph, test_scales=[0.75, 1.0]))
