@@ -33,7 +33,7 @@ ui: $(READY)  ## compare runs in the browser (MLflow on loopback, port 5000)
 	@python -m pipeline.ui
 
 bench: $(READY)  ## benchmarks, one JSON line a figure
-	@for file in benchmarks/[a-z]*.py; do python $$file || exit 1; done
+	@for file in benchmarks/[a-z]*.py; do PYTHONPATH=. python $$file || exit 1; done
 
 lock: $(READY)  ## pin the dependencies anew
 	uv pip compile --quiet --universal --python-version 3.11 --extra dev --no-emit-index-url --custom-compile-command "make lock" --upgrade pyproject.toml -o requirements.lock

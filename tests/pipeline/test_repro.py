@@ -53,6 +53,9 @@ def project(tmp_path_factory: pytest.TempPathFactory, ray_address: str) -> Itera
     params["classify"].update({"dataset": "imagenet", "seeds": [0]})
     for dataset in ("imagenet", "coco", "ade20k"):
         params["data"][dataset] = {"synthetic": {"train": 48, "val": 16, "image_size": 32}}
+    for task, dataset in (("detect", "coco"), ("segment", "ade20k")):  # no variants: these stages just are not there
+        params[task] = {"dataset": dataset, "seeds": [0], "recipe": {}, "variants": {}}
+        (folder / "results" / task).mkdir(parents=True)
     params |= {"compare": {"within_noise": 2.0}, "cluster": {"together": True}}
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     run(folder, "dvc", "init", "--quiet", "--no-scm")
