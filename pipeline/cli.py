@@ -125,13 +125,32 @@ def call(args: argparse.Namespace) -> Call:
 
 
 def main(run: Callable[[], None]) -> None:
-    """Run a command; bad input ends it with one sentence and exit code 2, never a traceback."""
+    """Run a command; bad input ends it with one sentence and exit code 2, never a traceback.
+
+    Being asked to end (SIGTERM) is an end like any other, what is open is closed; its exit code is 143, Ctrl-C's 130.
+    """
     environment.prepare()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an end like any other: what is open is closed
+    asked = []
+
+    def end(number: int, _: object) -> None:
+        asked.append(number)
+        sys.exit()
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        code = _run(run)
+    except SystemExit as error:  # inside one of Ray's calls an exit loses its code
+        code = error.code
+    sys.exit(128 + asked[0] if asked else code)
+
+
+def _run(run: Callable[[], None]) -> int | str | None:
+    """Run a command and return its exit code."""
     try:
         run()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+        return 2
     except KeyboardInterrupt:
-        raise SystemExit(130) from None
+        return 130
+    return 0

@@ -53,6 +53,8 @@ def train_group(runs: list[Run], cluster: Cluster, recorder: Recorder) -> dict[s
                 return dict(_trainer(runs, cluster, recorder).fit().return_value or {})
             except TrainingFailedError as error:
                 raise UserError(f"training failed after {cluster.max_failures} restarts: {error}") from error
+            except SystemExit:  # Ray's own answer to Ctrl-C
+                raise KeyboardInterrupt from None
             except ActorDiedError:
                 print("the training controller died; starting it again", flush=True)
                 _free_workers()

@@ -167,16 +167,19 @@ def test_a_kill_between_the_end_and_mlflow_is_made_good(project: Path, undisturb
 
 
 @pytest.mark.faults
-def test_a_driver_that_is_asked_to_end_closes_its_run(project: Path, tmp_path: Path, ray_address: str) -> None:
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_driver_that_is_asked_to_end_closes_its_run(
+    project: Path, tmp_path: Path, ray_address: str, sent: signal.Signals, code: int
+) -> None:
     from mlflow import MlflowClient
 
-    marker = tmp_path / "met"
-    driver = train_apart(project, "asked", ray_address, f"step rank=0 step=22 do=wait once={marker}")
+    marker, out = tmp_path / "met", f"asked{code}"
+    driver = train_apart(project, out, ray_address, f"step rank=0 step=22 do=wait once={marker}")
     rank = wait_for(marker, driver)
-    driver.terminate()
-    assert driver.wait(60) == 143 and gone(rank)
+    driver.send_signal(sent)
+    assert driver.wait(60) == code and gone(rank)
     client = MlflowClient(tracking_uri=f"sqlite:///{project / 'mlflow.db'}")
-    note = json.loads(next((project / "runs-asked").glob("*/mlflow.json")).read_text())
+    note = json.loads(next((project / f"runs-{out}").glob("*/mlflow.json")).read_text())
     assert client.get_run(note["run_id"]).info.status == "FAILED"
 
 
