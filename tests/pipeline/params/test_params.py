@@ -58,6 +58,30 @@ def test_ranks_must_divide_the_micro_batches(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("start", "recipe", "part"),
+    [
+        ({}, {}, "detect.variants.a starts from classify.variants.a, which is not there"),
+        ({"a": {"mixer": "swin", "size": "micro"}}, {}, "another network: mixer"),
+        ({"a": {"mixer": "dwnet", "size": "micro", "kernel_size": 5}}, {}, "another network: kernel_size"),
+        ({"a": {"mixer": "dwnet", "size": "micro", "drop_path_rate": 0.3}}, {}, None),
+        ({}, {"init_from": None}, None),
+    ],
+)
+def test_a_detector_starts_from_a_classifier_of_the_same_network(
+    tmp_path: Path, start: dict[str, object], recipe: dict[str, object], part: str | None
+) -> None:
+    tree = {
+        "classify": {"variants": start},
+        "detect": {"recipe": recipe, "variants": {"a": {"mixer": "dwnet", "size": "micro", "drop_path_rate": 0.1}}},
+    }
+    if part is None:
+        (tmp_path / "p.yaml").write_text(yaml.safe_dump(tree))
+        assert load(tmp_path / "p.yaml").detect.variants["a"].drop_path_rate == 0.1
+    else:
+        assert part in wrong(tmp_path, tree)
+
+
+@pytest.mark.parametrize(
     ("override", "part"),
     [
         ("classify.recipe.optimizer.learning_rate=1", "unknown key"),
@@ -198,7 +222,12 @@ def test_every_shipped_variant_can_be_built(name: str) -> None:
     import torch
 
     from models import create_model
+    from models.heads import create_detector, create_segmenter
 
-    for variant in load(PROJECT / name).classify.variants.values():
-        with torch.device("meta"):
-            assert create_model(variant.model_name, num_classes=10, **variant.overrides).state_dict()
+    params = load(PROJECT / name)
+    for section, create in (
+        (params.classify, create_model), (params.detect, create_detector), (params.segment, create_segmenter),
+    ):  # fmt: skip
+        for variant in section.variants.values():
+            with torch.device("meta"):
+                assert create(variant.model_name, num_classes=10, **variant.overrides).state_dict()
