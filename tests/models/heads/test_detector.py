@@ -44,6 +44,19 @@ def test_every_batch_has_losses_and_a_gradient_for_every_parameter(detector, tar
         }  # fmt: skip
 
 
+def test_boxes_without_area_count_as_no_boxes(detector, target):
+    model, images = detector(), torch.randn(1, 3, SIDE, SIDE)
+
+    def losses(boxes):
+        torch.manual_seed(1)
+        return model(images, [(SIDE, SIDE)], [target(boxes, SIDE, SIDE)])
+
+    empty = losses([])
+    for boxes in ([[5, 5, 5, 40]], [[9, 9, 9, 9]], [[30, 30, 20, 40]]):
+        torch.testing.assert_close(losses(boxes), empty, rtol=0, atol=0)
+    assert losses([[5, 5, 15, 40]])["class_1"] != empty["class_1"]
+
+
 def test_a_very_long_image_goes_through(detector, target):
     model = detector(proposals={"anchor_scale": 8})
     images, sizes = torch.zeros(2, 3, 5000, 50), [(5000, 50), (40, 40)]

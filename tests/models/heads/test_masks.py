@@ -24,6 +24,9 @@ def test_the_target_of_a_rectangle_is_its_part_of_the_region(at_once):
     expected = torch.zeros(8, 8)
     expected[:4, :4] = 1
     torch.testing.assert_close(corner, expected)
+    # Cells of one pixel: half a pixel beside it would be another cell.
+    (shifted,) = mask_targets(image, torch.tensor([0]), torch.tensor([[26.0, 12, 34, 20]]), 8)
+    torch.testing.assert_close(shifted, (torch.arange(8) < 4).float().expand(8, 8))
 
 
 def test_no_regions_have_no_targets():

@@ -114,3 +114,15 @@ def test_an_image_always_has_a_proposal():
             parameter.fill_(torch.nan)
     (boxes,), _ = net(maps_of(64, 64), [(50, 60)], None)
     assert boxes.tolist() == [[0, 0, 60, 50]]
+
+
+def test_half_precision_maps_have_float32_boxes_and_losses():
+    net = network(anchor_scale=4).bfloat16()
+    maps = [values.bfloat16() for values in maps_of(64, 64)]
+    (boxes,), losses = net(maps, [(64, 64)], [torch.tensor([[10.0, 8, 31, 25]])])
+    assert {boxes.dtype, *(loss.dtype for loss in losses.values())} == {torch.float32}
+
+
+def test_an_image_smaller_than_every_anchor_has_no_loss():
+    _, losses = network()(maps_of(16, 16), [(16, 16)], [torch.tensor([[2.0, 2, 9, 9]])])
+    assert {name: loss.item() for name, loss in losses.items()} == {"rpn_objectness": 0, "rpn_box": 0}

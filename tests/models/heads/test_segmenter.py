@@ -59,6 +59,9 @@ def test_the_loss_is_float32_under_autocast(segmenter):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         loss = segmentation_loss(segmenter()(torch.randn(2, 3, 64, 64)), torch.zeros(2, 64, 64, dtype=torch.int64))
     assert loss.dtype == torch.float32
+    # Resized in float32 too: in half precision it would be the loss of other logits.
+    outputs, labels = torch.randn(2, 5, 4, 3).bfloat16(), torch.ones(2, 17, 13, dtype=torch.int64)
+    torch.testing.assert_close(segmentation_loss(outputs, labels), segmentation_loss(outputs.float(), labels))
 
 
 def test_pyramid_pooling_sees_the_whole_map():
