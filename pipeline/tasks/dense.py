@@ -13,8 +13,10 @@ from pipeline.loading import augment
 from pipeline.params import BaseRecipe, Variant
 
 
-def build(make: Callable[..., nn.Module], variant: Variant, recipe: BaseRecipe, **settings: Any) -> nn.Module:
-    """Return `make(name, **settings, **overrides)`.
+def build(
+    make: Callable[..., nn.Module], variant: Variant, recipe: BaseRecipe, smallest: tuple[int, int], **settings: Any
+) -> nn.Module:
+    """Return `make(name, **settings, **overrides)`; `smallest` is the least (height, width) of a training image.
 
     Raises:
         UserError: the network cannot be built, takes maps of one size only, or cannot be trained in micro-batches so
@@ -31,7 +33,7 @@ def build(make: Callable[..., nn.Module], variant: Variant, recipe: BaseRecipe, 
         if recipe.init_from is None:
             raise UserError("frozen_bn keeps the statistics that init_from brings, and init_from is null")
         freeze_batchnorm_statistics(model.get_submodule("backbone"))
-    least, why = smallest_batch(model)
+    least, why = smallest_batch(model, smallest)
     if recipe.micro_batch < least:
         raise UserError(
             f"{variant.model_name} cannot be trained in micro-batches of {recipe.micro_batch}: {why}; "

@@ -36,7 +36,8 @@ class Detect:
             "proposals": Proposals(**self.recipe.proposals.model_dump()),
             "cascade": Cascade(**self.recipe.cascade.model_dump(include=set(Cascade.__dataclass_fields__))),
         }
-        return dense.build(create_detector, self.variant, self.recipe, **settings)
+        side = min(self.recipe.augment.short_sides)
+        return dense.build(create_detector, self.variant, self.recipe, (side, side), **settings)
 
     def start_from(self, model: nn.Module, weights: dict[str, Tensor]) -> list[str]:
         """Load the backbone of a classifier; the rest stays fresh and is named."""

@@ -35,7 +35,10 @@ class Segment:
     def build(self) -> nn.Module:
         """Return the segmenter with as many classes as the manifest has."""
         settings = UPerNet(**self.recipe.upernet.model_dump(include=set(UPerNet.__dataclass_fields__)))
-        return dense.build(create_segmenter, self.variant, self.recipe, num_classes=len(self.names), upernet=settings)
+        return dense.build(
+            create_segmenter, self.variant, self.recipe, self.recipe.augment.crop, num_classes=len(self.names),
+            upernet=settings,
+        )  # fmt: skip
 
     def start_from(self, model: nn.Module, weights: dict[str, Tensor]) -> list[str]:
         """Load the backbone of a classifier; the rest stays fresh and is named."""

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from pipeline.errors import UserError
-from pipeline.params import Params, load, mixer_options
+from pipeline.params import TASKS, Params, load, mixer_options
 
 PROJECT = Path(__file__).parents[3]
 FILES = ["params.yaml", "params/paper.yaml", "params/real.yaml"]
@@ -131,7 +131,8 @@ def test_shipped_files_expand_to_a_valid_graph(name: str, tmp_path: Path) -> Non
     stages = {line.split()[0] for line in shown.stdout.splitlines()}
     params = load(PROJECT / name)
     expected = {f"{verb}@{d}" for verb in ("fetch", "shard") for d in ("imagenet", "coco", "ade20k")}
-    expected |= {f"{verb}@{v}" for verb in ("classify", "profile") for v in params.classify.variants}
+    expected |= {f"{task}@{variant}" for task in TASKS for variant in getattr(params, task).variants}
+    expected |= {f"profile@{variant}" for variant in params.classify.variants}
     assert stages == expected | {"compare"}
 
 

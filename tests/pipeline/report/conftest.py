@@ -61,8 +61,10 @@ class Project:
         self.write_params()
 
     def write_params(self) -> None:
+        recipe = {"init_from": None}  # so that no classifier has to be there
         tree = {
-            task: {"dataset": PAPER_DATA[task]["dataset"], "variants": variants} for task, variants in self.tree.items()
+            task: {"dataset": PAPER_DATA[task]["dataset"], "recipe": recipe, "variants": variants}
+            for task, variants in self.tree.items()
         }
         (self.root / "params.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
 
