@@ -11,7 +11,7 @@ from pipeline import cli
 from pipeline.datasets import Listing, dataset, dates, limited, list_folder, real
 from pipeline.datasets.synthetic import folder_name, materialise
 from pipeline.errors import UserError
-from pipeline.files import write_json
+from pipeline.files import clear_leftovers, write_json
 from pipeline.params import DATASETS, Dataset, ImageNet, Params, Remote
 
 
@@ -28,6 +28,7 @@ def fetch(call: cli.Call, name: str) -> None:
     """List the raw data and write the inventory."""
     listing = resolve(name, call.params, call.project)
     found = inventory(listing, request(name, call.params))
+    clear_leftovers(call.folders.raw(name))
     write_json(call.folders.raw(name), found)
     for warning in found["warnings"]:
         print(f"warning: {warning}")

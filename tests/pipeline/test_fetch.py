@@ -52,6 +52,14 @@ def use_folder(project: Path) -> Path:
     return project / "photos"
 
 
+def test_what_a_killed_fetch_left_goes_with_the_next(project: Path) -> None:
+    left = project / "data/raw/.imagenet.json.12345.tmp"
+    left.parent.mkdir(parents=True, exist_ok=True)
+    left.write_text("{")
+    run_stage(project, "pipeline.fetch", "imagenet")
+    assert not left.exists()
+
+
 def test_a_folder_is_named_as_the_user_typed_it(project: Path) -> None:
     photos = use_folder(project)
     (photos / "val" / "n00000001" / "empty.JPEG").touch()
