@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from helpers import PROJECT, REAL, make_project, run_stage
 from pipeline import environment
 
 environment.prepare()  # before anything imports Ray
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, as would its children
 
 
 @pytest.fixture(scope="session")
