@@ -13,7 +13,6 @@ from pipeline.errors import UserError, nearest
 from pipeline.params import TASKS
 from pipeline.shards.cache import ShardCache
 from pipeline.shards.manifest import Manifest
-from pipeline.shards.reader import ShardReader
 from pipeline.weights import read_weights
 
 if TYPE_CHECKING:
@@ -43,6 +42,7 @@ def _metrics(call: cli.Call, section: Any) -> dict[str, float]:
     from pipeline import tasks
     from pipeline.engine.evaluate import collect
     from pipeline.loading.batches import EvalSamples, Ranks, eval_loader
+    from pipeline.loading.parts import open_split
 
     variant, shards = call.args.variant, call.shards(section.dataset)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -53,7 +53,8 @@ def _metrics(call: cli.Call, section: Any) -> dict[str, float]:
     size = getattr(recipe, "image_size", 224)
     _load(model, read_weights(call.args.weights, section.variants[variant], size), call.args.weights)
     cache = ShardCache.of(call.params.cluster, shards)
-    samples = EvalSamples(ShardReader(shards, recipe.evaluate_on, cache), logic.sampling, logic.eval_batch)
+    reader = open_split(shards, recipe.evaluate_on, recipe.hold_out, cache)
+    samples = EvalSamples(reader, logic.sampling, logic.eval_batch)
     batches = eval_loader(samples, Ranks(), call.params.cluster.loader_workers)
     state = (evaluator := collect(logic, model.to(device), batches, recipe, device)).state()
     if call.args.predictions:

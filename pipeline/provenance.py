@@ -26,6 +26,7 @@ ENGINE = (
     "pipeline/loading/batches.py",
     "pipeline/loading/grouping.py",
     "pipeline/loading/order.py",
+    "pipeline/loading/parts.py",
     "pipeline/loading/randomness.py",
     "pipeline/loading/sizes.py",
     "pipeline/tasks/__init__.py",

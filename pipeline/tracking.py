@@ -2,13 +2,13 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipeline import lifeline
 from pipeline.engine.run import Run
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 NOT_METRICS = {"run_id", "step"}
+PARENT = "mlflow.parentRunId"
 Tags = dict[str, str]
+T = TypeVar("T")
 
 
 def uri_of(tracking: Tracking, project: Path) -> str:
@@ -61,6 +63,10 @@ class Tracker:
         """Open or continue runs; the result is the MLflow run of each run id."""
         return self._process.submit(_open_runs, self.uri, self.project, openings)
 
+    def submit(self, function: Callable[..., T], *arguments: Any) -> "Future[T]":
+        """Have something else done there, after what was asked for before."""
+        return self._process.submit(function, *arguments)
+
     def close(self, opened: dict[str, str], runs: list[Run]) -> None:
         """End the MLflow runs of these runs: complete where the run finished, failed where not. Waits until done."""
         self._process.submit(_close_runs, self.uri, opened, runs).result()
@@ -89,21 +95,32 @@ def _close_runs(uri: str, opened: dict[str, str], runs: list[Run]) -> None:
 def open_run(client: "MlflowClient", opening: Opening, project: Path) -> str:
     """Return the MLflow run of this training, made or continued: the same training is the same MLflow run."""
     run, tags, params = opening.run, opening.tags, opening.params
-    experiment = client.get_experiment_by_name(run.task)
-    if experiment is None:
-        local = str(client.tracking_uri).startswith("sqlite:")
-        place = (project / "mlartifacts" / run.task).resolve().as_uri() if local else None
-        experiment = client.get_experiment(client.create_experiment(run.task, artifact_location=place))
-    found = client.search_runs([experiment.experiment_id], f"tags.run_id = '{run.id}'", max_results=1)
-    if found:
-        identifier = str(found[0].info.run_id)
-        client.update_run(identifier, status="RUNNING")
-    else:
-        made = client.create_run(experiment.experiment_id, run_name=run.label, tags={**tags, "run_id": run.id})
-        identifier = str(made.info.run_id)
-    _log_params(client, identifier, params)
+    identifier = find_or_make(client, project, run.task, run.label, {**tags, "run_id": run.id})
+    log_params(client, identifier, params)
     client.log_dict(identifier, params, "config.json")
     return identifier
+
+
+def find_or_make(client: "MlflowClient", project: Path, experiment: str, name: str, tags: Tags) -> str:
+    """Return the MLflow run that has these tags' `run_id` (and parent, where they name one), marked as running."""
+    place = experiment_of(client, project, experiment)
+    same = " and ".join(f"tags.`{key}` = '{tags[key]}'" for key in ("run_id", PARENT) if key in tags)
+    found = client.search_runs([place], same, max_results=1)
+    if not found:
+        return str(client.create_run(place, run_name=name, tags=tags).info.run_id)
+    identifier = str(found[0].info.run_id)
+    client.update_run(identifier, status="RUNNING")
+    return identifier
+
+
+def experiment_of(client: "MlflowClient", project: Path, name: str) -> str:
+    """Return the id of an experiment, made where it is missing; beside SQLite its artifacts lie in the project."""
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        return str(found.experiment_id)
+    local = str(client.tracking_uri).startswith("sqlite:")
+    place = (project / "mlartifacts" / name).resolve().as_uri() if local else None
+    return str(client.create_experiment(name, artifact_location=place))
 
 
 def end_abandoned(client: "MlflowClient", task: str, storage: Path) -> None:
@@ -119,7 +136,8 @@ def end_abandoned(client: "MlflowClient", task: str, storage: Path) -> None:
                 client.set_terminated(run.info.run_id, "KILLED")
 
 
-def _log_params(client: "MlflowClient", identifier: str, params: dict[str, Any]) -> None:
+def log_params(client: "MlflowClient", identifier: str, params: dict[str, Any]) -> None:
+    """Record parameters, nested ones under dotted names."""
     from mlflow.entities import Param
 
     flat = dict(_flatten(params))

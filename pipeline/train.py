@@ -16,11 +16,9 @@ from pipeline.files import write_json
 from pipeline.locks import Busy, held
 from pipeline.params import TASKS, Task
 from pipeline.params.recipes import CLASSIFY
-from pipeline.provenance import decides, run_id
 from pipeline.publish import publish
 from pipeline.recording import recorded, settled
-from pipeline.shards.cache import ShardCache
-from pipeline.shards.manifest import Manifest
+from pipeline.runs import make_runs, refuse_damage
 
 
 def main() -> None:
@@ -44,7 +42,8 @@ def train(call: Call, shards: Path) -> None:
     if call.args.adopt:
         adopt(call.args.adopt, wanted)
     if any(run.finished() is None for run in wanted):
-        _check(shards, wanted)
+        for advice in refuse_damage(shards, wanted):
+            print(advice, file=sys.stderr, flush=True)
         _train(call, wanted, _companions(call, shards, wanted))
     if unsettled := [run for run in wanted if run.finished() is not None and not settled(run)]:
         with recorded(call, unsettled) as recorder:
@@ -62,18 +61,9 @@ def _section(call: Call) -> Task:
 
 def runs_of(call: Call, shards: Path, variant: str) -> list[Run]:
     """Return a variant's runs, one a seed."""
-    task: str = call.args.task
-    section: Task = getattr(call.params, task)
-    storage = (call.project / call.params.cluster.storage).resolve()
-    init = _start(call, task, variant)
-    manifest = Manifest.load(shards).content
-    made = []
-    for seed in section.seeds_of(variant):
-        decided = decides(call.project, task, section, variant, seed, manifest, init)
-        identifier, workers = run_id(decided), call.params.cluster.loader_workers
-        folder, cache = storage / identifier, ShardCache.of(call.params.cluster, shards)
-        made.append(Run(identifier, task, variant, seed, section, shards, folder, workers, init, decided, cache))
-    return made
+    section = _section(call)
+    init = _start(call, call.args.task, variant)
+    return make_runs(call, call.args.task, section, variant, section.seeds_of(variant), shards, init)
 
 
 def _start(call: Call, task: str, variant: str) -> Path | None:
@@ -110,26 +100,6 @@ def _companions(call: Call, shards: Path, wanted: list[Run]) -> list[Run]:
 def _published(call: Call, run: Run) -> bool:
     metrics = call.folders.results(run.task, run.variant, "metrics.json")
     return metrics.exists() and run.id in metrics.read_text()
-
-
-def _check(shards: Path, runs: list[Run]) -> None:
-    """Stop before anything starts where the shards are not what their manifest says.
-
-    By URL that is what can be seen without reading them; each is hashed as it arrives.
-    """
-    from pipeline.shards.verify import verify, verify_remote
-
-    cache = runs[0].cache
-    if cache is None:
-        if problems := verify(shards):
-            raise UserError(f"{shards} is damaged:\n  " + "\n  ".join(problems) + "\nrun the shard stage again")
-        return
-    if problems := verify_remote(cache.remote, shards):
-        wrong = "\n  ".join(problems)
-        raise UserError(f"{cache.remote.shown()} does not hold the shards of {shards}:\n  {wrong}\nupload them again")
-    entry = Manifest.load(shards).splits["train"]
-    for sentence in sorted({s for run in runs for s in cache.advice(entry.shards, run.recipe.shuffle_block)}):
-        print(sentence, file=sys.stderr, flush=True)
 
 
 def _train(call: Call, wanted: list[Run], companions: list[Run]) -> None:

@@ -3,9 +3,10 @@
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ray.exceptions import ActorDiedError
 from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback
@@ -19,6 +20,9 @@ from pipeline.errors import Unreadable, UserError
 from pipeline.files import digest
 from pipeline.params import Cluster
 from pipeline.tracking import Recorder
+
+if TYPE_CHECKING:
+    from pipeline.loading.batches import Ranks
 
 CONTROLLER_RETRIES = 3
 
@@ -38,6 +42,14 @@ class Reports(UserCallback):
         faults.reach("controller.recorded", step=metrics[0]["step"])
 
 
+class Gate(Protocol):
+    """Who decides after each evaluation whether a run goes on; asked by rank 0, for all."""
+
+    def __call__(self, row: dict[str, Any]) -> bool:
+        """Take note of an evaluation; say whether the run goes on."""
+        ...
+
+
 def train_group(runs: list[Run], cluster: Cluster, recorder: Recorder) -> dict[str, str]:
     """Train every run of the list in one worker group and return the runs that bad input ended, with the reason.
 
@@ -50,7 +62,7 @@ def train_group(runs: list[Run], cluster: Cluster, recorder: Recorder) -> dict[s
     with following(runs):
         for _ in range(1 + CONTROLLER_RETRIES):
             try:
-                return dict(_trainer(runs, cluster, recorder).fit().return_value or {})
+                return dict(trainer(runs, cluster, [Reports(recorder, faults.armed())]).fit().return_value or {})
             except TrainingFailedError as error:
                 raise UserError(f"training failed after {cluster.max_failures} restarts: {error}") from error
             except SystemExit:  # Ray's own answer to Ctrl-C
@@ -61,19 +73,22 @@ def train_group(runs: list[Run], cluster: Cluster, recorder: Recorder) -> dict[s
     raise UserError(f"the training controller died {1 + CONTROLLER_RETRIES} times; is the machine out of memory?")
 
 
-def _trainer(runs: list[Run], cluster: Cluster, recorder: Recorder) -> TorchTrainer:
-    """Return a trainer with a folder of its own: what must survive is in the runs' checkpoints, not in Ray's."""
+def trainer(runs: list[Run], cluster: Cluster, callbacks: list[UserCallback], gate: Gate | None = None) -> TorchTrainer:
+    """Return a trainer with a folder of its own: what must survive is in the runs' checkpoints, not in Ray's.
+
+    Its result is a mapping of run id to the sentence about the bad input that ended that run.
+    """
     storage = runs[0].folder.parent
     return TorchTrainer(
         _work,
         train_loop_config={
-            "runs": runs, "threads": max(1, int(cluster.cpus_per_worker)), "faults": faults.armed(),
+            "runs": runs, "threads": threads_of(cluster), "faults": faults.armed(), "gate": gate,
         },
         scaling_config=_scaling(cluster),
         run_config=RunConfig(
             name=f"ray-{digest([run.id for run in runs])[:12]}-{time.time_ns()}",
             storage_path=str(storage / "ray"),
-            callbacks=[Reports(recorder, faults.armed())],
+            callbacks=callbacks,
             failure_config=FailureConfig(
                 max_failures=cluster.max_failures, controller_failure_limit=CONTROLLER_RETRIES
             ),
@@ -82,14 +97,24 @@ def _trainer(runs: list[Run], cluster: Cluster, recorder: Recorder) -> TorchTrai
     )  # fmt: skip
 
 
+def threads_of(cluster: Cluster) -> int:
+    """Return how many threads a worker computes with."""
+    return max(1, int(cluster.cpus_per_worker))
+
+
+def gpus_per_worker(cluster: Cluster, there: dict[str, float]) -> float:
+    """Return a worker's GPUs: as asked for, or one each where the resources that are `there` allow it."""
+    if cluster.gpus_per_worker != "auto":
+        return cluster.gpus_per_worker
+    return 1.0 if there.get("GPU", 0) >= cluster.workers else 0.0
+
+
 def _scaling(cluster: Cluster) -> ScalingConfig:
     """Return the workers' resources, after comparing them with what the cluster has."""
     import ray
 
     there = ray.cluster_resources()
-    gpus = cluster.gpus_per_worker
-    if gpus == "auto":
-        gpus = 1.0 if there.get("GPU", 0) >= cluster.workers else 0.0
+    gpus = gpus_per_worker(cluster, there)
     for kind, each in (("CPU", cluster.cpus_per_worker), ("GPU", gpus)):
         if each * cluster.workers > there.get(kind, 0):
             raise UserError(
@@ -118,27 +143,45 @@ def _work(config: dict[str, Any]) -> dict[str, str]:
     """Train the unfinished runs on this rank; every rank goes through the same list."""
     import ray.train
     import ray.train.torch
-    import torch
 
-    from pipeline.engine.loop import train
+    from pipeline.engine.loop import evaluations
     from pipeline.loading.batches import Ranks
 
     faults.arm(config["faults"])
     device = ray.train.torch.get_device()
-    torch.set_num_threads(config["threads"])
-    torch.use_deterministic_algorithms(device.type == "cpu")
-    torch.backends.cudnn.benchmark = True
+    prepare_process(device, config["threads"])
     context = ray.train.get_context()
     ranks = Ranks(context.get_world_rank(), context.get_world_size())
     wrong: dict[str, str] = {}
+    gate: Gate | None = config["gate"]
     for run in config["runs"]:
         try:
-            train(run, ranks, device, _wrap, ray.train.report)
+            with closing(evaluations(run, ranks, device, _wrap, past=gate is not None)) as rows:
+                for row in rows:
+                    ray.train.report(row)
+                    if gate is not None and not _together(gate, row, ranks):
+                        break
         except Unreadable:  # perhaps on this rank alone, so the group ends: the others would wait for ever
             raise
         except UserError as error:  # the same on every rank; the other runs are not at fault
             wrong[run.id] = str(error)
     return wrong
+
+
+def prepare_process(device: Any, threads: int) -> None:
+    """Set what a process computes with: bit for bit the same on a CPU, whichever process it is."""
+    import torch
+
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(device.type == "cpu")
+    torch.backends.cudnn.benchmark = True
+
+
+def _together(gate: Gate, row: dict[str, Any], ranks: "Ranks") -> bool:
+    """Return rank 0's answer on every rank."""
+    from pipeline.engine.loop import from_rank_0
+
+    return from_rank_0(gate(row) if ranks.rank == 0 else False, ranks)
 
 
 def _wrap(model: Any) -> Any:

@@ -1,13 +1,13 @@
 """The training loop: resume, step, evaluate, checkpoint, finish.
 
-It knows no task, and of Ray only the two functions it is given: `wrap` (a model for gradient averaging over ranks)
-and `report` (an evaluation happened).
+It knows no task, and nothing of Ray: `wrap` prepares a model for gradient averaging over ranks, and each evaluation
+goes to whoever asked for the training.
 """
 
 import json
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -26,13 +26,15 @@ from pipeline.engine.state import State
 from pipeline.errors import UserError
 from pipeline.files import write_bytes
 from pipeline.loading.batches import EvalSamples, Ranks, TrainSamples, eval_loader, train_loader
+from pipeline.loading.parts import open_split
 from pipeline.loading.randomness import seed_for
 from pipeline.locks import held
 from pipeline.params import Duration
-from pipeline.shards.reader import ShardReader, read_manifest
+from pipeline.shards.reader import read_manifest
 from pipeline.weights import read_weights
 
-Report = Callable[[dict[str, Any]], None]
+Row = dict[str, Any]
+Report = Callable[[Row], None]
 Wrap = Callable[[nn.Module], nn.Module]
 T = TypeVar("T")
 PROGRESS_EVERY_S = 1.0
@@ -49,9 +51,23 @@ def train(run: Run, ranks: Ranks, device: torch.device, wrap: Wrap, report: Repo
     Raises:
         UserError: on every rank, where the loss stops being finite or the data cannot fill one step.
     """
+    with closing(evaluations(run, ranks, device, wrap)) as rows:
+        for row in rows:
+            report(row)
+
+
+def evaluations(
+    run: Run, ranks: Ranks, device: torch.device, wrap: Wrap, past: bool = False
+) -> Generator[Row, None, None]:
+    """Train a run as `train` does, and yield each evaluation as it is made; closing the iterator leaves the run there.
+
+    With `past`, those come first that were made before the checkpoint that the run continues from.
+    """
     with _alone(run, ranks):
-        if not _from_rank_0(run.finished() is not None if ranks.rank == 0 else False, ranks):
-            Loop(run, ranks, device, wrap, report).train()
+        if not from_rank_0(run.finished() is not None if ranks.rank == 0 else False, ranks):
+            loop = Loop(run, ranks, device, wrap)
+            yield from loop.rows() if past else ()
+            yield from loop.train()
 
 
 def _alone(run: Run, ranks: Ranks) -> AbstractContextManager[None]:
@@ -59,7 +75,7 @@ def _alone(run: Run, ranks: Ranks) -> AbstractContextManager[None]:
     return held(run.folder / "training.lock", run.label) if ranks.rank == 0 else nullcontext()
 
 
-def _from_rank_0(value: T, ranks: Ranks) -> T:
+def from_rank_0(value: T, ranks: Ranks) -> T:
     """Return rank 0's value on every rank."""
     shared = [value]
     if ranks.world > 1:
@@ -70,11 +86,13 @@ def _from_rank_0(value: T, ranks: Ranks) -> T:
 class Loop:
     """One run on one rank."""
 
-    def __init__(self, run: Run, ranks: Ranks, device: torch.device, wrap: Wrap, report: Report) -> None:
-        self.run, self.ranks, self.device, self.report = run, ranks, device, report
+    def __init__(self, run: Run, ranks: Ranks, device: torch.device, wrap: Wrap) -> None:
+        self.run, self.ranks, self.device = run, ranks, device
         self.recipe = run.recipe
         self.logic = tasks.create(run.task, run.section, run.variant, read_manifest(run.shards, run.cache))
-        readers = [ShardReader(run.shards, split, run.cache) for split in ("train", self.recipe.evaluate_on)]
+        readers = [
+            open_split(run.shards, part, self.recipe.hold_out, run.cache) for part in ("train", self.recipe.evaluate_on)
+        ]
         self.samples = TrainSamples(readers[0], self.logic.sampling, self.recipe, run.seed)
         self.val = EvalSamples(readers[1], self.logic.sampling, self.logic.eval_batch)
         self.val_loader = eval_loader(self.val, ranks, run.loader_workers)
@@ -141,11 +159,15 @@ class Loop:
             path, saved, damaged = checkpoint.load_newest(self.run.checkpoints, self.device)
             for sentence in damaged:
                 self._say(sentence)
-        path = _from_rank_0(path, self.ranks)
+        path = from_rank_0(path, self.ranks)
         return checkpoint.load(path, self.device) if self.ranks.rank and path is not None else saved
 
-    def train(self) -> None:
-        """Run the remaining steps, then seal the run."""
+    def rows(self) -> list[Row]:
+        """Return the evaluations so far."""
+        return [{"run_id": self.run.id, **row} for row in self.state.history]
+
+    def train(self) -> Iterator[Row]:
+        """Run the remaining steps, yielding each evaluation, then seal the run."""
         state = self.state
         state.model.train()
         loader = train_loader(self.samples, state.step, self.total, self.ranks, self.run.loader_workers)
@@ -157,6 +179,8 @@ class Loop:
             self._progress()
             if self._due(self.recipe.evaluate_every):
                 self._evaluate()
+                yield self.rows()[-1]
+                faults.reach("evaluated", rank=self.ranks.rank, step=state.step)
             if self._due(self.recipe.checkpoint_every):
                 self._checkpoint()
         self._finish()
@@ -238,8 +262,6 @@ class Loop:
             state.best = row
             self._write_weights(f"best-{state.step:09d}.safetensors")
         self.interval.restart(self.state)
-        self.report({"run_id": self.run.id, **state.history[-1]})
-        faults.reach("evaluated", rank=self.ranks.rank, step=state.step)
 
     def _checkpoint(self) -> None:
         """Save on rank 0; the running statistics must first be the same on every rank."""

@@ -15,6 +15,7 @@ from pipeline.params.recipes import (
     Schedule,
     SegmentRecipe,
 )
+from pipeline.params.searches import Factorial, Trials, Tune
 from pipeline.params.sections import Cluster, Compare, Shard, Tracking
 from pipeline.params.tasks import TASKS, Classify, Detect, Segment, Task
 from pipeline.params.variants import MIXER_FIELDS, Variant, mixer_options
@@ -22,6 +23,7 @@ from pipeline.params.whole import Params, load
 
 __all__ = [
     "DATASETS", "MIXER_FIELDS", "TASKS", "Augment", "BaseRecipe", "Classify", "Cluster", "Compare", "Dataset", "Detect",
-    "DetectRecipe", "Duration", "ImageNet", "Optimizer", "Params", "Recipe", "Remote", "Schedule", "Segment",
-    "SegmentRecipe", "Shard", "Synthetic", "Task", "Tracking", "Variant", "load", "mixer_options",
+    "DetectRecipe", "Duration", "Factorial", "ImageNet", "Optimizer", "Params", "Recipe", "Remote", "Schedule",
+    "Segment", "SegmentRecipe", "Shard", "Synthetic", "Task", "Tracking", "Trials", "Tune", "Variant", "load",
+    "mixer_options",
 ]  # fmt: skip

@@ -88,7 +88,8 @@ class BaseRecipe(Section):
 
     A micro-batch is what batch norm and mixing see (the paper's images per GPU); `micro_batches` of them make the
     global batch of one optimizer step, whatever the number of ranks. `evaluate_on: train` shows whether a network can
-    learn its own training samples at all; it says nothing about others.
+    learn its own training samples at all; it says nothing about others. `hold_out` keeps that part of the training
+    samples out of training; `evaluate_on: held_out` judges by it, so that `val` stays unseen while choosing.
 
     `sync_bn` gives the batch norms the statistics of the whole global batch, on GPUs and with one rank a micro-batch;
     on a CPU they keep those of their micro-batch. `frozen_bn` keeps the backbone's running statistics as `init_from`
@@ -108,13 +109,21 @@ class BaseRecipe(Section):
     channels_last: bool = True
     compile: bool = False
     on_non_finite: Literal["stop", "skip"] = "stop"
-    evaluate_on: Literal["val", "train"] = "val"
+    evaluate_on: Literal["val", "train", "held_out"] = "val"
+    hold_out: Annotated[float, Field(ge=0, lt=1)] = 0.0
     evaluate_every: Duration = Duration(epochs=1)
     checkpoint_every: Duration = Duration(epochs=1)
     init_from: str | None = None
     sync_bn: bool = False
     frozen_bn: bool = False
     group_by_shape: bool = False
+
+    @model_validator(mode="after")
+    def held(self) -> Self:
+        """Refuse to judge by a part that is empty."""
+        if self.evaluate_on == "held_out" and not self.hold_out:
+            raise ValueError("evaluate_on: held_out needs hold_out, the part of the training set to judge by")
+        return self
 
     @property
     def global_batch(self) -> int:

@@ -10,6 +10,7 @@ from pydantic import ValidationError, model_validator
 from pipeline.errors import UserError
 from pipeline.params.data import Data
 from pipeline.params.recipes import CLASSIFY
+from pipeline.params.searches import Factorial, Tune
 from pipeline.params.section import Section, merged
 from pipeline.params.sections import Cluster, Compare, Profile, Shard, Tracking
 from pipeline.params.sentences import sentence
@@ -25,6 +26,8 @@ class Params(Section):
     classify: Classify = Classify()
     detect: Detect = Detect()
     segment: Segment = Segment()
+    tune: Tune = Tune()
+    factorial: Factorial = Factorial()
     profile: Profile = Profile()
     compare: Compare = Compare()
     cluster: Cluster = Cluster()

@@ -121,8 +121,12 @@ class ShardReader:
     def _row(self, shard: int, index: int) -> tuple[int, int, int]:
         if not 0 <= shard < len(self.shard_sizes) or not 0 <= index < self.shard_sizes[shard]:
             raise IndexError(f"{self.split} has no sample {index} in shard {shard}")
-        offset, image, target = self._index[int(self._starts[shard]) + index].item()
+        offset, image, target = self._index[int(self._starts[shard]) + self._place(shard, index)].item()
         return offset, image, target
+
+    def _place(self, shard: int, index: int) -> int:
+        """Return where in its shard a sample stands that this reader gives a number."""
+        return index
 
     def _file(self, shard: int) -> "_File":
         """Return the open file of a shard; the oldest is let go where too many are open."""

@@ -21,7 +21,7 @@ def work(monkeypatch: pytest.MonkeyPatch, error: Exception) -> dict[str, str]:
     monkeypatch.setattr("ray.train.get_context", lambda: context)
     monkeypatch.setattr(loop, "train", fail)
     run = Run("id", "classify", "v", 1, Classify(), Path("/nowhere"), Path("/nowhere"))
-    return group._work({"runs": [run], "threads": 1, "faults": None})
+    return group._work({"runs": [run], "threads": 1, "faults": None, "gate": None})
 
 
 def test_only_what_all_ranks_see_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:

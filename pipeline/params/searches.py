@@ -1,0 +1,143 @@
+"""The sections of params.yaml that try many settings: the search (`tune`) and the crossed design (`factorial`)."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from pipeline.params.section import Name, Positive, Section, Seeds
+from pipeline.params.variants import Variant
+
+TaskName = Literal["classify", "detect", "segment"]
+METRICS = {
+    "classify": ("top1", "top5", "loss"),
+    "detect": ("box_ap", "box_ap50", "box_ap75", "mask_ap", "mask_ap50", "mask_ap75"),
+    "segment": ("miou", "pixel_accuracy"),
+}
+"""What a trial of each task reports and a search can be judged by; the first is the task's main metric."""
+LOWER_IS_BETTER = ("loss",)
+
+
+class Range(Section):
+    """Numbers from `low` to `high` for the random searcher; whole ones where both ends are, `log` for scales."""
+
+    low: int | float
+    high: int | float
+    log: bool = False
+
+    @model_validator(mode="after")
+    def ordered(self) -> Self:
+        """Refuse a range whose ends are swapped, and logarithms of what has none."""
+        if not self.low < self.high:
+            raise ValueError(f"needs low < high, got {self.low} and {self.high}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"log needs low > 0, got {self.low}")
+        return self
+
+
+def _choices(value: Any) -> Any:
+    """Take one value for a list of one."""
+    return value if isinstance(value, (dict, list, tuple, Range)) else [value]
+
+
+Axis = Annotated[Range | Annotated[tuple[Any, ...], Field(min_length=1)], BeforeValidator(_choices)]
+
+
+class Asha(Section):
+    """Asynchronous successive halving: at each rung the best 1/`reduction` of the trials so far go on.
+
+    The first rung is at `grace` of the `time_attribute`, and each next one `reduction` times as far.
+    """
+
+    time_attribute: Literal["epoch", "step"] = "epoch"
+    grace: Annotated[float, Field(gt=0)] = 1
+    reduction: Annotated[float, Field(gt=1)] = 3
+
+
+class Trials(Section):
+    """What the search and the factorial have in common: a task, what differs from its recipe, and the workers.
+
+    `workers` train one trial together; as many trials run at once as the cluster holds, `concurrent` at most.
+    """
+
+    task: TaskName = "classify"
+    seeds: Seeds = (0,)
+    base: dict[str, Any] = Field(default_factory=dict)
+    recipe: dict[str, Any] = Field(default_factory=dict)
+    metric: str | None = None
+    workers: Positive = 1
+    concurrent: Positive | None = None
+
+    @model_validator(mode="after")
+    def judged(self) -> Self:
+        """Check that trials of the task report the metric, and that no seed is there twice."""
+        if self.metric is not None and self.metric not in METRICS[self.task]:
+            raise ValueError(
+                f"metric {self.metric}: no trial of {self.task} reports it; one of {', '.join(METRICS[self.task])}"
+            )
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError("seeds names a seed twice")
+        return self
+
+    @property
+    def judged_by(self) -> str:
+        """The metric that settings are compared in."""
+        return self.metric or METRICS[self.task][0]
+
+    @property
+    def mode(self) -> Literal["min", "max"]:
+        """Whether a smaller or a larger value is better."""
+        return "min" if self.judged_by in LOWER_IS_BETTER else "max"
+
+
+class Tune(Trials):
+    """The search: every setting of `space` (or `samples` random ones) on top of `base`, with every seed.
+
+    `space` maps a field of a variant (`mixer`, `kernel_size`, `group_channels`, ...) or `recipe.` and a dotted name
+    in the recipe to its values. Trials are judged on the part `hold_out` of the training set, which they do not
+    train on.
+    """
+
+    space: dict[str, Axis] = Field(default_factory=dict)
+    searcher: Literal["grid", "random"] = "grid"
+    samples: Positive | None = None
+    search_seed: Annotated[int, Field(ge=0)] = 0
+    scheduler: Literal["none", "asha"] = "none"
+    asha: Asha = Asha()
+    hold_out: Annotated[float, Field(gt=0, lt=1)] = 0.1
+
+    @model_validator(mode="after")
+    def searchable(self) -> Self:
+        """Check the searcher against the space."""
+        ranges = [name for name, axis in self.space.items() if isinstance(axis, Range)]
+        if self.searcher == "grid" and ranges:
+            raise ValueError(f"space.{ranges[0]} is a range; list its values, or set searcher: random")
+        if (self.searcher == "random") != (self.samples is not None):
+            raise ValueError("samples goes with `searcher: random`, which needs it: how many settings to draw")
+        return self
+
+
+class Factorial(Trials):
+    """Sharing over positions x channels per group x dynamic weights, crossed in the depth-wise skeleton.
+
+    `group_channels` gives the levels of sharing over channels: how many channels share a weight, or `all`. `controls`
+    adds, for each cell with more parameters than the static convolution, that convolution with a feed-forward network
+    as much wider. `settings` are further variants, `contrasts` the pairs among them and the cells that differ in one
+    thing. Each tier trains everything once more, with its own changes to the recipe.
+    """
+
+    group_channels: tuple[Positive | Literal["all"], ...] = ()
+    controls: bool = True
+    settings: dict[Name, Variant] = Field(default_factory=dict)
+    contrasts: dict[Name, tuple[tuple[Name, Name], ...]] = Field(default_factory=dict)
+    tiers: dict[Name, dict[str, Any]] = Field(default_factory=lambda: {"full": dict[str, Any]()})
+
+    @model_validator(mode="after")
+    def levels(self) -> Self:
+        """Refuse a level that is there twice, and a factorial without a tier."""
+        if len(set(self.group_channels)) != len(self.group_channels):
+            raise ValueError("group_channels names a level twice")
+        if len(self.group_channels) > 3:
+            raise ValueError("group_channels has more than three levels: each channel alone, groups, all together")
+        if not self.tiers:
+            raise ValueError("tiers is empty; `tiers: {full: {}}` trains everything once by the recipe")
+        return self

@@ -1,0 +1,48 @@
+"""From parameters to runs: what decides each one's result, and where it keeps its state."""
+
+from pathlib import Path
+
+from pipeline.cli import Call
+from pipeline.engine.run import Run
+from pipeline.errors import UserError
+from pipeline.params import Task
+from pipeline.provenance import decides, run_id
+from pipeline.shards.cache import ShardCache
+from pipeline.shards.manifest import Manifest
+
+
+def make_runs(
+    call: Call, task: str, section: Task, variant: str, seeds: tuple[int, ...], shards: Path, init: Path | None = None
+) -> list[Run]:
+    """Return the runs of a section's variant, one a seed; `init` is the file of weights that they start from."""
+    storage = (call.project / call.params.cluster.storage).resolve()
+    manifest = Manifest.load(shards).content
+    made = []
+    for seed in seeds:
+        decided = decides(call.project, task, section, variant, seed, manifest, init)
+        identifier, workers = run_id(decided), call.params.cluster.loader_workers
+        folder, cache = storage / identifier, ShardCache.of(call.params.cluster, shards)
+        made.append(Run(identifier, task, variant, seed, section, shards, folder, workers, init, decided, cache))
+    return made
+
+
+def refuse_damage(shards: Path, runs: list[Run]) -> list[str]:
+    """Stop before anything starts where the shards are not what their manifest says; return advice for reading them.
+
+    By URL that is what can be seen without reading them; each is hashed as it arrives.
+
+    Raises:
+        UserError: naming every damaged or missing file.
+    """
+    from pipeline.shards.verify import verify, verify_remote
+
+    cache = runs[0].cache
+    if cache is None:
+        if problems := verify(shards):
+            raise UserError(f"{shards} is damaged:\n  " + "\n  ".join(problems) + "\nrun the shard stage again")
+        return []
+    if problems := verify_remote(cache.remote, shards):
+        wrong = "\n  ".join(problems)
+        raise UserError(f"{cache.remote.shown()} does not hold the shards of {shards}:\n  {wrong}\nupload them again")
+    entry = Manifest.load(shards).splits["train"]
+    return sorted({s for run in runs for s in cache.advice(entry.shards, run.recipe.shuffle_block)})

@@ -1,0 +1,32 @@
+"""What a trial's network costs, by counting: parameters and multiply-adds."""
+
+from dataclasses import dataclass, field
+
+from pipeline.engine.run import Run
+
+
+@dataclass
+class Costs:
+    """Parameters and multiply-adds of networks, counted once for those that are alike."""
+
+    known: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    def of(self, run: Run) -> dict[str, int]:
+        """Return the costs of a classification run's network; of other tasks' only the finished run knows some."""
+        if run.task != "classify":
+            return {}
+        variant = run.section.variants[run.variant]
+        key = repr((variant.model_name, variant.overrides, run.recipe.image_size))
+        if key not in self.known:
+            self.known[key] = _count(run)
+        return self.known[key]
+
+
+def _count(run: Run) -> dict[str, int]:
+    from models.flops import count_flops
+    from pipeline import tasks
+    from pipeline.shards.reader import read_manifest
+
+    model = tasks.create(run.task, run.section, run.variant, read_manifest(run.shards, run.cache)).build()
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return {"parameters": parameters, "flops": int(count_flops(model, run.recipe.image_size)["total"])}

@@ -1,0 +1,193 @@
+"""The driver of a search: which trials are still to be run, running them with Ray Tune, and how each ended."""
+
+import os
+import shutil
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pipeline import faults
+from pipeline.cli import Call
+from pipeline.engine.run import Run
+from pipeline.errors import UserError
+from pipeline.locks import held
+from pipeline.params import Cluster
+from pipeline.params.searches import Asha
+from pipeline.runs import refuse_damage
+from pipeline.search.book import Book, Ending
+from pipeline.search.recording import Recorder, recorded
+
+if TYPE_CHECKING:
+    from pipeline.search.trial import Work
+
+# Set before Ray Tune is imported. It would write a log of its own for every trial, answer Ctrl-C by itself and call
+# that a success, print tables, and refuse the last word of a trial because it is no evaluation.
+TUNE = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+}
+COORDINATOR = {"node:__internal_head__": 0.001}
+"""What a trial holds that only follows its workers: no CPU, or they would not fit beside it on a small machine."""
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A trial: a run, and the values that set it apart."""
+
+    run: Run
+    values: dict[str, Any]
+
+    @property
+    def label(self) -> str:
+        """How people see it in logs and in MLflow."""
+        return " ".join(f"{key}={value}" for key, value in {**self.values, "seed": self.run.seed}.items())
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is to be tried, and how. `name` is the MLflow experiment; `shown` what its run says about the whole."""
+
+    name: str
+    label: str
+    tried: list[Tried]
+    metric: str
+    mode: str
+    workers: int
+    concurrent: int | None = None
+    asha: Asha | None = None
+    shown: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How every trial ended, by run id, and the MLflow runs."""
+
+    endings: dict[str, Ending]
+    mlflow_run: str
+    mlflow_runs: dict[str, str]
+
+
+def run_search(call: Call, search: Search) -> Outcome:
+    """Run what has not ended yet, and return how all ended. A trial that failed before is tried again.
+
+    Raises:
+        UserError: the shards are damaged, MLflow or the cluster cannot be reached, or a trial does not fit into it.
+    """
+    runs = [tried.run for tried in search.tried]
+    book = Book(runs[0].folder.parent, [sorted(run.id for run in runs), search.asha and search.asha.model_dump()])
+    book.forget_failures()
+    with held(book.folder / "lock", search.label):
+        left = [tried for tried in search.tried if book.ending(tried.run) is None]
+        if left:
+            for advice in refuse_damage(runs[0].shards, runs):
+                print(advice, file=sys.stderr, flush=True)
+        with recorded(call, search, book.id) as recorder:
+            for tried in search.tried:
+                if (ending := book.ending(tried.run)) is not None:
+                    recorder.ending(tried, ending)
+            if left:
+                _train(call, search, left, book, recorder)
+            ids = recorder.ids(search.tried)
+            endings = {run.id: ending for run in runs if (ending := book.ending(run)) is not None}
+            if missing := [tried.label for tried in search.tried if tried.run.id not in endings]:
+                raise UserError(f"{len(missing)} trials did not run, e.g. {missing[0]}; run the command again")
+            return Outcome(endings, recorder.parent, ids)
+
+
+def _train(call: Call, search: Search, left: list[Tried], book: Book, recorder: Recorder) -> None:
+    """Train what is left, while nobody else trains any of it."""
+    cluster = call.params.cluster.model_copy(update={"workers": search.workers})
+    with ExitStack() as locks:
+        for tried in sorted(left, key=lambda tried: tried.run.id):
+            locks.enter_context(held(tried.run.folder / "lock", tried.label))
+        os.environ.update(TUNE)
+        from pipeline.cluster import connected
+
+        with connected(cluster):
+            _fit(search, left, book, recorder, cluster)
+
+
+def _fit(search: Search, left: list[Tried], book: Book, recorder: Recorder, cluster: Cluster) -> None:
+    """Hand the trials to Ray Tune."""
+    import ray
+    from ray import tune
+
+    from pipeline.engine.group import gpus_per_worker
+    from pipeline.search.following import Following
+    from pipeline.search.trial import Trial, Work
+
+    there = ray.cluster_resources()
+    gpus = gpus_per_worker(cluster, there)
+    at_once = _at_once(cluster, gpus, there, search.concurrent)
+    following = Following(search, left, book, recorder, at_once)
+    storage = left[0].run.folder.parent / "ray"
+    name = f"tune-{book.id}-{time.time_ns()}"
+    work = Work({tried.run.id: tried.run for tried in left}, cluster, gpus, faults.armed())
+    try:
+        tune.Tuner(
+            tune.with_resources(tune.with_parameters(Trial, work=work), _resources(work)),
+            param_space={"run_id": tune.grid_search([tried.run.id for tried in left])},
+            tune_config=tune.TuneConfig(
+                scheduler=_scheduler(search, book), max_concurrent_trials=at_once, reuse_actors=search.workers == 1,
+            ),
+            run_config=tune.RunConfig(
+                name=name, storage_path=str(storage), verbose=0, callbacks=[following],
+                failure_config=tune.FailureConfig(max_failures=cluster.max_failures),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # the runs keep their own
+            ),
+        ).fit()  # fmt: skip
+    finally:
+        shutil.rmtree(storage / name, ignore_errors=True)
+
+
+def _at_once(cluster: Cluster, gpus: float, there: dict[str, float], most: int | None) -> int:
+    """Return how many trials the cluster holds at a time.
+
+    Raises:
+        UserError: not even one.
+    """
+    fitting = []
+    for kind, each in (("CPU", cluster.cpus_per_worker), ("GPU", gpus)):
+        need, have = each * cluster.workers, there.get(kind, 0)
+        if need > have:
+            raise UserError(
+                f"a trial of {cluster.workers} workers needs {need:g} {kind}, the Ray cluster has {have:g}; lower "
+                f"workers or cluster.{kind.lower()}s_per_worker"
+            )
+        fitting += [int(have / need)] if need else []
+    return min([*fitting, *([most] if most else [])])
+
+
+def _resources(work: "Work") -> Any:
+    """Return what Ray Tune reserves for a trial; several workers are reserved by the trial's own Ray Train run."""
+    from ray.tune import PlacementGroupFactory
+
+    if work.cluster.workers > 1:
+        return PlacementGroupFactory([COORDINATOR])
+    return PlacementGroupFactory([{"CPU": work.cluster.cpus_per_worker, "GPU": work.gpus}])
+
+
+def _scheduler(search: Search, book: Book) -> Any:
+    """Return None for all trials to their end, or the scheduler that stops some, told of those that ended before."""
+    if search.asha is None:
+        return None
+    from pipeline.search.scheduler import asha
+
+    endings = [ending for tried in search.tried if (ending := book.ending(tried.run)) is not None]
+    ended = sorted((ending for ending in endings if ending.rows), key=lambda ending: ending.order)
+    past = [(ending.run_id, ending.rows) for ending in ended]
+    return asha(search.asha, search.metric, search.mode, length(search.tried[0].run, search.asha.time_attribute), past)
+
+
+def length(run: Run, unit: str) -> float:
+    """Return how long a run is in epochs or steps, as its last evaluation will say."""
+    from pipeline.loading.parts import open_split
+
+    steps_per_epoch = len(open_split(run.shards, "train", run.recipe.hold_out, run.cache)) // run.recipe.global_batch
+    steps = max(1, run.recipe.duration.in_steps(max(1, steps_per_epoch)))
+    return float(steps) if unit == "step" else steps / max(1, steps_per_epoch)

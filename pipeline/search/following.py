@@ -1,0 +1,101 @@
+"""What the driver does as it hears of the trials: note it, record it, and say how far the search is."""
+
+import time
+from typing import Any
+
+from ray.tune import Callback
+
+from pipeline import faults
+from pipeline.search.book import Book, State
+from pipeline.search.driver import Search, Tried, length
+from pipeline.search.recording import Recorder
+
+
+class Following(Callback):  # type: ignore[misc]
+    """Ray Tune calls this in the driver's process."""
+
+    def __init__(self, search: Search, left: list[Tried], book: Book, recorder: Recorder, at_once: int) -> None:
+        self.search, self.book, self.recorder = search, book, recorder
+        self.tried = {one.run.id: one for one in left}
+        self.rows: dict[str, list[dict[str, Any]]] = {one.run.id: [] for one in left}
+        self.costs: dict[str, dict[str, int]] = {}
+        self.last: dict[str, tuple[State, str]] = {}
+        self.epochs = {one.run.id: length(one.run, "epoch") for one in left}
+        self.begun = time.monotonic()
+        before = f", {len(search.tried) - len(left)} of them done before" if len(left) < len(search.tried) else ""
+        _say(f"{len(search.tried)} trials{before}; {at_once} at a time")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave everything behind: Ray Tune writes itself a copy to restore from, but the book restores a search."""
+        return {}
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Open the trial's run in MLflow."""
+        self.recorder.rows(self._of(trial), [])
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Record an evaluation, or the last word of a trial."""
+        tried = self._of(trial)
+        if result.get("failed"):
+            self.last[tried.run.id] = "failed", result["failed"]
+        elif result.get("finished"):
+            self.last[tried.run.id] = "finished", ""
+        else:
+            self._row(tried, result["row"], result["costs"])
+
+    def _row(self, tried: Tried, row: dict[str, Any], costs: dict[str, int]) -> None:
+        """Take an evaluation; a process that started again begins with those that are known."""
+        rows = self.rows[tried.run.id]
+        self.costs[tried.run.id] = costs
+        if rows and row["step"] <= rows[-1]["step"]:
+            return
+        rows.append(row)
+        self.recorder.rows(tried, [row])
+        faults.reach("search.recorded", trial=len([one for one in self.rows.values() if one]))
+        if row["epoch"] < self.epochs[tried.run.id]:
+            metric = self.search.metric
+            reached = f"epoch {row['epoch']:g} of {self.epochs[tried.run.id]:g}"
+            _say(f"{tried.label}: {metric} {row[metric]:.2f} at {reached}")
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Note how a trial ended: where it said nothing last, the scheduler stopped it."""
+        tried = self._of(trial)
+        self._end(tried, *self.last.get(tried.run.id, ("stopped", "")))
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Note that a trial's process died too often."""
+        lines = str(trial.get_error() or "its process died").strip().splitlines()
+        self._end(self._of(trial), "failed", lines[-1] if lines else "its process died")
+
+    def _end(self, tried: Tried, state: State, error: str) -> None:
+        identifier = tried.run.id
+        self.book.write(tried.run, state, self.rows[identifier], self.costs.get(identifier, {}), error)
+        faults.reach("search.noted", state=state)
+        if (ending := self.book.ending(tried.run)) is not None:
+            self.recorder.ending(tried, ending)
+        del self.tried[identifier]
+        _say(f"{tried.label}: {self._result(tried, state, error)}; {self._left()}")
+
+    def _result(self, tried: Tried, state: State, error: str) -> str:
+        rows, metric = self.rows[tried.run.id], self.search.metric
+        reached = f"{metric} {rows[-1][metric]:.2f} after {rows[-1]['epoch']:g} epochs" if rows else "no evaluation"
+        return f"{state}, {error}" if state == "failed" else f"{state}, {reached}"
+
+    def _left(self) -> str:
+        """Say how many trials are left and how long they may take, at most, by the epochs trained so far."""
+        if not self.tried:
+            return "that was the last one"
+        done = sum(rows[-1]["epoch"] for rows in self.rows.values() if rows)
+        todo = sum(self.epochs[one] - (self.rows[one][-1]["epoch"] if self.rows[one] else 0) for one in self.tried)
+        seconds = (time.monotonic() - self.begun) / done * todo if done else None
+        return f"{len(self.tried)} left" + (f", about {seconds:.0f} s" if seconds is not None else "")
+
+    def _of(self, trial: Any) -> Tried:
+        tried: dict[str, Tried] = {one.run.id: one for one in self.search.tried}
+        return tried[trial.config["run_id"]]
+
+
+def _say(sentence: str) -> None:
+    print(sentence, flush=True)

@@ -1,0 +1,151 @@
+"""What a search becomes under results/tune/: a table of trials, their curves, the best setting, pictures."""
+
+import csv
+import io
+from collections.abc import Iterable
+from statistics import fmean, stdev
+from typing import Any
+
+from pipeline import faults
+from pipeline.cli import Call
+from pipeline.files import whole_folder, write_json, write_text
+from pipeline.provenance import commit
+from pipeline.search.book import Ending
+from pipeline.search.driver import Outcome, Search, Tried, length
+from pipeline.search.settings import LeftOut, Setting
+from pipeline.shards.manifest import Manifest
+
+NOT_METRICS = ("run_id", "epoch", "step", "lr", "train_loss", "images_per_second")
+AFTER = ("parameters", "flops", "train_images_per_second", "wall_time_s", "world_size", "device", "mlflow_run_id",
+         "error")  # fmt: skip
+
+
+def publish_search(
+    call: Call, search: Search, settings: list[Setting], left_out: list[LeftOut], outcome: Outcome
+) -> None:
+    """Write results/tune/, whole or not at all."""
+    from pipeline.search import pictures
+
+    tune = call.params.tune
+    rows = trial_rows(search, outcome)
+    best = best_of(search, settings, outcome)
+    with whole_folder(call.folders.results("tune")) as folder:
+        write_json(folder / "search.json", {
+            "task": tune.task, "metric": search.metric, "mode": search.mode, **search.shown,
+            "space": tune.model_dump(mode="json")["space"],
+            "seeds": tune.seeds, **shared_facts(call, search, outcome),
+            "left_out": [{"values": one.values, "reason": one.reason} for one in left_out], "trials": len(rows),
+        })  # fmt: skip
+        write_text(folder / "trials.csv", table(rows, ["run_id", *tune.space, "seed"]))
+        write_text(folder / "curves.csv", curves(search, outcome))
+        write_json(folder / "best.json", best)
+        pictures.draw(search, rows, outcome, folder)
+        faults.reach("results.written", variant="tune")
+    _say(search, best, rows)
+
+
+def shared_facts(call: Call, search: Search, outcome: Outcome) -> dict[str, Any]:
+    """Return what is the same for all trials of a search."""
+    run = search.tried[0].run
+    manifest, dataset = Manifest.load(run.shards), run.section.dataset
+    head, dirty = commit(call.project)
+    return {
+        "epochs": round(length(run, "epoch"), 4), "recipe": run.recipe.model_dump(mode="json"),
+        "image_size": getattr(run.recipe, "image_size", None), "mlflow_run_id": outcome.mlflow_run,
+        "commit": head, "dirty": dirty,
+        "data": {
+            "dataset": dataset, "source": getattr(call.params.data, dataset).origin, "manifest": manifest.digest,
+            "train_samples": manifest.splits["train"].samples, "val_samples": manifest.splits["val"].samples,
+            "classes": len(manifest.classes), "evaluated_on": run.recipe.evaluate_on,
+        },
+    }  # fmt: skip
+
+
+def trial_rows(search: Search, outcome: Outcome) -> list[dict[str, Any]]:
+    """Return the lines of trials.csv; what a killed driver could not note of costs is counted now."""
+    from pipeline.search.costs import Costs
+
+    costs, rows = Costs(), []
+    for tried in search.tried:
+        row = _trial_row(search, tried, outcome)
+        rows.append(row if "flops" in row else {**row, **costs.of(tried.run)})
+    return rows
+
+
+def _trial_row(search: Search, tried: Tried, outcome: Outcome) -> dict[str, Any]:
+    """Return how a trial ended: values, the last evaluation, costs."""
+    run, ending = tried.run, outcome.endings[tried.run.id]
+    record = run.finished() or {}
+    last = ending.rows[-1] if ending.rows else {}
+    metrics = {name: value for name, value in last.items() if name not in NOT_METRICS}
+    seen = [row[search.metric] for row in ending.rows if search.metric in row]
+    best = {f"best_{search.metric}": max(seen) if search.mode == "max" else min(seen)} if seen else {}
+    speed = {"train_images_per_second": last["images_per_second"]} if last else {}
+    whole = {name: record[name] for name in AFTER if name in record}
+    return {
+        **tried.values, "run_id": run.id, "seed": run.seed, "state": ending.state, "epoch": last.get("epoch"),
+        **metrics, **best, **ending.costs, **speed, **whole, "mlflow_run_id": outcome.mlflow_runs[run.id],
+        "error": ending.error,
+    }  # fmt: skip
+
+
+def table(rows: list[dict[str, Any]], first: Iterable[str]) -> str:
+    """Return rows as CSV: the columns `first`, how the trial ended, metrics, costs; empty where one is not known."""
+    head = [*first, "state", "epoch"]
+    metrics = sorted({name for row in rows for name in row} - {*head, *AFTER})
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [*head, *metrics, *AFTER], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def curves(search: Search, outcome: Outcome) -> str:
+    """Return every evaluation of every trial as CSV."""
+    rows = [
+        {**row, "run_id": tried.run.id, "seed": tried.run.seed}
+        for tried in search.tried
+        for row in outcome.endings[tried.run.id].rows
+    ]
+    first = ["run_id", "seed", "epoch", "step", "lr", "train_loss", "images_per_second"]
+    text = io.StringIO()
+    names = [*first, *sorted({name for row in rows for name in row} - set(first))]
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def best_of(search: Search, settings: list[Setting], outcome: Outcome) -> dict[str, Any]:
+    """Return the setting with the best mean over the seeds at the end, among those with every seed finished."""
+    scored: list[tuple[float, Setting, list[Ending]]] = []
+    for setting in settings:
+        endings = [outcome.endings[one.run.id] for one in search.tried if one.run.section is setting.section]
+        if all(ending.state == "finished" for ending in endings):
+            scored.append((fmean(ending.rows[-1][search.metric] for ending in endings), setting, endings))
+    if not scored:
+        return {"metric": search.metric, "values": None, "reason": "no setting finished with every seed"}
+    mean, setting, endings = (max if search.mode == "max" else min)(scored, key=lambda one: one[0])
+    values = [ending.rows[-1][search.metric] for ending in endings]
+    return {
+        "metric": search.metric, "values": setting.values, "mean": mean,
+        "sd": stdev(values) if len(values) > 1 else None,
+        "seeds": [one.run.seed for one in search.tried if one.run.section is setting.section],
+        "run_ids": [ending.run_id for ending in endings], "variant": _entry(setting),
+    }  # fmt: skip
+
+
+def _entry(setting: Setting) -> dict[str, Any]:
+    """Return the setting as an entry for a task's variants; what it was judged on is not part of it."""
+    entry = setting.variant.model_dump(mode="json", exclude_defaults=True)
+    recipe = {name: value for name, value in entry.pop("recipe", {}).items() if name not in ("hold_out", "evaluate_on")}
+    return {**entry, "recipe": recipe} if recipe else entry
+
+
+def _say(search: Search, best: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+    states = [row["state"] for row in rows]
+    counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+    named = "none finished" if best["values"] is None else f"best {search.metric} {best['mean']:.2f} with " + " ".join(
+        f"{key}={value}" for key, value in best["values"].items()
+    )  # fmt: skip
+    print(f"search: {counts}; {named}", flush=True)
