@@ -28,10 +28,11 @@ def create_model(name: str, num_classes: int = 1000, **overrides: Any) -> nn.Mod
         **overrides: `embed_dim`, `depths` and `num_heads` (four each), `drop_path_rate`, `mlp_ratio`,
             `image_size` (pixels; only mixers with weights per position are bound to it), `pad_to` (depth-wise
             blocks fill their map up to multiples of it, 7 in the authors' downstream networks), and the mixer's
-            own: `kernel_size` everywhere but in global attention, `groups` or `group_channels` where channels
-            share weights, and the paper's ablations, `norm`, `projection_norm`, `se`, `shift`, `position_bias`,
-            `shared_windows`, `row_bias`; each mixer's file says which it takes and what they do. A mixer's option
-            may be four values, one a stage. For timm, whatever its model takes.
+            own: `kernel_size` everywhere but in global attention, `group_channels` (channels that share weights; in
+            attention those of a head, in place of `num_heads`) or `groups`, `skeleton` in sliding attention, and the
+            paper's ablations, `norm`, `projection_norm`, `se`, `shift`, `position_bias`, `shared_windows`,
+            `row_bias`; each mixer's file says which it takes and what they do. A mixer's option may be four values,
+            one a stage. For timm, whatever its model takes.
 
     Raises:
         ValueError: an unknown name or override (the nearest right one is given), or a value that does not

@@ -51,6 +51,8 @@ ABLATIONS: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("local_mlp_tiny", {"shared_windows": True}),
     ("local_mlp_tiny", {"group_channels": 1}),
     ("local_mlp_tiny", {"group_channels": 1, "shared_windows": True}),
+    ("sliding_attention_tiny", {"skeleton": "depthwise"}),
+    ("swin_tiny", {"group_channels": 16}),
     ("swin_tiny", {"norm": "bn"}),
     ("swin_tiny", {"norm": "bn", "projection_norm": True}),
     ("swin_tiny", {"se": True}),

@@ -39,14 +39,20 @@ class Mlp(nn.Module):
     def __init__(self, dim: int, ratio: float) -> None:
         """`dim` is C; `ratio` the width of the hidden layer in units of C."""
         super().__init__()
-        self.fc1 = nn.Linear(dim, int(dim * ratio))
+        hidden = hidden_width(dim, ratio)
+        self.fc1 = nn.Linear(dim, hidden)
         self.act = nn.GELU()
-        self.fc2 = nn.Linear(int(dim * ratio), dim)
+        self.fc2 = nn.Linear(hidden, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., C) -> (..., C)."""
         out: Tensor = self.fc2(self.act(self.fc1(x)))
         return out
+
+
+def hidden_width(dim: int, ratio: float) -> int:
+    """Width of the hidden layer of a feed-forward network on C channels, rounded down (official Swin)."""
+    return int(dim * ratio)
 
 
 class PointConv(nn.Conv2d):

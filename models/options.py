@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from models.spec import Place
+
 
 def odd_kernel(kernel_size: int) -> int:
     """Returns the kernel size.
@@ -52,6 +54,17 @@ def only_map_size(mixer: str, given: Sequence[int], built: Sequence[int], image_
             f"{image_size[0]}x{image_size[1]} pixels) and cannot take a map of {given[0]}x{given[1]}; "
             "build it with image_size= the images' size"
         )
+
+
+def heads_of(place: Place, group_channels: int | None) -> int:
+    """Attention heads of a stage: those of the size, or one for every `group_channels` channels.
+
+    Raises:
+        ValueError: `group_channels` does not divide C.
+    """
+    if group_channels is None:
+        return place.heads
+    return resolve_groups(place.dim, None, group_channels, default=place.heads)
 
 
 def head_channels(dim: int, heads: int) -> int:

@@ -11,6 +11,7 @@ from torch import nn
 
 from models import mixers
 from models.backbone import Backbone, Layout
+from models.layers import hidden_width
 from models.mixers import MixerFile, nearest
 from models.sizes import SIZES
 from models.spec import Place
@@ -63,6 +64,8 @@ def _refuse_unknown(name: str, mixer: MixerFile, overrides: Mapping[str, Any]) -
     for key in overrides:
         if key not in known:
             raise ValueError(f"{name} takes no override '{key}'; {nearest(key, known)}")
+    if "num_heads" in overrides and {"groups", "group_channels"} & overrides.keys():
+        raise ValueError("give num_heads or groups or group_channels, one of them: the others follow from it")
 
 
 def _layout(size: str, overrides: Mapping[str, Any]) -> Layout:
@@ -96,8 +99,11 @@ def _check(layout: Layout) -> None:
         raise ValueError(f"drop_path_rate must be at least 0 and below 1, not {layout.drop_path_rate}")
     if len(layout.image_size) != 2 or min(layout.image_size) < 1:
         raise ValueError(f"image_size must be one side or (height, width) in pixels, not {layout.image_size}")
-    if layout.mlp_ratio <= 0:
-        raise ValueError(f"mlp_ratio must be above 0, not {layout.mlp_ratio}")
+    if hidden_width(layout.embed_dim, layout.mlp_ratio) < 1:
+        raise ValueError(
+            f"mlp_ratio must leave the {layout.embed_dim} channels of the first stage a hidden one, "
+            f"so be at least {1 / layout.embed_dim:.3g}, not {layout.mlp_ratio}"
+        )
     if layout.pad_to < 1:
         raise ValueError(f"pad_to must be at least 1, not {layout.pad_to}")
 

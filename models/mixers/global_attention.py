@@ -6,13 +6,15 @@ trained by the authors.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
 from models.blocks import PreNormBlock
 from models.layers import Norm, make_norm, norm_tokens
-from models.options import head_channels
-from models.spec import Place, Switches
+from models.options import head_channels, heads_of
+from models.spec import Place, Switches, sharing
 
 SWITCHES = Switches(neighbourhood="global", shared_positions=False, shared_channels="groups", dynamic=True)
 
@@ -27,6 +29,7 @@ class GlobalAttention(nn.Module):
     def __init__(
         self,
         place: Place,
+        heads: int,
         *,
         position_bias: bool = True,
         projection_norm: Norm | None = None,
@@ -37,16 +40,16 @@ class GlobalAttention(nn.Module):
             ValueError: the heads do not divide C.
         """
         super().__init__()
-        self.switches = SWITCHES
-        self.heads, self.reach = place.heads, tuple(side - 1 for side in place.map_size)
-        self.scale = head_channels(place.dim, place.heads) ** -0.5
+        self.switches = replace(SWITCHES, shared_channels=sharing(heads, place.dim))
+        self.heads, self.reach = heads, tuple(side - 1 for side in place.map_size)
+        self.scale = head_channels(place.dim, heads) ** -0.5
         self.qkv = nn.Linear(place.dim, 3 * place.dim)
         self.softmax = nn.Softmax(dim=-1)
         self.proj = nn.Linear(place.dim, place.dim)
         self.relative_position_bias_table = None
         if position_bias:
             rows, columns = (2 * reach + 1 for reach in self.reach)
-            self.relative_position_bias_table = nn.Parameter(torch.empty(rows, columns, place.heads))
+            self.relative_position_bias_table = nn.Parameter(torch.empty(rows, columns, heads))
             nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
         self.qkv_norm = nn.Identity() if projection_norm is None else make_norm(projection_norm, 3 * place.dim)
         self.proj_norm = nn.Identity() if projection_norm is None else make_norm(projection_norm, place.dim)
@@ -84,11 +87,17 @@ def _offsets(length: int, reach: int, device: torch.device) -> Tensor:
 def block(
     place: Place,
     *,
+    group_channels: int | None = None,
     position_bias: bool = True,
     norm: Norm = "ln",
     projection_norm: bool = False,
     se: bool = False,
 ) -> nn.Module:
-    """One block of the network."""
-    mixer = GlobalAttention(place, position_bias=position_bias, projection_norm=norm if projection_norm else None)
+    """One block; `group_channels` is the channels of a head, without it there are as many heads as the size has."""
+    mixer = GlobalAttention(
+        place,
+        heads_of(place, group_channels),
+        position_bias=position_bias,
+        projection_norm=norm if projection_norm else None,
+    )
     return PreNormBlock(place, mixer, norm, se)

@@ -2,21 +2,26 @@
 
 The same attention as Swin's over the neighbours that a depth-wise convolution sees: an aggregation whose weights
 are a softmax of dot products. No code of it was released; neighbours outside the map take no part in the softmax.
+It stands in Swin's block, or as the operator in the block of the depth-wise networks, beside `i_dynamic_dwnet`.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.aggregate import aggregate
-from models.blocks import PreNormBlock
-from models.layers import Norm, make_norm, norm_tokens
-from models.options import head_channels, odd_kernel
-from models.spec import Place, Switches
+from models.blocks import DepthwiseBlock, PreNormBlock
+from models.layers import Norm, PointConv, make_norm, norm_tokens
+from models.options import head_channels, heads_of, odd_kernel
+from models.spec import Place, Switches, sharing
 
 SWITCHES = Switches(neighbourhood="sliding", shared_positions=False, shared_channels="groups", dynamic=True)
+Skeleton = Literal["attention", "depthwise"]
 
 
 class SlidingAttention(nn.Module):
@@ -37,63 +42,130 @@ class SlidingAttention(nn.Module):
             ValueError: `heads` does not divide C.
         """
         super().__init__()
-        self.switches = SWITCHES
+        self.switches = replace(SWITCHES, shared_channels=sharing(heads, dim))
         self.heads, self.kernel_size = heads, kernel_size
         self.scale = head_channels(dim, heads) ** -0.5
         self.qkv = nn.Linear(dim, 3 * dim)
         self.softmax = nn.Softmax(dim=2)
         self.proj = nn.Linear(dim, dim)
-        self.relative_position_bias_table = None
-        if position_bias:
-            self.relative_position_bias_table = nn.Parameter(torch.empty(kernel_size**2, heads))
-            nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
+        self.relative_position_bias_table = offset_biases(kernel_size, heads) if position_bias else None
         self.qkv_norm = nn.Identity() if projection_norm is None else make_norm(projection_norm, 3 * dim)
         self.proj_norm = nn.Identity() if projection_norm is None else make_norm(projection_norm, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C)."""
         query, key, value = norm_tokens(self.qkv_norm, self.qkv(x)).permute(0, 3, 1, 2).chunk(3, dim=1)
-        mixed = aggregate(value, self.softmax(self.scores(query, key)).to(value.dtype))
+        scores = sliding_scores(
+            query * self.scale, key, self.heads, self.kernel_size, self.relative_position_bias_table
+        )
+        mixed = aggregate(value, self.softmax(scores).to(value.dtype))
         return norm_tokens(self.proj_norm, self.proj(mixed.permute(0, 2, 3, 1)))
-
-    def scores(self, query: Tensor, key: Tensor) -> Tensor:
-        """What the softmax takes, (B, heads, K*K, H, W), from query and key (B, C, H, W); -inf outside the map."""
-        height, width = query.shape[2:]
-        size, reach = self.kernel_size, self.kernel_size // 2
-        query = (query * self.scale).unflatten(1, (self.heads, -1))
-        border = (reach, reach, reach, reach)
-        around = F.pad(key, border).unflatten(1, (self.heads, -1))
-        outside = F.pad(query.new_zeros(height, width), border, value=-torch.inf)
-        scores = []
-        for tap in range(size * size):
-            row, column = divmod(tap, size)
-            there = (..., slice(row, row + height), slice(column, column + width))
-            scores.append((query * around[there]).sum(dim=2) + outside[there])
-        stacked = torch.stack(scores, dim=2)
-        if self.relative_position_bias_table is not None:
-            stacked = stacked + self.relative_position_bias_table.T[None, :, :, None, None]
-        return stacked
 
     def extra_macs(self, x: Tensor) -> int:
         """The two products of attention, scores and weighted sum."""
         return 2 * x.numel() * self.kernel_size**2
 
 
+class AttentionDepthwise(nn.Module):
+    """The same attention as an operator of the depth-wise skeleton, whose 1x1 convolutions are its projections.
+
+    It aggregates its input as it is. Queries and keys are made of that input too, as the kernels of
+    `i_dynamic_dwnet` are; like those it has no bias.
+    """
+
+    def __init__(self, dim: int, heads: int, kernel_size: int, *, position_bias: bool = True) -> None:
+        """`dim` is C.
+
+        Raises:
+            ValueError: `heads` does not divide C.
+        """
+        super().__init__()
+        self.switches = replace(SWITCHES, shared_channels=sharing(heads, dim))
+        self.heads, self.kernel_size = heads, kernel_size
+        self.scale = head_channels(dim, heads) ** -0.5
+        self.query_key = PointConv(dim, 2 * dim, bias=True)
+        self.softmax = nn.Softmax(dim=2)
+        self.relative_position_bias_table = offset_biases(kernel_size, heads) if position_bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        query, key = self.query_key(x).chunk(2, dim=1)
+        scores = sliding_scores(
+            query * self.scale, key, self.heads, self.kernel_size, self.relative_position_bias_table
+        )
+        return aggregate(x, self.softmax(scores).to(x.dtype))
+
+    def extra_macs(self, x: Tensor) -> int:
+        """The two products of attention, scores and weighted sum."""
+        return 2 * x.numel() * self.kernel_size**2
+
+
+def offset_biases(kernel_size: int, heads: int) -> nn.Parameter:
+    """A learned bias for each tap and head, (K*K, heads), as small at the start as Swin's."""
+    table = nn.Parameter(torch.empty(kernel_size**2, heads))
+    nn.init.trunc_normal_(table, std=0.02)
+    return table
+
+
+def sliding_scores(query: Tensor, key: Tensor, heads: int, kernel_size: int, biases: Tensor | None) -> Tensor:
+    """Dot products of every position's query with the keys around it, and the biases of their offsets.
+
+    Args:
+        query: (B, C, H, W), scaled.
+        key: (B, C, H, W).
+        heads: a divisor of C.
+        kernel_size: K, odd.
+        biases: (K*K, heads), or None.
+
+    Returns:
+        What the softmax takes, (B, heads, K*K, H, W); -inf outside the map.
+    """
+    height, width = query.shape[2:]
+    size, reach = kernel_size, kernel_size // 2
+    query = query.unflatten(1, (heads, -1))
+    border = (reach, reach, reach, reach)
+    around = F.pad(key, border).unflatten(1, (heads, -1))
+    outside = F.pad(query.new_zeros(height, width), border, value=-torch.inf)
+    scores = []
+    for tap in range(size * size):
+        row, column = divmod(tap, size)
+        there = (..., slice(row, row + height), slice(column, column + width))
+        scores.append((query * around[there]).sum(dim=2) + outside[there])
+    stacked = torch.stack(scores, dim=2)
+    return stacked if biases is None else stacked + biases.T[None, :, :, None, None]
+
+
 def block(
     place: Place,
     *,
     kernel_size: int = 7,
+    group_channels: int | None = None,
+    skeleton: Skeleton = "attention",
     position_bias: bool = True,
-    norm: Norm = "ln",
-    projection_norm: bool = False,
+    norm: Norm | None = None,
+    projection_norm: bool | None = None,
     se: bool = False,
 ) -> nn.Module:
-    """One block of the network."""
+    """One block; `group_channels` is the channels of a head, without it there are as many heads as the size has.
+
+    `skeleton` is Swin's block (`attention`) or that of the depth-wise networks (`depthwise`). What `norm` and
+    `projection_norm` leave open is as that skeleton has it: LayerNorm and none behind the projections, or BatchNorm
+    and one behind each.
+
+    Raises:
+        ValueError: another skeleton, or a number that does not fit.
+    """
+    if skeleton not in get_args(Skeleton):
+        raise ValueError(
+            f"skeleton must be attention (Swin's block) or depthwise (the depth-wise networks'), not {skeleton!r}"
+        )
+    heads, size = heads_of(place, group_channels), odd_kernel(kernel_size)
+    if skeleton == "depthwise":
+        operator = AttentionDepthwise(place.dim, heads, size, position_bias=position_bias)
+        in_projections = True if projection_norm is None else projection_norm
+        return DepthwiseBlock(place, operator, norm or "bn", in_projections, se)
+    kind = norm or "ln"
     mixer = SlidingAttention(
-        place.dim,
-        place.heads,
-        odd_kernel(kernel_size),
-        position_bias=position_bias,
-        projection_norm=norm if projection_norm else None,
+        place.dim, heads, size, position_bias=position_bias, projection_norm=kind if projection_norm else None
     )
-    return PreNormBlock(place, mixer, norm, se)
+    return PreNormBlock(place, mixer, kind, se)

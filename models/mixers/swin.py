@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
 from models.blocks import PreNormBlock
 from models.layers import Norm, make_norm, norm_tokens, pad_map
-from models.options import head_channels, odd_kernel
-from models.spec import Place, Switches
+from models.options import head_channels, heads_of, odd_kernel
+from models.spec import Place, Switches, sharing
 from models.windows import cut, join, relative_index, shift_mask, window_of
 
 SWITCHES = Switches(neighbourhood="window", shared_positions=False, shared_channels="groups", dynamic=True)
@@ -39,7 +41,7 @@ class WindowAttention(nn.Module):
             ValueError: `heads` does not divide C.
         """
         super().__init__()
-        self.switches = SWITCHES
+        self.switches = replace(SWITCHES, shared_channels=sharing(heads, dim))
         self.dim, self.heads, self.window, self.shifted = dim, heads, window, shifted
         self.scale = head_channels(dim, heads) ** -0.5
         self.qkv = nn.Linear(dim, 3 * dim)
@@ -97,16 +99,20 @@ def block(
     place: Place,
     *,
     kernel_size: int = 7,
+    group_channels: int | None = None,
     shift: bool = True,
     position_bias: bool = True,
     norm: Norm = "ln",
     projection_norm: bool = False,
     se: bool = False,
 ) -> nn.Module:
-    """One block; `kernel_size` is the side of the window, and every second block of a stage shifts it."""
+    """One block; `kernel_size` is the side of the window, and every second block of a stage shifts it.
+
+    `group_channels` is the channels of a head; without it there are as many heads as the size has.
+    """
     mixer = WindowAttention(
         place.dim,
-        place.heads,
+        heads_of(place, group_channels),
         odd_kernel(kernel_size),
         shifted=shift and place.index % 2 == 1,
         position_bias=position_bias,

@@ -97,6 +97,86 @@ def test_local_mlp_by_channels_in_a_group(on_meta, channels, own, shared):
         assert round(count_parameters(model) / 1e6, 1) == expected
 
 
+def sandwich(c):
+    """Two 1x1 convolutions with three norms, and the norm in front of the feed-forward part."""
+    return 2 * c * c + 8 * c
+
+
+def pre_norm(c):
+    """Two norms."""
+    return 4 * c
+
+
+# Mixer, options, and the parameters of one block but for its feed-forward part: C channels, G groups, map of S x S.
+FORMULAS = [
+    ("dwnet", {}, sandwich, lambda c, g, s: 49 * g + c),
+    ("locally_connected", {}, sandwich, lambda c, g, s: 49 * g * s * s + c),
+    ("dynamic_dwnet", {}, sandwich, lambda c, g, s: c * c // 4 + c // 2 + 49 * g * (c // 4 + 1) + c),
+    ("i_dynamic_dwnet", {}, sandwich, lambda c, g, s: c * c // 4 + c // 4 + c // 2 + 49 * g * (c // 4 + 1)),
+    ("sliding_attention", {"skeleton": "depthwise"}, sandwich, lambda c, g, s: 2 * c * c + 2 * c + 49 * g),
+    ("sliding_attention", {}, pre_norm, lambda c, g, s: 4 * c * c + 4 * c + 49 * g),
+    ("swin", {}, pre_norm, lambda c, g, s: 4 * c * c + 4 * c + 169 * g),
+    ("global_attention", {}, pre_norm, lambda c, g, s: 4 * c * c + 4 * c + (2 * s - 1) ** 2 * g),
+    ("local_mlp", {}, pre_norm, lambda c, g, s: 2 * c * c + 2 * c + 49 * 49 * g * (-(-s // 7)) ** 2),
+]
+# Size, width, depths, pixels.
+NETWORKS = [("micro", 16, (1, 1, 2, 1), 32), ("micro", 16, (1, 1, 2, 1), 64), ("tiny", 96, (2, 2, 6, 2), 224)]
+
+
+@pytest.mark.parametrize("shared", [1, {"micro": 4, "tiny": 32}, None], ids=["own", "groups", "all"])
+@pytest.mark.parametrize(("size", "width", "depths", "pixels"), NETWORKS)
+@pytest.mark.parametrize(("mixer", "options", "skeleton", "spatial"), FORMULAS)
+def test_every_sharing_over_channels_by_formula(
+    on_meta, mixer, options, skeleton, spatial, size, width, depths, pixels, shared
+):
+    channels = shared[size] if isinstance(shared, dict) else shared
+    attention = mixer in ("swin", "sliding_attention", "global_attention")
+    everywhere = {"num_heads": (1, 1, 1, 1)} if attention else {"groups": 1}
+    options = {**options, **({"group_channels": channels} if channels else everywhere)}
+    expected = 48 * width + 3 * width + 2 * 8 * width + 8 * width * 1000 + 1000
+    for stage, depth in enumerate(depths):
+        c, s = width * 2**stage, pixels // 4 // 2**stage
+        groups = c // channels if channels else 1
+        expected += depth * (skeleton(c) + spatial(c, groups, s) + 8 * c * c + 5 * c)
+        expected += 8 * c + 8 * c * c if stage < 3 else 0
+    assert count_parameters(on_meta(f"{mixer}_{size}", image_size=pixels, **options)) == expected
+
+
+# The bias tables alone change: 169 numbers a head, and tiny has 138 heads, base 376.
+BY_HEAD = [
+    ("swin_tiny", 16, 28_288_354 + 169 * 138),
+    ("swin_tiny", 32, 28_288_354),
+    ("swin_tiny", 48, 28_288_354 - 169 * 138 // 3),
+    ("swin_tiny", 96, 28_288_354 - 169 * 138 * 2 // 3),
+    ("swin_base", 64, 87_768_224 - 169 * 376 // 2),
+]
+
+
+@pytest.mark.parametrize(("name", "channels", "parameters"), BY_HEAD)
+def test_attention_by_channels_of_a_head(on_meta, name, channels, parameters):
+    assert count_parameters(on_meta(name, group_channels=channels)) == parameters
+
+
+def test_attention_in_the_depthwise_skeleton_counted_by_hand():
+    """8x8 pixels, 4 channels, one block a stage on maps of 2, 1, 1, 1."""
+    with torch.device("meta"):
+        model = create_backbone(
+            "sliding_attention_micro", skeleton="depthwise", embed_dim=4, depths=(1, 1, 1, 1), num_heads=(1, 2, 4, 8)
+        )
+    stages = [(4, 4, 1), (1, 8, 2), (1, 16, 4), (1, 32, 8)]  # tokens, channels, heads
+    merged = [(1, 16, 8), (1, 32, 16), (1, 64, 32)]
+    official, full = count_flops(model, 8), count_flops(model, 8, "full")
+    convolution = 4 * 4 * 48 + sum(n * 4 * c * c for n, c, _ in stages)
+    linear = sum(n * 8 * c * c for n, c, _ in stages) + sum(n * a * b for n, a, b in merged)
+    assert (official["convolution"], official["linear"]) == (convolution, linear)
+    assert official["mixing"] == full["mixing"] == sum(2 * n * c * 49 for n, c, _ in stages)
+    assert official["norm"] == 4 * 4 + sum(10 * n * c for n, c, _ in stages) + sum(n * a for n, a, _ in merged)
+    assert full["convolution"] == convolution + 4 * 4 + sum(n * 2 * c for n, c, _ in stages)
+    assert full["linear"] == linear + sum(n * 5 * c for n, c, _ in stages)
+    assert full["norm"] == 2 * (4 * 4 + sum(4 * n * c for n, c, _ in stages) + sum(n * a for n, a, _ in merged))
+    assert full["activation"] == sum(n * (2 * c + 4 * c + heads * 49) for n, c, heads in stages)
+
+
 FULL = [
     ("dwnet_tiny", 3.757),
     ("dynamic_dwnet_tiny", 3.785),

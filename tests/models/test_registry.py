@@ -43,6 +43,32 @@ def test_every_mixer_trains_a_step(name):
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 
 
+def sharing(name):
+    """Every way of sharing over channels that a mixer's options can say: none, in fours, all."""
+    taken = mixers.load(name).options
+    if "group_channels" in taken:
+        everywhere = {"groups": 1} if "groups" in taken else {"num_heads": (1, 1, 1, 1)}
+        yield from ({"group_channels": 1}, {"group_channels": 4}, everywhere)
+
+
+SHARED = [(name, options) for name in mixers.names() for options in sharing(name)]
+SHARED += [
+    (name, {"skeleton": "depthwise", **options}) for name, options in SHARED if "skeleton" in mixers.load(name).options
+]
+
+
+@pytest.mark.parametrize("pixels", [32, 64])
+@pytest.mark.parametrize(("mixer", "options"), SHARED, ids=str)
+def test_every_sharing_over_channels_trains_a_step(mixer, options, pixels):
+    """Also where the last map is a single position."""
+    model = create_model(f"{mixer}_micro", num_classes=7, image_size=pixels, **options)
+    model(torch.randn(2, 3, pixels, pixels)).square().mean().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+    spatial = [m for m in model.backbone.stages[0].modules() if "switches" in vars(m)]
+    assert spatial and all(p.grad.ne(0).any() for m in spatial for p in m._parameters.values() if p is not None)
+    assert model.switches.shared_channels == {1: "no", 4: "groups"}.get(options.get("group_channels"), "yes")
+
+
 ABLATIONS = [
     *((name, {"norm": "bn", "projection_norm": True, "se": True}) for name in PRE_NORM),
     *((name, {"norm": "bn"}) for name in PRE_NORM),
@@ -51,6 +77,10 @@ ABLATIONS = [
     *((name, {"norm": "ln"}) for name in SANDWICH),
     *((name, {"position_bias": False}) for name in ("swin", "sliding_attention", "global_attention")),
     *((name, {"shift": False}) for name in ("swin", "local_mlp")),
+    *(
+        ("sliding_attention", {"skeleton": "depthwise", **options})
+        for options in ({}, {"projection_norm": False, "norm": "ln"}, {"norm": "ln"}, {"se": True, "pad_to": 7})
+    ),
     ("local_mlp", {"shared_windows": True, "row_bias": True}),
 ]
 
@@ -62,21 +92,28 @@ def test_every_option_trains_a_step(mixer, options):
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 
 
-@pytest.mark.parametrize("mixer", [*SANDWICH, *PRE_NORM])
-def test_norms_are_of_the_kind_and_in_the_places_asked_for(mixer):
+SKELETONS = [
+    *((name, {}, True) for name in SANDWICH),
+    ("sliding_attention", {"skeleton": "depthwise"}, True),
+    *((name, {}, False) for name in PRE_NORM),
+]
+
+
+@pytest.mark.parametrize(("mixer", "skeleton", "sandwich"), SKELETONS, ids=str)
+def test_norms_are_of_the_kind_and_in_the_places_asked_for(mixer, skeleton, sandwich):
     def norms(**options):
-        block = create_backbone(f"{mixer}_micro", **options).stages[0].blocks[0]
+        block = create_backbone(f"{mixer}_micro", **skeleton, **options).stages[0].blocks[0]
         found = [m for m in block.modules() if isinstance(m, nn.LayerNorm | nn.BatchNorm2d)]
         # The generators of dynamic kernels keep theirs: it is no norm of the block.
         own = [m for m in found if m is not getattr(getattr(block.mixer, "spatial", None), "bn", None)]
         return {type(m) for m in own}, len(own)
 
-    in_projections = 3 if mixer in SANDWICH else 2
-    fronts = 1 if mixer in SANDWICH else 2
+    in_projections = 3 if sandwich else 2
+    fronts = 1 if sandwich else 2
     for norm, kind in (("ln", nn.LayerNorm), ("bn", nn.BatchNorm2d)):
         assert norms(norm=norm, projection_norm=False) == ({kind}, 2)
         assert norms(norm=norm, projection_norm=True) == ({kind}, fronts + in_projections)
-    default = ({nn.BatchNorm2d}, 4) if mixer in SANDWICH else ({nn.LayerNorm}, 2)
+    default = ({nn.BatchNorm2d}, 4) if sandwich else ({nn.LayerNorm}, 2)
     assert norms() == default
 
 
@@ -127,6 +164,13 @@ def test_names_are_mixers_times_sizes():
         ("slidng_attention_tiny", {}, "did you mean 'sliding_attention_tiny'"),
         ("swin_tiny", {"norm": "gn"}, "norm must be ln (LayerNorm) or bn (BatchNorm), not 'gn'"),
         ("dwnet_tiny", {"norm": "batch"}, "norm must be ln"),
+        ("swin_tiny", {"group_channels": 64}, "group_channels=64 does not divide the 96 channels"),
+        ("sliding_attention_tiny", {"group_channels": 5}, "group_channels=5 does not divide the 96"),
+        ("global_attention_tiny", {"group_channels": 0}, "group_channels=0 does not divide the 96"),
+        ("swin_tiny", {"group_channels": 16, "num_heads": (3, 6, 12, 24)}, "num_heads or groups or group_channels"),
+        ("sliding_attention_tiny", {"skeleton": "dw"}, "skeleton must be attention (Swin's block) or depthwise"),
+        ("swin_tiny", {"skeleton": "depthwise"}, "swin_tiny takes no override 'skeleton'"),
+        ("dwnet_tiny", {"mlp_ratio": 0.01}, "mlp_ratio must leave the 96 channels"),
         ("dwnet_tiny", {"pad_to": 0}, "pad_to must be at least 1"),
         ("dwnet_tiny", {"output_norm": "bn"}, "output_norm is for feature maps"),
     ],
@@ -215,3 +259,20 @@ def test_the_table_counts_by_every_rule_and_says_options(on_meta):
 def test_rows_for_the_papers_ablations_can_be_built(on_meta):
     for name, options in PAPER_ROWS:
         assert on_meta(name, **options).switches
+
+
+@pytest.mark.parametrize("mixer", ["swin", "sliding_attention", "global_attention"])
+def test_heads_of_as_many_channels_as_the_size_has_change_nothing(mixer):
+    def build(**options):
+        torch.manual_seed(3)
+        return create_model(f"{mixer}_tiny", num_classes=5, image_size=64, **options).eval()
+
+    plain, said = build(), build(group_channels=32)
+    assert list(plain.state_dict()) == list(said.state_dict())
+    assert all(torch.equal(value, said.state_dict()[key]) for key, value in plain.state_dict().items())
+    x = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(plain(x), said(x))
+        said = build(group_channels=16)
+        said.load_state_dict({key: value for key, value in plain.state_dict().items() if "table" not in key}, False)
+        assert not torch.allclose(plain(x), said(x), atol=1e-4)

@@ -15,15 +15,28 @@ KERNEL = 5
 SIDE = 15
 # Both stand in the corner of a 5x5 tile, and their sliding windows stay on the map and apart from each other.
 UP, DOWN = (5, 5), (10, 10)
-VARIANTS = [
-    *((name, {}) for name in mixers.names()),
-    *((name, {"groups": number}) for name in ("dwnet", "dynamic_dwnet", "locally_connected") for number in (1, 4)),
-    *(("local_mlp", {"group_channels": number}) for number in (1, 4)),
-    *((name, {"norm": "bn"}) for name in ("swin", "sliding_attention", "global_attention", "local_mlp")),
-    *((name, {"norm": "ln"}) for name in ("dwnet", "dynamic_dwnet", "i_dynamic_dwnet", "locally_connected")),
-    *((name, {"position_bias": False}) for name in ("swin", "sliding_attention", "global_attention")),
-    ("i_dynamic_dwnet", {"group_channels": 1}),
-    ("i_dynamic_dwnet", {"groups": 1}),
+
+
+def settings(name):
+    """What is tried of a mixer, by the options that it takes: sharing over channels, norms and position biases."""
+    taken = mixers.load(name).options
+    yield {}
+    yield from ({"group_channels": number} for number in (1, 4) if "group_channels" in taken)
+    # All channels alike: one group, and for attention one head.
+    if "groups" in taken:
+        yield {"groups": 1}
+    elif "group_channels" in taken:
+        yield {"num_heads": (1, 1, 1, 1)}
+    yield from ({"norm": norm} for norm in ("ln", "bn") if "norm" in taken)
+    if "position_bias" in taken:
+        yield {"position_bias": False}
+
+
+VARIANTS = [(name, options) for name in mixers.names() for options in settings(name)]
+VARIANTS += [
+    (name, {"skeleton": "depthwise", **options})
+    for name, options in VARIANTS
+    if "skeleton" in mixers.load(name).options
 ]
 
 

@@ -15,7 +15,7 @@ from models.mixers.dynamic_dwnet import ImageDepthwise
 from models.mixers.i_dynamic_dwnet import PositionDepthwise
 from models.mixers.local_mlp import WindowMlp
 from models.mixers.locally_connected import StaticPositionwise
-from models.mixers.sliding_attention import SlidingAttention
+from models.mixers.sliding_attention import AttentionDepthwise, SlidingAttention
 from models.mixers.swin import WindowAttention
 from models.spec import Place
 
@@ -42,10 +42,13 @@ def a_place(height, width, heads=HEADS):
     return Place("tiny", 0, 0, DIM, heads, 4.0, 0.0, (height, width), (4 * height, 4 * width))
 
 
-def attention_weights(module, x):
-    """Softmax of q.k and the bias of the offset, pair of positions by pair, 0 off the map: (B, M, K*K, H, W)."""
-    height, width = x.shape[1:3]
-    query, key, _ = module.qkv(x).unflatten(3, (3, HEADS, -1)).unbind(3)
+def attention_weights(query, key, table):
+    """Softmax of q.k and the bias of the offset, pair of positions by pair, 0 off the map: (B, M, K*K, H, W).
+
+    Queries and keys are (B, H, W, C).
+    """
+    height, width = query.shape[1:3]
+    query, key = query.unflatten(3, (HEADS, -1)), key.unflatten(3, (HEADS, -1))
     scores = torch.full((BATCH, HEADS, KERNEL**2, height, width), -torch.inf, dtype=torch.float64)
     for row in range(height):
         for column in range(width):
@@ -53,15 +56,82 @@ def attention_weights(module, x):
                 r, c = row + tap // KERNEL - 1, column + tap % KERNEL - 1
                 if 0 <= r < height and 0 <= c < width:
                     dots = (query[:, row, column] * key[:, r, c]).sum(-1) * (DIM // HEADS) ** -0.5
-                    scores[:, :, tap, row, column] = dots + module.relative_position_bias_table[tap]
+                    scores[:, :, tap, row, column] = dots + table[tap]
     return scores.softmax(dim=2)
 
 
 def test_local_attention_is_the_aggregation_with_softmax_weights():
     module, x = drawn(SlidingAttention(DIM, HEADS, KERNEL)), a_map().permute(0, 2, 3, 1)
-    value = module.qkv(x)[..., 2 * DIM :].permute(0, 3, 1, 2)
-    mixed = aggregate_reference(value, attention_weights(module, x))
+    query, key, value = module.qkv(x).chunk(3, dim=3)
+    weights = attention_weights(query, key, module.relative_position_bias_table)
+    mixed = aggregate_reference(value.permute(0, 3, 1, 2), weights)
     torch.testing.assert_close(module(x), module.proj(mixed.permute(0, 2, 3, 1)))
+
+
+def test_attention_in_the_depthwise_skeleton_aggregates_its_input_with_softmax_weights():
+    module, x = drawn(AttentionDepthwise(DIM, HEADS, KERNEL)), a_map()
+    projected = x.permute(0, 2, 3, 1) @ module.query_key.weight.flatten(1).T + module.query_key.bias
+    weights = attention_weights(*projected.chunk(2, dim=3), module.relative_position_bias_table)
+    torch.testing.assert_close(module(x), aggregate_reference(x, weights))
+
+
+def test_attention_whose_scores_do_not_depend_on_the_image_is_a_depthwise_convolution_in_groups():
+    attention, static = drawn(AttentionDepthwise(DIM, HEADS, KERNEL)), drawn(StaticDepthwise(DIM, KERNEL, HEADS))
+    with torch.no_grad():
+        attention.query_key.weight[:DIM] = 0
+        attention.query_key.bias[:DIM] = 0
+        kernels = attention.relative_position_bias_table.softmax(dim=0).T
+        static.weight.copy_(kernels.view_as(static.weight))
+        static.bias.zero_()
+    x = a_map()
+    inside = (..., slice(1, -1), slice(1, -1))  # the softmax leaves neighbours off the map out
+    torch.testing.assert_close(attention(x)[inside], static(x)[inside])
+
+
+@pytest.mark.parametrize("norm", ["ln", "bn"])
+def test_without_norms_in_the_projections_both_skeletons_are_one_network(norm):
+    """The bare sandwich makes queries and keys of the values; undoing the value projection gives Swin's."""
+    swins, bare = (
+        drawn(create_backbone("sliding_attention_micro", norm=norm, projection_norm=False, **options).stages[-1])
+        for options in ({}, {"skeleton": "depthwise"})
+    )
+    swins, bare = swins.blocks[0], bare.blocks[0]
+    dim = 128
+    with torch.no_grad():
+        bare.bn_front.load_state_dict(swins.norm1.state_dict())
+        bare.bn.load_state_dict(swins.norm2.state_dict())
+        bare.mlp.load_state_dict(swins.mlp.state_dict())
+        (query_key, value), (bias, value_bias) = (
+            (part[: 2 * dim], part[2 * dim :]) for part in (swins.mixer.qkv.weight, swins.mixer.qkv.bias)
+        )
+        operator = bare.mixer.spatial
+        undone = query_key @ value.inverse()
+        bare.mixer.conv_in.weight.copy_(value[..., None, None])
+        bare.mixer.conv_in.bias.copy_(value_bias)
+        operator.query_key.weight.copy_(undone[..., None, None])
+        operator.query_key.bias.copy_(bias - undone @ value_bias)
+        operator.relative_position_bias_table.copy_(swins.mixer.relative_position_bias_table)
+        bare.mixer.conv_out.weight.copy_(swins.mixer.proj.weight[..., None, None])
+        bare.mixer.conv_out.bias.copy_(swins.mixer.proj.bias)
+        assert sum(p.numel() for p in bare.parameters()) == sum(p.numel() for p in swins.parameters())
+        x = torch.randn(BATCH, 6, 5, dim, dtype=torch.float64)
+        torch.testing.assert_close(bare(x), swins(x), atol=1e-6, rtol=1e-6)
+
+
+def test_in_the_depthwise_skeleton_nothing_but_the_operator_tells_attention_from_linear_weights():
+    with torch.device("meta"):
+        dots, linear = (
+            create_backbone(f"{name}_tiny", **options).state_dict()
+            for name, options in (
+                ("sliding_attention", {"skeleton": "depthwise"}),
+                ("i_dynamic_dwnet", {"group_channels": 32}),
+            )
+        )
+    outside, beside = (
+        {key: value.shape for key, value in weights.items() if ".spatial." not in key} for weights in (dots, linear)
+    )
+    assert outside == beside
+    assert dots.keys() != linear.keys()
 
 
 @pytest.mark.parametrize("groups", [1, 2, DIM])
