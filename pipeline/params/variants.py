@@ -15,6 +15,7 @@ MIXER_FIELDS = (
     "kernel_size",
     "groups",
     "group_channels",
+    "skeleton",
     "norm",
     "projection_norm",
     "se",
@@ -24,6 +25,8 @@ MIXER_FIELDS = (
     "row_bias",
 )
 """Fields of a variant that are options of its mixer."""
+LAYOUT_FIELDS = ("embed_dim", "depths", "num_heads", "mlp_ratio", "drop_path_rate")
+"""Fields of a variant that every mixer's network has."""
 
 
 def mixer_options(mixer: str) -> list[str]:
@@ -45,6 +48,7 @@ class Variant(Section):
     kernel_size: Positive | None = None
     groups: Positive | None = None
     group_channels: Positive | None = None
+    skeleton: Literal["attention", "depthwise"] | None = None
     norm: Literal["ln", "bn"] | None = None
     projection_norm: bool | None = None
     se: bool | None = None
@@ -56,6 +60,7 @@ class Variant(Section):
     embed_dim: Positive | None = None
     depths: tuple[Positive, Positive, Positive, Positive] | None = None
     num_heads: tuple[Positive, Positive, Positive, Positive] | None = None
+    mlp_ratio: Annotated[float, Field(gt=0)] | None = None
     drop_path_rate: Annotated[float, Field(ge=0, lt=1)] | None = None
     seeds: Seeds | None = None
     recipe: dict[str, Any] = Field(default_factory=dict)
@@ -71,6 +76,8 @@ class Variant(Section):
             raise ValueError(f"kernel_size {self.kernel_size} is even; a kernel needs a centre, so an odd size")
         if self.groups is not None and self.group_channels is not None:
             raise ValueError("groups and group_channels say the same thing twice; keep one")
+        if self.num_heads is not None and (self.groups or self.group_channels) is not None:
+            raise ValueError("num_heads and groups or group_channels say the same thing twice; keep one")
         mixers = [path.stem for path in MIXERS.glob("[a-z]*.py")]
         if self.mixer not in mixers:
             raise ValueError(f"there is no mixer '{self.mixer}'; {nearest(self.mixer, mixers)}")
@@ -81,6 +88,8 @@ class Variant(Section):
             value = getattr(self, name)
             if value is not None and dim % value:
                 raise ValueError(f"{name} {value} does not divide the {dim} channels of the first stage")
+        if self.mlp_ratio is not None and dim and self.mlp_ratio * dim < 1:
+            raise ValueError(f"mlp_ratio {self.mlp_ratio} leaves the {dim} channels of the first stage no hidden one")
         return self
 
     def _refuse_options_of_others(self) -> None:
@@ -100,5 +109,5 @@ class Variant(Section):
     @property
     def overrides(self) -> dict[str, Any]:
         """What differs from the named model, as keyword arguments of `models.create_model`."""
-        names = (*MIXER_FIELDS, "embed_dim", "depths", "num_heads", "drop_path_rate")
+        names = (*MIXER_FIELDS, *LAYOUT_FIELDS)
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None} | self.options

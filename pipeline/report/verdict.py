@@ -23,6 +23,8 @@ UNCLAIMED = "no published number"
 # Counted, not trained: parameters are published rounded to 1 M, multiply-adds to 0.1 G and with norms and biases.
 COUNT_TOLERANCE = {"parameters_m": 0.5, "flops_g": 0.1}
 PAPER_KERNEL = 7
+UNSAID = {"kernel_size": PAPER_KERNEL, "mlp_ratio": 4.0, "skeleton": "attention"}
+"""What the paper's networks have without saying so."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def matches(claim: Claim, result: Result) -> bool:
     if row.mixer is None or mixer != row.mixer:
         return False
     if size == "micro":
-        return row.size == "tiny" and _operator(overrides) == _operator(row.overrides)
+        return row.size == "tiny" and _block(overrides) == _block(row.overrides)
     return size == row.size and _network(overrides) == _network(row.overrides)
 
 
@@ -148,17 +150,17 @@ def _measure_cost(claim: Claim, result: Result) -> tuple[Summary | None, None, t
     return summarise([value]), None, profile_reasons(profile, result.variant.size, claim), ""
 
 
-def _operator(overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """What makes a mixer another operator; the paper's kernel goes without saying."""
-    kept = {name: overrides[name] for name in MIXER_FIELDS if overrides.get(name) is not None}
-    return {name: value for name, value in kept.items() if (name, value) != ("kernel_size", PAPER_KERNEL)}
+def _block(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """What makes a block another one."""
+    kept = {name: overrides[name] for name in (*MIXER_FIELDS, "mlp_ratio") if overrides.get(name) is not None}
+    return {name: value for name, value in kept.items() if UNSAID.get(name) != value}
 
 
 def _network(overrides: Mapping[str, Any]) -> dict[str, Any]:
     """What makes a network another one."""
     shape = {name: list(overrides[name]) for name in ("depths", "num_heads") if overrides.get(name)}
     width = {name: overrides[name] for name in ("embed_dim",) if overrides.get(name)}
-    return {**_operator(overrides), **shape, **width}
+    return {**_block(overrides), **shape, **width}
 
 
 def _wanted(claim: Claim) -> str:

@@ -63,6 +63,7 @@ def test_ranks_must_divide_the_micro_batches(tmp_path: Path) -> None:
         ({}, {}, "detect.variants.a starts from classify.variants.a, which is not there"),
         ({"a": {"mixer": "swin", "size": "micro"}}, {}, "another network: mixer"),
         ({"a": {"mixer": "dwnet", "size": "micro", "kernel_size": 5}}, {}, "another network: kernel_size"),
+        ({"a": {"mixer": "dwnet", "size": "micro", "mlp_ratio": 2.0}}, {}, "another network: mlp_ratio"),
         ({"a": {"mixer": "dwnet", "size": "micro", "drop_path_rate": 0.3}}, {}, None),
         ({}, {"init_from": None}, None),
     ],
@@ -191,6 +192,17 @@ def test_urls_with_checksums(tmp_path: Path) -> None:
     [
         ({"mixer": "dwnet", "shift": False}, "dwnet has no option shift; known: group_channels"),
         ({"mixer": "swin", "groups": 3}, "swin has no option groups"),
+        ({"mixer": "swin", "skeleton": "depthwise"}, "swin has no option skeleton"),
+        ({"mixer": "sliding_attention", "skeleton": "depth"}, "skeleton"),
+        ({"mixer": "swin", "group_channels": 5}, "group_channels 5 does not divide the 96 channels"),
+        ({"mixer": "swin", "group_channels": 16, "num_heads": [3, 6, 12, 24]}, "keep one"),
+        ({"mixer": "local_mlp", "groups": 3, "num_heads": [3, 6, 12, 24]}, "keep one"),
+        ({"mixer": "dwnet", "mlp_ratio": 0}, "mlp_ratio"),
+        (
+            {"mixer": "dwnet", "mlp_ratio": 0.01},
+            "mlp_ratio 0.01 leaves the 96 channels of the first stage no hidden one",
+        ),
+        ({"mixer": "dwnet", "options": {"skeleton": "depthwise"}}, "dwnet has no option skeleton"),
         ({"mixer": "global_attention", "kernel_size": 7}, "global_attention has no option kernel_size"),
         ({"mixer": "swin", "kernel_size": 8}, "kernel_size 8 is even"),
         ({"mixer": "swin", "norm": "gn"}, "norm"),
@@ -216,6 +228,11 @@ def test_options_reach_the_model(tmp_path: Path) -> None:
     entry = {"mixer": "local_mlp", "size": "tiny", "shared_windows": True, "shift": False, "num_heads": [1, 2, 4, 8]}
     variant = Params.model_validate({"classify": {"variants": {"a": entry}}}).classify.variants["a"]
     assert variant.overrides == {"shared_windows": True, "shift": False, "num_heads": (1, 2, 4, 8)}
+    entry = {
+        "mixer": "sliding_attention", "size": "tiny", "skeleton": "depthwise", "group_channels": 16, "mlp_ratio": 3,
+    }  # fmt: skip
+    variant = Params.model_validate({"classify": {"variants": {"a": entry}}}).classify.variants["a"]
+    assert variant.overrides == {"skeleton": "depthwise", "group_channels": 16, "mlp_ratio": 3.0}
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -133,8 +133,15 @@ def test_another_kernel_or_width_is_not_the_published_network(project: Any) -> N
     project.run("classify", "dwnet_wide", "dwnet", "tiny", values=[81.2], scale="paper", embed_dim=128)
     project.run("classify", "dwnet_k7", "dwnet", "tiny", values=[81.2], scale="paper", kernel_size=7)
     project.run("classify", "dwnet_g", "dwnet", "tiny", values=[81.1], scale="paper", group_channels=32)
+    project.run("classify", "dwnet_narrow", "dwnet", "tiny", values=[81.2], scale="paper", mlp_ratio=3.5)
+    project.run("classify", "dwnet_four", "dwnet", "tiny", values=[81.2], scale="paper", mlp_ratio=4.0)
+    project.run("classify", "dwnet_micro_narrow", "dwnet", values=[81.2], mlp_ratio=3.5)
+    sliding = {"mixer": "sliding_attention", "size": "tiny", "values": [81.4], "scale": "paper"}
+    project.run("classify", "sliding", **sliding, skeleton="attention")
+    project.run("classify", "sliding_dw", **sliding, skeleton="depthwise")
     found = verdicts(project)
-    assert [variant for claim, variant in found if claim == DW_TINY] == ["dwnet_k7"]
+    assert sorted(variant for claim, variant in found if claim == DW_TINY) == ["dwnet_four", "dwnet_k7"]
+    assert [variant for claim, variant in found if "sliding" in claim and variant] == ["sliding"]
     assert found["", "dwnet_k3"]["verdict"] == "no published number"
     assert found["", "dwnet_wide"]["verdict"] == "no published number"
     assert found["sharing-dwnet-both.top1", "dwnet_g"]["verdict"] == "compared"
