@@ -31,7 +31,7 @@ def matched_mlp_ratio(
 
     Args:
         name: `MIXER_SIZE` as in `models.list_models()`.
-        overrides: those of `models.create_model`; an `mlp_ratio` among them is replaced.
+        overrides: those of `models.create_model`; an `mlp_ratio` among them makes no difference.
         parameters: the number of trainable values to come near to.
         num_classes: length of the logits.
         image_size: as in `models.create_model`; it counts where a mixer has weights per position.
@@ -72,7 +72,7 @@ def _feed_forward(
         raise ValueError(f"{name} is a network of timm; only those of this package have an mlp_ratio to match")
     size = {} if image_size is None else {"image_size": image_size}
     with torch.device("meta"):
-        model = create_model(name, num_classes, **{**overrides, **size, "mlp_ratio": 4.0})
+        model = create_model(name, num_classes, **{**overrides, **size})
     parts = [module for module in model.modules() if isinstance(module, Mlp)]
     if not parts:
         raise ValueError(f"{name} has no feed-forward layers whose width could be matched")

@@ -11,7 +11,14 @@ from models.mixers.swin import WindowAttention
 from models.official import convert
 from models.windows import cut, join, relative_index, shift_mask, window_of
 
+
+def takes_skeleton(mixer):
+    return "skeleton" in mixers.load(mixer).options
+
+
 MICRO = [name for name in list_models() if name.endswith("_micro")]
+NETWORKS = [(name, {}) for name in MICRO]
+NETWORKS += [(f"{name}_micro", {"skeleton": "depthwise"}) for name in mixers.names() if takes_skeleton(name)]
 
 
 def bound_to_a_size(name):
@@ -20,10 +27,11 @@ def bound_to_a_size(name):
     return not switches.dynamic and not switches.shared_positions
 
 
-@pytest.mark.parametrize("name", MICRO)
+@pytest.mark.parametrize(("name", "options"), NETWORKS, ids=str)
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (32, 96), (75, 131), (33, 40)])
-def test_maps_of_any_image_have_the_promised_shapes(name, height, width):
-    backbone = create_backbone(name, **({"image_size": (height, width)} if bound_to_a_size(name) else {})).eval()
+def test_maps_of_any_image_have_the_promised_shapes(name, options, height, width):
+    size = {"image_size": (height, width)} if bound_to_a_size(name) else {}
+    backbone = create_backbone(name, **options, **size).eval()
     with torch.no_grad():
         maps = backbone(torch.randn(2, 3, height, width))
     steps = [4 * 2**stage for stage in range(4)]
@@ -48,15 +56,15 @@ def test_weights_per_position_refuse_other_maps_by_name_and_nothing_else_does(na
     assert all(part in said for part in ("16x16", "24x16", "64x64 pixels", "image_size"))
 
 
-@pytest.mark.parametrize("name", MICRO)
-def test_memory_layout_of_the_images_changes_nothing(name):
-    model, x = create_model(name, 5), torch.randn(4, 3, 64, 64)
+@pytest.mark.parametrize(("name", "options"), NETWORKS, ids=str)
+def test_memory_layout_of_the_images_changes_nothing(name, options):
+    model, x = create_model(name, 5, **options), torch.randn(4, 3, 64, 64)
     torch.testing.assert_close(model(x), model(x.contiguous(memory_format=torch.channels_last)))
 
 
-@pytest.mark.parametrize("name", MICRO)
-def test_half_precision_on_the_cpu(name):
-    model, x = create_model(name, 5), torch.randn(2, 3, 64, 64)
+@pytest.mark.parametrize(("name", "options"), NETWORKS, ids=str)
+def test_half_precision_on_the_cpu(name, options):
+    model, x = create_model(name, 5, **options), torch.randn(2, 3, 64, 64)
     expected = model.eval()(x)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         logits = model(x)

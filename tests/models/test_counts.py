@@ -142,6 +142,13 @@ def test_every_sharing_over_channels_by_formula(
     assert count_parameters(on_meta(f"{mixer}_{size}", image_size=pixels, **options)) == expected
 
 
+@pytest.mark.parametrize("skeleton", [{}, {"skeleton": "attention"}, {"skeleton": "depthwise"}], ids=str)
+def test_position_biases_can_be_left_out(on_meta, skeleton):
+    models = [on_meta("sliding_attention_tiny", **skeleton, position_bias=given) for given in (True, False)]
+    with_table, without = map(count_parameters, models)
+    assert with_table - without == 49 * (2 * 3 + 2 * 6 + 6 * 12 + 2 * 24)
+
+
 # The bias tables alone change: 169 numbers a head, and tiny has 138 heads, base 376.
 BY_HEAD = [
     ("swin_tiny", 16, 28_288_354 + 169 * 138),

@@ -22,7 +22,7 @@ def test_a_networks_own_size_gives_its_own_ratio(on_meta, name):
     ("name", "overrides", "size"),
     [
         ("dwnet_micro", {"groups": 1}, {"num_classes": 10, "image_size": 32}),
-        ("locally_connected_micro", {"group_channels": 4}, {"image_size": 64}),
+        ("locally_connected_micro", {"group_channels": 4}, {"image_size": 96}),
         ("sliding_attention_tiny", {"skeleton": "depthwise"}, {}),
         ("swin_tiny", {"norm": "bn", "se": True, "depths": (1, 2, 3, 1)}, {"num_classes": 7}),
     ],

@@ -271,10 +271,12 @@ TRANSLATED = {
 """The steps that a block commutes with; local MLP with weights shared over windows."""
 
 
+OPTIONS = [(mixer, {"shared_windows": True} if mixer == "local_mlp" else {}) for mixer in TRANSLATED]
+
+
 @pytest.mark.parametrize("shifted", [False, True])
-@pytest.mark.parametrize("mixer", TRANSLATED)
-def test_blocks_commute_with_shifts_away_from_the_border(mixer, shifted):
-    options = {"shared_windows": True} if mixer == "local_mlp" else {}
+@pytest.mark.parametrize(("mixer", "options"), [*OPTIONS, ("sliding_attention", {"skeleton": "depthwise"})], ids=str)
+def test_blocks_commute_with_shifts_away_from_the_border(mixer, options, shifted):
     backbone = create_backbone(f"{mixer}_micro", depths=(2, 1, 1, 1), **options)
     block = drawn(backbone.stages[0].blocks[int(shifted)])
     x = torch.randn(1, SIDE, SIDE, 16, dtype=torch.float64)

@@ -22,6 +22,10 @@ def test_attention_has_swins(mixer):
     assert layout(f"{mixer}_micro") == ("ln", 1)
 
 
+def test_the_skeleton_decides_and_not_the_mixers_name():
+    assert layout("sliding_attention_micro", skeleton="depthwise") == ("bn", 7)
+
+
 def test_overrides_win():
     assert layout("dwnet_micro", output_norm="ln", pad_to=1) == ("ln", 1)
     assert layout("swin_micro", output_norm=None) == (None, 1)
