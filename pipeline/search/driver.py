@@ -82,7 +82,8 @@ def run_search(call: Call, search: Search) -> Outcome:
     book = Book(runs[0].folder.parent, [sorted(run.id for run in runs), search.asha and search.asha.model_dump()])
     book.forget_failures()
     with held(book.folder / "lock", search.label):
-        left = [tried for tried in search.tried if book.ending(tried.run) is None]
+        once = {tried.run.id: tried for tried in search.tried}  # two settings may come to the same run
+        left = [tried for tried in once.values() if book.ending(tried.run) is None]
         if left:
             for advice in refuse_damage(runs[0].shards, runs):
                 print(advice, file=sys.stderr, flush=True)

@@ -55,7 +55,13 @@ class LeftOut:
 
 
 def make_setting(
-    params: Params, task: str, recipe: Mapping[str, Any], entry: Mapping[str, Any], values: dict[str, Any], where: str
+    params: Params,
+    task: str,
+    recipe: Mapping[str, Any],
+    entry: Mapping[str, Any],
+    values: dict[str, Any],
+    where: str,
+    name: str | None = None,
 ) -> Setting:
     """Return the setting of a variant `entry`, trained by the task's recipe with the changes of `recipe`.
 
@@ -66,6 +72,7 @@ def make_setting(
         entry: the variant as params.yaml would have it.
         values: what sets it apart from the others.
         where: the section it is written in, for sentences.
+        name: what it is called; made from the values where None.
 
     Raises:
         Impossible: the values do not go together.
@@ -76,7 +83,7 @@ def make_setting(
     variant = checked(Variant, {**entry, RECIPE: own}, where)
     trained = checked(type(base.recipe), merged(base.recipe.model_dump(), own), f"{where}.{RECIPE}")
     _refuse(variant, trained, where)
-    name = name_of(values)
+    name = name or name_of(values)
     section = type(base)(dataset=base.dataset, recipe=base.recipe, variants={name: variant})
     return Setting(name, values, section)
 

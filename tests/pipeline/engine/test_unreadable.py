@@ -19,7 +19,7 @@ def work(monkeypatch: pytest.MonkeyPatch, error: Exception) -> dict[str, str]:
     context = SimpleNamespace(get_world_rank=lambda: 0, get_world_size=lambda: 1)
     monkeypatch.setattr("ray.train.torch.get_device", lambda: torch.device("cpu"))
     monkeypatch.setattr("ray.train.get_context", lambda: context)
-    monkeypatch.setattr(loop, "train", fail)
+    monkeypatch.setattr(loop, "evaluations", fail)
     run = Run("id", "classify", "v", 1, Classify(), Path("/nowhere"), Path("/nowhere"))
     return group._work({"runs": [run], "threads": 1, "faults": None, "gate": None})
 
