@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from pipeline.params.section import Name, Positive, Section, Seeds
 from pipeline.params.variants import Variant
@@ -17,11 +17,20 @@ METRICS = {
 LOWER_IS_BETTER = ("loss",)
 
 
+def _number(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(f"should be a number, got {value!r}")
+    return value
+
+
+Number = Annotated[int | float, BeforeValidator(_number)]
+
+
 class Range(Section):
     """Numbers from `low` to `high` for the random searcher; whole ones where both ends are, `log` for scales."""
 
-    low: int | float
-    high: int | float
+    low: Number
+    high: Number
     log: bool = False
 
     @model_validator(mode="after")
@@ -39,7 +48,12 @@ def _choices(value: Any) -> Any:
     return value if isinstance(value, (dict, list, tuple, Range)) else [value]
 
 
-Axis = Annotated[Range | Annotated[tuple[Any, ...], Field(min_length=1)], BeforeValidator(_choices)]
+Values = Annotated[tuple[Any, ...], Field(min_length=1)]
+Axis = Annotated[
+    Annotated[Range, Tag("range")] | Annotated[Values, Tag("values")],
+    Discriminator(lambda value: "range" if isinstance(value, (dict, Range)) else "values"),
+    BeforeValidator(_choices),
+]
 
 
 class Asha(Section):

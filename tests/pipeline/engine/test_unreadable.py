@@ -13,7 +13,7 @@ from pipeline.params import Classify
 
 
 def work(monkeypatch: pytest.MonkeyPatch, error: Exception) -> dict[str, str]:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise error
 
     context = SimpleNamespace(get_world_rank=lambda: 0, get_world_size=lambda: 1)
