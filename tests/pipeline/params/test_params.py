@@ -134,7 +134,7 @@ def test_shipped_files_expand_to_a_valid_graph(name: str, tmp_path: Path) -> Non
     expected = {f"{verb}@{d}" for verb in ("fetch", "shard") for d in ("imagenet", "coco", "ade20k")}
     expected |= {f"{task}@{variant}" for task in TASKS for variant in getattr(params, task).variants}
     expected |= {f"profile@{variant}" for variant in params.classify.variants}
-    assert stages == expected | {"compare"}
+    assert stages == expected | {"tune", "factorial", "compare"}
 
 
 HASH = "a" * 64
