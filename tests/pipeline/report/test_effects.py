@@ -357,6 +357,20 @@ def test_a_missing_cell_is_named_and_costs_an_assumption() -> None:
     assert {effect.assumption for effect in found.values() if effect.assumes} == {text}
 
 
+def test_interactions_that_cells_or_seeds_cannot_carry_are_assumed_to_be_none() -> None:
+    three = "shared over positions × channel groups × dynamic"
+    cornerless = named(analyse(flat(cell for cell in CELLS if cell.shared_positions or cell.dynamic)))
+    assert cornerless["dynamic"].assumes == cornerless["shared over positions"].assumes == (BOTH, three)
+    assert cornerless["channel − group"].assumes == (three,)
+    assert cornerless[BOTH].refused
+    corner = [cell for cell in CELLS if cell.shared_positions and cell.dynamic]
+    parted = [*flat(corner, seeds=[0, 1]), *flat((cell for cell in CELLS if cell not in corner), seeds=[2, 3])]
+    found = named(analyse(parted))
+    assert found["dynamic"].assumes == (BOTH, three)
+    assert found[BOTH].refused == "The cells that it compares have no seeds in common."
+    assert not found["channel − group"].assumes
+
+
 def test_runs_that_speak_against_an_assumption_are_heard() -> None:
     draw = np.random.default_rng(5)
     means = {cell: 9.0 * (cell == CELLS[0]) for cell in CELLS}

@@ -32,6 +32,8 @@ CASES = {
     "aliased": lambda: measured(cell for cell in CELLS if cell.dynamic != cell.shared_positions),
     "one level": lambda: measured(cell for cell in CELLS if cell.dynamic and cell.channel_groups != "group"),
     "a very large effect": lambda: measured(large=-60.0),
+    "two cells": lambda: measured([CELLS[0], CELLS[-1]]),
+    "long reasons": lambda: measured([cell for at, cell in enumerate(CELLS) if at not in (4, 11)], large=-60.0),
     "one seed": lambda: measured(seeds=1),
     "one value": lambda: measured(sd=0.0),
     "nothing": lambda: measured([]),
