@@ -162,7 +162,7 @@ def _checked(observations: Iterable[Observation]) -> list[Observation]:
 
 
 def _fit(model: Model, values: Sequence[float]) -> Any:
-    from statsmodels.regression.linear_model import OLS  # type: ignore[import-untyped,unused-ignore]
+    from statsmodels.regression.linear_model import OLS
 
     return OLS(values, model.columns).fit()
 
@@ -197,7 +197,7 @@ def _effect(comparison: Comparison, design: Design, fits: dict[Model, Any], conf
 
 def _adjusted(effects: Sequence[Effect]) -> tuple[Effect, ...]:
     """The effects with Holm's p over all that are stated."""
-    from statsmodels.stats.multitest import multipletests  # type: ignore[import-untyped,unused-ignore]
+    from statsmodels.stats.multitest import multipletests
 
     stated = [effect.p for effect in effects if effect.p is not None]
     ps = iter(multipletests(stated, method="holm")[1] if stated else ())

@@ -34,7 +34,12 @@ def project(small_shards: Path) -> Path:
 def options(project: Path, out: str, tune: dict[str, Any], *settings: str) -> list[str]:
     """Write the parameters of a search in a store and a root of its own; return the command's options."""
     tree = yaml.safe_load((project / "params.yaml").read_text())
-    tree["tune"] = {"base": {"mixer": "dwnet", "size": "micro"}, "recipe": {"duration": {"epochs": 2}}, **tune}
+    tree["tune"] = {
+        "base": {"mixer": "dwnet", "size": "micro"},
+        "recipe": {"duration": {"epochs": 2}},
+        "concurrent": 2,
+        **tune,
+    }
     tree["cluster"] = {"storage": f"{project}/runs-{out}", "workers": 1}
     (project / f"{out}.yaml").write_text(yaml.safe_dump(tree))
     flags = [part for item in settings for part in ("--set", item)]
@@ -123,17 +128,6 @@ def test_a_trial_is_the_training_that_train_does(project: Path, searched: Table)
     assert trained == searched_too
 
 
-def test_again_trains_only_what_failed(
-    project: Path, searched: Table, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sealed = {row["run_id"]: seal(project, "grid", row["run_id"]) for row in searched if row["state"] == "finished"}
-    run_stage(project, "pipeline.tune", *options(project, "grid", {"space": SPACE}))
-    assert "4 trials, 2 of them done before" in capsys.readouterr().out
-    assert results(project, "grid")[0] == searched
-    assert sealed == {identifier: seal(project, "grid", identifier) for identifier in sealed}
-    assert len(mlflow_runs(project, searched)[1]) == 4
-
-
 def seal(project: Path, out: str, run_id: str) -> int:
     """Return when a run was sealed."""
     return (project / f"runs-{out}" / run_id / "finished.json").stat().st_mtime_ns
@@ -166,8 +160,14 @@ def kill_driver(project: Path, out: str, point: str, address: str, tmp_path: Pat
         assert len(steps) == len(set(steps)) == 2
 
 
-def test_a_killed_driver_goes_on_where_it_was(project: Path, ray_address: str, tmp_path: Path) -> None:
+def test_a_killed_driver_goes_on_where_it_was_and_a_whole_search_is_published_without_ray(
+    project: Path, ray_address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     kill_driver(project, "killed", "search.noted state=finished", ray_address, tmp_path)
+    again, _ = results(project, "killed")
+    monkeypatch.setattr("pipeline.cluster.connected", None)  # whoever asked for Ray now would fail
+    run_stage(project, "pipeline.tune", "--params", "killed.yaml", "--out", str(project / "out" / "killed"))
+    assert results(project, "killed")[0] == again
 
 
 @pytest.mark.faults
