@@ -56,7 +56,13 @@ def project(tmp_path_factory: pytest.TempPathFactory, ray_address: str) -> Itera
     for task, dataset in (("detect", "coco"), ("segment", "ade20k")):  # no variants: these stages just are not there
         params[task] = {"dataset": dataset, "seeds": [0], "recipe": {}, "variants": {}}
         (folder / "results" / task).mkdir(parents=True)
-    params |= {"compare": {"within_noise": 2.0}, "cluster": {"together": True}}
+    one_epoch = {"base": {"size": "micro", "kernel_size": 3}, "recipe": {"duration": {"epochs": 1}}, "concurrent": 2}
+    params |= {
+        "tune": {**one_epoch, "space": {"mixer": ["dwnet", "dynamic_dwnet"]}},
+        "factorial": {**one_epoch, "group_channels": [1], "seeds": [0, 1], "controls": False},
+        "compare": {"within_noise": 2.0},
+        "cluster": {"together": True},
+    }
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     run(folder, "dvc", "init", "--quiet", "--no-scm")
     with pytest.MonkeyPatch.context() as patch:
@@ -73,6 +79,10 @@ def test_everything_is_published(project: Path) -> None:
             path.name for path in (project / "results/classify" / variant).iterdir()
         }
         assert json.loads((project / "results/profile" / variant / "profile.json").read_text())["parameters"] > 1e5
+    searched = (project / "results/tune/trials.csv").read_text().splitlines()
+    crossed = (project / "results/factorial/trials.csv").read_text().splitlines()
+    assert len(searched) == 1 + 2 and len(crossed) == 1 + 4 * 2
+    assert all(",finished," in row for row in searched[1:] + crossed[1:])
     report = (project / "results/report/report.md").read_text()
     top1 = json.loads((project / "results/classify/dwnet_micro/metrics.json").read_text())["final"]["top1"]
     assert "small-scale run" in report and f"{top1:.1f}" in report
