@@ -28,6 +28,7 @@ from pipeline.files import write_text
 from pipeline.params import Cluster
 
 START_LIMIT_S = 180
+START_TRIES = 3
 
 
 @contextmanager
@@ -88,11 +89,23 @@ def _start(cluster: Cluster, temporary: Path) -> str:
     """Start a head in this process's name, on loopback, large enough for the workers; return its address."""
     # A rank more than there are cores is slow, not wrong: the same run on a smaller machine.
     cpus = max(os.cpu_count() or 1, math.ceil(cluster.workers * cluster.cpus_per_worker))
-    context = _init(
-        address="local", num_cpus=cpus, include_dashboard=True, dashboard_host="127.0.0.1",
-        object_store_memory=256 * 2**20, _temp_dir=str(temporary / "ray"),
-    )  # fmt: skip
-    return str(context.address_info["gcs_address"])
+    for again in range(START_TRIES):
+        try:
+            context = _init(
+                address="local", num_cpus=cpus, include_dashboard=True, dashboard_host="127.0.0.1",
+                object_store_memory=256 * 2**20, _temp_dir=str(temporary / f"ray{again}"),
+            )  # fmt: skip
+            return str(context.address_info["gcs_address"])
+        except Exception as error:  # Ray gives its head 30 s, and says no more of it than that
+            _shut_down()
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    raise UserError(f"the local Ray head did not start in {START_TRIES} tries: {reason}; is the machine overloaded?")
+
+
+def _shut_down() -> None:
+    import ray
+
+    ray.shutdown()
 
 
 def _init(**options: Any) -> Any:

@@ -5,11 +5,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 from helpers import PROJECT
 
+from pipeline import cluster
 from pipeline.cluster import connected, run_session
 from pipeline.errors import UserError
 from pipeline.params import Cluster
@@ -73,3 +75,23 @@ def test_the_token_is_its_owners_alone(tmp_path: Path, monkeypatch: pytest.Monke
         token = tmp_path / ".ray" / "auth_token"
         assert token.stat().st_mode & 0o777 == 0o600 and len(token.read_text()) == 64
         token.chmod(0o644)
+
+
+def test_a_head_that_starts_at_the_third_try_is_a_head_and_one_that_never_does_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tries: list[int] = []
+
+    def slow(**_: object) -> SimpleNamespace:
+        tries.append(1)
+        if len(tries) % 4 != 3:
+            raise Exception("The current node timed out during startup.\nmore")
+        return SimpleNamespace(address_info={"gcs_address": "here"})
+
+    monkeypatch.setattr(cluster, "_init", slow)
+    monkeypatch.setattr(cluster, "_shut_down", lambda: None)
+    assert cluster._start(Cluster(), tmp_path) == "here" and len(tries) == 3
+    tries[:] = [1, 1, 1]
+    monkeypatch.setattr(cluster, "START_TRIES", 2)
+    with pytest.raises(UserError, match=r"did not start in 2 tries: The current node timed out during startup\.; is"):
+        cluster._start(Cluster(), tmp_path)
