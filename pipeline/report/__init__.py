@@ -1,5 +1,6 @@
 """The last stage's work: published numbers, measured results, what one says about the other, and the pages.
 
-`claims` and `results` read; `scale`, `verdict`, `statistics` and `contrasts` judge; `sections` and `questions` say it
-in blocks of `document`, which `page` and `document` turn into HTML and Markdown; `figures` draws.
+`claims`, `results` and `trials` read; `samples` and `contrasts` set runs side by side; `scale`, `verdict`, `statistics`
+and `effects` judge; `answers` and `sections` say it in blocks of `document`, which `page` and `document` turn into HTML
+and Markdown; `figures` and `forest` draw; `table` and `derived` are for other programs.
 """

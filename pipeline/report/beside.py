@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 
 from pipeline.report import numbers
-from pipeline.report.claims import COSTS, TASKS, Claim
+from pipeline.report.claims import COSTS, TASK_NAMES, TASKS, Claim
 from pipeline.report.document import Block, Folded, Heading, Paragraph, Table
-from pipeline.report.questions import TASK_NAMES
 from pipeline.report.verdict import NOT_RUN, SMALL, Judged
 
 HEAD = [

@@ -14,6 +14,7 @@ from pipeline.errors import UserError
 TaskName = Literal["classify", "detect", "segment"]
 Confidence = Literal["published", "recalled"]
 TASKS: tuple[TaskName, ...] = ("classify", "detect", "segment")
+TASK_NAMES = {"classify": "classification", "detect": "detection", "segment": "segmentation"}
 CLAIMS = Path(__file__).parent.parent / "claims.yaml"
 
 

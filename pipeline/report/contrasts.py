@@ -1,28 +1,75 @@
-"""Pairs of runs that differ in one thing, and how far apart they are on the seeds they share."""
+"""Pairs of settings that differ in one thing, and how far apart they are on the seeds they share."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
 from pipeline.report.results import Metrics, Result
+from pipeline.report.samples import Sample, of_search, of_tier, of_variant
 from pipeline.report.statistics import Difference, paired_difference
+from pipeline.report.trials import Factorial, Search
 from pipeline.report.verdict import PAPER_KERNEL
 
 BASELINE = "swin"
+MATCHED = 0.05  # by which a control's parameters may differ
+CEILING = 100.0  # %, of every main metric
+Pair = tuple[Result, Metrics]
 
 
 @dataclass(frozen=True)
 class Contrast:
     """`left` minus `right` in the task's main metric at the last evaluation; `confounded` names what else differs."""
 
-    left: Result
-    right: Result
-    metric: str
+    kind: str
+    left: Sample
+    right: Sample
     difference: Difference | None
     confounded: tuple[str, ...]
+
+    @property
+    def metric(self) -> str:
+        """What is compared."""
+        return self.left.metric
+
+    @property
+    def parameters_ratio(self) -> float | None:
+        """Parameters of the left network in units of the right one's."""
+        left, right = self.left.parameters, self.right.parameters
+        return left / right if left and right else None
+
+    @property
+    def small(self) -> bool:
+        """Whether a side is a small-scale run."""
+        return bool(self.left.small or self.right.small)
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether a side saw drawn images."""
+        return self.left.synthetic or self.right.synthetic
+
+    @property
+    def at_ceiling(self) -> bool:
+        """Whether every seed of both sides has everything right, so that nothing could be told apart."""
+        return all(value >= CEILING for side in (self.left, self.right) for value in side.values.values())
+
+    @property
+    def sign(self) -> int:
+        """1 or -1 where the interval lies on one side of zero, else 0."""
+        if self.difference is None or self.difference.interval is None:
+            return 0
+        low, high = self.difference.interval
+        return 1 if low > 0 else -1 if high < 0 else 0
+
+
+def contrast(kind: str, left: Sample, right: Sample) -> Contrast:
+    """Set two samples of one metric side by side; a control must have as many parameters as its cell."""
+    made = Contrast(kind, left, right, paired_difference(left.values, right.values), _confounded(left, right))
+    ratio = made.parameters_ratio
+    unmatched = kind == "control" and (ratio is None or abs(ratio - 1) > MATCHED)
+    return replace(made, confounded=(*made.confounded, "parameters")) if unmatched else made
 
 
 def against_baseline(results: list[Result]) -> list[Contrast]:
@@ -36,7 +83,7 @@ def against_baseline(results: list[Result]) -> list[Contrast]:
         same = [other for other in runs if pair[1].size in (None, other[1].size)]
         baseline = next((other for other in same if other[1].mixer == BASELINE), same[0])
         if baseline is not pair:
-            made.append(_contrast(pair, baseline))
+            made.append(_of_runs("baseline", pair, baseline))
     return made
 
 
@@ -46,16 +93,16 @@ def kernel_pairs(results: list[Result]) -> list[Contrast]:
     for first, second in combinations(_trained(results), 2):
         small, large = sorted((first, second), key=lambda pair: kernel_of(pair[1]))
         if _without_kernel(small[1]) == _without_kernel(large[1]) and kernel_of(small[1]) != kernel_of(large[1]):
-            made.append(_contrast(large, small))
+            made.append(_of_runs("kernel", large, small))
     return made
 
 
-def mixer_pairs(results: list[Result], left: Iterable[str], right: Iterable[str]) -> list[Contrast]:
+def mixer_pairs(kind: str, results: list[Result], left: Iterable[str], right: Iterable[str]) -> list[Contrast]:
     """Runs of the one mixers against runs of the others, same size and options."""
     lefts, rights = tuple(left), tuple(right)
     runs = _trained(results)
     return [
-        _contrast(one, other)
+        _of_runs(kind, one, other)
         for one in runs
         for other in runs
         if one[1].mixer in lefts and other[1].mixer in rights and _options(one[1]) == _options(other[1])
@@ -66,7 +113,7 @@ def sharing_pairs(results: list[Result]) -> list[Contrast]:
     """Runs of one mixer that differ in groups of channels alone, groups minus the mixer's default."""
     runs = _trained(results)
     return [
-        _contrast(one, other)
+        _of_runs("groups", one, other)
         for one in runs
         for other in runs
         if one[1].mixer == other[1].mixer
@@ -76,31 +123,73 @@ def sharing_pairs(results: list[Result]) -> list[Contrast]:
     ]
 
 
+def declared_pairs(factorial: Factorial | None, kind: str) -> list[Contrast]:
+    """Pairs that the factorial's design names under this kind, a contrast for each tier, the longest first."""
+    return _in_tiers(factorial, kind, lambda made: made.design.contrasts.get(kind, []))
+
+
+def control_pairs(factorial: Factorial | None) -> list[Contrast]:
+    """Cells of the factorial minus their controls, plain networks of as many parameters."""
+    return _in_tiers(factorial, "control", lambda made: list(made.design.controls.items()))
+
+
+def search_pairs(search: Search | None, kind: str, key: str) -> list[Contrast]:
+    """Settings of the search that differ in `key` alone, the largest value minus the smallest."""
+    if search is None or key not in search.keys:
+        return []
+    order = {str(value): index for index, value in enumerate(sorted(search.space.space[key], key=_size))}
+    alike: dict[tuple[str, ...], list[tuple[int, Sample]]] = {}
+    for values, sample in of_search(search):
+        rest = tuple(f"{name}={value}" for name, value in values.items() if name != key)
+        alike.setdefault(rest, []).append((order.get(str(values[key]), 0), sample))
+    made: list[Contrast] = []
+    for found in alike.values():
+        (low, smallest), (high, largest) = (choose(found, key=lambda item: item[0]) for choose in (min, max))
+        if low != high:
+            made.append(contrast(kind, largest, smallest))
+    return made
+
+
 def kernel_of(metrics: Metrics) -> int:
     """The kernel size of a run, the mixers' default where it is not said."""
     return int(metrics.overrides.get("kernel_size") or PAPER_KERNEL)
 
 
-def _trained(results: list[Result]) -> list[tuple[Result, Metrics]]:
+def _in_tiers(
+    factorial: Factorial | None, kind: str, pairs: Callable[[Factorial], list[tuple[str, str]]]
+) -> list[Contrast]:
+    if factorial is None:
+        return []
+    tiers = [of_tier(factorial, tier) for tier in factorial.tiers]
+    return [
+        contrast(kind, samples[left], samples[right])
+        for samples in tiers
+        for left, right in pairs(factorial)
+        if left in samples and right in samples
+    ]
+
+
+def _size(value: Any) -> tuple[bool, float]:
+    """Sort values of a search, the default (null) first."""
+    return value is not None, float(value) if isinstance(value, int | float) else 0.0
+
+
+def _trained(results: list[Result]) -> list[Pair]:
     return [(result, result.metrics) for result in results if result.metrics]
 
 
-def _contrast(left: tuple[Result, Metrics], right: tuple[Result, Metrics]) -> Contrast:
-    metric = left[1].main_metric
-    one, other = (
-        {row.seed: row.final[metric] for row in metrics.seeds if metric in row.final} for _, metrics in (left, right)
-    )
-    return Contrast(left[0], right[0], metric, paired_difference(one, other), _confounded(left[1], right[1]))
+def _of_runs(kind: str, left: Pair, right: Pair) -> Contrast:
+    return contrast(kind, of_variant(*left), of_variant(*right))
 
 
-def _confounded(left: Metrics, right: Metrics) -> tuple[str, ...]:
+def _confounded(left: Sample, right: Sample) -> tuple[str, ...]:
     """Differences that stand in the way of reading a contrast as one of operators."""
     found = [
         f"recipe: {key}"
         for key in sorted(left.recipe.keys() | right.recipe.keys())
         if left.recipe.get(key) != right.recipe.get(key)
     ]
-    if left.data.manifest != right.data.manifest:
+    if left.manifest != right.manifest:
         found.append("data")
     return tuple(found)
 

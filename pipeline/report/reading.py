@@ -23,6 +23,16 @@ reproduced. So is speed, which belongs to its machine, and a metric without a to
 **small-scale run**: other data, fewer images, a smaller network or a shorter run than published. It stands beside the
 published number of the same operator for orientation, without a difference and without a judgement.
 
+**matches**, **beats**, **falls behind** (question 5): by the 95% interval of the paired difference, against the same
+tolerances as a margin. The whole interval within the margin on both sides of zero matches; else an interval above zero
+beats and one below zero falls behind; everything else, and everything from one seed or with every run at 100%, is
+**not settled**. A metric without a tolerance has a margin of 0 and can match nothing.
+
+**smallest detectable**: the true effect that a design of as many seeds, with the scatter that was seen, finds in 80% of
+repetitions at 5%. A smaller effect can hide behind "not told apart from zero".
+
+**Holm**: p-values raised for the number of effects that are tested together.
+
 **not run**: there are no results; the command or the variant that would make them is given.
 
 Parameters and multiply-adds are counted, not trained, and need no data. A multiply-add counts once, as in the paper;

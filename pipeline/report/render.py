@@ -9,36 +9,80 @@ from pathlib import Path
 from pipeline.cli import Call
 from pipeline.files import whole_folder, write_text
 from pipeline.report import figures
-from pipeline.report.claims import TASKS, Claim, load_claims
+from pipeline.report.answers import answers
+from pipeline.report.answers.answer import Answer, Evidence
+from pipeline.report.answers.crossed import analyses
+from pipeline.report.claims import TASK_NAMES, TASKS, Claim, load_claims
+from pipeline.report.contrasts import against_baseline
+from pipeline.report.derived import contrasts_csv, costs_csv, effects_csv, hours_csv
 from pipeline.report.document import Figure, to_markdown
+from pipeline.report.factorial_section import interaction_drawings
 from pipeline.report.page import to_html
-from pipeline.report.questions import TASK_NAMES
 from pipeline.report.results import Result, Results, read_results
 from pipeline.report.scatter import size_against_accuracy
+from pipeline.report.search_section import file_of
 from pipeline.report.sections import Material, report
 from pipeline.report.table import to_csv
+from pipeline.report.tracked import tracked
+from pipeline.report.trials import read_factorial, read_search
 from pipeline.report.verdict import judge_all
 
 Draw = Callable[[str, str, Callable[[Path], None]], None]
 
 
 def make_report(call: Call) -> Path:
-    """Write report.md, report.html, results.csv and the plots; the same inputs give the same bytes.
+    """Write report.md, report.html, tables as CSV and the plots; the same inputs give the same bytes.
 
     Raises:
         UserError: a results file or the claims cannot be read.
     """
-    claims = load_claims()
-    results = read_results(call)
-    judged = judge_all(claims, results, call.params.compare)
+    claims, made = load_claims(), read_evidence(call)
+    found = answers(made)
+    judged = judge_all(claims, made.results, call.params.compare)
     target = call.folders.results("report")
     with whole_folder(target) as folder:
-        pictures = _pictures(results, claims, folder)
-        blocks = report(Material(call.params, results, judged, pictures, target))
+        pictures = _pictures(made.results, claims, folder)
+        _draw(made, found, folder)
+        material = Material(call.params, made, found, judged, pictures, tracked(call.params.tracking), target)
+        blocks = report(material)
         write_text(folder / "report.md", to_markdown(blocks))
         write_text(folder / "report.html", to_html(blocks, folder))
-        write_text(folder / "results.csv", to_csv(judged))
+        for name, text in tables(material).items():
+            write_text(folder / name, text)
     return target
+
+
+def read_evidence(call: Call) -> Evidence:
+    """Read all results.
+
+    Raises:
+        UserError: a file cannot be read, or the cells of the factorial do not fit together.
+    """
+    factorial = read_factorial(call)
+    tolerance = dict(call.params.compare.tolerance)
+    return Evidence(read_results(call), factorial, read_search(call), analyses(factorial), tolerance)
+
+
+def tables(material: Material) -> dict[str, str]:
+    """The tables for other programs, by file name."""
+    evidence, found = material.evidence, material.answers
+    baseline = [pair for task in TASKS for pair in against_baseline(evidence.results.of(task))]
+    return {
+        "results.csv": to_csv(material.judged),
+        "contrasts.csv": contrasts_csv(found, baseline, evidence.margin),
+        "costs.csv": costs_csv(found),
+        "effects.csv": effects_csv(evidence),
+        "hours.csv": hours_csv(evidence),
+    }
+
+
+def _draw(evidence: Evidence, found: list[Answer], folder: Path) -> None:
+    """Draw the answers' pictures and the factorial's; those of the search are copied."""
+    drawings = [answer.figure for answer in found if answer.figure]
+    for drawing in [*drawings, *interaction_drawings(evidence)]:
+        drawing.plot(folder / drawing.file)
+    for picture in evidence.search.pictures if evidence.search else ():
+        shutil.copyfile(picture, folder / file_of(picture.name))
 
 
 def _pictures(results: Results, claims: list[Claim], folder: Path) -> list[Figure]:

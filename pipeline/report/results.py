@@ -18,13 +18,13 @@ from pipeline.report.claims import TASKS
 Made = TypeVar("Made", bound=BaseModel)
 
 
-class _File(BaseModel):
+class File(BaseModel):
     """A results file may hold more than the report reads."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
-class DataFacts(_File):
+class DataFacts(File):
     """What a run was trained and evaluated on."""
 
     dataset: str
@@ -41,7 +41,7 @@ class DataFacts(_File):
         return self.source == "synthetic"
 
 
-class SeedRow(_File):
+class SeedRow(File):
     """One seed of a run; `final` is the last evaluation, `best` the best one by the main metric."""
 
     seed: int
@@ -53,7 +53,7 @@ class SeedRow(_File):
     wall_time_s: FiniteFloat
 
 
-class Metrics(_File):
+class Metrics(File):
     """`results/<task>/<variant>/metrics.json`."""
 
     task: str
@@ -87,7 +87,7 @@ class Metrics(_File):
         return int(self.recipe.get("image_size") or 0)
 
 
-class Profile(_File):
+class Profile(File):
     """`results/profile/<variant>/profile.json`; `flops` are multiply-adds."""
 
     variant: str
@@ -173,7 +173,7 @@ def read_results(call: Call) -> Results:
 def _read(call: Call, task: str, name: str, variant: Variant) -> Result:
     folder = call.source(lambda folders: folders.results(task, name))
     profile = call.source(lambda folders: folders.results("profile", name))
-    metrics = _parse(folder / "metrics.json", Metrics) if folder.is_dir() else None
+    metrics = read_json(folder / "metrics.json", Metrics) if folder.is_dir() else None
     if metrics:
         _check(folder / "metrics.json", metrics, task, name)
     return Result(
@@ -182,12 +182,17 @@ def _read(call: Call, task: str, name: str, variant: Variant) -> Result:
         variant=variant,
         folder=folder,
         metrics=metrics,
-        profile=_parse(profile / "profile.json", Profile) if profile.is_dir() else None,
+        profile=read_json(profile / "profile.json", Profile) if profile.is_dir() else None,
         history=_history(folder / "history.csv") if metrics else (),
     )
 
 
-def _parse(path: Path, model: type[Made]) -> Made:
+def read_json(path: Path, model: type[Made]) -> Made:
+    """Read a results file.
+
+    Raises:
+        UserError: it cannot be read, is not JSON, or does not fit the model.
+    """
     again = "run its stage again"
     try:
         return model.model_validate(json.loads(path.read_text()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipeline.report.claims import Claim
-from pipeline.report.results import Metrics, Profile
+from pipeline.report.results import DataFacts, Metrics, Profile
 
 
 @dataclass(frozen=True)
@@ -29,19 +29,27 @@ SCALES = {
 
 def small_because(metrics: Metrics) -> tuple[str, ...]:
     """Why a run is small whatever it is compared with; nothing for a run of the paper's size."""
-    scale, data = SCALES[metrics.task], metrics.data
     ended = min(row.final.get("epoch", metrics.epochs) for row in metrics.seeds)
+    return smaller(metrics.task, metrics.data, metrics.size, metrics.epochs, metrics.image_size, ended)
+
+
+def smaller(
+    task: str, data: DataFacts, size: str | None, epochs: float, image_size: int, ended: float
+) -> tuple[str, ...]:
+    """Why a network of this size, trained so on such data, is small; `ended` is the epoch that was reached."""
+    scale = SCALES[task]
     checks = {
         "synthetic images": data.synthetic,
-        "size micro": metrics.size == "micro",
+        "size micro": size == "micro",
         "evaluated on training images": data.evaluated_on == "train",
+        "evaluated on images held out of the training set": data.evaluated_on == "held_out",
         f"{data.train_samples:,} training images ({scale.train:,})": data.train_samples < scale.least_train,
         f"{data.val_samples:,} validation images ({scale.val:,})": data.val_samples < scale.least_val,
         f"{data.classes:,} classes ({scale.classes:,})": data.classes != scale.classes,
-        f"{metrics.epochs:,.4g} epochs ({scale.epochs:,.4g})": metrics.epochs < scale.epochs,
+        f"{epochs:,.4g} epochs ({scale.epochs:,.4g})": epochs < scale.epochs,
         # The last evaluation may count its epoch from 0, and the last epoch may be cut to whole batches.
-        f"ended after {ended:,.4g} of {metrics.epochs:,.4g} epochs": ended < metrics.epochs - 1,
-        f"image size {metrics.image_size} (224)": metrics.task == "classify" and metrics.image_size < 224,
+        f"ended after {ended:,.4g} of {epochs:,.4g} epochs": ended < epochs - 1,
+        f"image size {image_size} (224)": task == "classify" and image_size < 224,
     }
     return tuple(reason for reason, holds in checks.items() if holds)
 

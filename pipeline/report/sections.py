@@ -6,15 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.params import Params
-from pipeline.report import numbers
+from pipeline.report.answers.answer import Answer, Evidence
+from pipeline.report.answers.words import table
 from pipeline.report.beside import beside_published, not_run
-from pipeline.report.claims import TASKS
-from pipeline.report.contrasts import Contrast, against_baseline, kernel_pairs
-from pipeline.report.document import Block, Bullets, Figure, Heading, Paragraph, Table
-from pipeline.report.questions import TASK_NAMES, questions
+from pipeline.report.claims import TASK_NAMES, TASKS
+from pipeline.report.contrasts import against_baseline
+from pipeline.report.document import Block, Bullets, Figure, Heading, Paragraph
+from pipeline.report.factorial_section import factorial_blocks
 from pipeline.report.reading import how_to_read
 from pipeline.report.results import Metrics, Results
 from pipeline.report.scale import small_because
+from pipeline.report.search_section import search_blocks
+from pipeline.report.tracked import Tracked
 from pipeline.report.variants import variant_tables
 from pipeline.report.verdict import Judged
 
@@ -23,10 +26,14 @@ What this project measured, beside the numbers published with arXiv 2106.04263 (
 local attention and dynamic depth-wise convolution). Its networks are one backbone with different ways of mixing
 neighbours.
 """
-CONTRASTS = """
-Differences of the last evaluation, paired by seed, with a 95% t-interval over the seeds that both runs have. One seed
-gives no interval and so no statement. The intervals are not widened for being many. Swin and the depth-wise networks
-differ in normalisation and in the rest of the block too, as they do in the paper, and networks differ in parameters.
+BASELINE = """
+Every run minus Swin of its size, or minus the first run of its size where Swin was not run: differences of the last
+evaluation, paired by seed, with a 95% t-interval over the seeds that both have. One seed gives no interval and so no
+statement. The intervals are not widened for being many.
+"""
+FIVE = """
+What the runs at hand say to the questions of the experiment. Each answer names the runs that it stands on, how sure it
+is, and what would have to be run to say more. {links}
 """
 NOTHING_RUN = """
 **Nothing has been run yet.** Below stand the published numbers, and the commands that would put measured ones beside
@@ -44,30 +51,37 @@ class Material:
     """All that the report is made from; `folder` is where it will lie."""
 
     params: Params
-    results: Results
+    evidence: Evidence
+    answers: list[Answer]
     judged: list[Judged]
     pictures: list[Figure]
+    tracked: Tracked
     folder: Path
 
 
 def report(material: Material) -> list[Block]:
     """The whole report."""
-    results = material.results
+    results, tracked = material.evidence.results, material.tracked
     return [
         Heading(1, "Local attention and depth-wise convolution: measured beside published"),
         _paragraph(INTRODUCTION),
         *_scale(results),
+        Heading(2, "Five questions"),
+        _paragraph(FIVE.format(links=tracked.explained)),
+        *(block for answer in material.answers for block in answer.blocks(tracked)),
         Heading(2, "Variants"),
-        *variant_tables(results, material.folder),
+        *variant_tables(results, material.folder, tracked),
         Heading(2, "Measured beside published"),
         *beside_published(material.judged),
-        Heading(2, "Contrasts"),
-        *_contrasts(results),
+        Heading(2, "Against the baseline"),
+        *_against_baseline(results),
+        Heading(2, "Search"),
+        *search_blocks(material.evidence.search, tracked),
+        Heading(2, "Factorial"),
+        *factorial_blocks(material.evidence, tracked),
         Heading(2, "Plots"),
         *material.pictures,
         *([] if material.pictures else [Paragraph("Nothing to draw yet.")]),
-        Heading(2, "Five questions"),
-        *questions(results),
         Heading(2, "How to read this"),
         Bullets(how_to_read(material.params.compare)),
         Heading(2, "Not run"),
@@ -106,38 +120,12 @@ def _reach(runs: list[Metrics]) -> str:
     return f"**{len(small)} of {len(runs)} runs are small-scale runs**, listed below with the reasons.{caution}"
 
 
-def _contrasts(results: Results) -> list[Block]:
+def _against_baseline(results: Results) -> list[Block]:
     blocks: list[Block] = []
     for task in TASKS:
-        trained = results.of(task)
-        for title, found in (
-            ("against the baseline", against_baseline(trained)),
-            ("kernel size alone", kernel_pairs(trained)),
-        ):
-            if found:
-                blocks.append(Heading(3, f"{TASK_NAMES[task].capitalize()}: {title}"))
-                blocks.append(_contrast_table(found))
-    if not blocks:
-        return [Paragraph("A contrast takes two runs of one task; there are none yet.")]
-    return [_paragraph(CONTRASTS), *blocks]
-
-
-def _contrast_table(contrasts: list[Contrast]) -> Table:
-    rows = [
-        [
-            f"`{contrast.left.name}` minus `{contrast.right.name}`",
-            numbers.signed(contrast.metric, difference.mean if difference else None),
-            numbers.value(contrast.metric, difference.sd if difference else None),
-            numbers.interval(contrast.metric, difference) if difference else "no seed in common",
-            str(difference.n if difference else 0),
-            ", ".join(contrast.confounded) or "nothing",
-        ]
-        for contrast in contrasts
-        for difference in (contrast.difference,)
-    ]
-    points = f"{numbers.label(contrasts[0].metric)}, points"
-    head = ["contrast", points, "sd", "95% interval", "seeds", "recipe or data differ in"]
-    return Table(head, rows, frozenset({1, 2, 3, 4}))
+        if found := table(against_baseline(results.of(task))):
+            blocks += [Heading(3, f"{TASK_NAMES[task].capitalize()}: against the baseline"), found]
+    return [_paragraph(BASELINE), *blocks] if blocks else [Paragraph("It takes two runs of one task.")]
 
 
 def _paragraph(text: str, notice: bool = False) -> Paragraph:

@@ -6,17 +6,17 @@ import os
 from pathlib import Path
 
 from pipeline.report import numbers
-from pipeline.report.claims import TASKS
+from pipeline.report.claims import TASK_NAMES, TASKS
 from pipeline.report.document import Block, Folded, Heading, Paragraph, Table, code
-from pipeline.report.questions import TASK_NAMES
 from pipeline.report.results import Metrics, Profile, Result, Results
 from pipeline.report.statistics import summarise
+from pipeline.report.tracked import Tracked
 from pipeline.report.verdict import best_value, measured_value
 
 MAIN = {"classify": "top1", "detect": "box_ap", "segment": "miou"}
 
 
-def variant_tables(results: Results, folder: Path) -> list[Block]:
+def variant_tables(results: Results, folder: Path, tracked: Tracked) -> list[Block]:
     """The tables of all tasks; links are relative to the folder of the report."""
     blocks: list[Block] = []
     for task in TASKS:
@@ -28,7 +28,7 @@ def variant_tables(results: Results, folder: Path) -> list[Block]:
         blocks.append(_variant_table(task, named, folder))
         if trained:
             blocks.append(Paragraph(_run_facts(trained)))
-            blocks.append(Folded("Every seed, with its run ids and commit", [_run_table(trained)]))
+            blocks.append(Folded("Every seed, with its run ids and commit", [_run_table(trained, tracked)]))
     return blocks or [Paragraph("params.yaml names no variant.")]
 
 
@@ -95,7 +95,7 @@ def _timing(profile: Profile) -> str:
     return f"{code(profile.device)} ({how}, {batches})"
 
 
-def _run_table(results: list[Result]) -> Table:
+def _run_table(results: list[Result], tracked: Tracked) -> Table:
     rows = [
         [
             f"`{result.name}`",
@@ -109,7 +109,7 @@ def _run_table(results: list[Result]) -> Table:
             if metrics.commit
             else numbers.NOTHING,
             code(row.run_id[:12]),
-            code(row.mlflow_run_id) if row.mlflow_run_id else numbers.NOTHING,
+            tracked.link(row.mlflow_run_id, code(row.mlflow_run_id)) if row.mlflow_run_id else numbers.NOTHING,
         ]
         for result in results
         if (metrics := result.metrics)

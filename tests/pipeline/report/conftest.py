@@ -9,7 +9,9 @@ import random
 import struct
 import zlib
 from functools import cache
+from itertools import product
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 import pytest
@@ -17,12 +19,13 @@ import yaml
 
 from pipeline import cli
 from pipeline.params import load
+from pipeline.report.answers import answers
 from pipeline.report.claims import Claim, load_claims
 from pipeline.report.document import to_markdown
-from pipeline.report.render import make_report
-from pipeline.report.results import read_results
+from pipeline.report.render import make_report, read_evidence, tables
 from pipeline.report.sections import Material, report
 from pipeline.report.table import to_csv
+from pipeline.report.tracked import tracked
 from pipeline.report.verdict import judge_all
 
 PAPER_DATA = {
@@ -48,6 +51,7 @@ PAPER_RECIPE = {
 SMALL_DATA = {"source": "synthetic", "train_samples": 3000, "val_samples": 1000, "classes": 10}
 SMALL_RECIPE = {"duration": {"epochs": 12.0, "steps": None}, "image_size": 64, "micro_batch": 32, "micro_batches": 2}
 METRICS = {"classify": ("top1", "top5"), "detect": ("box_ap", "mask_ap"), "segment": ("miou",)}
+COUNTS_OF_CELLS = {"placed_all_static": 301_234, "shared_channel_dynamic": 287_654}
 COUNTS = {("dwnet", "tiny"): 24_172_744, ("swin", "tiny"): 28_288_354}
 
 
@@ -156,6 +160,110 @@ class Project:
         path.write_text(json.dumps(facts))
         return facts
 
+    def factorial(self, seeds: int = 3, data: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
+        """Publish a factorial of 12 cells, two controls, and pairs beside it; `changes` are of its design."""
+        cells = {
+            f"{'shared' if shared else 'placed'}_{groups}_{'dynamic' if dynamic else 'static'}": {
+                "shared_positions": shared, "channel_groups": groups, "dynamic": dynamic,
+            }
+            for shared in (True, False) for groups in ("channel", "group", "all") for dynamic in (False, True)
+        }  # fmt: skip
+        beside = ("sliding", "window", "global", "dot_product", "linear", "swin_bn", "swin_ln")
+        names = [*cells, "control_a", "control_b", *beside]
+        design = {
+            "task": "classify", "metric": "top1", "image_size": 64, "seeds": list(range(seeds)),
+            "data": {"manifest": "ab" * 32, **SMALL_DATA, "dataset": "imagenet", "evaluated_on": "val", **(data or {})},
+            "tiers": {"short": {"epochs": 12.0, "recipe": SMALL_RECIPE}},
+            "settings": {
+                name: {"mixer": "dwnet", "size": "micro", "model": "dwnet_micro", "overrides": {}} for name in names
+            },
+            "cells": cells,
+            "controls": {"placed_all_static": "control_a", "shared_channel_dynamic": "control_b"},
+            "contrasts": {
+                "neighbourhood": [["sliding", "window"], ["global", "sliding"]],
+                "weights": [["dot_product", "linear"]], "bridge": [["swin_bn", "swin_ln"]],
+            },
+            "left_out": {"wide": "needs 3 times the memory"},
+            "mlflow_run_id": "fa" * 16, "commit": "0123456789abcdef", "dirty": False, **changes,
+        }  # fmt: skip
+        self._publish("factorial", "design.json", json.dumps(design))
+        blocks = [self.random.gauss(0, 2) for _ in range(seeds)]
+        rows = []
+        controls = {design["controls"].get(cell, ""): count for cell, count in COUNTS_OF_CELLS.items()}
+        matched = {**COUNTS_OF_CELLS, **controls}
+        for name in design["settings"]:
+            cell = cells.get(name, {"shared_positions": True, "channel_groups": "channel", "dynamic": False})
+            planted = 50 + 2.5 * cell["shared_positions"] + 1.5 * cell["dynamic"]
+            planted -= {"channel": 0, "group": 1.3, "all": 4.1}[cell["channel_groups"]]
+            parameters = matched.get(name) or self.random.randint(90_000, 400_000)
+            flops = self.random.uniform(1e7, 9e7)
+            for seed in range(seeds):
+                value = planted + blocks[seed] + self.random.gauss(0, 0.4)
+                row = {"tier": "short", "setting": name, "seed": seed}
+                rows.append(row | self.trial(value, parameters, flops))
+        self.write_trials("factorial", rows)
+        return design
+
+    def trial(self, value: float, parameters: int, flops: float) -> dict[str, Any]:
+        """The columns of a trial that say how it went."""
+        digest = hashlib.sha256(str(self.random.random()).encode()).hexdigest()
+        return {
+            "run_id": digest, "state": "finished", "epoch": 12.0, "top1": value,
+            "top5": self.random.uniform(80, 90), "loss": self.random.uniform(0.5, 2),
+            "best_top1": value + self.random.uniform(0, 1), "parameters": parameters, "flops": flops,
+            "train_images_per_second": self.random.uniform(300, 900), "wall_time_s": self.random.uniform(30, 90),
+            "world_size": 2, "device": "cpu", "mlflow_run_id": digest[:32], "error": "",
+        }  # fmt: skip
+
+    def write_trials(self, stage: str, rows: list[dict[str, Any]]) -> None:
+        """Write a stage's trials.csv."""
+        out = io.StringIO()
+        writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        self._publish(stage, "trials.csv", out.getvalue())
+
+    def trials(self, stage: str) -> list[dict[str, Any]]:
+        """The rows of a stage's trials.csv, to change and write again."""
+        with open(self.root / "results" / stage / "trials.csv", newline="") as file:
+            return list(csv.DictReader(file))
+
+    def search(self, **changes: Any) -> dict[str, Any]:
+        """Publish a search over mixers, kernels and groups, two seeds a setting; `changes` are of search.json."""
+        space = {"mixer": ["dwnet", "dynamic_dwnet"], "kernel_size": [3, 7], "group_channels": [1, 8]}
+        data = {"manifest": "ab" * 32, **SMALL_DATA, "dataset": "imagenet", "evaluated_on": "held_out"}
+        search = {
+            "task": "classify", "metric": "top1", "mode": "max", "searcher": "grid", "scheduler": "none",
+            "hold_out": 0.1, "space": space, "seeds": [0, 1], "epochs": 12.0, "image_size": 64, "data": data,
+            "recipe": SMALL_RECIPE, "left_out": [{"values": {"mixer": "swin"}, "reason": "has no groups"}],
+            "trials": 16, "mlflow_run_id": "5e" * 16, "commit": None, "dirty": True, **changes,
+        }  # fmt: skip
+        self._publish("tune", "search.json", json.dumps(search))
+        rows = []
+        for mixer, kernel, groups in product(*space.values()):
+            parameters, flops = self.random.randint(90_000, 400_000), self.random.uniform(1e7, 9e7)
+            for seed in (0, 1):
+                value = 40 + kernel - 0.4 * groups + 3 * (mixer == "dwnet") + self.random.gauss(0, 1)
+                values = {"mixer": mixer, "kernel_size": kernel, "group_channels": groups, "seed": seed}
+                rows.append(values | self.trial(value, parameters, flops))
+        self.write_trials("tune", rows)
+        values = {"mixer": "dwnet", "kernel_size": 7, "group_channels": 1}
+        chosen = [row["top1"] for row in rows if {key: row[key] for key in values} == values]
+        best = {
+            "metric": "top1", "values": values, "seeds": [0, 1], "mean": fmean(chosen), "sd": stdev(chosen),
+            "run_ids": [], "variant": {"mixer": "dwnet", "size": "micro", "kernel_size": 7},
+        }  # fmt: skip
+        self._publish("tune", "best.json", json.dumps(best))
+        for name in ("heat_dwnet", "pareto"):
+            (self.root / f"results/tune/{name}.png").write_bytes(tiny_png())
+        return search
+
+    def _publish(self, stage: str, name: str, text: str) -> Path:
+        path = self.root / "results" / stage / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
     def call(self) -> cli.Call:
         params = load(self.root / "params.yaml")
         return cli.Call(argparse.Namespace(), params, self.root, cli.Folders(self.root))
@@ -164,23 +272,37 @@ class Project:
         """Make the report, plots and all, and return its folder."""
         return make_report(self.call())
 
+    def material(self) -> Material:
+        """What the report is made from."""
+        call = self.call()
+        evidence = read_evidence(call)
+        judged = judge_all(claims(), evidence.results, call.params.compare)
+        folder = self.root / "results/report"
+        return Material(call.params, evidence, answers(evidence), judged, [], tracked(call.params.tracking), folder)
+
     def rows(self) -> list[dict[str, str]]:
         """The lines of results.csv, without the time that plots take."""
-        call = self.call()
-        judged = judge_all(claims(), read_results(call), call.params.compare)
-        return list(csv.DictReader(io.StringIO(to_csv(judged))))
+        return list(csv.DictReader(io.StringIO(to_csv(self.material().judged))))
 
     def text(self) -> str:
         """The text of report.md, without plots."""
-        call = self.call()
-        results = read_results(call)
-        judged = judge_all(claims(), results, call.params.compare)
-        return to_markdown(report(Material(call.params, results, judged, [], self.root / "results/report")))
+        return to_markdown(report(self.material()))
+
+    def texts(self) -> dict[str, str]:
+        """report.md and the tables, without plots."""
+        material = self.material()
+        return {"report.md": to_markdown(report(material)), **tables(material)}
 
 
 @cache
 def claims() -> list[Claim]:
     return load_claims()
+
+
+@pytest.fixture(autouse=True)
+def no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The report of a test does not depend on where this machine records its runs."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
 
 @pytest.fixture

@@ -65,7 +65,7 @@ def test_contrasts_change_one_thing(project: Any) -> None:
     results = read_results(project.call()).of("classify")
     assert names(kernel_pairs(results)) == [("dw", "dw_k3")]
     assert names(sharing_pairs(results)) == [("dw_g", "dw")]
-    assert names(mixer_pairs(results, ["dynamic_dwnet"], ["dwnet"])) == [("dyn", "dw")]
+    assert names(mixer_pairs("dynamic", results, ["dynamic_dwnet"], ["dwnet"])) == [("dyn", "dw")]
     assert names(against_baseline(results)) == [(name, "swin") for name in ("dw", "dw_k3", "dw_k3_wide", "dw_g", "dyn")]
 
 

@@ -1,0 +1,142 @@
+"""Question 3: (dynamic) depth-wise networks against Swin, in accuracy and in cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.report import numbers
+from pipeline.report.answers import missing, words
+from pipeline.report.answers.answer import Answer, Drawing, Evidence, sides
+from pipeline.report.answers.costs import INFERENCE, MEASURES, MEMORY, UNITS, Cost, Costs, costs, shown
+from pipeline.report.claims import TASKS
+from pipeline.report.contrasts import declared_pairs, mixer_pairs
+from pipeline.report.document import Table, code
+from pipeline.report.families import ATTENTION, DYNAMIC, STATIC
+from pipeline.report.forest import draw_forest, title_of
+from pipeline.report.results import Profile
+from pipeline.report.style import QUIET, canvas, save
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+TITLE = "3. How do (dynamic) depth-wise networks stand against Swin, in accuracy and in cost?"
+CAPTION = """
+Left: accuracy minus Swin's with 95% intervals; a hollow mark comes from one seed. Right: costs in units of Swin's.
+""".strip()
+AUTHORS = (50, 30)  # warm-up and timed batches in the paper's protocol
+MARKS = dict(zip(MEASURES, ("o", "s", "^", "D", "P"), strict=True))
+SHADES = dict(zip(MEASURES, ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#6B6B6B"), strict=True))
+BLOCK = "Swin and the depth-wise networks differ in normalisation and in the rest of the block too, as in the paper."
+
+
+def against_swin(evidence: Evidence) -> Answer:
+    """Every pair of sizes alike, and the steps of the bridge."""
+    results, factorial = evidence.results, evidence.factorial
+    pairs = [
+        pair for task in TASKS for pair in mixer_pairs("swin", results.of(task), (*STATIC, *DYNAMIC), ATTENTION)
+    ] + declared_pairs(factorial, "bridge")
+    compared = [costs(pair) for pair in pairs]
+    classified = [
+        result for result in results.of("classify") if result.variant.mixer in (*STATIC, *DYNAMIC, *ATTENTION)
+    ]
+    lacking = [
+        *missing.of_mixer(results, any(pair.kind == "swin" for pair in pairs), (*ATTENTION, *STATIC, *DYNAMIC)),
+        *missing.profiles(classified),
+        *missing.seeds(pairs),
+        *missing.factorial(factorial),
+    ]
+    drawing = Drawing("answer_3.png", CAPTION, lambda path: _draw(compared, path)) if pairs else None
+    classify = [cost for cost in compared if not cost.contrast.left.where and cost.contrast.left.task == "classify"]
+    said = [*words.sentences(pairs), *(_sentence(cost) for cost in classify)]
+    timed = {_protocol(side.profile) for side in sides(pairs) if side.profile}
+    sure = [*words.certainty(pairs), *([BLOCK] if pairs else []), *sorted(timed)]
+    table = _table(compared) if compared else None
+    return Answer(TITLE, said, drawing, table, sides(pairs), sure, lacking, tuple(pairs), tuple(compared))
+
+
+def _sentence(cost: Costs) -> str:
+    """Costs of one pair of variants in words."""
+    pair = cost.contrast
+    told = [f"{found.ratio:.2f} times the {_called(found)} ({_both(found)})" for found in cost.found]
+    refused = f"; the rest is not compared, for {cost.refused}" if cost.refused else ""
+    head = f"{words.opening(pair.small, pair.synthetic)}`{pair.left.name}` took, beside `{pair.right.name}`"
+    return f"{head}, {', '.join(told) or 'no cost that compares'}{refused}."
+
+
+def _called(cost: Cost) -> str:
+    return {INFERENCE: "inference speed", "training": "training speed", MEMORY: "memory in inference"}.get(
+        cost.measure, cost.measure
+    )
+
+
+def _both(cost: Cost) -> str:
+    return f"{shown(cost.measure, cost.left)} against {shown(cost.measure, cost.right)} {UNITS[cost.measure]}"
+
+
+def _protocol(profile: Profile) -> str:
+    authors = "the authors' protocol" if (profile.warmup, profile.timed) == AUTHORS else "not the authors' protocol"
+    return (
+        f"Profiles: {profile.warmup} warm-up and {profile.timed} timed batches of {profile.batch_size} images "
+        f"({authors}), {code(profile.precision)}, {code(profile.layout)}, {profile.image_size} pixels, "
+        f"on {code(profile.device)}."
+    )
+
+
+def _table(compared: list[Costs]) -> Table:
+    head = ["contrast", "where", "points", "95% interval", "seeds"]
+    head += [f"{measure}, {UNITS[measure]}" for measure in MEASURES] + ["also differs in", "scale"]
+    return Table(head, [_line(cost) for cost in compared], frozenset(range(2, 5 + len(MEASURES))))
+
+
+def _line(cost: Costs) -> list[str]:
+    pair, difference = cost.contrast, cost.contrast.difference
+    return [
+        words.named(pair),
+        words.located(pair.left),
+        numbers.signed(pair.metric, difference.mean if difference else None),
+        numbers.interval(pair.metric, difference) if difference else "no seed in common",
+        str(difference.n if difference else 0),
+        *(_cell(cost.of(measure)) for measure in MEASURES),
+        ", ".join(pair.confounded) or "nothing",
+        words.scale(pair),
+    ]
+
+
+def _cell(cost: Cost | None) -> str:
+    if cost is None:
+        return numbers.NOTHING
+    return f"{shown(cost.measure, cost.left)} / {shown(cost.measure, cost.right)} = {cost.ratio:.2f}"
+
+
+def _draw(compared: Sequence[Costs], path: Path) -> None:
+    pairs = [cost.contrast for cost in compared]
+    figure, (left, right) = canvas(1.8 + 0.55 * len(pairs), columns=2)
+    draw_forest(left, pairs, {})
+    left.set_title(title_of(pairs))
+    _draw_costs(right, compared)
+    right.set_ylim(left.get_ylim())
+    save(figure, path)
+
+
+def _draw_costs(axes: Axes, compared: Sequence[Costs]) -> None:
+    from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+
+    axes.axvline(1, color=QUIET, linewidth=1)
+    measures = [measure for measure in MEASURES if any(cost.of(measure) for cost in compared)]
+    for place, measure in enumerate(measures):
+        shift = 0.13 * (place - (len(measures) - 1) / 2)  # apart, where two costs are alike
+        points = [(found.ratio, line + shift) for line, cost in enumerate(compared) if (found := cost.of(measure))]
+        across, down = zip(*points, strict=True)
+        axes.plot(across, down, MARKS[measure], color=SHADES[measure], markersize=7, label=measure)
+    if measures:
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.06), ncols=3, frameon=False, fontsize=9.5)
+    axes.margins(x=0.1)
+    axes.set_yticks(range(len(compared)), [""] * len(compared))
+    axes.grid(axis="y", visible=False)
+    axes.set_xlabel("times the right-hand network's")

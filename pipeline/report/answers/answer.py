@@ -1,0 +1,134 @@
+"""An answer: what is said, what it stands on, how sure it is, and what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.report.answers import words
+from pipeline.report.answers.costs import Costs
+from pipeline.report.contrasts import Contrast
+from pipeline.report.document import Block, Bullets, Figure, Folded, Heading, Paragraph, Table, code
+from pipeline.report.effects import Analysis
+from pipeline.report.forest import forest
+from pipeline.report.results import Results
+from pipeline.report.samples import Sample
+from pipeline.report.tracked import Tracked
+from pipeline.report.trials import Factorial, Search
+
+CAPTION = """
+Differences in points with 95% intervals over paired seeds; a hollow mark comes from one seed and has no interval.
+""".strip()
+SYNTHETIC = "**Synthetic data: this shows the machinery, no answer about vision.**"
+SMALL = "**From a small-scale run: no answer at the paper's scale.**"
+PARTLY = "**Partly from small-scale runs; each is named so and gives no answer at the paper's scale.**"
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A picture that is drawn when the report is written."""
+
+    file: str
+    caption: str
+    plot: Callable[[Path], None]
+
+    @property
+    def figure(self) -> Figure:
+        """Its place in the report."""
+        return Figure(self.file, self.caption)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that answers are made from.
+
+    `analyses` are the factorial's, by tier, the longest training first; `margin` is what counts as a difference, in
+    points of each metric.
+    """
+
+    results: Results
+    factorial: Factorial | None
+    search: Search | None
+    analyses: Mapping[str, Analysis]
+    margin: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Said:
+    """What the factorial adds to an answer."""
+
+    sentences: list[str]
+    certainty: list[str]
+    samples: list[Sample]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One question; without `sentences` the present runs say nothing about it."""
+
+    title: str
+    sentences: list[str]
+    figure: Drawing | None
+    table: Table | None
+    runs: list[Sample]
+    certainty: list[str]
+    missing: list[str]
+    contrasts: tuple[Contrast, ...] = ()
+    costs: tuple[Costs, ...] = ()
+
+    def blocks(self, tracked: Tracked) -> list[Block]:
+        """The answer from its caution to its runs."""
+        blocks: list[Block] = [Heading(3, self.title)]
+        if caution := _caution(self.runs):
+            blocks.append(Paragraph(caution))
+        blocks.append(
+            Bullets(self.sentences) if self.sentences else Paragraph("The present runs say nothing about it.")
+        )
+        blocks += [self.figure.figure] if self.figure else []
+        blocks += [self.table] if self.table else []
+        if self.certainty:
+            blocks.append(Paragraph("**How sure:** " + " ".join(self.certainty)))
+        if self.missing:
+            blocks += [Paragraph("**What is missing:**"), Bullets(self.missing)]
+        if self.runs:
+            blocks.append(Folded("The runs that this stands on", [Bullets(_run_lines(self.runs, tracked))]))
+        return blocks
+
+
+def of_contrasts(
+    number: int, title: str, found: list[Contrast], crossed: Said, lacking: list[str], more: Iterable[str] = ()
+) -> Answer:
+    """An answer from contrasts and effects of the factorial: sentences, a forest of intervals, and a table."""
+    drawing = Drawing(f"answer_{number}.png", CAPTION, lambda path: forest(found, path)) if found else None
+    said = [*words.sentences(found), *crossed.sentences, *more]
+    sure = [*words.certainty(found), *crossed.certainty]
+    runs = joined([*sides(found), *crossed.samples])
+    return Answer(title, said, drawing, words.table(found), runs, sure, lacking, tuple(found))
+
+
+def joined(samples: Iterable[Sample]) -> list[Sample]:
+    """Each sample once."""
+    return list({(sample.where, sample.task, sample.name): sample for sample in samples}.values())
+
+
+def sides(contrasts: Iterable[Contrast]) -> list[Sample]:
+    """The samples of contrasts, each once."""
+    return joined(side for pair in contrasts for side in (pair.left, pair.right))
+
+
+def _caution(samples: list[Sample]) -> str:
+    small = [sample for sample in samples if sample.small]
+    if not small:
+        return ""
+    whole = SYNTHETIC if all(sample.synthetic for sample in samples) else SMALL
+    return whole if len(small) == len(samples) else PARTLY
+
+
+def _run_lines(samples: list[Sample], tracked: Tracked) -> list[str]:
+    lines: list[str] = []
+    for sample in samples:
+        name = f"{words.located(sample)} {code(sample.name)}"
+        runs = (f"seed {run.seed} {tracked.link(run.mlflow_run_id, code(run.run_id[:12]))}" for run in sample.runs)
+        lines.append(f"{name}{', small-scale run' if sample.small else ''}: {', '.join(runs)}")
+    return lines

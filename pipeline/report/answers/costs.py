@@ -1,0 +1,96 @@
+"""What one network costs beside another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipeline.report import numbers
+from pipeline.report.contrasts import Contrast
+from pipeline.report.results import Profile
+from pipeline.report.samples import Sample
+
+
+@dataclass(frozen=True)
+class Cost:
+    """One measure of both networks; `unit` divides what is shown."""
+
+    measure: str
+    left: float
+    right: float
+
+    @property
+    def ratio(self) -> float:
+        """Left in units of right."""
+        return self.left / self.right
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What can be compared of two networks, and why the rest cannot."""
+
+    contrast: Contrast
+    found: tuple[Cost, ...]
+    refused: str = ""
+
+    def of(self, measure: str) -> Cost | None:
+        """One measure, where there is one."""
+        return next((cost for cost in self.found if cost.measure == measure), None)
+
+
+PARAMETERS, FLOPS, INFERENCE, TRAINING, MEMORY = "parameters", "multiply-adds", "inference", "training", "memory"
+MEASURES = (PARAMETERS, FLOPS, INFERENCE, TRAINING, MEMORY)
+UNITS = {PARAMETERS: "M", FLOPS: "G", INFERENCE: "images/s", TRAINING: "images/s", MEMORY: "MB"}
+SCALED = {PARAMETERS: 1e6, FLOPS: 1e9}
+
+
+def shown(measure: str, value: float) -> str:
+    """A cost in its unit."""
+    if measure in SCALED:
+        metric = {PARAMETERS: "parameters_m", FLOPS: "flops_g"}[measure]
+        return numbers.value(metric, value / SCALED[measure])
+    return numbers.speed(value)
+
+
+def costs(contrast: Contrast) -> Costs:
+    """Costs of a pair: from profiles made alike; of other tasks and the factorial what their own runs know.
+
+    Profiles are of the classification network, so they say nothing of a network with another head.
+    """
+    left, right = contrast.left, contrast.right
+    if left.where or left.task != "classify":
+        return Costs(contrast, _of_runs(left, right))
+    one, other = left.profile, right.profile
+    if one is None or other is None:
+        lacking = " and ".join(f"`{side.name}`" for side in (left, right) if side.profile is None)
+        return Costs(contrast, _of_runs(left, right), f"{lacking} has no profile")
+    counted = _made([(PARAMETERS, one.parameters, other.parameters)])
+    if (one.image_size, one.classes, one.flops_rule) == (other.image_size, other.classes, other.flops_rule):
+        counted += _made([(FLOPS, one.flops, other.flops)])
+    if protocol(one) != protocol(other):
+        return Costs(contrast, counted, "the two profiles were not made by one protocol")
+    timed = [
+        (INFERENCE, one.inference_images_per_second, other.inference_images_per_second),
+        (TRAINING, one.train_images_per_second, other.train_images_per_second),
+        (MEMORY, one.peak_memory_mb, other.peak_memory_mb),
+    ]
+    return Costs(contrast, counted + _made(timed))
+
+
+def protocol(profile: Profile) -> tuple[object, ...]:
+    """What must be the same for two speeds to compare."""
+    return (
+        profile.device, profile.precision, profile.layout, profile.batch_size, profile.image_size,
+        profile.warmup, profile.timed,
+    )  # fmt: skip
+
+
+def _of_runs(left: Sample, right: Sample) -> tuple[Cost, ...]:
+    alike = left.machine == right.machine
+    speeds = (left.train_images_per_second, right.train_images_per_second) if alike else (None, None)
+    return _made(
+        [(PARAMETERS, left.parameters, right.parameters), (FLOPS, left.flops, right.flops), (TRAINING, *speeds)]
+    )
+
+
+def _made(found: list[tuple[str, float | None, float | None]]) -> tuple[Cost, ...]:
+    return tuple(Cost(measure, left, right) for measure, left, right in found if left and right)

@@ -1,0 +1,26 @@
+"""Question 2: dynamic weights."""
+
+from __future__ import annotations
+
+from pipeline.report.answers import crossed, missing
+from pipeline.report.answers.answer import Answer, Evidence, of_contrasts
+from pipeline.report.claims import TASKS
+from pipeline.report.contrasts import declared_pairs, mixer_pairs
+from pipeline.report.families import DYNAMIC, STATIC
+
+TITLE = "2. How much do dynamic weights add over static ones?"
+
+
+def dynamic(evidence: Evidence) -> Answer:
+    """Dynamic networks minus their static ones, and the two ways of computing weights."""
+    results, factorial = evidence.results, evidence.factorial
+    found = [
+        *(pair for task in TASKS for pair in mixer_pairs("dynamic", results.of(task), DYNAMIC, STATIC)),
+        *declared_pairs(factorial, "weights"),
+    ]
+    lacking = [
+        *missing.of_mixer(results, any(pair.kind == "dynamic" for pair in found), (*STATIC, *DYNAMIC)),
+        *missing.seeds(found),
+        *missing.factorial(factorial),
+    ]
+    return of_contrasts(2, TITLE, found, crossed.effects(evidence, (crossed.DYNAMIC,)), lacking)

@@ -1,0 +1,118 @@
+"""Question 4: main effects and interactions of the three factors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from pipeline.report import numbers
+from pipeline.report.answers import crossed, missing
+from pipeline.report.answers.answer import Answer, Drawing, Evidence, joined
+from pipeline.report.document import code
+from pipeline.report.effects import Analysis, Effect
+from pipeline.report.hours import hours
+from pipeline.report.trials import Factorial
+
+TITLE = "4. How large are the factors beside each other?"
+NAMES = (
+    "Channel, group, all: every channel has its own weights, groups of channels share them, all channels share them."
+)
+CAPTION = """
+Effects on accuracy with 95% intervals, in the longest training; effects that the runs cannot separate have a reason
+in place of a number.
+"""
+
+
+def factors(evidence: Evidence) -> Answer:
+    """The factorial's analysis; without a factorial nothing can be said, and saying so beats ranking other runs."""
+    factorial = evidence.factorial
+    lacking = missing.factorial(factorial)
+    if factorial is None or not evidence.analyses:
+        return Answer(TITLE, [], None, None, [], [], lacking)
+    tier, analysis = next(iter(evidence.analyses.items()))
+    start, metric = crossed.opening(factorial, tier), factorial.design.metric
+    mains = [effect for effect in analysis.effects if len(effect.factors) == 1]
+    crossings = [effect for effect in analysis.effects if len(effect.factors) > 1]
+    said = [
+        *_ranked(start, "main effects", metric, mains),
+        *_ranked(start, "interactions", metric, crossings),
+        *_refused(start, analysis),
+        *_not_run(factorial),
+        *_hours(factorial),
+    ]
+    drawing = Drawing("effects.png", " ".join(CAPTION.split()), _plot(evidence, tier))
+    samples = joined(sample for each in evidence.analyses for sample in crossed.cells(factorial, each))
+    table = crossed.table(evidence)
+    return Answer(TITLE, said, drawing, table, samples, _certainty(factorial, evidence.analyses), lacking)
+
+
+def _ranked(start: str, what: str, metric: str, effects: list[Effect]) -> list[str]:
+    """Effects that are told apart from zero, the largest first, and what is known of the rest."""
+    stated = sorted((e for e in effects if not e.refused), key=lambda e: -abs(e.estimate or 0.0))
+    if not stated:
+        return []
+    told = [e for e in stated if crossed.clear(e)]
+    listed = "; ".join(_brief(metric, effect) for effect in told)
+    said = f"{start}{what} told apart from zero, the largest first: {listed}." if told else (
+        f"{start}none of the {what} is told apart from zero; the largest is {_brief(metric, stated[0])}."
+    )  # fmt: skip
+    if open_ones := [e for e in stated if not crossed.clear(e) and (told or e is not stated[0])]:
+        reach = max(effect.detectable or 0.0 for effect in open_ones)
+        names = ", ".join(effect.name for effect in open_ones)
+        said += f" Not told apart: {names}; an effect of up to {numbers.value(metric, reach)} points can hide there."
+    return [said]
+
+
+def _brief(metric: str, effect: Effect) -> str:
+    points = numbers.signed(metric, effect.estimate)
+    return (
+        f"**{effect.name}** {points} ({crossed.interval(metric, effect)}, Holm p {crossed.p_value(effect.p_adjusted)})"
+    )
+
+
+def _refused(start: str, analysis: Analysis) -> list[str]:
+    """Effects that the runs cannot separate, by reason."""
+    reasons: dict[str, list[str]] = {}
+    for effect in analysis.effects:
+        if effect.refused:
+            reasons.setdefault(effect.refused, []).append(effect.name)
+    return [f"{start}these are not stated: {', '.join(names)}. {reason}" for reason, names in reasons.items()]
+
+
+def _not_run(factorial: Factorial) -> list[str]:
+    left = "; ".join(f"`{name}` ({code(reason)})" for name, reason in factorial.design.left_out.items())
+    failed = dict.fromkeys(f"`{trial.setting}`" for trial in factorial.trials if trial.state == "failed")
+    return [
+        *([f"Settings that could not be run: {left}."] if left else []),
+        *([f"Settings with runs that failed: {', '.join(failed)}."] if failed else []),
+    ]
+
+
+def _hours(factorial: Factorial) -> list[str]:
+    small = any(sample.small for tier in factorial.tiers for sample in crossed.cells(factorial, tier))
+    told = [f"tier `{spent.tier}` {spent.words} on {code(spent.device)}" for spent in hours(factorial.trials)]
+    return [f"It took {'as a small-scale run ' if small else ''}{', '.join(told)}."] if told else []
+
+
+def _certainty(factorial: Factorial, analyses: Mapping[str, Analysis]) -> list[str]:
+    said = [" ".join(crossed.ADJUSTED.split())]
+    for tier, analysis in analyses.items():
+        spread = numbers.value(factorial.design.metric, analysis.residual_sd)
+        said.append(
+            f"Tier `{tier}`: {numbers.seeds(len(analysis.seeds))}, a scatter of {spread} points over seeds with "
+            f"{analysis.freedom} degrees of freedom."
+        )
+    said.append(NAMES)
+    said.append("Cells differ in parameters; question 1 sets those beside a plain control of as many that have one.")
+    return said
+
+
+def _plot(evidence: Evidence, tier: str) -> Callable[[Path], None]:
+    def plot(path: Path) -> None:
+        from pipeline.report.effect_figures import forest
+
+        if evidence.factorial is not None:
+            title = crossed.title(evidence.factorial, tier)
+            forest(evidence.analyses[tier], evidence.factorial.design.metric, title, path)
+
+    return plot

@@ -1,0 +1,78 @@
+"""What would have to be run for an answer, as commands and as entries of params.yaml."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pipeline.report.contrasts import Contrast
+from pipeline.report.results import Result, Results
+from pipeline.report.trials import Factorial, Search
+
+
+def of_mixer(
+    results: Results, answered: bool, mixers: Iterable[str], tasks: Iterable[str] = ("classify",)
+) -> list[str]:
+    """Variants of these mixers that are named and not run; where none is named, what to add."""
+    lacking: list[str] = []
+    for task in tasks:
+        named = results.of(task)
+        for mixer in mixers:
+            found = [result for result in named if result.variant.mixer == mixer]
+            lacking += [_train(result) for result in found if not result.metrics]
+            if not found and not answered:
+                size = _size(named)
+                entry = f"{mixer}_{size}: {{mixer: {mixer}, size: {size}}}"
+                lacking.append(f"Add `{entry}` to `{task}.variants`, then `dvc repro {task}@{mixer}_{size}`.")
+    return lacking
+
+
+def of_kind(results: Results, answered: bool, mixers: Iterable[str], what: str, option: str, suffix: str) -> list[str]:
+    """Variants for a pair that differs in one option of a mixer alone."""
+    if answered:
+        return []
+    named = [result for result in results.of("classify") if result.variant.mixer in mixers]
+    lacking = [_train(result) for result in named if not result.metrics]
+    if lacking:
+        return lacking
+    mixer, size = next(iter(mixers)), _size(results.of("classify"))
+    name = f"{mixer}_{size}_{suffix}"
+    entry = f"{name}: {{mixer: {mixer}, size: {size}, {option}}}"
+    return [f"For {what}: add `{entry}` to `classify.variants`, then `dvc repro classify@{name}`."]
+
+
+def seeds(contrasts: list[Contrast]) -> list[str]:
+    """Variants that a contrast has too few common seeds of."""
+    few = [pair for pair in contrasts if not pair.left.where and (pair.difference is None or pair.difference.n < 2)]
+    names = {(side.task, side.name): len(side.values) for pair in few for side in (pair.left, pair.right)}
+    single = [(task, name) for (task, name), count in names.items() if count < 2]
+    if not single:
+        return []
+    commands = " ".join(f"{task}@{name}" for task, name in single)
+    return [f"For intervals, give `seeds: [0, 1, 2]` to the variants with one seed, then `dvc repro {commands}`."]
+
+
+def profiles(variants: Iterable[Result]) -> list[str]:
+    """Variants without a profile."""
+    names = [f"profile@{result.name}" for result in variants if result.profile is None]
+    return [f"`dvc repro {' '.join(names)}` measures the cost."] if names else []
+
+
+def factorial(made: Factorial | None) -> list[str]:
+    """The crossed experiment, where it is not there or has runs that failed."""
+    if made is None:
+        return ["`dvc repro factorial` makes the crossed experiment."]
+    failed = any(trial.state == "failed" for trial in made.trials)
+    return ["`dvc repro factorial` tries its failed runs again."] if failed else []
+
+
+def search(made: Search | None) -> list[str]:
+    """The search, where it is not there."""
+    return [] if made else ["`dvc repro tune` makes the search."]
+
+
+def _train(result: Result) -> str:
+    return f"`dvc repro {result.task}@{result.name}`"
+
+
+def _size(named: list[Result]) -> str:
+    return next((result.variant.size for result in named if result.variant.size), "micro")

@@ -1,0 +1,42 @@
+"""Question 1: sparse connectivity and weight sharing."""
+
+from __future__ import annotations
+
+from pipeline.report.answers import crossed, missing
+from pipeline.report.answers.answer import Answer, Evidence, of_contrasts
+from pipeline.report.claims import TASKS
+from pipeline.report.contrasts import (
+    control_pairs,
+    declared_pairs,
+    kernel_pairs,
+    mixer_pairs,
+    search_pairs,
+    sharing_pairs,
+)
+from pipeline.report.families import STATIC, UNSHARED
+
+TITLE = "1. What do sparse connectivity and weight sharing contribute?"
+
+
+def sharing(evidence: Evidence) -> Answer:
+    """Kernel sizes, neighbourhoods, sharing over positions and over channels."""
+    results, factorial, search = evidence.results, evidence.factorial, evidence.search
+    found = [
+        *(pair for task in TASKS for pair in kernel_pairs(results.of(task))),
+        *search_pairs(search, "search kernel", "kernel_size"),
+        *declared_pairs(factorial, "neighbourhood"),
+        *(pair for task in TASKS for pair in sharing_pairs(results.of(task))),
+        *search_pairs(search, "search groups", "group_channels"),
+        *(pair for task in TASKS for pair in mixer_pairs("unshared", results.of(task), STATIC, UNSHARED)),
+        *control_pairs(factorial),
+    ]
+    kinds = {pair.kind for pair in found}
+    lacking = [
+        *missing.of_kind(results, "kernel" in kinds, STATIC, "a second kernel size", "kernel_size: 3", "k3"),
+        *missing.of_kind(results, "groups" in kinds, STATIC, "channels that share weights", "group_channels: 8", "g8"),
+        *missing.of_mixer(results, "unshared" in kinds, UNSHARED),
+        *missing.seeds(found),
+        *missing.factorial(factorial),
+        *missing.search(search),
+    ]
+    return of_contrasts(1, TITLE, found, crossed.effects(evidence, (crossed.POSITIONS, crossed.GROUPS)), lacking)

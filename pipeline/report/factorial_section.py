@@ -1,0 +1,116 @@
+"""The factorial: its cells and controls, interactions, and what could not be run."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from pipeline.report import numbers
+from pipeline.report.answers import crossed, words
+from pipeline.report.answers.answer import Drawing, Evidence
+from pipeline.report.claims import TASK_NAMES
+from pipeline.report.document import Block, Bullets, Folded, Paragraph, Table, code
+from pipeline.report.hours import hours
+from pipeline.report.samples import Sample, of_tier
+from pipeline.report.search_section import trial_table
+from pipeline.report.statistics import summarise
+from pipeline.report.tracked import Tracked
+from pipeline.report.trials import Factorial
+
+NONE = Paragraph("The crossed experiment has not been run; `dvc repro factorial` makes it.")
+GROUPS = {"channel": "one set a channel", "group": "one set a group", "all": "one set for all"}
+HEAD = ["setting", "tier", "over positions", "over channels", "dynamic", "last", "seeds", "parameters, M"]
+COSTS = ["multiply-adds, G", "training, images/s", "scale"]
+CAPTION = """
+Cells of tier `{tier}`: a line for each way of sharing over positions and of
+computing weights, a dot for each seed. Lines that are not parallel are interactions.
+"""
+
+
+def factorial_blocks(evidence: Evidence, tracked: Tracked) -> list[Block]:
+    """The section."""
+    factorial = evidence.factorial
+    if factorial is None:
+        return [NONE]
+    design = factorial.design
+    samples = {tier: of_tier(factorial, tier) for tier in factorial.tiers}
+    small = any(sample.small for found in samples.values() for sample in found.values())
+    seeds = numbers.seeds(len(design.seeds))
+    what = (
+        f"{words.scale_of(small, design.data.synthetic).capitalize()}: three factors crossed inside one network, "
+        f"{numbers.label(design.metric)} in {TASK_NAMES[design.task]}, {seeds} at {design.image_size} pixels; "
+        f"{tracked.link(design.mlflow_run_id, 'the sweep in MLflow')}. The analysis is question 4 above."
+    )
+    blocks: list[Block] = [Paragraph(what), Bullets(_facts(factorial))]
+    blocks.append(_cells(factorial, [sample for found in samples.values() for sample in found.values()]))
+    blocks += [drawing.figure for drawing in interaction_drawings(evidence)]
+    trials = trial_table(
+        list(factorial.trials), design.metric, tracked, "tier and setting", lambda t: f"`{t.tier}` `{t.setting}`"
+    )
+    return [*blocks, Folded("Every run", [trials])]
+
+
+def interaction_drawings(evidence: Evidence) -> list[Drawing]:
+    """The interaction plot of each tier."""
+    if evidence.factorial is None:
+        return []
+    factorial = evidence.factorial
+
+    def plot(tier: str, path: Path) -> None:
+        from pipeline.report.effect_figures import interactions
+
+        interactions(evidence.analyses[tier], factorial.design.metric, crossed.title(factorial, tier), path)
+
+    return [
+        Drawing(
+            f"interaction_{tier}.png",
+            " ".join(CAPTION.format(tier=tier).split()),
+            partial(plot, tier),
+        )
+        for tier in evidence.analyses
+    ]
+
+
+def _facts(factorial: Factorial) -> list[str]:
+    design = factorial.design
+    items = [
+        f"Tier `{name}`: {tier.epochs:g} epochs; "
+        + (", ".join(f"{spent.words} on {code(spent.device)}" for spent in hours(factorial.tier(name))) or "not run")
+        for name, tier in design.tiers.items()
+    ]
+    items += [f"`{cell}` has the control `{control}`." for cell, control in design.controls.items()]
+    items += [f"Left out: `{name}` ({code(reason)})." for name, reason in design.left_out.items()]
+    small = {reason: None for tier in factorial.tiers for s in of_tier(factorial, tier).values() for reason in s.small}
+    return [*items, *words.why_small(small)]
+
+
+def _cells(factorial: Factorial, samples: list[Sample]) -> Table:
+    metric = factorial.design.metric
+    rows = [
+        [
+            f"`{sample.name}`",
+            f"`{sample.where}`",
+            *_levels(factorial, sample.name),
+            numbers.spread(metric, summarise(list(sample.values.values()))),
+            str(len(sample.values)),
+            numbers.value("parameters_m", sample.parameters / 1e6 if sample.parameters is not None else None),
+            numbers.value("flops_g", sample.flops / 1e9 if sample.flops is not None else None),
+            numbers.speed(sample.train_images_per_second),
+            words.scale_of(bool(sample.small), sample.synthetic),
+        ]
+        for sample in samples
+    ]
+    head = [f"{numbers.labelled(metric)}, last" if name == "last" else name for name in HEAD]
+    return Table([*head, *COSTS], rows, frozenset(range(5, 10)))
+
+
+def _levels(factorial: Factorial, name: str) -> list[str]:
+    cell = factorial.design.cells.get(name)
+    if cell is None:
+        kind = "control" if name in factorial.design.controls.values() else "beside the cells"
+        return [kind, numbers.NOTHING, numbers.NOTHING]
+    return [
+        "shared" if cell.shared_positions else "not shared",
+        GROUPS[cell.channel_groups],
+        "yes" if cell.dynamic else "no",
+    ]

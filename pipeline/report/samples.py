@@ -1,0 +1,150 @@
+"""A setting with a number for each seed, wherever it was run: as a variant, in the factorial, or in the search."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from pipeline.report.results import Metrics, Profile, Result
+from pipeline.report.scale import small_because, smaller
+from pipeline.report.trials import Factorial, Search, Trial
+
+SEARCH = "search"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training: how the project and how MLflow call it."""
+
+    seed: int
+    run_id: str
+    mlflow_run_id: str | None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The main metric of each seed at the last evaluation, and what must be known to set it beside another.
+
+    `where` is empty for a variant, `search`, or the tier of the factorial. `small` says why it is a small-scale run.
+    """
+
+    where: str
+    task: str
+    name: str
+    mixer: str
+    metric: str
+    values: Mapping[int, float]
+    runs: tuple[Run, ...]
+    small: tuple[str, ...]
+    synthetic: bool
+    parameters: int | None
+    flops: float | None
+    train_images_per_second: float | None
+    machine: tuple[object, ...]
+    recipe: Mapping[str, Any]
+    manifest: str
+    profile: Profile | None = None
+
+
+def of_variant(result: Result, metrics: Metrics) -> Sample:
+    """A trained variant."""
+    rows = metrics.seeds
+    return Sample(
+        where="",
+        task=result.task,
+        name=result.name,
+        mixer=metrics.mixer,
+        metric=metrics.main_metric,
+        values={row.seed: row.final[metrics.main_metric] for row in rows},
+        runs=tuple(Run(row.seed, row.run_id, row.mlflow_run_id) for row in rows),
+        small=small_because(metrics),
+        synthetic=metrics.data.synthetic,
+        parameters=metrics.parameters,
+        flops=None,
+        train_images_per_second=fmean(row.train_images_per_second for row in rows),
+        machine=(metrics.device, metrics.world_size),
+        recipe=metrics.recipe,
+        manifest=metrics.data.manifest,
+        profile=result.profile,
+    )
+
+
+def of_tier(factorial: Factorial, tier: str) -> dict[str, Sample]:
+    """The settings of the factorial that finished in a tier, in the design's order."""
+    design, length = factorial.design, factorial.design.tiers[tier]
+    rows = _finished(factorial.tier(tier))
+    return {
+        name: _sample(
+            tier, design.task, name, setting.mixer, design.metric, rows[name], length.recipe,
+            small=smaller(
+                design.task, design.data, setting.size, length.epochs, design.image_size,
+                min(length.epochs if row.epoch is None else row.epoch for row in rows[name]),
+            ),
+            synthetic=design.data.synthetic, manifest=design.data.manifest,
+        )
+        for name, setting in design.settings.items()
+        if name in rows
+    }  # fmt: skip
+
+
+def of_search(search: Search) -> list[tuple[dict[str, Any], Sample]]:
+    """The settings of the search that finished, with their values."""
+    space = search.space
+    rows = _finished(search.trials)
+    found: list[tuple[dict[str, Any], Sample]] = []
+    for name, trials in rows.items():
+        ended = min(space.epochs if trial.epoch is None else trial.epoch for trial in trials)
+        # Without a size of its own: images held out of the training set make every search a small-scale run.
+        small = smaller(space.task, space.data, None, space.epochs, space.image_size, ended)
+        mixer = str(trials[0].values.get("mixer", ""))
+        made = _sample(
+            SEARCH, space.task, name, mixer, space.metric, trials, space.recipe,
+            small=small, synthetic=space.data.synthetic, manifest=space.data.manifest,
+        )  # fmt: skip
+        found.append((trials[0].values, made))
+    return found
+
+
+def _finished(trials: Iterable[Trial]) -> dict[str, list[Trial]]:
+    rows: dict[str, list[Trial]] = defaultdict(list)
+    for trial in trials:
+        if trial.state == "finished":
+            rows[trial.setting].append(trial)
+    return rows
+
+
+def _sample(
+    where: str,
+    task: str,
+    name: str,
+    mixer: str,
+    metric: str,
+    trials: list[Trial],
+    recipe: Mapping[str, Any],
+    *,
+    small: tuple[str, ...],
+    synthetic: bool,
+    manifest: str,
+) -> Sample:
+    speeds = [trial.train_images_per_second for trial in trials if trial.train_images_per_second is not None]
+    first = trials[0]
+    return Sample(
+        where=where,
+        task=task,
+        name=name,
+        mixer=mixer,
+        metric=metric,
+        values={trial.seed: trial.value for trial in trials if trial.value is not None},
+        runs=tuple(Run(trial.seed, trial.run_id, trial.mlflow_run_id) for trial in trials),
+        small=small,
+        synthetic=synthetic,
+        parameters=first.parameters,
+        flops=first.flops,
+        train_images_per_second=fmean(speeds) if speeds else None,
+        machine=(first.device, first.world_size),
+        recipe=recipe,
+        manifest=manifest,
+    )

@@ -1,0 +1,135 @@
+"""The search: what was varied, what came out best, and its pictures."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from statistics import fmean
+
+from pipeline.report import numbers
+from pipeline.report.answers import words
+from pipeline.report.claims import TASK_NAMES
+from pipeline.report.document import Block, Bullets, Figure, Folded, Paragraph, Table, code
+from pipeline.report.hours import hours
+from pipeline.report.samples import of_search
+from pipeline.report.statistics import summarise
+from pipeline.report.tracked import Tracked
+from pipeline.report.trials import Search, Trial, called
+
+CAPTIONS = {
+    "curves": "Every trial of the search over its epochs.",
+    "pareto": "Every setting of the search by accuracy and cost; the line joins those that no other beats in both.",
+}
+NONE = Paragraph("No search has been run; `dvc repro tune` makes it.")
+
+
+def search_blocks(search: Search | None, tracked: Tracked) -> list[Block]:
+    """The section."""
+    if search is None:
+        return [NONE]
+    space = search.space
+    small = any(sample.small for _, sample in of_search(search))
+    varied = "; ".join(f"{code(key)} of {code(', '.join(map(str, values)))}" for key, values in space.space.items())
+    data = space.data
+    what = (
+        f"{words.scale_of(small or data.synthetic, data.synthetic).capitalize()}: {code(space.searcher)} search "
+        f"(scheduler {code(space.scheduler)}) for {numbers.label(space.metric)} in {TASK_NAMES[space.task]}, over "
+        f"{varied}; {numbers.seeds(len(space.seeds))}, {space.epochs:g} epochs at {space.image_size} pixels. "
+        f"Trained on {data.train_samples:,} images and judged on {data.val_samples:,} held out of the training set "
+        f"({space.hold_out:.0%} of it), never on the validation images that the report's other numbers come from."
+    )
+    blocks: list[Block] = [Paragraph(what), Bullets(_found(search, tracked))]
+    if search.trials:
+        blocks.append(_table(search))
+    blocks += pictures(search)
+    if search.trials:
+        blocks.append(Folded("Every trial, with its run", [_trial_table(search, tracked)]))
+    return blocks
+
+
+def pictures(search: Search) -> list[Block]:
+    """The pictures that the stage drew, under the names that they have beside the report."""
+    return [Figure(file_of(path.name), caption_of(path.stem)) for path in search.pictures]
+
+
+def file_of(name: str) -> str:
+    """A picture's name beside the report."""
+    return f"search_{name}"
+
+
+def caption_of(stem: str) -> str:
+    """What a picture of the search shows."""
+    if stem in CAPTIONS:
+        return CAPTIONS[stem]
+    return f"Settings of {code(stem.removeprefix('heat_'))} in the search, held-out images."
+
+
+def _found(search: Search, tracked: Tracked) -> list[str]:
+    space, best = search.space, search.best
+    states = Counter(trial.state for trial in search.trials)
+    counted = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+    items = [f"Trials by state: {counted or 'none'}; {tracked.link(space.mlflow_run_id, 'the sweep in MLflow')}."]
+    if best.values is None:
+        items.append(f"No best setting: {code(best.reason)}.")
+    else:
+        spread = f" ± {numbers.value(space.metric, best.sd)}" if best.sd is not None else ""
+        value = f"{numbers.value(space.metric, best.mean)}{spread}"
+        items.append(
+            f"Best setting: {code(called(best.values))}, {numbers.labelled(space.metric)} {value} over "
+            f"{numbers.seeds(len(best.seeds))} on held-out images, the number that it was chosen by. "
+            f"As an entry of params.yaml: {code(_entry(best.variant))}."
+        )
+    items += [f"Took {spent.words} on {code(spent.device)}." for spent in hours(search.trials)]
+    items += [f"Left out: {code(called(out.values))} ({code(out.reason)})." for out in space.left_out]
+    return [
+        *items,
+        *words.why_small(dict.fromkeys(reason for _, sample in of_search(search) for reason in sample.small)),
+    ]
+
+
+def _entry(variant: dict[str, object]) -> str:
+    return "{" + ", ".join(f"{key}: {value}" for key, value in variant.items()) + "}"
+
+
+def _table(search: Search) -> Table:
+    metric = search.space.metric
+    best = -1 if search.space.mode == "max" else 1
+    ranked = sorted(of_search(search), key=lambda item: best * fmean(item[1].values.values()))
+    rows = [
+        [
+            code(sample.name),
+            numbers.spread(metric, summarise(list(sample.values.values()))),
+            str(len(sample.values)),
+            numbers.value("parameters_m", sample.parameters / 1e6 if sample.parameters is not None else None),
+            numbers.value("flops_g", sample.flops / 1e9 if sample.flops is not None else None),
+            numbers.speed(sample.train_images_per_second),
+            words.scale_of(bool(sample.small), sample.synthetic),
+        ]
+        for _, sample in ranked
+    ]
+    head = ["setting", f"{numbers.labelled(metric)}, held out", "seeds", "parameters, M", "multiply-adds, G"]
+    return Table([*head, "training, images/s", "scale"], rows, frozenset(range(1, 6)))
+
+
+def _trial_table(search: Search, tracked: Tracked) -> Table:
+    return trial_table(list(search.trials), search.space.metric, tracked, "setting", lambda trial: code(trial.setting))
+
+
+def trial_table(trials: list[Trial], metric: str, tracked: Tracked, first: str, name: Callable[[Trial], str]) -> Table:
+    """A line for each trial."""
+    rows = [
+        [
+            name(trial),
+            str(trial.seed),
+            trial.state,
+            numbers.NOTHING if trial.epoch is None else f"{trial.epoch:g}",
+            numbers.value(metric, trial.value),
+            numbers.value(metric, trial.best),
+            numbers.speed(trial.wall_time_s),
+            tracked.link(trial.mlflow_run_id, code(trial.run_id[:12])) if trial.run_id else numbers.NOTHING,
+            code(trial.error) if trial.error else "",
+        ]
+        for trial in trials
+    ]
+    head = [first, "seed", "state", "epoch", f"{numbers.labelled(metric)}, last", "best", "seconds", "run", "error"]
+    return Table(head, rows, frozenset({1, 3, 4, 5, 6}))

@@ -1,0 +1,62 @@
+"""Where a run can be looked at in MLflow."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from urllib.parse import quote, urlsplit
+
+from pipeline.params import Tracking
+from pipeline.report.document import code
+
+SERVED = "http://127.0.0.1:5000"  # by `make ui`
+IDENTIFIER = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """The address of MLflow's pages, None where it cannot be told without its secrets.
+
+    `local` where they are served only while `make ui` runs.
+    """
+
+    address: str | None
+    local: bool
+
+    def link(self, identifier: str | None, words: str) -> str:
+        """Link words to a run's page; MLflow finds the experiment itself. What is no run id stays code."""
+        if identifier is None:
+            return words
+        if self.address is None or not IDENTIFIER.fullmatch(identifier):
+            return f"{words} ({code(identifier)})"
+        return f"[{words}]({self.address}/#/runs/{identifier})"
+
+    @property
+    def explained(self) -> str:
+        """Say once where the links lead."""
+        if self.address is None:
+            return "The address of MLflow is not shown, for it may hold a secret; runs are named by their MLflow ids."
+        served = "; `make ui` serves it on this machine" if self.local else ""
+        return f"Links of runs lead to MLflow at {code(self.address)}{served}."
+
+
+def tracked(tracking: Tracking) -> Tracked:
+    """Find MLflow's pages: a server's own address without user and password, else what `make ui` serves."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or tracking.uri or ""
+    if not uri.startswith(("http://", "https://")):
+        return Tracked(SERVED, local=True)
+    return Tracked(_without_secrets(uri), local=False)
+
+
+def _without_secrets(uri: str) -> str | None:
+    """Scheme, host, port and path; None where a stray `@` leaves open where the password ends."""
+    try:
+        parts = urlsplit(uri)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return None
+    if not host or "@" in f"{parts.path}{parts.query}{parts.fragment}":
+        return None
+    name = f"[{host}]" if ":" in host else host
+    return quote(f"{parts.scheme}://{name}{f':{port}' if port else ''}{parts.path.rstrip('/')}", safe=":/%[]")

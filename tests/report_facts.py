@@ -1,0 +1,360 @@
+"""What a report may say: every number of the results, and what follows from them, computed here a second time.
+
+Nothing of the report's own code is used: JSON, CSV, NumPy and SciPy.
+"""
+
+import csv
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from functools import cache
+from itertools import combinations, product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from scipy import optimize, stats
+
+TASKS = {"classification": "classify", "detection": "detect", "segmentation": "segment"}
+MAIN = {"classify": "top1", "detect": "box_ap", "segment": "miou"}
+MARGIN = {"classify": 0.3, "detect": 0.4, "segment": 0.5}  # of the parameters
+CLAIMS = Path(__file__).parents[1] / "pipeline" / "claims.yaml"
+
+# What is no measurement. Everywhere: the paper's number, a percentage of an interval, the smallest p that is written.
+CONSTANTS = {"2106.04263", "95", "0.001"}
+OF_SECTIONS = {
+    "How to read this": {"0.3", "0.4", "0.5", "0.1", "2", "95", "100", "80", "5", "0"},  # tolerances, rounding, rules
+    "4.": {"5", "80"},  # level and power of the smallest detectable effect
+    "1.": {"5", "80", "100"},
+    "2.": {"5", "80", "100"},
+    "3.": {"100"},
+    "5.": {"100"},
+}
+# Data and length of the paper, and its image size, in brackets behind those of a small run.
+PAPER = {"1,281,167", "50,000", "1,000", "300", "118,287", "5,000", "80", "36", "20,210", "2,000", "150", "126", "224"}
+
+NUMBER = re.compile(r"(?<![\w.])[-+]?\d+(?:,\d{3})*(?:\.\d+)?")
+PAIR = re.compile(r"`([^`]+)` (?:minus|against|took, beside) `([^`]+)`")
+MAIN_EFFECTS = {  # as the sentences of questions 1 and 2 call them
+    "sharing over positions (yes minus no)": "shared over positions",
+    "weights of their own for every channel minus one set a group": "channel − group",
+    "weights of their own for every channel minus one set for all": "channel − all",
+    "one set of weights a group of channels minus one set for all": "group − all",
+    "dynamic weights (minus static)": "dynamic",
+}
+MEASURES = ("inference_images_per_second", "train_images_per_second", "peak_memory_mb")
+Values = list[float]
+
+
+class Facts:
+    """The numbers that may stand beside a name, from the results of a project."""
+
+    def __init__(self, root: Path) -> None:
+        self.results = root / "results"
+        self.of_name: dict[tuple[str, str], Values] = defaultdict(list)
+        self.of_task: dict[str, Values] = defaultdict(list)
+        self.values: dict[tuple[str, str], dict[int, float]] = {}
+        self.costs: dict[tuple[str, str], list[list[float]]] = defaultdict(list)
+        self.shown: dict[tuple[str, str], Values] = defaultdict(list)  # costs in the units that the report has
+        self.effects: dict[str, Values] = {}
+        self.of_section: dict[str, Values] = defaultdict(list)
+        self.claims = claimed()
+        self._pairs: dict[tuple[tuple[str, str], tuple[str, str]], Values] = {}
+        for task in TASKS.values():
+            for path in sorted((self.results / task).glob("*/metrics.json")):
+                self._variant(task, path.parent.name, json.loads(path.read_text()))
+        for path in sorted((self.results / "profile").glob("*/profile.json")):
+            self._profile(path.parent.name, json.loads(path.read_text()))
+        if (self.results / "factorial").is_dir():
+            self._factorial(json.loads((self.results / "factorial" / "design.json").read_text()))
+        if (self.results / "tune").is_dir():
+            self._search(json.loads((self.results / "tune" / "search.json").read_text()))
+        for folder in ("factorial", "tune"):
+            self.of_section["Factorial" if folder == "factorial" else "Search"] += hours(self._rows(folder))
+        self.of_section["4."] += hours(self._rows("factorial"))
+
+    def pair(self, left: tuple[str, str], right: tuple[str, str]) -> Values:
+        """Seeds, margin, mean, deviation, interval, and ratios of costs of one setting beside another."""
+        if left not in self.values or right not in self.values:
+            return []
+        if (left, right) not in self._pairs:
+            self._pairs[left, right] = self._beside(left, right)
+        return self._pairs[left, right]
+
+    def _beside(self, left: tuple[str, str], right: tuple[str, str]) -> Values:
+        one, other = self.values[left], self.values[right]
+        seeds = sorted(one.keys() & other.keys())
+        differences = np.array([one[seed] - other[seed] for seed in seeds])
+        found = [len(seeds), MARGIN[left[0]]]
+        if len(seeds):
+            found.append(differences.mean())
+        if len(seeds) > 1:
+            found += [differences.std(ddof=1), *interval(differences)]
+        for mine, yours in zip(self.costs[left], self.costs[right], strict=False):
+            found += [a / b for a, b in zip(mine, yours, strict=True) if a and b]
+        return found
+
+    def _variant(self, task: str, name: str, metrics: dict[str, Any]) -> None:
+        rows, main, data, recipe = metrics["seeds"], MAIN[task], metrics["data"], metrics["recipe"]
+        self._sample(task, name, {row["seed"]: row["final"][main] for row in rows})
+        found = self.of_name[task, name]
+        for metric in rows[0]["final"]:
+            found += spread([row["final"][metric] for row in rows])
+            found += [np.mean([row["best"][metric] for row in rows])]
+        for row in rows:
+            found += [row["seed"], row["wall_time_s"]]
+            found += [row[part][key] for part in ("final", "best") for key in (main, "epoch")]
+        speed = float(np.mean([row["train_images_per_second"] for row in rows]))
+        samples = [data["train_samples"], data["val_samples"]]
+        found += [*samples, data["classes"], metrics["parameters"] / 1e6, speed, recipe.get("image_size", 0)]
+        found += [recipe["duration"]["epochs"] or 0]
+        self.of_task[task] += [*samples, metrics["world_size"]]
+        self.costs[task, name].append([metrics["parameters"], speed])
+        self.shown[task, name] += [metrics["parameters"] / 1e6, speed]
+
+    def _profile(self, name: str, profile: dict[str, Any]) -> None:
+        task = "classify"
+        costs = [profile["parameters"], profile["flops"], *(profile[measure] for measure in MEASURES)]
+        scaled = [profile["parameters"] / 1e6, profile["flops"] / 1e9, *costs[2:], profile["image_size"]]
+        self.of_name[task, name] += [*scaled, 1]
+        self.costs[task, name].append(costs)
+        self.shown[task, name] += scaled[:-1]
+        protocol = [profile[key] for key in ("warmup", "timed", "batch_size", "image_size")]
+        self.of_task[task] += protocol
+        self.of_section["3."] += protocol
+
+    def _sample(self, task: str, name: str, values: dict[int, float]) -> None:
+        self.values[task, name] = values
+        self.of_name[task, name] += [len(values), *spread(list(values.values())), *values.values(), *values]
+
+    def _rows(self, folder: str) -> list[dict[str, str]]:
+        path = self.results / folder / "trials.csv"
+        if not path.exists():
+            return []
+        with open(path, newline="") as file:
+            return list(csv.DictReader(file))
+
+    def _trials(self, task: str, names: Iterable[tuple[str, dict[str, str]]], metric: str) -> None:
+        """Rows of trials.csv by the name that the report gives to their setting."""
+        rows: dict[str, list[dict[str, str]]] = defaultdict(list)
+        for name, row in names:
+            rows[name].append(row)
+            shown = [row[key] for key in ("seed", "epoch", metric, f"best_{metric}", "wall_time_s")]
+            self.of_name[task, name] += [float(value) for value in shown if value]
+        for name, found in rows.items():
+            done = [row for row in found if row["state"] == "finished"]
+            if done:
+                self._sample(task, name, {int(row["seed"]): float(row[metric]) for row in done})
+                costs = [float(done[0]["parameters"]), float(done[0]["flops"])]
+                costs.append(float(np.mean([float(row["train_images_per_second"]) for row in done])))
+                self.shown[task, name] += [costs[0] / 1e6, costs[1] / 1e9, costs[2]]
+                self.of_name[task, name] += self.shown[task, name]
+                self.costs[task, name].append(costs)
+
+    def _factorial(self, design: dict[str, Any]) -> None:
+        rows, metric = self._rows("factorial"), design["metric"]
+        self._trials(design["task"], ((row["setting"], row) for row in rows), metric)
+        data = [design["data"][key] for key in ("train_samples", "val_samples", "classes")]
+        self.of_section["Factorial"] += [len(design["seeds"]), design["image_size"], *data]
+        self.of_section["Factorial"] += [tier["epochs"] for tier in design["tiers"].values()]
+        done = [row for row in rows if row["state"] == "finished" and row["setting"] in design["cells"]]
+        values = {(row["setting"], int(row["seed"])): float(row[metric]) for row in done}
+        if len(values) == len(design["cells"]) * len(design["seeds"]):
+            self.effects, scatter = effects(design["cells"], values, design["seeds"])
+            self.of_section["detectable"] = [values[4] for values in self.effects.values()]
+            self.of_section["4."] += [*scatter, len(design["seeds"])]
+
+    def _search(self, search: dict[str, Any]) -> None:
+        rows, metric = self._rows("tune"), search["metric"]
+        named = (
+            (", ".join(row[key] if key == "mixer" else f"{key} {row[key]}" for key in search["space"]), row)
+            for row in rows
+        )
+        self._trials(search["task"], named, metric)
+        best = json.loads((self.results / "tune" / "best.json").read_text())
+        data = search["data"]
+        self.of_section["Search"] += [
+            len(search["seeds"]), search["epochs"], search["image_size"],
+            data["train_samples"], data["val_samples"], data["classes"],
+            100 * search["hold_out"], *Counter(row["state"] for row in rows).values(),
+        ]  # fmt: skip
+        if best["values"]:
+            self.of_section["Search"] += [best["mean"], best["sd"] or 0.0, len(best["seeds"])]
+
+
+def spread(values: list[float]) -> Values:
+    """Mean and sample standard deviation."""
+    return [float(np.mean(values)), *([float(np.std(values, ddof=1))] if len(values) > 1 else [])]
+
+
+def interval(differences: Any) -> Values:
+    """The 95% t-interval of a mean."""
+    if differences.std() == 0:
+        return [differences.mean()]
+    return list(stats.t.interval(0.95, len(differences) - 1, differences.mean(), stats.sem(differences)))
+
+
+def hours(rows: list[dict[str, str]]) -> Values:
+    """Wall time times workers, by device."""
+    spent: dict[str, float] = defaultdict(float)
+    for row in rows:
+        spent[row["device"]] += float(row["wall_time_s"]) * float(row["world_size"]) / 3600
+    return list(spent.values())
+
+
+def effects(
+    cells: dict[str, Any], values: dict[tuple[str, int], float], seeds: list[int]
+) -> tuple[dict[str, Values], Values]:
+    """Effects of a whole crossed design from means alone: by name, and the scatter with its degrees of freedom."""
+    table = np.array([[values[cell, seed] for seed in seeds] for cell in cells])
+    residuals = table - table.mean(1, keepdims=True) - table.mean(0, keepdims=True) + table.mean()
+    freedom = (len(cells) - 1) * (len(seeds) - 1)
+    variance = (residuals**2).sum() / freedom
+    axes = {
+        "shared over positions": [("shared over positions", "shared_positions", True, False)],
+        "groups": [
+            (f"{left} − {right}", "channel_groups", left, right)
+            for left, right in combinations(("channel", "group", "all"), 2)
+        ],
+        "dynamic": [("dynamic", "dynamic", True, False)],
+    }
+    tested: dict[str, Values] = {}
+    for order in (1, 2, 3):
+        for chosen in combinations(axes.values(), order):
+            for parts in product(*chosen):
+                weights = np.ones(len(cells))
+                for _, key, left, right in parts:
+                    weights *= [(cell[key] == left) * 1.0 - (cell[key] == right) for cell in cells.values()]
+                weights /= (weights > 0).sum() / 2 ** (order - 1)
+                name = parts[0][0] if order == 1 else " × ".join(f"({p[0]})" if "−" in p[0] else p[0] for p in parts)
+                estimate, error = weights @ table.mean(1), np.sqrt(variance * (weights**2).sum() / len(seeds))
+                half = stats.t.ppf(0.975, freedom) * error
+                p = 2 * stats.t.sf(abs(estimate) / error, freedom)
+                runs = int((weights != 0).sum()) * len(seeds)
+                tested[name] = [estimate, estimate - half, estimate + half, p, detectable(freedom) * error, runs]
+    ranked, highest = sorted(tested, key=lambda name: tested[name][3]), 0.0
+    for place, name in enumerate(ranked):  # Holm
+        highest = max(highest, min(1.0, tested[name][3] * (len(ranked) - place)))
+        tested[name].append(highest)
+    return tested, [float(np.sqrt(variance)), freedom]
+
+
+@cache
+def detectable(freedom: int) -> float:
+    """The noncentrality at which a two-sided t-test at 5% has 80% power."""
+    limit = stats.t.ppf(0.975, freedom)
+
+    def lacking(shift: float) -> float:
+        return float(stats.nct.sf(limit, freedom, shift) + stats.nct.cdf(-limit, freedom, shift) - 0.8)
+
+    return float(optimize.brentq(lacking, 0.5, 8))
+
+
+def claimed() -> Values:
+    """Every number of claims.yaml, those in the names of its tables and networks too."""
+    rows = yaml.safe_load(CLAIMS.read_text())
+    named = (number for row in rows for number in NUMBER.findall(f"{row['table']} {row['model']}".replace("/", " ")))
+    return [*(float(value) for row in rows for value in row["values"].values()), *map(float, named)]
+
+
+def is_one_of(token: str, values: Iterable[float]) -> bool:
+    """Whether a number as written is one of these values, rounded as it is."""
+    bare = token.lstrip("+-")
+    places = len(bare.partition(".")[2])
+    for value in values:
+        size = abs(value)
+        written = (f"{size:,.{places}f}", f"{size:.{places}f}", f"{size:.3g}", f"{size:,.4g}")
+        if bare in written and (float(bare.replace(",", "")) == 0 or _sign(token, value)):
+            return True
+    return False
+
+
+def _sign(token: str, value: float) -> bool:
+    return value >= 0 if token[0] == "+" else value < 0 if token[0] == "-" else True
+
+
+def unfound(markdown: str, facts: Facts) -> list[str]:
+    """Every number of a report that its results do not hold where it stands, with the line it is in."""
+    section = heading = ""
+    seeds: set[float] = set()  # of the pairs under a heading
+    lost: list[str] = []
+    lines = markdown.splitlines()
+    for place, line in enumerate(lines):
+        if line.startswith("#"):
+            section, heading = (line[3:], "") if line.startswith("## ") else (section, line.strip("# "))
+            seeds = set()
+            continue
+        pairs = PAIR.findall(line)
+        tasks = tasks_of(line) or tasks_of(heading) or list(TASKS.values())
+        seeds |= {facts.pair((task, left), (task, right))[0] for task in tasks for left, right in pairs
+                  if (task, left) in facts.values and (task, right) in facts.values}  # fmt: skip
+        if count := re.search(r"<summary>.*: (\d+) published numbers", line):
+            below = lines[place + 4 : lines.index("</details>", place)]
+            held = sum(row.split(" | ")[2].count(";") + 1 for row in below if row.startswith("| "))
+            lost += [] if int(count.group(1)) == held else [f"{count.group(1)} in: {line}"]
+            continue
+        cells = line.strip("| ").split(" | ") if line.startswith("| ") else [line]
+        for column, cell in enumerate(cells):
+            for piece, values, constants in _pieces(facts, section, heading, line, cell, column, tasks, seeds):
+                tokens = NUMBER.findall(plain(piece.replace("/", " ") if section == "Not run" else piece))
+                lost += [f"{t} in: {line}" for t in tokens if t not in constants and not is_one_of(t, values)]
+    return lost
+
+
+def plain(text: str) -> str:
+    """A text without names, links and words that hold a digit, as top-1 does."""
+    text = re.sub(r"\]\([^)]*\)", "]", re.sub(r"`[^`]*`", " ", text))
+    return re.sub(r"question \d|(?<![\w.])[A-Za-z_][\w-]*", " ", text)
+
+
+def tasks_of(text: str) -> list[str]:
+    """The tasks that a text names."""
+    return [task for word, task in TASKS.items() if word in text.lower()]
+
+
+def _pieces(
+    facts: Facts, section: str, heading: str, line: str, cell: str, column: int, tasks: list[str], seeds: set[float]
+) -> Iterator[tuple[str, Values, set[str]]]:
+    """A cell or line in pieces, each with the numbers and the constants that may stand in it."""
+    question = heading[:2] if section == "Five questions" else ""
+    constants = CONSTANTS | OF_SECTIONS.get(question or section, set())
+    if section == "Not run" or (section == "Measured beside published" and column in (3, 8)):
+        yield cell, facts.claims, constants
+    elif line.startswith("**How sure:**"):
+        ends = [min(seeds), max(seeds)] if seeds else []
+        yield cell, [*ends, *facts.of_section[question], *[0.0] * (0.0 in seeds)], constants
+    elif found := [part for part in re.split(r"\*\*([^*]+)\*\*", line) if line.startswith("- ")][1:]:
+        shared = facts.of_section["detectable"] if question == "4." else []
+        effects_here = [MAIN_EFFECTS.get(name, name) in facts.effects for name in found[::2]]
+        if not any(effects_here):
+            yield cell, _of_line(facts, section, question, line, tasks), constants
+            return
+        for name, rest in zip(found[::2], found[1::2], strict=True):
+            yield rest, [*facts.effects[MAIN_EFFECTS.get(name, name)], *shared], constants
+    elif effect := next((name for name in facts.effects if f"| {name} |" in line), None):
+        yield cell, facts.effects[effect], constants
+    else:
+        yield (
+            cell,
+            _of_line(facts, section, question, line, tasks),
+            constants | (PAPER if not section or "Why this is" in line else set()),
+        )
+
+
+def _of_line(facts: Facts, section: str, question: str, line: str, tasks: list[str]) -> Values:
+    """The numbers of the pairs that a line is about; else of the names in it; else of its task and section."""
+    if pairs := PAIR.findall(line):
+        return [
+            value
+            for task in tasks
+            for left, right in pairs
+            for value in [*facts.pair((task, left), (task, right)), *facts.shown[task, left], *facts.shown[task, right]]
+        ]
+    names = [name for name in re.findall(r"`([^`]+)`", line) if any((task, name) in facts.of_name for task in tasks)]
+    if names:
+        extra = facts.of_section[section] if line.startswith("- ") and section in ("Search", "Factorial") else []
+        return [value for task in tasks for name in names for value in facts.of_name.get((task, name), [])] + extra
+    of_tasks = [] if section in ("Search", "Factorial") else [value for task in tasks for value in facts.of_task[task]]
+    return [*of_tasks, *facts.of_section[question or section]]
