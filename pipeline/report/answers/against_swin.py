@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 TITLE = "3. How do (dynamic) depth-wise networks stand against Swin, in accuracy and in cost?"
 CAPTION = """
-Left: accuracy minus Swin's with 95% intervals; a hollow mark comes from one seed. Right: costs in units of Swin's.
-""".strip()
+Left: differences in accuracy with 95% intervals; a hollow mark comes from one seed. Right: costs of the first network
+in units of the second one's.
+"""
 AUTHORS = (50, 30)  # warm-up and timed batches in the paper's protocol
 MARKS = dict(zip(MEASURES, ("o", "s", "^", "D", "P"), strict=True))
 SHADES = dict(zip(MEASURES, ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#6B6B6B"), strict=True))
@@ -47,7 +48,7 @@ def against_swin(evidence: Evidence) -> Answer:
         *missing.seeds(pairs),
         *missing.factorial(factorial),
     ]
-    drawing = Drawing("answer_3.png", CAPTION, lambda path: _draw(compared, path)) if pairs else None
+    drawing = Drawing("answer_3.png", " ".join(CAPTION.split()), lambda path: _draw(compared, path)) if pairs else None
     classify = [cost for cost in compared if not cost.contrast.left.where and cost.contrast.left.task == "classify"]
     said = [*words.sentences(pairs), *(_sentence(cost) for cost in classify)]
     timed = {_protocol(side.profile) for side in sides(pairs) if side.profile}
@@ -86,7 +87,7 @@ def _protocol(profile: Profile) -> str:
 
 def _table(compared: list[Costs]) -> Table:
     head = ["contrast", "where", "points", "95% interval", "seeds"]
-    head += [f"{measure}, {UNITS[measure]}" for measure in MEASURES] + ["also differs in", "scale"]
+    head += [f"{measure}, times" for measure in MEASURES] + ["also differs in", "scale"]
     return Table(head, [_line(cost) for cost in compared], frozenset(range(2, 5 + len(MEASURES))))
 
 
@@ -105,9 +106,7 @@ def _line(cost: Costs) -> list[str]:
 
 
 def _cell(cost: Cost | None) -> str:
-    if cost is None:
-        return numbers.NOTHING
-    return f"{shown(cost.measure, cost.left)} / {shown(cost.measure, cost.right)} = {cost.ratio:.2f}"
+    return numbers.NOTHING if cost is None else f"{cost.ratio:.2f}"
 
 
 def _draw(compared: Sequence[Costs], path: Path) -> None:
@@ -139,4 +138,4 @@ def _draw_costs(axes: Axes, compared: Sequence[Costs]) -> None:
     axes.margins(x=0.1)
     axes.set_yticks(range(len(compared)), [""] * len(compared))
     axes.grid(axis="y", visible=False)
-    axes.set_xlabel("times the right-hand network's")
+    axes.set_xlabel("times the second network's")

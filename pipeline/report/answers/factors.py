@@ -56,10 +56,10 @@ def _ranked(start: str, what: str, metric: str, effects: list[Effect]) -> list[s
     said = f"{start}{what} told apart from zero, the largest first: {listed}." if told else (
         f"{start}none of the {what} is told apart from zero; the largest is {_brief(metric, stated[0])}."
     )  # fmt: skip
-    if open_ones := [e for e in stated if not crossed.clear(e) and (told or e is not stated[0])]:
-        reach = max(effect.detectable or 0.0 for effect in open_ones)
-        names = ", ".join(effect.name for effect in open_ones)
-        said += f" Not told apart: {names}; an effect of up to {numbers.value(metric, reach)} points can hide there."
+    if rest := [effect for effect in stated if not crossed.clear(effect)]:
+        reach = numbers.value(metric, max(effect.detectable or 0.0 for effect in rest))
+        others = "the others" if told else "them"
+        said += f" An effect of up to {reach} points can hide in {others}."
     return [said]
 
 
