@@ -36,6 +36,7 @@ OF_SECTIONS = {
 PAPER = {"1,281,167", "50,000", "1,000", "300", "118,287", "5,000", "80", "36", "20,210", "2,000", "150", "126", "224"}
 
 NUMBER = re.compile(r"(?<![\w.])[-+]?\d+(?:,\d{3})*(?:\.\d+)?")
+ORDER = ("mixer", "kernel_size", "group_channels")  # in which a setting of the search is named
 PAIR = re.compile(r"`([^`]+)` (?:minus|against|took, beside) `([^`]+)`")
 MAIN_EFFECTS = {  # as the sentences of questions 1 and 2 call them
     "sharing over positions (yes minus no)": "shared over positions",
@@ -168,10 +169,7 @@ class Facts:
 
     def _search(self, search: dict[str, Any]) -> None:
         rows, metric = self._rows("tune"), search["metric"]
-        named = (
-            (", ".join(row[key] if key == "mixer" else f"{key} {row[key]}" for key in search["space"]), row)
-            for row in rows
-        )
+        named = ((", ".join(row[key] if key == "mixer" else f"{key} {row[key]}" for key in ORDER), row) for row in rows)
         self._trials(search["task"], named, metric)
         best = json.loads((self.results / "tune" / "best.json").read_text())
         data = search["data"]

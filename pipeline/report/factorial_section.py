@@ -36,9 +36,10 @@ def factorial_blocks(evidence: Evidence, tracked: Tracked) -> list[Block]:
     samples = {tier: of_tier(factorial, tier) for tier in factorial.tiers}
     small = any(sample.small for found in samples.values() for sample in found.values())
     seeds = numbers.seeds(len(design.seeds))
+    pixels = f" at {design.image_size} pixels" if design.image_size else ""
     what = (
         f"{words.scale_of(small, design.data.synthetic).capitalize()}: three factors crossed inside one network, "
-        f"{numbers.label(design.metric)} in {TASK_NAMES[design.task]}, {seeds} at {design.image_size} pixels; "
+        f"{numbers.label(design.metric)} in {TASK_NAMES[design.task]}, {seeds}{pixels}; "
         f"{tracked.link(design.mlflow_run_id, 'the sweep in MLflow')}. The analysis is question 4 above."
     )
     blocks: list[Block] = [Paragraph(what), Bullets(_facts(factorial))]
@@ -74,7 +75,7 @@ def interaction_drawings(evidence: Evidence) -> list[Drawing]:
 def _facts(factorial: Factorial) -> list[str]:
     design = factorial.design
     items = [
-        f"Tier `{name}`: {tier.epochs:g} epochs; "
+        f"Tier `{name}`: {numbers.count(tier.epochs, 'epoch')}; "
         + (", ".join(f"{spent.words} on {code(spent.device)}" for spent in hours(factorial.tier(name))) or "not run")
         for name, tier in design.tiers.items()
     ]

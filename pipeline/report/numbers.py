@@ -66,6 +66,11 @@ def speed(number: float | None) -> str:
     return f"{number:,.0f}" if number >= 100 else f"{number:.1f}"
 
 
-def seeds(count: int) -> str:
+def seeds(number: int) -> str:
     """`1 seed`, `3 seeds`."""
-    return f"{count} seed{'' if count == 1 else 's'}"
+    return count(number, "seed")
+
+
+def count(number: float, thing: str) -> str:
+    """`1 epoch`, `0.5 epochs`, `1,000 epochs`."""
+    return f"{number:,.4g} {thing}{'' if number == 1 else 's'}"

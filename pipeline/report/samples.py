@@ -80,7 +80,7 @@ def of_tier(factorial: Factorial, tier: str) -> dict[str, Sample]:
         name: _sample(
             tier, design.task, name, setting.mixer, design.metric, rows[name], length.recipe,
             small=smaller(
-                design.task, design.data, setting.size, length.epochs, design.image_size,
+                design.task, design.data, setting.size, length.epochs, design.image_size or 0,
                 min(length.epochs if row.epoch is None else row.epoch for row in rows[name]),
             ),
             synthetic=design.data.synthetic, manifest=design.data.manifest,
@@ -98,7 +98,7 @@ def of_search(search: Search) -> list[tuple[dict[str, Any], Sample]]:
     for name, trials in rows.items():
         ended = min(space.epochs if trial.epoch is None else trial.epoch for trial in trials)
         # Without a size of its own: images held out of the training set make every search a small-scale run.
-        small = smaller(space.task, space.data, None, space.epochs, space.image_size, ended)
+        small = smaller(space.task, space.data, None, space.epochs, space.image_size or 0, ended)
         mixer = str(trials[0].values.get("mixer", ""))
         made = _sample(
             SEARCH, space.task, name, mixer, space.metric, trials, space.recipe,
@@ -129,6 +129,8 @@ def _sample(
     synthetic: bool,
     manifest: str,
 ) -> Sample:
+    counts = {name: next((n for trial in trials if (n := getattr(trial, name)) is not None), None)
+              for name in ("parameters", "flops")}  # fmt: skip
     speeds = [trial.train_images_per_second for trial in trials if trial.train_images_per_second is not None]
     first = trials[0]
     return Sample(
@@ -141,8 +143,8 @@ def _sample(
         runs=tuple(Run(trial.seed, trial.run_id, trial.mlflow_run_id) for trial in trials),
         small=small,
         synthetic=synthetic,
-        parameters=first.parameters,
-        flops=first.flops,
+        parameters=counts["parameters"],
+        flops=counts["flops"],
         train_images_per_second=fmean(speeds) if speeds else None,
         machine=(first.device, first.world_size),
         recipe=recipe,

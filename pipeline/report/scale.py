@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipeline.report.claims import Claim
+from pipeline.report.numbers import count
 from pipeline.report.results import DataFacts, Metrics, Profile
 
 
@@ -44,11 +45,12 @@ def smaller(
         "evaluated on training images": data.evaluated_on == "train",
         "evaluated on images held out of the training set": data.evaluated_on == "held_out",
         f"{data.train_samples:,} training images ({scale.train:,})": data.train_samples < scale.least_train,
-        f"{data.val_samples:,} validation images ({scale.val:,})": data.val_samples < scale.least_val,
+        f"{data.val_samples:,} validation images ({scale.val:,})": data.val_samples < scale.least_val
+        and data.evaluated_on != "held_out",
         f"{data.classes:,} classes ({scale.classes:,})": data.classes != scale.classes,
-        f"{epochs:,.4g} epochs ({scale.epochs:,.4g})": epochs < scale.epochs,
+        f"{count(epochs, 'epoch')} ({scale.epochs:,.4g})": epochs < scale.epochs,
         # The last evaluation may count its epoch from 0, and the last epoch may be cut to whole batches.
-        f"ended after {ended:,.4g} of {epochs:,.4g} epochs": ended < epochs - 1,
+        f"ended after {ended:,.4g} of {count(epochs, 'epoch')}": ended < epochs - 1,
         f"image size {image_size} (224)": task == "classify" and image_size < 224,
     }
     return tuple(reason for reason, holds in checks.items() if holds)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from statistics import fmean
+from typing import Any
+
+import yaml
 
 from pipeline.report import numbers
 from pipeline.report.answers import words
@@ -31,12 +34,13 @@ def search_blocks(search: Search | None, tracked: Tracked) -> list[Block]:
     small = any(sample.small for _, sample in of_search(search))
     varied = "; ".join(f"{code(key)} of {code(', '.join(map(str, values)))}" for key, values in space.space.items())
     data = space.data
+    pixels = f" at {space.image_size} pixels" if space.image_size else ""
     what = (
         f"{words.scale_of(small or data.synthetic, data.synthetic).capitalize()}: {code(space.searcher)} search "
         f"(scheduler {code(space.scheduler)}) for {numbers.label(space.metric)} in {TASK_NAMES[space.task]}, over "
-        f"{varied}; {numbers.seeds(len(space.seeds))}, {space.epochs:g} epochs at {space.image_size} pixels. "
-        f"Trained on {data.train_samples:,} images and judged on {data.val_samples:,} held out of the training set "
-        f"({space.hold_out:.0%} of it), never on the validation images that the report's other numbers come from."
+        f"{varied}; {numbers.seeds(len(space.seeds))}, {numbers.count(space.epochs, 'epoch')}{pixels}. Of the "
+        f"{data.train_samples:,} training images {100 * space.hold_out:.4g}% were held out: no trial trained on them, "
+        f"and they judged all. The {data.val_samples:,} validation images were not looked at."
     )
     blocks: list[Block] = [Paragraph(what), Bullets(_found(search, tracked))]
     if search.trials:
@@ -87,8 +91,9 @@ def _found(search: Search, tracked: Tracked) -> list[str]:
     ]
 
 
-def _entry(variant: dict[str, object]) -> str:
-    return "{" + ", ".join(f"{key}: {value}" for key, value in variant.items()) + "}"
+def _entry(variant: dict[str, Any]) -> str:
+    """An entry of params.yaml in one line."""
+    return yaml.safe_dump(variant, default_flow_style=True, sort_keys=False, width=10_000).strip()
 
 
 def _table(search: Search) -> Table:

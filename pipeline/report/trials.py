@@ -78,7 +78,7 @@ class Design(File):
 
     task: TaskName
     metric: Name
-    image_size: int
+    image_size: int | None = None
     data: DataFacts
     seeds: list[int]
     tiers: dict[Name, Tier]
@@ -111,7 +111,7 @@ class Space(File):
     space: dict[str, list[Any]]
     seeds: list[int]
     epochs: FiniteFloat
-    image_size: int
+    image_size: int | None = None
     data: DataFacts
     recipe: dict[str, Any] = Field(default_factory=dict)
     left_out: list[LeftOut] = Field(default_factory=list)
@@ -206,10 +206,15 @@ def read_search(call: Call) -> Search | None:
 
 
 def called(values: dict[str, Any]) -> str:
-    """A setting of the search in words, as in `dwnet, kernel_size 7`; the mixer goes without its key."""
+    """A setting of the search in words, as in `dwnet, kernel_size 7`; the mixer comes first, without its key."""
     words = [str(value) if key == "mixer" else f"{key} {'default' if value is None else value}"
-             for key, value in values.items()]  # fmt: skip
+             for key, value in sorted(values.items(), key=_mixer_first)]  # fmt: skip
     return ", ".join(words)
+
+
+def _mixer_first(item: tuple[str, Any]) -> int:
+    order = ("mixer", "kernel_size", "groups", "group_channels")
+    return order.index(item[0]) if item[0] in order else len(order)
 
 
 def _as_in(choices: list[Any], text: str) -> Any:
@@ -257,11 +262,12 @@ def _read_trials(path: Path, metric: str, named: Callable[[dict[str, Any]], dict
 def _check_rows(path: Path, trials: list[Trial]) -> None:
     """No seed of a setting may stand twice, and its seeds are one network."""
     seen: set[tuple[str, str, int]] = set()
-    networks: dict[str, tuple[int | None, float | None]] = {}
+    networks: dict[tuple[str, str], float] = {}
     for trial in trials:
-        key, network = (trial.tier, trial.setting, trial.seed), (trial.parameters, trial.flops)
+        key = (trial.tier, trial.setting, trial.seed)
         if key in seen:
             raise UserError(f"{path} holds {' '.join(map(str, key))} twice; {AGAIN}")
         seen.add(key)
-        if trial.state == "finished" and networks.setdefault(trial.setting, network) != network:
-            raise UserError(f"{path} gives the runs of '{trial.setting}' other parameters or flops; {AGAIN}")
+        for name, count in (("parameters", trial.parameters), ("flops", trial.flops)):
+            if count is not None and networks.setdefault((trial.setting, name), count) != count:
+                raise UserError(f"{path} gives the runs of '{trial.setting}' more than one number of {name}; {AGAIN}")

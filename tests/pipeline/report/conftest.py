@@ -238,7 +238,7 @@ class Project:
             "recipe": SMALL_RECIPE, "left_out": [{"values": {"mixer": "swin"}, "reason": "has no groups"}],
             "trials": 16, "mlflow_run_id": "5e" * 16, "commit": None, "dirty": True, **changes,
         }  # fmt: skip
-        self._publish("tune", "search.json", json.dumps(search))
+        self._publish("tune", "search.json", json.dumps(search, sort_keys=True))
         rows = []
         for mixer, kernel, groups in product(*space.values()):
             parameters, flops = self.random.randint(90_000, 400_000), self.random.uniform(1e7, 9e7)

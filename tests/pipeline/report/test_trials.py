@@ -66,7 +66,7 @@ def test_values_of_a_search_have_the_types_of_its_space(project: Any) -> None:
         (lambda rows: rows[1].update(state="running"), "does not fit at 'state' in line 3"),
         (lambda rows: rows[1].update(top1="nan"), "does not fit at 'value' in line 3"),
         (lambda rows: rows[1].update(top1=""), "lacks top1 of a finished run in line 3"),
-        (lambda rows: rows[1].update(parameters="7"), "gives the runs of 'shared_channel_static' other parameters"),
+        (lambda rows: rows[1].update(parameters="7"), "'shared_channel_static' more than one number of parameters"),
     ],
 )  # fmt: skip
 def test_a_garbled_table_is_one_sentence(project: Any, break_it: Any, complaint: str) -> None:
