@@ -28,12 +28,19 @@ def test_a_server_is_linked_without_its_secrets(uri: str, address: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "uri", ["https://ada:s3/cret@host", "https://ada:s3?cret@host", "https://ada:s3#cret@host", "http://"]
+    "uri",
+    [
+        "https://ada:s3/cret@host",
+        "https://ada:33/cret@host",
+        "https://ada:33?cret@host",
+        "https://ada:3#cret@host",
+        "http://",
+    ],
 )
 def test_an_address_whose_password_has_no_clear_end_is_not_shown(uri: str) -> None:
     found = tracked(Tracking(uri=uri))
     assert found.address is None
-    assert "s3" not in found.explained + found.link(RUN, "a run")
+    assert "cret" not in found.explained.replace("secret", "") + found.link(RUN, "a run")
     assert found.link(RUN, "a run") == f"a run (`{RUN}`)"
 
 
