@@ -45,6 +45,22 @@ MAIN_EFFECTS = {  # as the sentences of questions 1 and 2 call them
     "one set of weights a group of channels minus one set for all": "group − all",
     "dynamic weights (minus static)": "dynamic",
 }
+# Where a column's numbers are among those of an effect, and of a pair.
+OF_EFFECT = {
+    "points": (0,),
+    "95% interval": (1, 2),
+    "p": (3,),
+    "p, Holm": (6,),
+    "smallest detectable": (4,),
+    "runs": (5,),
+}
+OF_PAIR = {
+    "seeds": slice(0, 1),
+    "margin": slice(1, 2),
+    "points": slice(2, 3),
+    "sd": slice(3, 4),
+    "95% interval": slice(4, 6),
+}
 MEASURES = ("inference_images_per_second", "train_images_per_second", "peak_memory_mb")
 Values = list[float]
 
@@ -94,7 +110,7 @@ class Facts:
         if len(seeds) > 1:
             found += [differences.std(ddof=1), *interval(differences)]
         for mine, yours in zip(self.costs[left], self.costs[right], strict=False):
-            found += [a / b for a, b in zip(mine, yours, strict=True) if a and b]
+            found += [a / b for a, b in zip(mine, yours, strict=True) if a and b and a == a and b == b]
         return found
 
     def _variant(self, task: str, name: str, metrics: dict[str, Any]) -> None:
@@ -148,7 +164,7 @@ class Facts:
             done = [row for row in found if row["state"] == "finished"]
             if done:
                 self._sample(task, name, {int(row["seed"]): float(row[metric]) for row in done})
-                costs = [float(done[0]["parameters"]), float(done[0]["flops"])]
+                costs = [float(done[0]["parameters"]), float(done[0]["flops"] or "nan")]
                 costs.append(float(np.mean([float(row["train_images_per_second"]) for row in done])))
                 self.shown[task, name] += [costs[0] / 1e6, costs[1] / 1e9, costs[2]]
                 self.of_name[task, name] += self.shown[task, name]
@@ -259,14 +275,14 @@ def claimed() -> Values:
 
 def is_one_of(token: str, values: Iterable[float]) -> bool:
     """Whether a number as written is one of these values, rounded as it is."""
-    bare = token.lstrip("+-")
-    places = len(bare.partition(".")[2])
-    for value in values:
-        size = abs(value)
-        written = (f"{size:,.{places}f}", f"{size:.{places}f}", f"{size:.3g}", f"{size:,.4g}")
-        if bare in written and (float(bare.replace(",", "")) == 0 or _sign(token, value)):
-            return True
-    return False
+    bare = token.lstrip("+-").replace(",", "")
+    number = float(bare)
+    half = 0.5 * 10.0 ** -len(bare.partition(".")[2]) + 1e-9  # on the edge of two roundings a value may fall either way
+    return any(
+        (abs(abs(value) - number) <= half or bare in (f"{abs(value):.3g}", f"{abs(value):.4g}"))
+        and (number == 0 or _sign(token, value))
+        for value in values
+    )
 
 
 def _sign(token: str, value: float) -> bool:
@@ -276,6 +292,7 @@ def _sign(token: str, value: float) -> bool:
 def unfound(markdown: str, facts: Facts) -> list[str]:
     """Every number of a report that its results do not hold where it stands, with the line it is in."""
     section = heading = ""
+    head: list[str] = []  # of the table
     seeds: set[float] = set()  # of the pairs under a heading
     lost: list[str] = []
     lines = markdown.splitlines()
@@ -294,8 +311,11 @@ def unfound(markdown: str, facts: Facts) -> list[str]:
             lost += [] if int(count.group(1)) == held else [f"{count.group(1)} in: {line}"]
             continue
         cells = line.strip("| ").split(" | ") if line.startswith("| ") else [line]
+        if lines[place + 1 : place + 2] and lines[place + 1].startswith("| ---"):
+            head = cells
         for column, cell in enumerate(cells):
-            for piece, values, constants in _pieces(facts, section, heading, line, cell, column, tasks, seeds):
+            over = head[column] if line.startswith("| ") and column < len(head) else ""
+            for piece, values, constants in _pieces(facts, section, heading, line, cell, over, tasks, seeds):
                 tokens = NUMBER.findall(plain(piece.replace("/", " ") if section == "Not run" else piece))
                 lost += [f"{t} in: {line}" for t in tokens if t not in constants and not is_one_of(t, values)]
     return lost
@@ -313,12 +333,12 @@ def tasks_of(text: str) -> list[str]:
 
 
 def _pieces(
-    facts: Facts, section: str, heading: str, line: str, cell: str, column: int, tasks: list[str], seeds: set[float]
+    facts: Facts, section: str, heading: str, line: str, cell: str, over: str, tasks: list[str], seeds: set[float]
 ) -> Iterator[tuple[str, Values, set[str]]]:
     """A cell or line in pieces, each with the numbers and the constants that may stand in it."""
     question = heading[:2] if section == "Five questions" else ""
     constants = CONSTANTS | OF_SECTIONS.get(question or section, set())
-    if section == "Not run" or (section == "Measured beside published" and column in (3, 8)):
+    if section == "Not run" or (section == "Measured beside published" and over.startswith("published")):
         yield cell, facts.claims, constants
     elif line.startswith("**How sure:**"):
         ends = [min(seeds), max(seeds)] if seeds else []
@@ -332,7 +352,10 @@ def _pieces(
         for name, rest in zip(found[::2], found[1::2], strict=True):
             yield rest, [*facts.effects[MAIN_EFFECTS.get(name, name)], *shared], constants
     elif effect := next((name for name in facts.effects if f"| {name} |" in line), None):
-        yield cell, facts.effects[effect], constants
+        yield cell, [facts.effects[effect][place] for place in OF_EFFECT.get(over, ())], constants
+    elif over in OF_PAIR and (pairs := PAIR.findall(line)):
+        found = [facts.pair((task, left), (task, right)) for task in tasks for left, right in pairs]
+        yield cell, [value for pair in found for value in pair[OF_PAIR[over]]], constants
     else:
         yield (
             cell,

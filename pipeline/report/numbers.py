@@ -54,7 +54,7 @@ def signed(metric: str, number: float | None) -> str:
 def interval(metric: str, difference: Difference) -> str:
     """The 95% interval of a difference, or that one seed gives none."""
     if difference.interval is None:
-        return "none from one seed"
+        return "one seed"
     low, high = difference.interval
     return f"{signed(metric, low)} to {signed(metric, high)}"
 
