@@ -1,5 +1,7 @@
 """The five answers: what is said of which runs, how sure, and what is missing."""
 
+import csv
+import io
 import re
 from typing import Any
 
@@ -185,6 +187,19 @@ def test_trials_that_did_not_finish_are_left_out_of_comparisons(project: Any) ->
     pairs = search_pairs(read_search(project.call()), "search kernel", "kernel_size")
     assert len(pairs) == 3
     assert "Trials by state: 14 finished, 2 stopped" in project.text()
+
+
+def test_a_run_that_failed_is_in_no_effect(project: Any) -> None:
+    project.factorial()
+    rows = project.trials("factorial")
+    rows[0] |= {"state": "failed", "top1": "99.0", "best_top1": "99.0"}
+    project.write_trials("factorial", rows)
+    effects = list(csv.DictReader(io.StringIO(project.texts()["effects.csv"])))
+    assert effects[0]["effect"] == "shared over positions"
+    assert int(effects[0]["runs"]) == 35
+    said = answer(project, 4)
+    assert "- Settings with runs that failed: `shared_channel_static`." in said
+    assert "- `dvc repro factorial` tries its failed runs again." in said
 
 
 def test_a_search_in_which_nothing_finished_says_why(project: Any) -> None:

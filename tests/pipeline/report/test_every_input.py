@@ -62,7 +62,8 @@ def test_every_number_of_a_run_shows(few: Any, path: str) -> None:
 @pytest.mark.parametrize("task", ["detect", "segment"])
 @pytest.mark.parametrize("name", ["swin_micro", "dwnet_micro"])
 def test_every_number_of_a_dense_run_shows(few: Any, task: str, name: str) -> None:
-    assert silent(few, few.root / "results" / task / name / "metrics.json") == UNUSED["metrics.json"]
+    unused = {place for place in UNUSED["metrics.json"] if not place.endswith("top5")}
+    assert silent(few, few.root / "results" / task / name / "metrics.json") == unused
 
 
 @pytest.mark.parametrize("path", ["tune/best.json", "tune/search.json", "factorial/design.json"])

@@ -31,15 +31,15 @@ def test_longer_tiers_come_first(project: Any) -> None:
     design = project.factorial()
     tiers = {
         "short": {"epochs": 2.0, "recipe": {}},
-        "long": {"epochs": 12.0, "recipe": {}},
+        "weeks": {"epochs": 12.0, "recipe": {}},
         "later": {"epochs": 99.0, "recipe": {}},
     }
     project._publish("factorial", "design.json", json.dumps(design | {"tiers": tiers}))
     rows = project.trials("factorial")
-    project.write_trials("factorial", rows + [row | {"tier": "long"} for row in rows])
+    project.write_trials("factorial", rows + [row | {"tier": "weeks"} for row in rows])
     found = read_factorial(project.call())
     assert found is not None
-    assert found.tiers == ["long", "short"]
+    assert found.tiers == ["weeks", "short"]
 
 
 def test_values_of_a_search_have_the_types_of_its_space(project: Any) -> None:
