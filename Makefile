@@ -20,6 +20,9 @@ repro: $(READY)  ## everything params.yaml asks for: data, shards, training, rep
 	@python -m pipeline.cluster -- dvc repro
 	@echo "The report: results/report/report.html"
 
+plan: $(READY)  ## what that would cost, before anything runs: images, steps, disk, hours
+	@python -m pipeline.plan
+
 test: $(READY)  ## the tests, without network or GPU
 	@python -m pytest
 
@@ -41,4 +44,4 @@ lock: $(READY)  ## pin the dependencies anew
 clean:  ## remove scratch state: unfinished and finished runs, ad-hoc results (what DVC tracks stays)
 	rm -rf runs adhoc data/raw/synthetic
 
-.PHONY: help setup repro test test-faults lint ui bench lock clean
+.PHONY: help setup repro plan test test-faults lint ui bench lock clean

@@ -1,0 +1,118 @@
+"""How many images a data set has and how large it is, from the best source that is there."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple, get_args
+
+from pipeline.cli import Call
+from pipeline.datasets import dataset as reader
+from pipeline.errors import UserError
+from pipeline.params import Dataset, Shard
+from pipeline.shards.manifest import Manifest
+
+Split = Literal["train", "val"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+TAR_BYTES = 2 * (512 + 256)
+"""What a tar adds to a sample of two members: a header each, and half a block of padding on average."""
+DRAWN = (600, 0.32)
+"""Bytes of a drawn image: so many, and so many a pixel (measured at 64 and 128 pixels)."""
+REENCODED = 0.4
+"""Bytes a pixel of a JPEG of quality 90 (40 GB for ImageNet at a short side of 256)."""
+
+
+class Official(NamedTuple):
+    """An official data set: its images, and the bytes of its archives (rounded)."""
+
+    images: dict[Split, int]
+    bytes: int
+
+
+OFFICIAL = {
+    "imagenet": Official({"train": 1_281_167, "val": 50_000}, 150_000_000_000),
+    "coco": Official({"train": 118_287, "val": 5_000}, 20_000_000_000),
+    "ade20k": Official({"train": 20_210, "val": 2_000}, 1_000_000_000),
+}
+
+
+@dataclass(frozen=True)
+class Amount:
+    """What a data set holds: images of each split (None: nobody looked yet), bytes of its raw files and shards.
+
+    `known` says from where: its manifest, its inventory, the params of stand-ins, or the official numbers.
+    """
+
+    name: str
+    images: dict[Split, int] | None
+    raw: int | None
+    shards: int | None
+    known: Literal["manifest", "inventory", "params", "official", "unknown"]
+
+    @property
+    def total(self) -> int | None:
+        """Images of both splits."""
+        return None if self.images is None else sum(self.images.values())
+
+
+def amount_of(call: Call, name: str) -> Amount:
+    """Return what a data set holds under these parameters."""
+    asked: Dataset = getattr(call.params.data, name)
+    try:
+        manifest = Manifest.load(call.shards(name))
+    except UserError:  # no shards, or of other data
+        return _listed(call, name, asked) or _expected(call, name, asked)
+    images: dict[Split, int] = {split: entry.samples for split, entry in manifest.splits.items()}
+    listed = _listed(call, name, asked)
+    size = sum(size for size, _ in manifest.files().values())
+    return Amount(name, images, listed.raw if listed else None, size, "manifest")
+
+
+def _listed(call: Call, name: str, asked: Dataset) -> Amount | None:
+    """Return what fetch found, if it looked at these data."""
+    try:
+        found = json.loads(call.source(lambda folders: folders.raw(name)).read_bytes())
+        if found["request"] != asked.model_dump(mode="json"):
+            return None
+        images: dict[Split, int] = {split: int(found["splits"][split]["samples"]) for split in SPLITS}
+        raw = sum(int(found["splits"][split]["bytes"]) for split in SPLITS)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return Amount(name, images, raw, _as_shards(name, images, raw, call.params.shard), "inventory")
+
+
+def _expected(call: Call, name: str, asked: Dataset) -> Amount:
+    """Return what the parameters alone say."""
+    if asked.source == "synthetic":
+        drawn: dict[Split, int] = {"train": asked.synthetic.train, "val": asked.synthetic.val}
+        images, each = _limited(drawn, asked), DRAWN[0] + DRAWN[1] * asked.synthetic.image_size**2
+        raw, kept = round(sum(drawn.values()) * each), round(sum(images.values()) * each)
+        return Amount(name, images, raw, _as_shards(name, images, kept, call.params.shard), "params")
+    if not _official(call.project, name, asked):
+        return Amount(name, None, None, None, "unknown")
+    official = OFFICIAL[name]
+    images = _limited(official.images, asked)
+    kept = round(official.bytes * sum(images.values()) / sum(official.images.values()))
+    return Amount(name, images, official.bytes, _as_shards(name, images, kept, call.params.shard), "official")
+
+
+def _limited(images: dict[Split, int], asked: Dataset) -> dict[Split, int]:
+    return {split: min(count, asked.limit.get(split, count)) for split, count in images.items()}
+
+
+def _official(project: Path, name: str, asked: Dataset) -> bool:
+    """Return whether a source can only be the official data: archives, or a folder that is still to come.
+
+    A folder that is there may hold anything; fetch looks.
+    """
+    if not isinstance(asked.source, str):
+        return True
+    folder = project / Path(asked.source).expanduser()
+    return not folder.exists() or any((folder / archive).exists() for archive in reader(name).ARCHIVES)
+
+
+def _as_shards(name: str, images: dict[Split, int], raw: int, shard: Shard) -> int:
+    """Return about how many bytes the shards take: the original files, or JPEGs of a smaller size."""
+    count = sum(images.values())
+    if shard.short_side is not None and reader(name).RESIZABLE:
+        raw = min(raw, round(count * REENCODED * shard.short_side**2 * 4 / 3))
+    return raw + count * TAR_BYTES

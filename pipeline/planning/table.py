@@ -1,0 +1,157 @@
+"""The plan as a table of a hundred columns, and as JSON."""
+
+import io
+import textwrap
+from collections.abc import Sequence
+from string import ascii_lowercase
+from typing import Any
+
+from pipeline.planning.estimate import Plan, Row
+from pipeline.planning.units import amount, clock, count, duration, size
+
+WIDTH = 100
+UNKNOWN, NOTHING = "?", "-"
+HEAD = ("stage", "images", "evaluated", "steps", "disk", "device time", "", "wall")
+
+
+def as_text(plan: Plan, sentences: Sequence[str]) -> str:
+    """Return the plan as a user reads it: a table, what would not run, why what runs does, and sentences."""
+    bases = list(dict.fromkeys(basis for row in plan.rows for basis in row.bases))
+    parts = [_headline(plan), _table(plan, bases) if plan.rows else ""]
+    parts += [_wrapped(f"{letter}  from {basis}") for letter, basis in zip(ascii_lowercase, bases, strict=False)]
+    parts += [_passing(plan), *(_runs(row) for row in plan.rows if (row.finished or row.begun) and not row.idle)]
+    parts += [_listed("Up to date", plan.current), _listed("From DVC's cache", plan.cached), *_reasons(plan)]
+    parts += [_wrapped(sentence) for sentence in sentences]
+    return "\n".join(part for part in parts if part) + "\n"
+
+
+def as_json(plan: Plan, sentences: Sequence[str]) -> dict[str, Any]:
+    """Return the plan as plain values; hours of GPUs and of CPU cores apart, null where nobody knows."""
+    return {
+        "stages": [_row(row) for row in plan.rows],
+        "up_to_date": list(plan.current),
+        "from_cache": list(plan.cached),
+        "totals": {
+            "images": sum(row.images or 0 for row in plan.rows if row.steps),
+            "evaluated": sum(row.evaluated or 0 for row in plan.rows),
+            "steps": sum(row.steps or 0 for row in plan.rows),
+            "disk_bytes": plan.disk.kept,
+            "passing_disk_bytes": plan.disk.passing,
+            "gpu_hours": plan.busy("GPU") / 3600,
+            "cpu_hours": plan.busy("CPU") / 3600,
+            "wall_hours": plan.wall / 3600,
+            "untimed": sum(row.times is None for row in plan.rows),
+        },
+        "free_disk_bytes": plan.free,
+        "warnings": list(sentences),
+    }
+
+
+def _row(row: Row) -> dict[str, Any]:
+    return {
+        "stage": row.stage.name,
+        "why": row.stage.why,
+        "after": list(row.stage.after),
+        "images": row.images,
+        "evaluated": row.evaluated,
+        "steps": row.steps,
+        "disk_bytes": row.disk and row.disk.kept,
+        "passing_disk_bytes": row.disk and row.disk.passing,
+        "gpu_hours": None if row.times is None else row.busy("GPU") / 3600,
+        "cpu_hours": None if row.times is None else row.busy("CPU") / 3600,
+        "wall_hours": None if row.wall is None else row.wall / 3600,
+        "devices": sorted({time.device for time in row.times or ()}),
+        "speed_from": list(row.bases),
+        "scaled": row.rough,
+        "runs": row.runs,
+        "finished": row.finished,
+        "begun": row.begun,
+    }
+
+
+def _headline(plan: Plan) -> str:
+    if not plan.rows:
+        return "Nothing would run."
+    rest = [f"{len(plan.current):,} {'is' if len(plan.current) == 1 else 'are'} up to date"]
+    rest += [f"{len(plan.cached):,} would come from DVC's cache"] if plan.cached else []
+    return f"{count(len(plan.rows), 'stage')} would run, {' and '.join(rest)}."
+
+
+def _table(plan: Plan, bases: list[str]) -> str:
+    """Return the rows and their totals; a `~` marks times that are scaled, a letter what they are from."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, show_footer=True, padding=(0, 2, 0, 0), header_style="")
+    for title, total in zip(HEAD, _totals(plan), strict=True):
+        left = title in ("stage", "")
+        table.add_column(title, total, justify="left" if left else "right", no_wrap=title != "stage", overflow="fold")
+    for row in plan.rows:
+        table.add_row(*_cells(row, bases))
+    out = io.StringIO()
+    Console(file=out, width=WIDTH, highlight=False, markup=False, color_system=None).print(table)
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+
+
+def _cells(row: Row, bases: list[str]) -> list[str]:
+    if row.idle:
+        return [row.stage.name, NOTHING, NOTHING, NOTHING, _size(row), "finished", "", NOTHING]
+    letters = "".join(ascii_lowercase[bases.index(basis) % 26] for basis in row.bases)
+    return [
+        row.stage.name, _count(row.images, amount), _count(row.evaluated, amount), _count(row.steps, "{:,}".format),
+        _size(row), _time(row), letters, UNKNOWN if row.wall is None else clock(row.wall) if row.times else NOTHING,
+    ]  # fmt: skip
+
+
+def _totals(plan: Plan) -> list[str]:
+    said = as_json(plan, [])["totals"]
+    busy = [duration(plan.busy(kind), f"{kind}-") for kind in ("GPU", "CPU") if plan.busy(kind)]
+    return [
+        "in all", amount(said["images"]), amount(said["evaluated"]), f"{said['steps']:,}", size(plan.disk.kept),
+        " + ".join(busy) or (UNKNOWN if said["untimed"] else NOTHING), "+ ?" if busy and said["untimed"] else "",
+        clock(plan.wall) if busy else NOTHING,
+    ]  # fmt: skip
+
+
+def _count(number: int | None, shown: Any) -> str:
+    return UNKNOWN if number is None else shown(number) if number else NOTHING
+
+
+def _size(row: Row) -> str:
+    return UNKNOWN if row.disk is None else size(row.disk.kept) if row.disk.kept else NOTHING
+
+
+def _time(row: Row) -> str:
+    if row.times is None:
+        return UNKNOWN
+    said = " + ".join(duration(row.busy(time.kind), f"{time.kind}-") for time in row.times)
+    return ("~" if row.rough else "") + said or NOTHING
+
+
+def _passing(plan: Plan) -> str:
+    more = f"{size(plan.disk.passing)} more: its checkpoints, and the weights of every evaluation that was the best"
+    return _wrapped(f"While a run trains it needs up to {more} so far.") if plan.disk.passing else ""
+
+
+def _runs(row: Row) -> str:
+    """Return what is done already of a stage's trainings."""
+    done = [f"{row.finished} of {count(row.runs, 'run')} finished, which costs nothing"] if row.finished else []
+    done += [f"{row.begun} of {count(row.runs, 'run')} goes on from a checkpoint"] if row.begun else []
+    return _wrapped(f"{row.stage.name}: {', '.join(done)}.")
+
+
+def _reasons(plan: Plan) -> list[str]:
+    """Return what makes stages run, one line for each reason; what follows from another stage has none."""
+    reasons: dict[str, list[str]] = {}
+    for row in plan.rows:
+        if row.stage.why and not row.stage.why.startswith("after "):
+            reasons.setdefault(row.stage.why, []).append(row.stage.name)
+    return [_listed(f"Would run ({why})", names) for why, names in reasons.items()]
+
+
+def _listed(what: str, names: Sequence[str]) -> str:
+    return _wrapped(f"{what}: {', '.join(names)}") if names else ""
+
+
+def _wrapped(text: str) -> str:
+    return "\n".join(textwrap.wrap(text, WIDTH, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False))

@@ -1,0 +1,385 @@
+"""`python -m pipeline.plan` in a project of its own, with DVC as it is; figures are those of a calculation by hand."""
+
+import contextlib
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from helpers import PROJECT, run_stage, write_shards
+
+from pipeline.cli import Call, call, parser
+from pipeline.errors import UserError
+from pipeline.files import write_json
+from pipeline.params import load
+from pipeline.planning import disk
+from pipeline.train import runs_of
+
+DATA = {"train": 160, "val": 37, "image_size": 32}
+RECIPE = {
+    "duration": {"epochs": 6}, "image_size": 32, "eval_resize": 32, "micro_batch": 8, "micro_batches": 2,
+    "evaluate_every": {"epochs": 4}, "checkpoint_every": {"steps": 20}, "schedule": {"warmup": {"steps": 5}},
+}  # fmt: skip
+DENSE = {"duration": {"steps": 30}, "micro_batch": 2, "micro_batches": 2, "schedule": {"warmup": {"steps": 5}}}
+PARAMS: dict[str, Any] = {
+    "data": {name: {"synthetic": DATA} for name in ("imagenet", "coco", "ade20k")},
+    "shard": {"samples_per_shard": 50},
+    "classify": {
+        "dataset": "imagenet", "seeds": [0], "recipe": RECIPE,
+        "variants": {
+            "dwnet_micro": {"mixer": "dwnet", "size": "micro", "seeds": [0, 1, 2]},
+            "swin_micro": {"mixer": "swin", "size": "micro", "recipe": {"duration": {"steps": 7}}},
+        },
+    },
+    "detect": {"dataset": "coco", "seeds": [0], "recipe": DENSE, "variants": {}},
+    "segment": {
+        "dataset": "ade20k", "seeds": [0], "recipe": DENSE,
+        "variants": {"dwnet_micro": {"mixer": "dwnet", "size": "micro"}},
+    },
+    "profile": {"batch_size": 4, "warmup": 1, "timed": 2, "train_warmup": 3, "train_timed": 2},
+    "compare": {"within_noise": 2.0},
+    "cluster": {"workers": 2},
+}  # fmt: skip
+STAGES = {
+    *(f"{verb}@{name}" for verb in ("fetch", "shard") for name in ("imagenet", "coco", "ade20k")),
+    *(f"{verb}@{name}" for verb in ("classify", "profile") for name in ("dwnet_micro", "swin_micro")),
+    "segment@dwnet_micro", "compare",
+}  # fmt: skip
+PROFILE = {
+    "variant": "dwnet_micro", "mixer": "dwnet", "size": "micro", "model": "dwnet_micro", "overrides": {},
+    "parameters": 300_000, "flops": 1_200_000, "image_size": 32, "device": "cpu some", "threads": 4,
+    "precision": "fp32", "layout": "channels_last", "train_images_per_second": 100.0,
+    "inference_images_per_second": 400.0,
+}  # fmt: skip
+
+
+def profile_of(variant: str, **values: Any) -> dict[str, Any]:
+    return {**PROFILE, "variant": variant, "mixer": variant.split("_")[0], "model": variant, **values}
+
+
+def write_params(folder: Path, params: dict[str, Any]) -> None:
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project as it is cloned: nothing ever ran."""
+    from dvc.repo import Repo
+
+    folder = tmp_path_factory.mktemp("fresh")
+    ignore = shutil.ignore_patterns("__pycache__")
+    for name in ("pipeline", "models"):
+        shutil.copytree(PROJECT / name, folder / name, ignore=ignore)
+    shutil.copy(PROJECT / "dvc.yaml", folder)
+    for task in ("detect", "segment"):
+        (folder / "results" / task).mkdir(parents=True)
+        (folder / "results" / task / ".keep").touch()
+    write_params(folder, PARAMS)
+    Repo.init(str(folder), no_scm=True).close()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def done(fresh: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project whose stages are all up to date, as far as DVC can tell: their outputs are stood in for."""
+    folder = tmp_path_factory.mktemp("done") / "project"
+    shutil.copytree(fresh, folder)
+    sizes = ([50, 50, 50, 10], [37])
+    for name in ("imagenet", "coco", "ade20k"):
+        request = getattr(load(folder / "params.yaml").data, name).model_dump(mode="json")
+        splits = {"train": {"samples": 160, "bytes": 1600}, "val": {"samples": 37, "bytes": 370}}
+        write_json(folder / "data/raw" / f"{name}.json", {"request": request, "splits": splits, "digest": "0"})
+        write_shards(folder / "data/shards" / name, *sizes)
+    for variant in ("dwnet_micro", "swin_micro"):
+        write_json(folder / "results/profile" / variant / "profile.json", profile_of(variant))
+        (folder / "results/classify" / variant).mkdir(parents=True)
+        (folder / "results/classify" / variant / "model.safetensors").write_text(variant)
+    for output in ("segment/dwnet_micro", "report"):
+        write_json(folder / "results" / output / "metrics.json", {})
+    commit(folder)
+    return folder
+
+
+def commit(project: Path) -> None:
+    """Let DVC take what is there for the outputs of what is there."""
+    from dvc.repo import Repo
+
+    with contextlib.chdir(project):
+        repo = Repo(str(project))
+        repo.commit(force=True)
+        repo.close()
+
+
+@contextlib.contextmanager
+def changed(project: Path, **sections: Any) -> Iterator[None]:
+    """Change sections of params.yaml for the duration of the block."""
+    before = (project / "params.yaml").read_text()
+    write_params(project, {**PARAMS, **sections})
+    try:
+        yield
+    finally:
+        (project / "params.yaml").write_text(before)
+
+
+def with_variant(name: str, **values: Any) -> dict[str, Any]:
+    classify = PARAMS["classify"]
+    return {**classify, "variants": {**classify["variants"], name: {**classify["variants"][name], **values}}}
+
+
+def planned(project: Path, capsys: pytest.CaptureFixture[str], *options: str) -> dict[str, Any]:
+    capsys.readouterr()
+    run_stage(project, "pipeline.plan", "--json", *options)
+    said: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return said
+
+
+def shown(project: Path, capsys: pytest.CaptureFixture[str], *options: str) -> str:
+    capsys.readouterr()
+    run_stage(project, "pipeline.plan", *options)
+    return capsys.readouterr().out
+
+
+def rows(said: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {row["stage"]: row for row in said["stages"]}
+
+
+def files(project: Path) -> dict[str, bytes]:
+    """Return what is in a project, DVC's own scratch aside."""
+    paths = (path for path in project.rglob("*") if path.is_file() and ".dvc" not in path.parts)
+    return {str(path): path.read_bytes() for path in paths if "__pycache__" not in path.parts}
+
+
+def asked(project: Path, *options: str) -> Call:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(project)
+        return call(parser("").parse_args(list(options)))
+
+
+def test_a_fresh_clone_runs_everything(fresh: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = files(fresh)
+    said = planned(fresh, capsys)
+    found = rows(said)
+    assert set(found) == STAGES and (said["up_to_date"], said["from_cache"]) == ([], [])
+    # 160 images make 10 steps of 16; 6 epochs are 60 steps, evaluated after 40 and at the end, with three seeds.
+    dwnet = found["classify@dwnet_micro"]
+    assert (dwnet["steps"], dwnet["images"], dwnet["evaluated"]) == (180, 2880, 3 * 2 * 37)
+    swin = found["classify@swin_micro"]
+    assert (swin["steps"], swin["images"], swin["evaluated"]) == (7, 112, 37)
+    # 40 steps an epoch, and one evaluation every epoch of 40 steps: at the end of the 30.
+    dense = found["segment@dwnet_micro"]
+    assert (dense["steps"], dense["images"], dense["evaluated"]) == (30, 120, 37)
+    profile = found["profile@swin_micro"]
+    assert (profile["images"], profile["evaluated"], profile["steps"]) == (4 * 5, 4 * 3, 0)
+    assert found["shard@coco"]["images"] == 197
+    assert {row["gpu_hours"] for row in found.values() if row["steps"]} == {None}
+    assert said["totals"]["steps"] == 217 and said["totals"]["untimed"] == 5
+    assert any("dvc repro profile@" in sentence for sentence in said["warnings"])
+    assert files(fresh) == before
+
+
+def test_nothing_is_left_where_all_is_done(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = planned(done, capsys)
+    assert said["stages"] == [] and set(said["up_to_date"]) == STAGES
+    assert shown(done, capsys).startswith("Nothing would run.\nUp to date: fetch@imagenet, ")
+
+
+def would_run(project: Path) -> set[str]:
+    """Return what DVC itself says."""
+    script = "from dvc.cli import main; import sys; sys.exit(main(['repro', '--dry']))"
+    ran = subprocess.run([sys.executable, "-c", script], cwd=project, capture_output=True, text=True, check=True)
+    return {line.split("'")[1] for line in ran.stdout.splitlines() if line.startswith("Running stage")}
+
+
+def test_a_changed_variant_runs_alone(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with changed(done, classify=with_variant("swin_micro", shift=False)):
+        said = planned(done, capsys)
+        assert set(rows(said)) == {"classify@swin_micro", "profile@swin_micro", "compare"} == would_run(done)
+        assert rows(said)["classify@swin_micro"]["why"] == "params: classify.variants.swin_micro"
+        assert set(said["up_to_date"]) == STAGES - set(rows(said))
+
+
+def test_what_comes_after_a_stage_that_runs_is_counted(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """DVC's dry run judges those by files that are about to change; the plan does not."""
+    with changed(done, data={**PARAMS["data"], "ade20k": {"synthetic": {**DATA, "seed": 1}}}):
+        said = planned(done, capsys)
+    found = rows(said)
+    assert set(found) == {"fetch@ade20k", "shard@ade20k", "segment@dwnet_micro", "compare"}
+    assert found["segment@dwnet_micro"]["after"] == ["shard@ade20k"]
+    assert any("Counted in full" in sentence for sentence in said["warnings"])
+
+
+def test_changed_code_runs_what_it_decides(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = done / "models/mixers/swin.py"
+    before = code.read_text()
+    code.write_text(before + "\n")
+    found = rows(planned(done, capsys))
+    code.write_text(before)
+    assert found["classify@swin_micro"]["why"] == "code: models/mixers/swin.py"
+    assert set(found) == {"classify@swin_micro", "profile@swin_micro", "compare"}
+
+
+def test_what_dvc_has_kept_costs_nothing(done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    project = tmp_path / "project"
+    shutil.copytree(done, project)
+    shutil.rmtree(project / "results/classify/dwnet_micro")
+    said = planned(project, capsys)
+    assert said["from_cache"] == ["classify@dwnet_micro"]
+    assert set(rows(said)) <= {"compare"}  # it reads a folder with that in it, and may find it as it was
+    assert "segment@dwnet_micro" in said["up_to_date"]
+
+
+def test_a_run_that_ran_before_costs_nothing(done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Parameters that are changed and changed back: DVC finds the earlier run, and no run that never was."""
+    project = tmp_path / "project"
+    shutil.copytree(done, project)
+    with changed(project, classify=with_variant("dwnet_micro", recipe={"duration": {"epochs": 5}})):
+        commit(project)
+    said = planned(project, capsys)
+    assert {"classify@dwnet_micro", "profile@dwnet_micro"} == set(said["from_cache"])
+    # Its weights are about to be others than those that are there, so what starts from them may have to run.
+    assert rows(said)["segment@dwnet_micro"]["after"] == ["classify@dwnet_micro"]
+    with changed(project, classify=with_variant("dwnet_micro", recipe={"duration": {"epochs": 4}})):
+        assert "classify@dwnet_micro" in rows(planned(project, capsys))
+
+
+def test_finished_runs_cost_nothing_and_begun_ones_the_rest(
+    done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = tmp_path / "project"
+    shutil.copytree(done, project)
+    again = {name: {**entry, "drop_path_rate": 0.1} for name, entry in PARAMS["classify"]["variants"].items()}
+    write_params(project, {**PARAMS, "classify": {**PARAMS["classify"], "variants": again}})
+    made = {}
+    for variant in again:
+        this = asked(project)
+        this.args.task = "classify"
+        made[variant] = runs_of(this, project / "data/shards/imagenet", variant)
+    first, second, _ = made["dwnet_micro"]
+    for run in (first, made["swin_micro"][0]):
+        write_json(run.folder / "last.safetensors", run.id)
+        run.finish({}, ["last.safetensors"])
+    for step in (20, 40):
+        write_json(second.checkpoints / f"{step:09d}" / "seal.json", {"step": step})
+    (second.checkpoints / f"{60:09d}").mkdir()  # not sealed
+    said = planned(project, capsys)
+    row = rows(said)["classify@dwnet_micro"]
+    assert (row["finished"], row["begun"], row["runs"]) == (1, 1, 3)
+    assert row["steps"] == 20 + 60 and row["images"] == 80 * 16
+    assert row["evaluated"] == (1 + 2) * 37  # the evaluation after 40 steps is behind the second
+    idle = rows(said)["classify@swin_micro"]
+    assert (idle["finished"], idle["steps"], idle["cpu_hours"], idle["gpu_hours"]) == (1, 0, 0.0, 0.0)
+    text = shown(project, capsys)
+    line = next(line for line in text.splitlines() if line.startswith("classify@swin_micro"))
+    assert line.split()[-2:] == ["finished", "-"]
+    words = " ".join(text.split())
+    assert "1 of 3 runs finished, which costs nothing" in words and "1 of 3 runs goes on from a checkpoint" in words
+    (first.folder / "last.safetensors").write_text("damaged")
+    assert rows(planned(project, capsys))["classify@dwnet_micro"]["finished"] == 0
+
+
+def test_hours_are_of_what_was_measured(done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    project = tmp_path / "project"
+    shutil.copytree(done, project)
+    recipe = {**RECIPE, "duration": {"epochs": 600}}
+    path = project / "results/profile/dwnet_micro/profile.json"
+    with changed(project, classify={**PARAMS["classify"], "recipe": recipe}):
+        row = rows(planned(project, capsys))["classify@dwnet_micro"]
+        images, evaluated = 3 * 6000 * 16, 3 * 150 * 37
+        # four cores took 1/100 s an image; two workers have a core each
+        hours = 4 * (images / 100 + evaluated / 400) / 3600
+        assert row["cpu_hours"] == pytest.approx(hours) and row["wall_hours"] == pytest.approx(hours / 2)
+        assert (row["gpu_hours"], row["speed_from"], row["scaled"]) == (0.0, ["its own profile"], False)
+        text = shown(project, capsys)
+        assert f"{hours:.1f} CPU-h" in text and "GPU" not in text
+
+        write_json(path, {**PROFILE, "device": "NVIDIA H100", "train_images_per_second": 1.0})
+        said = planned(project, capsys)
+        row = rows(said)["classify@dwnet_micro"]
+        hours = (images / 1 + evaluated / 400) / 3600
+        assert row["gpu_hours"] == pytest.approx(hours) and row["wall_hours"] == pytest.approx(hours / 2)
+        assert (row["cpu_hours"], row["devices"]) == (0.0, ["NVIDIA H100"])
+        assert f"{hours:.0f} GPU-h" in shown(project, capsys)
+
+        with changed(project, classify={**PARAMS["classify"], "recipe": recipe}, cluster={"gpus_per_worker": 1}):
+            write_json(path, PROFILE)
+            assert any("is no GPU" in sentence for sentence in planned(project, capsys)["warnings"])
+
+
+def test_the_table_says_what_json_says(fresh: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    project = tmp_path / "project"
+    shutil.copytree(fresh, project)
+    write_json(project / "results/profile/dwnet_micro/profile.json", PROFILE)
+    said, text = planned(project, capsys), shown(project, capsys)
+    lines = {line.split()[0]: line.split() for line in text.splitlines() if line}
+    assert max(len(line) for line in text.splitlines()) <= 100
+    for row in said["stages"]:
+        cells = lines[row["stage"]]
+        counts = [f"{row[name]:,}" if row[name] else "-" for name in ("images", "evaluated", "steps")]
+        assert cells[1:4] == counts
+        assert ("?" in cells[4:]) == (row["disk_bytes"] is None or row["cpu_hours"] is None)
+        if row["cpu_hours"]:
+            unit = next(cell for cell in cells if cell.startswith("CPU-"))
+            amount = float(cells[cells.index(unit) - 1].strip("~"))
+            assert amount / {"CPU-s": 3600, "CPU-min": 60, "CPU-h": 1}[unit] == pytest.approx(
+                row["cpu_hours"], rel=0.06
+            )
+    totals = lines["in"]
+    assert f"{said['totals']['images']:,}" in totals and f"{said['totals']['steps']:,}" in totals
+    for sentence in said["warnings"]:
+        assert " ".join(sentence.split()) in " ".join(text.split())
+
+
+def test_an_ad_hoc_call_needs_no_dvc_and_leaves_no_folder(
+    fresh: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = tmp_path / "project"
+    shutil.copytree(fresh, project, ignore=shutil.ignore_patterns(".dvc"))
+    before = files(project)
+    said = planned(project, capsys, "--set", "classify.recipe.duration.epochs=12")
+    assert set(rows(said)) == STAGES - {"fetch@coco", "shard@coco"}  # nothing is trained on COCO
+    assert rows(said)["classify@dwnet_micro"]["steps"] == 3 * 120
+    assert any("pipeline.profile dwnet_micro --set classify.recipe.duration.epochs=12" in s for s in said["warnings"])
+    assert files(project) == before
+    with pytest.raises(UserError, match="not a DVC project"):
+        run_stage(project, "pipeline.plan")
+
+
+def test_too_small_a_disk_is_named(
+    fresh: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not any("free, less than" in sentence for sentence in planned(fresh, capsys)["warnings"])
+    monkeypatch.setattr(disk, "free", lambda folder: 1000)
+    assert any("has 1.0 kB free, less than" in sentence for sentence in planned(fresh, capsys)["warnings"])
+
+
+def test_bad_input_is_one_sentence(fresh: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from dvc.repo import Repo
+
+    with pytest.raises(UserError, match="did you mean 'epochs'"):
+        run_stage(fresh, "pipeline.plan", "--set", "classify.recipe.duration.epoch=3")
+    with pytest.raises(UserError, match="do not fill one global batch of 2000"):
+        run_stage(fresh, "pipeline.plan", "--set", "classify.recipe.micro_batch=1000")
+    repo = Repo(str(fresh))
+    with repo.lock, pytest.raises(UserError, match="dvc is at work in this project"):
+        run_stage(fresh, "pipeline.plan")
+    project = tmp_path / "project"
+    shutil.copytree(fresh, project)
+    (project / "dvc.yaml").write_text("stages: [")
+    with pytest.raises(UserError, match="dvc cannot read this project"):
+        run_stage(project, "pipeline.plan")
+    with pytest.raises(UserError, match="is not a pipeline"):
+        run_stage(project, "pipeline.plan", "--set", "cluster.workers=1")
+
+
+def test_a_plan_needs_neither_torch_nor_ray(fresh: Path) -> None:
+    script = (
+        "import sys; from pipeline.plan import main; sys.argv[1:] = ['--json']; main();"
+        "sys.exit(sorted({'torch', 'ray', 'mlflow', 'timm'} & set(sys.modules)))"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], cwd=fresh, capture_output=True, text=True)
+    assert (ran.returncode, ran.stderr) == (1, "[]\n") and rows(json.loads(ran.stdout))
