@@ -41,7 +41,7 @@ def _unknown_times(call: Call, plan: Plan) -> Iterator[str]:
     """Yield what would tell the time of stages whose networks nobody measured."""
     untimed = [row for row in plan.rows if row.times is None]
     names = list(dict.fromkeys(row.stage.key for row in untimed if row.stage.key in call.params.classify.variants))
-    if names:
+    if untimed and (names := names or list(call.params.classify.variants)):
         more = f" (one of {len(names)} variants; networks that are alike are then estimated)" if len(names) > 1 else ""
         yield (
             f"The time of {count(len(untimed), 'stage')} is unknown: {_command(call, 'profile', names[0])} measures "

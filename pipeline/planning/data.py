@@ -39,7 +39,8 @@ OFFICIAL = {
 class Amount:
     """What a data set holds: images of each split (None: nobody looked yet), bytes of its raw files and shards.
 
-    `known` says from where: its manifest, its inventory, the params of stand-ins, or the official numbers.
+    `train_shards` has the images of each training shard. `known` says from where: the manifest, the inventory, the
+    params of stand-ins, or the official numbers.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Amount:
     raw: int | None
     shards: int | None
     known: Literal["manifest", "inventory", "params", "official", "unknown"]
+    train_shards: tuple[int, ...] = ()
 
     @property
     def total(self) -> int | None:
@@ -64,7 +66,8 @@ def amount_of(call: Call, name: str) -> Amount:
     images: dict[Split, int] = {split: entry.samples for split, entry in manifest.splits.items()}
     listed = _listed(call, name, asked)
     size = sum(size for size, _ in manifest.files().values())
-    return Amount(name, images, listed.raw if listed else None, size, "manifest")
+    shards = tuple(shard.samples for shard in manifest.splits["train"].shards)
+    return Amount(name, images, listed.raw if listed else None, size, "manifest", shards)
 
 
 def _listed(call: Call, name: str, asked: Dataset) -> Amount | None:
@@ -77,7 +80,7 @@ def _listed(call: Call, name: str, asked: Dataset) -> Amount | None:
         raw = sum(int(found["splits"][split]["bytes"]) for split in SPLITS)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return Amount(name, images, raw, _as_shards(name, images, raw, call.params.shard), "inventory")
+    return Amount(name, images, raw, _as_shards(name, images, raw, call.params.shard), "inventory", _cut(call, images))
 
 
 def _expected(call: Call, name: str, asked: Dataset) -> Amount:
@@ -86,13 +89,17 @@ def _expected(call: Call, name: str, asked: Dataset) -> Amount:
         drawn: dict[Split, int] = {"train": asked.synthetic.train, "val": asked.synthetic.val}
         images, each = _limited(drawn, asked), DRAWN[0] + DRAWN[1] * asked.synthetic.image_size**2
         raw, kept = round(sum(drawn.values()) * each), round(sum(images.values()) * each)
-        return Amount(name, images, raw, _as_shards(name, images, kept, call.params.shard), "params")
+        return Amount(
+            name, images, raw, _as_shards(name, images, kept, call.params.shard), "params", _cut(call, images)
+        )
     if not _official(call.project, name, asked):
         return Amount(name, None, None, None, "unknown")
     official = OFFICIAL[name]
     images = _limited(official.images, asked)
     kept = round(official.bytes * sum(images.values()) / sum(official.images.values()))
-    return Amount(name, images, official.bytes, _as_shards(name, images, kept, call.params.shard), "official")
+    return Amount(
+        name, images, official.bytes, _as_shards(name, images, kept, call.params.shard), "official", _cut(call, images)
+    )
 
 
 def _limited(images: dict[Split, int], asked: Dataset) -> dict[Split, int]:
@@ -108,6 +115,12 @@ def _official(project: Path, name: str, asked: Dataset) -> bool:
         return True
     folder = project / Path(asked.source).expanduser()
     return not folder.exists() or any((folder / archive).exists() for archive in reader(name).ARCHIVES)
+
+
+def _cut(call: Call, images: dict[Split, int]) -> tuple[int, ...]:
+    """Return how many training images each shard will have: the last one what is left."""
+    full, rest = divmod(images["train"], call.params.shard.samples_per_shard)
+    return (call.params.shard.samples_per_shard,) * full + ((rest,) if rest else ())
 
 
 def _as_shards(name: str, images: dict[Split, int], raw: int, shard: Shard) -> int:

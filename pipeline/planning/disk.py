@@ -48,20 +48,22 @@ def of_shard(call: Call, amount: Amount) -> Disk | None:
     return None if amount.shards is None else Disk(amount.shards * copies(call))
 
 
-def of_training(call: Call, recipe: BaseRecipe, work: Work, parameters: int | None) -> Disk | None:
+def of_training(
+    call: Call, recipe: BaseRecipe, work: Work, parameters: int | None, published: bool = True
+) -> Disk | None:
     """Return what a training's weights take: each run's own, those that are published, and DVC's copy of them.
 
     While a run trains, its checkpoints are there, and the weights of every evaluation that was the best so far: at
     the most all of them.
     """
-    runs = work.runs - work.finished
-    if not runs and work.runs:
-        return Disk((parameters or 0) * FLOAT * copies(call))
+    runs, files = work.runs - work.finished, copies(call) if published else 0
+    if not runs:
+        return Disk((parameters or 0) * FLOAT * files)
     if parameters is None:
         return None
     state = STATE + (recipe.ema is not None)
     each = -(-work.evaluations // runs)
-    return Disk(FLOAT * parameters * (WEIGHTS * runs + copies(call)), FLOAT * parameters * (state * CHECKPOINTS + each))
+    return Disk(FLOAT * parameters * (WEIGHTS * runs + files), FLOAT * parameters * (state * CHECKPOINTS + each))
 
 
 def copies(call: Call) -> int:

@@ -2,7 +2,8 @@
 
 import os
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, reduce
+from operator import mul
 
 from pipeline.cli import Call
 from pipeline.params import DATASETS, TASKS, Cluster
@@ -10,9 +11,10 @@ from pipeline.params.recipes import CLASSIFY
 from pipeline.planning import disk
 from pipeline.planning.data import Amount, amount_of
 from pipeline.planning.disk import Disk
-from pipeline.planning.speed import Kind, Speed, Speeds, threads
+from pipeline.planning.speed import Kind, Measured, Speed, Speeds, threads
 from pipeline.planning.stages import DATA, Stage, stages_of
-from pipeline.planning.work import Training, runs_now, training_of, work_of
+from pipeline.planning.trainings import Group, ended_in, group_of, share
+from pipeline.planning.work import Training, Work, runs_now, training_of, work_of
 
 NONE = Disk(0)
 
@@ -25,6 +27,15 @@ class Time:
     wall: float
     kind: Kind
     device: str
+
+
+@dataclass(frozen=True)
+class Trials:
+    """What is particular to a search: epochs over all its trials at the most, and where rungs cut as they are meant."""
+
+    epochs: float
+    cut: float
+    left_out: int
 
 
 @dataclass(frozen=True)
@@ -46,6 +57,7 @@ class Row:
     runs: int = 0
     finished: int = 0
     begun: int = 0
+    trials: Trials | None = None
 
     def busy(self, kind: Kind) -> float:
         """Return the device-seconds of one kind."""
@@ -110,7 +122,9 @@ class _Planner:
     def plan(self) -> Plan:
         rows = tuple(self.row(stage) for stage in self.stages if stage.state == "runs")
         names = {state: tuple(s.name for s in self.stages if s.state == state) for state in ("current", "cached")}
-        read = {getattr(self.call.params, row.stage.verb).dataset for row in rows if row.stage.verb in TASKS}
+        tasks = {row.stage.verb for row in rows if row.stage.verb in TASKS}
+        tasks |= {self.call.params.tune.task for row in rows if row.stage.verb == "tune"}
+        read = {getattr(self.call.params, task).dataset for task in tasks}
         read |= {row.stage.key for row in rows if row.stage.verb in DATA}
         amounts = tuple(self.amount(name) for name in DATASETS if name in read)
         return Plan(rows, amounts, names["current"], names["cached"], disk.free(self.call.folders.root))
@@ -119,9 +133,10 @@ class _Planner:
         """Return the cost of one stage."""
         if stage.verb in DATA:
             return self.data(stage)
-        if stage.verb in TASKS:
-            return self.training(stage, training_of(self.call.params, stage.verb, stage.key))
-        return self.profile(stage) if stage.verb == "profile" else Row(stage)
+        if stage.verb == "profile":
+            return self.profile(stage)
+        group = group_of(self.call.params, stage.verb, stage.key)
+        return Row(stage) if group is None else self.trained(stage, group)
 
     def data(self, stage: Stage) -> Row:
         """Return the cost of fetch or shard; their time is not estimated, it is that of disk and network."""
@@ -129,45 +144,98 @@ class _Planner:
         taken = disk.of_fetch(self.call, amount) if stage.verb == "fetch" else disk.of_shard(self.call, amount)
         return Row(stage, images=amount.total, disk=taken)
 
-    def training(self, stage: Stage, training: Training) -> Row:
-        """Return the cost of a training on all its seeds.
+    def trained(self, stage: Stage, group: Group) -> Row:
+        """Return the cost of all trainings of a stage; one after a stage that runs is counted from the start."""
+        runs = [None if stage.after else runs_now(self.call, training) for training in group.trainings]
+        ended = ended_in(self.call, group, [run for some in runs for run in some or ()])
+        work = [
+            work_of(training, self.amount(training.section.dataset), some, ended)
+            for training, some in zip(group.trainings, runs, strict=True)
+        ]
+        rows = [self.training(stage, group, *pair) for pair in zip(group.trainings, work, strict=True)]
+        whole = replace(reduce(_together, rows), disk=self.weights(group, rows))
+        return replace(whole, trials=_trials(group, work)) if group.searches else whole
 
-        After a stage that runs, its runs cannot be told: they are counted from the start.
-        """
-        amount = self.amount(getattr(self.call.params, training.task).dataset)
-        work = work_of(training, amount, None if stage.after else runs_now(self.call, training))
+    def training(self, stage: Stage, group: Group, training: Training, work: Work | None) -> Row:
+        """Return the cost of a training on all its seeds."""
         if work is None:
             return Row(stage, None, None, None, None, None, runs=len(training.seeds))
+        known = self.speeds.of(training) if work.steps else Measured(None, None)
+        kept = disk.of_training(self.call, training.recipe, work, known.parameters, published=not group.searches)
+        row = Row(stage, work.images, work.evaluated, work.steps, kept)
+        row = replace(row, runs=work.runs, finished=work.finished, begun=work.begun)
         if not work.steps:
-            kept = disk.of_training(self.call, training.recipe, work, None)
-            return Row(stage, disk=kept, runs=work.runs, finished=work.finished, begun=work.begun)
-        known = self.speeds.of(training)
-        kept = disk.of_training(self.call, training.recipe, work, known.parameters)
-        row = Row(stage, work.images, work.evaluated, work.steps, kept, None, (), False, work.runs, work.finished)
-        return replace(_timed(row, known.speed, self.call.params.cluster), begun=work.begun)
+            return row
+        busy = _devices(known.speed.kind, self.call.params.cluster, group) if known.speed else 1
+        return _timed(row, known.speed, busy)
+
+    def weights(self, group: Group, rows: list[Row]) -> Disk | None:
+        """Return what all trainings of a stage leave, and what those that go on at once need beside it."""
+        known = [row.disk for row in rows if row.disk is not None]
+        if len(known) < len(rows):
+            return None
+        passing = sorted((one.passing for one in known), reverse=True)
+        return Disk(sum(one.kept for one in known), sum(passing[: group.at_once(self.call.params.cluster)]))
 
     def profile(self, stage: Stage) -> Row:
         """Return the cost of a profile, which one process takes on one GPU or on all cores of a machine."""
         numbers, training = self.call.params.profile, training_of(self.call.params, CLASSIFY, stage.key)
         images = numbers.batch_size * (numbers.train_warmup + numbers.train_timed)
         evaluated = numbers.batch_size * (numbers.warmup + numbers.timed)
-        return _timed(Row(stage, images, evaluated, times=None), self.speeds.of_step(training).speed, None)
+        speed = self.speeds.of_step(training).speed
+        cores = os.cpu_count() or 1
+        return _timed(Row(stage, images, evaluated, times=None), speed, cores if speed and speed.kind == "CPU" else 1)
 
 
-def _timed(row: Row, speed: Speed | None, cluster: Cluster | None) -> Row:
-    """Return a row with what its images take at a speed, on a cluster's workers or in one process."""
+def _timed(row: Row, speed: Speed | None, devices: float) -> Row:
+    """Return a row with what its images take at a speed, on so many devices at once."""
     if speed is None:
-        return row
+        return replace(row, times=None)
     busy = (row.images or 0) * speed.train + (row.evaluated or 0) * speed.evaluation
-    time = Time(busy, busy / _devices(speed.kind, cluster), speed.kind, speed.device)
+    time = Time(busy, busy / devices, speed.kind, speed.device)
     return replace(row, times=(time,), bases=(speed.basis,), rough=speed.rough)
 
 
-def _devices(kind: Kind, cluster: Cluster | None) -> float:
-    """Return how many devices are busy at once."""
-    if cluster is None:
-        return 1 if kind == "GPU" else os.cpu_count() or 1
+def _devices(kind: Kind, cluster: Cluster, group: Group) -> float:
+    """Return how many devices a stage keeps busy."""
+    workers = group.workers * group.at_once(cluster)
     if kind == "CPU":
-        return cluster.workers * threads(cluster)
+        return workers * threads(cluster)
     shared = cluster.gpus_per_worker
-    return cluster.workers * (min(1.0, shared) if shared != "auto" and shared > 0 else 1.0)
+    return workers * (min(1.0, shared) if shared != "auto" and shared > 0 else 1.0)
+
+
+def _together(row: Row, other: Row) -> Row:
+    """Return two trainings of a stage as one row; what nobody knows of one is unknown of both."""
+    return replace(
+        row,
+        images=_sum(row.images, other.images), evaluated=_sum(row.evaluated, other.evaluated),
+        steps=_sum(row.steps, other.steps), times=_both(row.times, other.times),
+        bases=tuple(dict.fromkeys((*row.bases, *other.bases))), rough=row.rough or other.rough,
+        runs=row.runs + other.runs, finished=row.finished + other.finished, begun=row.begun + other.begun,
+    )  # fmt: skip
+
+
+def _sum(one: int | None, other: int | None) -> int | None:
+    return None if one is None or other is None else one + other
+
+
+def _both(some: tuple[Time, ...] | None, others: tuple[Time, ...] | None) -> tuple[Time, ...] | None:
+    """Return the times of two rows, one for each device."""
+    if some is None or others is None:
+        return None
+    found: dict[str, Time] = {}
+    for time in (*some, *others):
+        last = found.get(time.device, Time(0.0, 0.0, time.kind, time.device))
+        found[time.device] = replace(last, busy=last.busy + time.busy, wall=last.wall + time.wall)
+    return tuple(found.values())
+
+
+def _trials(group: Group, work: list[Work | None]) -> Trials | None:
+    """Return how many epochs the trials have together; None where the images are unknown."""
+    known = [one for one in work if one is not None]
+    if len(known) < len(work):
+        return None
+    epochs = [one.steps / one.per_epoch for one in known]
+    shares = [share(group.halved, one.total / one.per_epoch, one.total) if group.halved else 1.0 for one in known]
+    return Trials(sum(epochs), sum(map(mul, epochs, shares)), group.left_out)

@@ -28,7 +28,7 @@ NEEDED = (
 )  # fmt: skip
 IDLE = {
     "duration", "optimizer", "schedule", "evaluate_every", "checkpoint_every", "init_from", "shuffle_block",
-    "on_non_finite", "evaluate_on",
+    "on_non_finite", "evaluate_on", "hold_out",
 }  # fmt: skip
 """Numbers of a recipe that do not change how long an image takes."""
 

@@ -73,7 +73,10 @@ def _needed(call: Call) -> Iterator[Stage]:
 
 def _datasets(params: Params) -> set[str]:
     """Return the data sets that some training reads."""
-    return {getattr(params, task).dataset for task in TASKS if getattr(params, task).variants}
+    tasks = {task for task in TASKS if getattr(params, task).variants} | (
+        {params.tune.task} if params.tune.space else set()
+    )
+    return {getattr(params, task).dataset for task in tasks}
 
 
 def _there(call: Call, dataset: str) -> bool:

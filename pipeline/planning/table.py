@@ -3,6 +3,7 @@
 import io
 import textwrap
 from collections.abc import Sequence
+from dataclasses import asdict
 from string import ascii_lowercase
 from typing import Any
 
@@ -20,6 +21,7 @@ def as_text(plan: Plan, sentences: Sequence[str]) -> str:
     parts = [_headline(plan), _table(plan, bases) if plan.rows else ""]
     parts += [_wrapped(f"{letter}  from {basis}") for letter, basis in zip(ascii_lowercase, bases, strict=False)]
     parts += [_passing(plan), *(_runs(row) for row in plan.rows if (row.finished or row.begun) and not row.idle)]
+    parts += [_trials(row) for row in plan.rows if row.trials is not None]
     parts += [_listed("Up to date", plan.current), _listed("From DVC's cache", plan.cached), *_reasons(plan)]
     parts += [_wrapped(sentence) for sentence in sentences]
     return "\n".join(part for part in parts if part) + "\n"
@@ -66,6 +68,7 @@ def _row(row: Row) -> dict[str, Any]:
         "runs": row.runs,
         "finished": row.finished,
         "begun": row.begun,
+        "trials": row.trials and asdict(row.trials),
     }
 
 
@@ -124,7 +127,8 @@ def _size(row: Row) -> str:
 def _time(row: Row) -> str:
     if row.times is None:
         return UNKNOWN
-    said = " + ".join(duration(row.busy(time.kind), f"{time.kind}-") for time in row.times)
+    kinds = dict.fromkeys(time.kind for time in row.times)
+    said = " + ".join(duration(row.busy(kind), f"{kind}-") for kind in kinds)
     return ("~" if row.rough else "") + said or NOTHING
 
 
@@ -138,6 +142,20 @@ def _runs(row: Row) -> str:
     done = [f"{row.finished} of {count(row.runs, 'run')} finished, which costs nothing"] if row.finished else []
     done += [f"{row.begun} of {count(row.runs, 'run')} goes on from a checkpoint"] if row.begun else []
     return _wrapped(f"{row.stage.name}: {', '.join(done)}.")
+
+
+def _trials(row: Row) -> str:
+    """Return how many trials a search has, and how many epochs they train together."""
+    if row.trials is None:
+        return ""
+    said = f"{row.stage.name}: {count(row.runs, 'trial')}, {row.trials.epochs:,.0f} epochs over all of them"
+    if row.trials.left_out:
+        said += f", {count(row.trials.left_out, 'combination')} left out"
+    if row.trials.cut < row.trials.epochs:
+        said += (
+            f"; counted in full, about {row.trials.cut / row.trials.epochs:.0%} where the rungs cut as they are meant"
+        )
+    return _wrapped(f"{said}.")
 
 
 def _reasons(plan: Plan) -> list[str]:

@@ -1,6 +1,7 @@
 """What a training has to do: steps and images, over its seeds, less what is done already."""
 
 from argparse import Namespace
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +16,22 @@ if TYPE_CHECKING:  # it imports NumPy, which a plan may do without
 
 @dataclass(frozen=True)
 class Training:
-    """A network that is trained with a recipe, once for each of `seeds`; `name` is what its stage calls it."""
+    """A network that is trained with a recipe, once for each of `seeds`; `section` holds both under `name`."""
 
     task: str
     name: str
-    variant: Variant
-    recipe: Any
+    section: Task
     seeds: tuple[int, ...]
+
+    @property
+    def variant(self) -> Variant:
+        """The network."""
+        return self.section.variants[self.name]
+
+    @property
+    def recipe(self) -> Any:
+        """How it is trained."""
+        return self.section.recipe_of(self.name)
 
 
 @dataclass(frozen=True)
@@ -29,7 +39,8 @@ class Work:
     """Optimizer steps and images to do, in all runs together.
 
     `images` go through training, `evaluated` through so many `evaluations`. Of `runs` so many are `finished` and cost
-    nothing; `begun` ones are counted from their newest checkpoint on.
+    nothing; `begun` ones are counted from their newest checkpoint on. A whole run has `total` steps, `per_epoch` an
+    epoch.
     """
 
     steps: int
@@ -39,46 +50,58 @@ class Work:
     runs: int
     finished: int = 0
     begun: int = 0
+    total: int = 1
+    per_epoch: int = 1
 
 
 def training_of(params: Params, task: str, variant: str) -> Training:
     """Return the training of a task's variant."""
     section: Task = getattr(params, task)
-    return Training(task, variant, section.variants[variant], section.recipe_of(variant), section.seeds_of(variant))
+    return Training(task, variant, section, section.seeds_of(variant))
 
 
-def work_of(training: Training, amount: Amount, runs: "list[Run] | None") -> Work | None:
+def work_of(training: Training, amount: Amount, runs: "list[Run] | None", ended: Collection[str] = ()) -> Work | None:
     """Return what is left to do; None where nobody knows yet how many images there are.
 
     Args:
         training: the network, its recipe and seeds.
         amount: the data set.
         runs: the training's runs, one a seed, where they can be told; else all is counted from the start.
+        ended: ids of runs that are not finished and need nothing more.
 
     Raises:
         UserError: the training images do not fill one step.
     """
     if amount.images is None:
         return None
-    recipe, train = training.recipe, amount.images["train"]
-    per_epoch = train // recipe.global_batch
+    recipe, images = training.recipe, parts_of(amount, training.recipe.hold_out)
+    per_epoch = images["train"] // recipe.global_batch
     if not per_epoch:
         raise UserError(
-            f"{training.name}: {train} training images do not fill one global batch of {recipe.global_batch}; "
-            "lower micro_batch or micro_batches"
+            f"{training.name}: {images['train']} training images do not fill one global batch of "
+            f"{recipe.global_batch}; lower micro_batch or micro_batches"
         )
     total = steps_in(recipe.duration, per_epoch)
     every = steps_in(recipe.evaluate_every, per_epoch)
-    left = [run for run in runs if run.finished() is None] if runs is not None else [None for _ in training.seeds]
+    left: list[Run | None] = [None for _ in training.seeds]
+    if runs is not None:
+        left = [run for run in runs if run.id not in ended and run.finished() is None]
     begun = [step for run in left if run is not None and (step := _reached(run, total))]
     steps = total * len(left) - sum(begun)
     done = [evaluations(total, every) if step == total else step // every for step in begun]
     due = evaluations(total, every) * len(left) - sum(done)
     return Work(
-        steps=steps, images=steps * recipe.global_batch,
-        evaluations=due, evaluated=due * amount.images[recipe.evaluate_on],
+        steps=steps, images=steps * recipe.global_batch, evaluations=due, evaluated=due * images[recipe.evaluate_on],
         runs=len(training.seeds), finished=len(training.seeds) - len(left), begun=len(begun),
+        total=total, per_epoch=per_epoch,
     )  # fmt: skip
+
+
+def parts_of(amount: Amount, hold_out: float) -> dict[str, int]:
+    """Return the images of `val`, of `train` without what is held out of each shard, and of `held_out`."""
+    images: dict[str, int] = {str(split): count for split, count in (amount.images or {}).items()}
+    held = sum(min(max(1, round(size * hold_out)), size - 1) for size in amount.train_shards) if hold_out else 0
+    return {**images, "train": images["train"] - held, "held_out": held}
 
 
 def steps_in(duration: Duration, per_epoch: int) -> int:
@@ -98,12 +121,16 @@ def _reached(run: "Run", total: int) -> int:
 
 
 def runs_now(call: Call, training: Training) -> "list[Run] | None":
-    """Return a variant's runs as the data and weights on disk decide them; None where those are not there."""
+    """Return a training's runs as the data and weights on disk decide them; None where those are not there."""
+    from pipeline.runs import make_runs
     from pipeline.train import runs_of
 
-    section: Task = getattr(call.params, training.task)
-    asked = replace(call, args=Namespace(**{**vars(call.args), "task": training.task}))
+    section = training.section
     try:
-        return runs_of(asked, call.shards(section.dataset), training.name)
+        shards = call.shards(section.dataset)
+        if section is not getattr(call.params, training.task):  # a setting of its own
+            return make_runs(call, training.task, section, training.name, training.seeds, shards)
+        asked = replace(call, args=Namespace(**{**vars(call.args), "task": training.task}))
+        return runs_of(asked, shards, training.name)
     except UserError:
         return None
