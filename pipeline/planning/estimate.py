@@ -13,7 +13,7 @@ from pipeline.planning.data import Amount, amount_of
 from pipeline.planning.disk import Disk
 from pipeline.planning.speed import Kind, Measured, Speed, Speeds, threads
 from pipeline.planning.stages import DATA, Stage, stages_of
-from pipeline.planning.trainings import Group, ended_in, group_of, share
+from pipeline.planning.trainings import SEARCHES, Group, ended_in, group_of, share
 from pipeline.planning.work import Training, Work, runs_now, training_of, work_of
 
 NONE = Disk(0)
@@ -31,11 +31,17 @@ class Time:
 
 @dataclass(frozen=True)
 class Trials:
-    """What is particular to a search: epochs over all its trials at the most, and where rungs cut as they are meant."""
+    """What is particular to a search.
+
+    `epochs` are those of all its trials at the most, `cut` where rungs cut as they are meant. `left_out` combinations
+    cannot be run; at most `uncounted` controls are not in the figures. `tiers` has a row for each tier of a factorial.
+    """
 
     epochs: float
     cut: float
     left_out: int
+    uncounted: int
+    tiers: "tuple[tuple[str, Row], ...]" = ()
 
 
 @dataclass(frozen=True)
@@ -123,7 +129,7 @@ class _Planner:
         rows = tuple(self.row(stage) for stage in self.stages if stage.state == "runs")
         names = {state: tuple(s.name for s in self.stages if s.state == state) for state in ("current", "cached")}
         tasks = {row.stage.verb for row in rows if row.stage.verb in TASKS}
-        tasks |= {self.call.params.tune.task for row in rows if row.stage.verb == "tune"}
+        tasks |= {getattr(self.call.params, row.stage.verb).task for row in rows if row.stage.verb in SEARCHES}
         read = {getattr(self.call.params, task).dataset for task in tasks}
         read |= {row.stage.key for row in rows if row.stage.verb in DATA}
         amounts = tuple(self.amount(name) for name in DATASETS if name in read)
@@ -135,7 +141,7 @@ class _Planner:
             return self.data(stage)
         if stage.verb == "profile":
             return self.profile(stage)
-        group = group_of(self.call.params, stage.verb, stage.key)
+        group = group_of(self.call.params, stage.verb, stage.key, controls=bool(self.speeds.profiles))
         return Row(stage) if group is None else self.trained(stage, group)
 
     def data(self, stage: Stage) -> Row:
@@ -154,7 +160,13 @@ class _Planner:
         ]
         rows = [self.training(stage, group, *pair) for pair in zip(group.trainings, work, strict=True)]
         whole = replace(reduce(_together, rows), disk=self.weights(group, rows))
-        return replace(whole, trials=_trials(group, work)) if group.searches else whole
+        if not group.searches:
+            return whole
+        tiers: dict[str, Row] = {}
+        for training, row in zip(group.trainings, rows, strict=True):
+            if training.tier:
+                tiers[training.tier] = _together(tiers[training.tier], row) if training.tier in tiers else row
+        return replace(whole, trials=_trials(group, work, tuple(tiers.items())))
 
     def training(self, stage: Stage, group: Group, training: Training, work: Work | None) -> Row:
         """Return the cost of a training on all its seeds."""
@@ -231,11 +243,11 @@ def _both(some: tuple[Time, ...] | None, others: tuple[Time, ...] | None) -> tup
     return tuple(found.values())
 
 
-def _trials(group: Group, work: list[Work | None]) -> Trials | None:
+def _trials(group: Group, work: list[Work | None], tiers: tuple[tuple[str, Row], ...]) -> Trials | None:
     """Return how many epochs the trials have together; None where the images are unknown."""
     known = [one for one in work if one is not None]
     if len(known) < len(work):
         return None
     epochs = [one.steps / one.per_epoch for one in known]
     shares = [share(group.halved, one.total / one.per_epoch, one.total) if group.halved else 1.0 for one in known]
-    return Trials(sum(epochs), sum(map(mul, epochs, shares)), group.left_out)
+    return Trials(sum(epochs), sum(map(mul, epochs, shares)), group.left_out, group.uncounted, tiers)

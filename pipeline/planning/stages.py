@@ -73,9 +73,9 @@ def _needed(call: Call) -> Iterator[Stage]:
 
 def _datasets(params: Params) -> set[str]:
     """Return the data sets that some training reads."""
-    tasks = {task for task in TASKS if getattr(params, task).variants} | (
-        {params.tune.task} if params.tune.space else set()
-    )
+    tasks = {task for task in TASKS if getattr(params, task).variants}
+    tasks |= {params.tune.task} if params.tune.space else set()
+    tasks |= {params.factorial.task} if params.factorial.group_channels or params.factorial.settings else set()
     return {getattr(params, task).dataset for task in tasks}
 
 

@@ -3,11 +3,10 @@
 import io
 import textwrap
 from collections.abc import Sequence
-from dataclasses import asdict
 from string import ascii_lowercase
 from typing import Any
 
-from pipeline.planning.estimate import Plan, Row
+from pipeline.planning.estimate import Plan, Row, Trials
 from pipeline.planning.units import amount, clock, count, duration, size
 
 WIDTH = 100
@@ -68,7 +67,17 @@ def _row(row: Row) -> dict[str, Any]:
         "runs": row.runs,
         "finished": row.finished,
         "begun": row.begun,
-        "trials": row.trials and asdict(row.trials),
+        "trials": row.trials and _search(row.trials),
+    }
+
+
+def _search(trials: Trials) -> dict[str, Any]:
+    return {
+        "epochs": trials.epochs,
+        "epochs_if_cut": trials.cut,
+        "left_out": trials.left_out,
+        "controls_not_counted": trials.uncounted,
+        "tiers": {name: _row(row) for name, row in trials.tiers},
     }
 
 
@@ -145,17 +154,18 @@ def _runs(row: Row) -> str:
 
 
 def _trials(row: Row) -> str:
-    """Return how many trials a search has, and how many epochs they train together."""
+    """Return how many trials a search has, and how many epochs they train together; a line more for each tier."""
     if row.trials is None:
         return ""
-    said = f"{row.stage.name}: {count(row.runs, 'trial')}, {row.trials.epochs:,.0f} epochs over all of them"
-    if row.trials.left_out:
-        said += f", {count(row.trials.left_out, 'combination')} left out"
-    if row.trials.cut < row.trials.epochs:
-        said += (
-            f"; counted in full, about {row.trials.cut / row.trials.epochs:.0%} where the rungs cut as they are meant"
-        )
-    return _wrapped(f"{said}.")
+    found, said = row.trials, f"{row.stage.name}: {count(row.runs, 'trial')}, {row.trials.epochs:,.0f} epochs in all"
+    if found.left_out:
+        said += f"; {count(found.left_out, 'combination')} left out"
+    if found.cut < found.epochs:
+        said += f"; counted in full, about {found.cut / found.epochs:.0%} of that where the rungs cut as they are meant"
+    if found.uncounted:
+        said += f"; controls of equal size, {found.uncounted} trials at most, are not counted before a profile is there"
+    tiers = [f"{row.stage.name}, tier {name}: {count(one.runs, 'trial')}, {_time(one)}." for name, one in found.tiers]
+    return "\n".join([_wrapped(f"{said}."), *tiers])
 
 
 def _reasons(plan: Plan) -> list[str]:

@@ -11,6 +11,9 @@ from pipeline.planning.work import Training, training_of
 if TYPE_CHECKING:
     from pipeline.engine.run import Run
 
+SEARCHES = ("tune", "factorial")
+"""Verbs that train many settings side by side, and their sections of the parameters."""
+
 
 @dataclass(frozen=True)
 class Group:
@@ -18,6 +21,7 @@ class Group:
 
     `workers` train one run together. Of a search as many runs go on at once as the cluster holds, `concurrent` at
     most; `left_out` counts combinations that cannot be run, and `halved` are the rungs at which trials stop early.
+    Of controls at most `uncounted` runs are not among the trainings.
     """
 
     trainings: tuple[Training, ...]
@@ -26,6 +30,7 @@ class Group:
     searches: bool = False
     left_out: int = 0
     halved: Asha | None = None
+    uncounted: int = 0
 
     def at_once(self, cluster: Cluster) -> int:
         """Return how many runs go on at once, where the cluster is what `cluster` asks for."""
@@ -35,16 +40,26 @@ class Group:
         return min(max(1, cluster.workers // self.workers), self.concurrent or runs, runs)
 
 
-def group_of(params: Params, verb: str, key: str) -> Group | None:
+def group_of(params: Params, verb: str, key: str, controls: bool) -> Group | None:
     """Return what a stage trains, None where it does not train.
+
+    Args:
+        params: the whole parameters.
+        verb: the stage's.
+        key: the variant of a task.
+        controls: count the factorial's controls of equal size too, which builds networks and needs torch.
 
     Raises:
         UserError: a search has no setting, or a wrong one.
     """
     if verb in TASKS:
         return Group((training_of(params, verb, key),), params.cluster.workers)
-    if verb != "tune":
-        return None
+    if verb == "tune":
+        return _search(params)
+    return _design(params, controls) if verb == "factorial" else None
+
+
+def _search(params: Params) -> Group:
     from pipeline.search.space import settings_of
 
     tune = params.tune
@@ -52,6 +67,23 @@ def group_of(params: Params, verb: str, key: str) -> Group | None:
     return Group(
         tuple(Training(tune.task, setting.name, setting.section, tune.seeds) for setting in settings),
         tune.workers, tune.concurrent, True, len(left_out), tune.asha if tune.scheduler == "asha" else None,
+    )  # fmt: skip
+
+
+def _design(params: Params, controls: bool) -> Group:
+    from pipeline.search.design import designs_of
+
+    factorial, designs = params.factorial, designs_of(params, controls)
+    trainings = (
+        Training(factorial.task, setting.name, setting.section, factorial.seeds, tier)
+        for tier, design in designs.items()
+        for setting in design.settings
+    )
+    left_out = sum(len(design.left_out) for design in designs.values())
+    missing = sum(len(design.cells) for design in designs.values()) if factorial.controls and not controls else 0
+    return Group(
+        tuple(trainings), factorial.workers, factorial.concurrent, True, left_out,
+        uncounted=missing * len(factorial.seeds),
     )  # fmt: skip
 
 

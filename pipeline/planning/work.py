@@ -16,12 +16,16 @@ if TYPE_CHECKING:  # it imports NumPy, which a plan may do without
 
 @dataclass(frozen=True)
 class Training:
-    """A network that is trained with a recipe, once for each of `seeds`; `section` holds both under `name`."""
+    """A network that is trained with a recipe, once for each of `seeds`; `section` holds both under `name`.
+
+    `tier` is the one of the factorial that it belongs to.
+    """
 
     task: str
     name: str
     section: Task
     seeds: tuple[int, ...]
+    tier: str = ""
 
     @property
     def variant(self) -> Variant:

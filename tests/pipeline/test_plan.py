@@ -50,6 +50,11 @@ STAGES = {
     *(f"{verb}@{name}" for verb in ("classify", "profile") for name in ("dwnet_micro", "swin_micro")),
     "segment@dwnet_micro", "compare",
 }  # fmt: skip
+SEARCHES = {
+    "tune": {"cmd": "python -m pipeline.tune", "params": ["tune"], "outs": ["results/tune"]},
+    "factorial": {"cmd": "python -m pipeline.factorial", "params": ["factorial"], "outs": ["results/factorial"]},
+}
+READ_OF_SEARCHES = ("results/tune", "results/factorial")
 PROFILE = {
     "variant": "dwnet_micro", "mixer": "dwnet", "size": "micro", "model": "dwnet_micro", "overrides": {},
     "parameters": 300_000, "flops": 1_200_000, "image_size": 32, "device": "cpu some", "threads": 4,
@@ -75,7 +80,12 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ignore = shutil.ignore_patterns("__pycache__")
     for name in ("pipeline", "models"):
         shutil.copytree(PROJECT / name, folder / name, ignore=ignore)
-    shutil.copy(PROJECT / "dvc.yaml", folder)
+    stages = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]
+    stages = {verb: body for verb, body in stages.items() if verb not in SEARCHES}
+    for body in stages.values():
+        body = body.get("do", body)
+        body["deps"] = [dep for dep in body.get("deps", []) if not dep.startswith(READ_OF_SEARCHES)]
+    (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}, sort_keys=False))
     for task in ("detect", "segment"):
         (folder / "results" / task).mkdir(parents=True)
         (folder / "results" / task / ".keep").touch()
@@ -332,6 +342,44 @@ def test_the_table_says_what_json_says(fresh: Path, tmp_path: Path, capsys: pyte
     assert f"{said['totals']['images']:,}" in totals and f"{said['totals']['steps']:,}" in totals
     for sentence in said["warnings"]:
         assert " ".join(sentence.split()) in " ".join(text.split())
+
+
+def test_searches_are_counted_by_trials(fresh: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    project = tmp_path / "project"
+    shutil.copytree(fresh, project)
+    stages = yaml.safe_load((project / "dvc.yaml").read_text())["stages"]
+    (project / "dvc.yaml").write_text(yaml.safe_dump({"stages": {**stages, **SEARCHES}}, sort_keys=False))
+    space = {"mixer": ["dwnet", "i_dynamic_dwnet"], "kernel_size": [3, 9]}  # 9 is wider than the 8 x 8 map
+    recipe = {"duration": {"epochs": 9}, "evaluate_every": {"epochs": 1}}
+    tune = {"space": space, "base": {"size": "micro"}, "seeds": [0, 1], "recipe": recipe, "scheduler": "asha"}
+    factorial = {
+        "group_channels": [1, "all"], "base": {"size": "micro", "kernel_size": 3}, "seeds": [0, 1, 2],
+        "tiers": {"short": {"duration": {"steps": 5}}, "long": {"duration": {"steps": 50}}},
+    }  # fmt: skip
+    write_params(project, {**PARAMS, "tune": tune, "factorial": factorial})
+    write_json(project / "results/profile/dwnet_micro/profile.json", PROFILE)
+    write_json(project / "results/profile/i_dynamic_dwnet_micro/profile.json", profile_of("i_dynamic_dwnet_micro"))
+    said = planned(project, capsys)
+    search, design = rows(said)["tune"], rows(said)["factorial"]
+    # A tenth of each shard of 50, 50, 50 and 10 is held out: 16 of 160; 9 steps of 16 an epoch.
+    assert (search["runs"], search["trials"]["left_out"], search["steps"]) == (4, 2, 4 * 81)
+    assert search["evaluated"] == 4 * 9 * 16
+    # All to the first rung, a third to the second, the third of that to the end: (1 + 2/3 + 6/9) of 9 epochs.
+    assert search["trials"]["epochs_if_cut"] == pytest.approx(4 * (1 + 2 / 3 + 6 / 9))
+    assert search["wall_hours"] == pytest.approx(search["cpu_hours"] / 2)  # two trials of one worker at once
+    tiers = design["trials"]["tiers"]
+    each = design["runs"] // 2
+    assert each >= 8 * 3 and each % 3 == 0 and tiers["short"]["steps"] == each * 5
+    assert tiers["long"]["steps"] == each * 50 and design["steps"] == each * 55
+    assert tiers["long"]["cpu_hours"] + tiers["short"]["cpu_hours"] == pytest.approx(design["cpu_hours"])
+    text = shown(project, capsys)
+    assert "tune: 4 trials, 36 epochs in all; 2 combinations left out; counted in full, about 26%" in " ".join(
+        text.split()
+    )
+    assert f"factorial, tier long: {each} trials, ~" in text
+    shutil.rmtree(project / "results/profile")
+    without = rows(planned(project, capsys))["factorial"]  # and without torch
+    assert (without["runs"], without["trials"]["controls_not_counted"]) == (2 * 8 * 3, 2 * 8 * 3)
 
 
 def test_an_ad_hoc_call_needs_no_dvc_and_leaves_no_folder(
