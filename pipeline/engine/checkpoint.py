@@ -12,6 +12,7 @@ from pipeline import faults
 from pipeline.files import sha256_file, whole_folder, write_bytes, write_json
 
 KEEP = 2
+SEAL = "seal.json"
 
 
 def save(folder: Path, step: int, state: dict[str, Any]) -> None:
@@ -22,7 +23,8 @@ def save(folder: Path, step: int, state: dict[str, Any]) -> None:
         torch.save(state, buffer)
         write_bytes(made / "state.pt", buffer.getbuffer())
         faults.reach("checkpoint.unsealed", step=step)
-        write_json(made / "seal.json", {"step": step, "sha256": sha256_file(made / "state.pt")})
+        seal = {"step": step, "sha256": sha256_file(made / "state.pt"), "best": (state.get("best") or {}).get("step")}
+        write_json(made / SEAL, seal)
     faults.reach("checkpoint.sealed", step=step)
     for old in _steps(folder)[:-KEEP]:
         shutil.rmtree(old)
@@ -35,7 +37,7 @@ def load(path: Path, device: torch.device) -> dict[str, Any]:
         ValueError: its bytes are not those that were sealed.
         OSError, KeyError, RuntimeError: it cannot be read.
     """
-    seal = json.loads((path / "seal.json").read_text())
+    seal = json.loads((path / SEAL).read_text())
     if seal["sha256"] != sha256_file(path / "state.pt"):
         raise ValueError("its digest differs from its seal")
     state: dict[str, Any] = torch.load(path / "state.pt", map_location=device, weights_only=True)
@@ -51,6 +53,17 @@ def load_newest(folder: Path, device: torch.device) -> tuple[Path | None, dict[s
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError) as error:
             damaged.append(f"checkpoint {path.name} is damaged ({error}); using an older one")
     return None, None, damaged
+
+
+def clear_superseded(folder: Path, weights: dict[int, Path]) -> None:
+    """Remove the best weights, by step, that no checkpoint in the folder knows as the best so far."""
+    try:
+        known = {json.loads((path / SEAL).read_text())["best"] for path in _steps(folder)}
+    except (OSError, ValueError, KeyError, TypeError):  # a damaged seal: who knows what it would go back to
+        return
+    for step, path in weights.items():
+        if step not in known:
+            path.unlink(missing_ok=True)
 
 
 def clear_leftovers(folder: Path) -> None:

@@ -270,6 +270,7 @@ class Loop:
         self.state.interval_loss, self.state.interval_steps = self.interval.merge(self.ranks), self.interval.steps
         if self.ranks.rank == 0:
             checkpoint.save(self.run.checkpoints, self.state.step, self.state.to_dict())
+            checkpoint.clear_superseded(self.run.checkpoints, self._bests())
 
     def _finish(self) -> None:
         self._write_weights("last.safetensors")
@@ -288,10 +289,15 @@ class Loop:
                 "adopted": self.run.adopted(),
             }  # fmt: skip
             self.run.finish(record, ["last.safetensors", "best.safetensors", "samples.png"])
-            for path in self.run.folder.glob("best-*.safetensors"):  # not before: a kill would need them again
+            for path in self._bests().values():  # not before: a kill would need them again
                 path.unlink()
         if self.ranks.world > 1:
             dist.barrier()  # nobody starts the next run before this one is sealed
+
+    def _bests(self) -> dict[int, Path]:
+        """Return the weights of evaluations that were the best so far, by step."""
+        found = self.run.folder.glob("best-*.safetensors")
+        return {int(path.stem.removeprefix("best-")): path for path in found}
 
     def _keep_best(self) -> None:
         """Give the best weights their final name; a kill may have left those of a step that was taken again."""

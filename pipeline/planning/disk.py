@@ -16,6 +16,8 @@ STATE = 3
 """What a checkpoint holds of each parameter: itself, and two moments of AdamW."""
 CHECKPOINTS = 3
 """The engine keeps two, and drops an older one when the next is sealed."""
+BESTS = 3
+"""The best weights that the two checkpoints know, and those of a later evaluation."""
 WEIGHTS = 2
 """A finished run keeps its last and its best weights."""
 
@@ -53,8 +55,7 @@ def of_training(
 ) -> Disk | None:
     """Return what a training's weights take: each run's own, those that are published, and DVC's copy of them.
 
-    While a run trains, its checkpoints are there, and the weights of every evaluation that was the best so far: at
-    the most all of them.
+    While a run trains, its checkpoints are there, and the best weights that they may need.
     """
     runs, files = work.runs - work.finished, copies(call) if published else 0
     if not runs:
@@ -62,8 +63,8 @@ def of_training(
     if parameters is None:
         return None
     state = STATE + (recipe.ema is not None)
-    each = -(-work.evaluations // runs)
-    return Disk(FLOAT * parameters * (WEIGHTS * runs + files), FLOAT * parameters * (state * CHECKPOINTS + each))
+    passing = state * CHECKPOINTS + min(BESTS, -(-work.evaluations // runs))
+    return Disk(FLOAT * parameters * (WEIGHTS * runs + files), FLOAT * parameters * passing)
 
 
 def copies(call: Call) -> int:

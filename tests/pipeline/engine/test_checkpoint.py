@@ -68,3 +68,19 @@ def test_a_save_cut_short_leaves_no_checkpoint(folder: Path, monkeypatch: pytest
     with pytest.raises(OSError, match="No space"):
         checkpoint.save(folder, 20, {"step": 20})
     assert sorted(path.name for path in folder.iterdir()) == ["000000010", "000000015"]
+
+
+def test_best_weights_stay_that_a_checkpoint_may_go_back_to(tmp_path: Path) -> None:
+    folder, weights = tmp_path / "checkpoints", {step: tmp_path / f"best-{step}" for step in (0, 1, 3)}
+    for path in weights.values():
+        path.write_bytes(b"")
+    for step, best in ((2, 1), (4, 3)):
+        checkpoint.save(folder, step, {"step": step, "best": {"step": best}})
+    seal = folder / "000000002" / checkpoint.SEAL
+    whole = seal.read_bytes()
+    seal.write_bytes(b"{")
+    checkpoint.clear_superseded(folder, weights)
+    assert all(path.exists() for path in weights.values())
+    seal.write_bytes(whole)
+    checkpoint.clear_superseded(folder, weights)
+    assert {step for step, path in weights.items() if path.exists()} == {1, 3}

@@ -12,9 +12,12 @@ from ranks import train_on
 from safetensors.torch import load_file, save_file
 
 from pipeline import faults
+from pipeline.engine import loop
+from pipeline.engine.evaluate import evaluate
 from pipeline.engine.loop import train
 from pipeline.engine.run import Run
 from pipeline.errors import UserError
+from pipeline.evaluators import Result
 from pipeline.loading.batches import Ranks
 from pipeline.locks import held
 from pipeline.params import Classify, Cluster
@@ -248,3 +251,39 @@ def test_a_changed_file_makes_a_run_unfinished(small_shards: Path, tmp_path: Pat
         file.seek(-10, 2)
         file.write(b"x")
     assert run.finished() is None
+
+
+def test_best_weights_do_not_pile_up_and_those_that_a_checkpoint_knows_stay(
+    small_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many evaluations are the best so far, the newest checkpoint is lost: still the same best weights."""
+
+    def by_loss(*arguments: Any) -> Result:
+        result = evaluate(*arguments)
+        return Result({**result.metrics, "top1": 100 - result.metrics["loss"]}, result.per_class)
+
+    monkeypatch.setattr(loop, "evaluate", by_loss)
+    often = {"duration": {"steps": 60}, "evaluate_every": {"steps": 2}, "checkpoint_every": {"steps": 2}}
+    whole = run_of(small_shards, tmp_path / "whole", **often)
+    seen = []
+
+    def look(row: dict[str, Any]) -> None:
+        seen.append(len(list(whole.folder.glob("best-*.safetensors"))))
+
+    train(whole, Ranks(), CPU, lambda model: model, look)
+    improved = sum(row["top1"] > max((r["top1"] for r in history[:i]), default=-1.0)
+                   for history in [(whole.finished() or {})["history"]] for i, row in enumerate(history))  # fmt: skip
+    assert improved > 3 >= max(seen)
+    broken = run_of(small_shards, tmp_path / "broken", **often)
+    with pytest.raises(Stop):
+        train(broken, Ranks(), CPU, lambda model: model, lambda row: stop_at(row, 50))
+    newest = max((broken.checkpoints).glob("[0-9]*"))
+    (newest / "state.pt").write_bytes(b"damaged")
+    train(broken, Ranks(), CPU, lambda model: model, lambda row: None)
+    one, other = ((run.folder / "best.safetensors").read_bytes() for run in (whole, broken))
+    assert one == other
+
+
+def stop_at(row: dict[str, Any], step: int) -> None:
+    if row["step"] == step:
+        raise Stop

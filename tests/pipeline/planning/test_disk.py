@@ -34,11 +34,11 @@ def test_weights_of_all_runs_are_counted(call_with: Callable[..., Call], tmp_pat
     work = Work(steps=10, images=10, evaluations=8, evaluated=8, runs=3, finished=1)
     found = disk.of_training(call, recipe, work, 1000)
     # two runs keep two files each, one is published, and DVC keeps it once more
-    assert found == disk.Disk(4000 * (2 * 2 + 2), 4000 * (3 * 3 + 4))
+    assert found == disk.Disk(4000 * (2 * 2 + 2), 4000 * (3 * 3 + 3))
     assert disk.of_training(call, recipe, work, None) is None
     (tmp_path / ".dvc").mkdir()
     (tmp_path / ".dvc/config").write_text("[cache]\n    type = hardlink,copy\n")
-    assert disk.of_training(call, recipe, work, 1000) == disk.Disk(4000 * (2 * 2 + 1), 4000 * (3 * 3 + 4))
+    assert disk.of_training(call, recipe, work, 1000) == disk.Disk(4000 * (2 * 2 + 1), 4000 * (3 * 3 + 3))
     adhoc = Call(call.args, call.params, call.project, Folders(tmp_path / "adhoc"))
     (tmp_path / ".dvc/config").unlink()
     assert (disk.copies(call), disk.copies(adhoc)) == (2, 1)
