@@ -12,9 +12,8 @@ from typing import Any
 from pipeline import cli, faults
 from pipeline.cli import Call
 from pipeline.files import whole_folder, write_json, write_text
-from pipeline.runs import make_runs
 from pipeline.search.design import Design, designs_of
-from pipeline.search.driver import Outcome, Search, Tried, length, run_search
+from pipeline.search.driver import Outcome, Search, Tried, length, run_search, runs_of
 from pipeline.search.publish import shared_facts, table, trial_rows
 
 Tiers = dict[str, Design]
@@ -41,9 +40,9 @@ def search_of(call: Call, tiers: Tiers, shards: Path) -> Search:
         Tried(run, {"tier": tier, **setting.values, **_switches(design, setting.name)})
         for tier, design in tiers.items()
         for setting in design.settings
-        for run in make_runs(call, factorial.task, setting.section, setting.name, factorial.seeds, shards)
+        for run in runs_of(call, factorial.task, setting, factorial.seeds, shards)
     ]
-    shown = {"tiers": list(tiers), "seeds": factorial.seeds}
+    shown = {"metric": factorial.judged_by, "tiers": list(tiers), "seeds": factorial.seeds}
     label, metric = "crossed design", factorial.judged_by
     return Search(
         "factorial", label, tried, metric, factorial.mode, factorial.workers, factorial.concurrent, None, shown

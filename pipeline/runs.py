@@ -26,6 +26,18 @@ def make_runs(
     return made
 
 
+def file_to_start_from(call: Call, name: str, where: str, advice: str = "") -> Path:
+    """Return the file of weights that a recipe's `init_from` names, by a path within the project or from the root.
+
+    Raises:
+        UserError: it is not there; `where` says who asks for it.
+    """
+    path = (call.project / name).resolve()
+    if not path.is_file():
+        raise UserError(f"{where}: init_from {path} is not a file{advice}")
+    return path
+
+
 def refuse_damage(shards: Path, runs: list[Run]) -> list[str]:
     """Stop before anything starts where the shards are not what their manifest says; return advice for reading them.
 

@@ -18,7 +18,7 @@ from pipeline.params import TASKS, Task
 from pipeline.params.recipes import CLASSIFY
 from pipeline.publish import publish
 from pipeline.recording import recorded, settled
-from pipeline.runs import make_runs, refuse_damage
+from pipeline.runs import file_to_start_from, make_runs, refuse_damage
 
 
 def main() -> None:
@@ -75,14 +75,12 @@ def _start(call: Call, task: str, variant: str) -> Path | None:
     start = getattr(call.params, task).recipe_of(variant).init_from
     if start is None:
         return None
-    if start == CLASSIFY:
-        path = call.source(lambda folders: folders.results(CLASSIFY, variant, "model.safetensors"))
-        advice = f"; run: python -m pipeline.train classify {variant}, or set {task}.recipe.init_from to null"
-    else:
-        path, advice = (call.project / start).resolve(), ""
-    if not path.is_file():
-        raise UserError(f"{task}.variants.{variant}: init_from {path} is not a file{advice}")
-    return path
+    where = f"{task}.variants.{variant}"
+    if start != CLASSIFY:
+        return file_to_start_from(call, start, where)
+    published = call.source(lambda folders: folders.results(CLASSIFY, variant, "model.safetensors"))
+    advice = f"; run: python -m pipeline.train classify {variant}, or set {task}.recipe.init_from to null"
+    return file_to_start_from(call, str(published), where, advice)
 
 
 def _companions(call: Call, shards: Path, wanted: list[Run]) -> list[Run]:

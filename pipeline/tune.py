@@ -8,8 +8,7 @@ from pathlib import Path
 
 from pipeline import cli
 from pipeline.cli import Call
-from pipeline.runs import make_runs
-from pipeline.search.driver import Search, Tried, run_search
+from pipeline.search.driver import Search, Tried, run_search, runs_of
 from pipeline.search.publish import publish_search
 from pipeline.search.settings import LeftOut, Setting
 from pipeline.search.space import settings_of
@@ -32,10 +31,15 @@ def search_of(call: Call, settings: list[Setting], shards: Path) -> Search:
     tried = [
         Tried(run, setting.values)
         for setting in settings
-        for run in make_runs(call, tune.task, setting.section, setting.name, tune.seeds, shards)
+        for run in runs_of(call, tune.task, setting, tune.seeds, shards)
     ]
     asha = tune.asha if tune.scheduler == "asha" else None
-    shown = {"searcher": tune.searcher, "scheduler": tune.scheduler, "hold_out": tune.hold_out}
+    shown = {
+        "metric": tune.judged_by,
+        "searcher": tune.searcher,
+        "scheduler": tune.scheduler,
+        "hold_out": tune.hold_out,
+    }
     label = f"search of {' x '.join(tune.space)}"
     return Search("tune", label, tried, tune.judged_by, tune.mode, tune.workers, tune.concurrent, asha, shown)
 

@@ -6,6 +6,7 @@ import sys
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline import faults
@@ -15,9 +16,10 @@ from pipeline.errors import UserError
 from pipeline.locks import held
 from pipeline.params import Cluster
 from pipeline.params.searches import Asha
-from pipeline.runs import refuse_damage
+from pipeline.runs import file_to_start_from, make_runs, refuse_damage
 from pipeline.search.book import Book, Ending
 from pipeline.search.recording import Recorder, recorded
+from pipeline.search.settings import Setting
 
 if TYPE_CHECKING:
     from pipeline.search.trial import Work
@@ -48,6 +50,17 @@ class Tried:
         return " ".join(f"{key}={value}" for key, value in {**self.values, "seed": self.run.seed}.items())
 
 
+def runs_of(call: Call, task: str, setting: Setting, seeds: tuple[int, ...], shards: Path) -> list[Run]:
+    """Return the runs of a setting, one a seed.
+
+    Raises:
+        UserError: the file that it starts from is not there.
+    """
+    start = setting.recipe.init_from
+    init = None if start is None else file_to_start_from(call, start, setting.label)
+    return make_runs(call, task, setting.section, setting.name, seeds, shards, init)
+
+
 @dataclass(frozen=True)
 class Search:
     """What is to be tried, and how. `name` is the MLflow experiment; `shown` what its run says about the whole."""
@@ -76,10 +89,13 @@ def run_search(call: Call, search: Search) -> Outcome:
     """Run what has not ended yet, and return how all ended. A trial that failed before is tried again.
 
     Raises:
-        UserError: the shards are damaged, MLflow or the cluster cannot be reached, or a trial does not fit into it.
+        UserError: the workers do not divide a batch, the shards are damaged, MLflow or the cluster cannot be reached,
+            or a trial does not fit into it.
     """
     runs = [tried.run for tried in search.tried]
-    book = Book(runs[0].folder.parent, [sorted(run.id for run in runs), search.asha and search.asha.model_dump()])
+    _refuse_workers(search)
+    decides = [sorted(run.id for run in runs), search.asha and search.asha.model_dump(), search.shown]
+    book = Book(runs[0].folder.parent, decides)
     book.forget_failures()
     with held(book.folder / "lock", search.label):
         once = {tried.run.id: tried for tried in search.tried}  # two settings may come to the same run
@@ -98,6 +114,15 @@ def run_search(call: Call, search: Search) -> Outcome:
             if missing := [tried.label for tried in search.tried if tried.run.id not in endings]:
                 raise UserError(f"{len(missing)} trials did not run, e.g. {missing[0]}; run the command again")
             return Outcome(endings, recorder.parent, ids)
+
+
+def _refuse_workers(search: Search) -> None:
+    for tried in search.tried:
+        if (count := tried.run.recipe.micro_batches) % search.workers:
+            raise UserError(
+                f"{search.name}.workers {search.workers} does not divide the {count} micro-batches of a global batch "
+                f"({tried.label}); use a number of workers that divides {count}"
+            )
 
 
 def _train(call: Call, search: Search, left: list[Tried], book: Book, recorder: Recorder) -> None:

@@ -18,7 +18,7 @@ from pipeline import faults
 from pipeline.errors import UserError
 from pipeline.search.settings import name_of
 
-SPACE: dict[str, Any] = {"kernel_size": [1, 3], "recipe.optimizer.lr": [0.002, 1e38], "group_channels": [1, 5]}
+SPACE: dict[str, Any] = {"kernel_size": [1, 3, 3], "recipe.optimizer.lr": [0.002, 1e38], "group_channels": [1, 5]}
 ASHA: dict[str, Any] = {
     "space": {"mixer": ["dwnet", "dynamic_dwnet"], "kernel_size": [1, 3, 5]}, "scheduler": "asha",
     "recipe": {"duration": {"epochs": 4}}, "asha": {"reduction": 2},
@@ -72,7 +72,8 @@ def searched(project: Path) -> Table:
 
 
 def test_every_setting_has_a_row_and_a_failed_one_stops_nobody(project: Path, searched: Table) -> None:
-    assert [row["state"] for row in searched] == ["finished", "failed"] * 2
+    assert [row["state"] for row in searched] == ["finished", "failed"] * 3
+    assert searched[2:4] == searched[4:6]  # a value that is named twice is one run
     for row in searched:
         assert row["seed"] == "0" and row["group_channels"] == "1"
         if row["state"] == "failed":
@@ -82,7 +83,7 @@ def test_every_setting_has_a_row_and_a_failed_one_stops_nobody(project: Path, se
             assert float(row["train_images_per_second"]) > 0 and float(row["wall_time_s"]) > 0
     folder = project / "out/grid/results/tune"
     left_out = json.loads((folder / "search.json").read_text())["left_out"]
-    assert len(left_out) == 4 and {one["values"]["group_channels"] for one in left_out} == {5}
+    assert len(left_out) == 6 and {one["values"]["group_channels"] for one in left_out} == {5}
     assert {"heat_all.png", "curves.png", "pareto.png"} <= {path.name for path in folder.iterdir()}
 
 
@@ -220,6 +221,11 @@ def test_stopped_trials_end_three_times(project: Path, ray_cluster: None, time: 
 def test_stopped_trials_of_two_workers_end_too(project: Path, ray_cluster: None) -> None:
     table = search_with_asha(project, "two", workers=2)
     assert {row["world_size"] for row in table if row["state"] == "finished"} == {"2"}
+
+
+def test_workers_that_do_not_divide_a_batch_are_refused(project: Path) -> None:
+    with pytest.raises(UserError, match=r"tune.workers 3 does not divide the 2 micro-batches"):
+        run_stage(project, "pipeline.tune", *options(project, "three", {"space": SPACE, "workers": 3}))
 
 
 def test_what_the_cluster_does_not_have_is_named(project: Path, ray_cluster: None) -> None:
