@@ -13,6 +13,7 @@ from pipeline import faults
 from pipeline.cli import Call
 from pipeline.engine.run import Run
 from pipeline.errors import UserError
+from pipeline.files import write_json
 from pipeline.locks import held
 from pipeline.params import Cluster
 from pipeline.params.searches import Asha
@@ -131,6 +132,7 @@ def _train(call: Call, search: Search, left: list[Tried], book: Book, recorder: 
     with ExitStack() as locks:
         for tried in sorted(left, key=lambda tried: tried.run.id):
             locks.enter_context(held(tried.run.folder / "lock", tried.label))
+            write_json(tried.run.folder / "decides.json", tried.run.decides)
         os.environ.update(TUNE)
         from pipeline.cluster import connected
 

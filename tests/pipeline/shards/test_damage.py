@@ -11,8 +11,8 @@ import pytest
 from helpers import write_shards
 
 from pipeline.errors import UserError
+from pipeline.runs import refuse_damage
 from pipeline.shards import tar, verify
-from pipeline.train import _check
 
 
 @pytest.fixture
@@ -118,5 +118,5 @@ def test_training_refuses_before_it_starts(folder: Path, harm: object) -> None:
     expected = harm(folder)  # type: ignore[operator]
     run = Run("id", "classify", "v", 1, Classify(), folder, folder.parent / "run")
     with pytest.raises(UserError) as caught:
-        _check(folder, [run])
+        refuse_damage(folder, [run])
     assert all(line in str(caught.value) for line in expected)
