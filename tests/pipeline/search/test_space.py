@@ -75,6 +75,7 @@ def test_what_cannot_be_run_is_left_out_by_name(tmp_path: Path, space: dict[str,
         ({"scheduler": "asha", "asha": {"time_attribute": "epochs"}}, "tune.asha.time_attribute: .*'epoch' or 'step'"),
         ({"scheduler": "hyper"}, "tune.scheduler"),
         ({"seeds": [1, 1]}, "names a seed twice"),
+        ({"task": "detect"}, "tune.recipe.init_from: a setting has no classification weights"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_sentence(tmp_path: Path, tune: dict[str, Any], sentence: str) -> None:
