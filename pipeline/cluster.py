@@ -36,7 +36,7 @@ def connected(cluster: Cluster) -> Iterator[None]:
     """Connect this process to Ray for the duration of the block.
 
     Raises:
-        UserError: where RAY_ADDRESS names something that cannot be joined.
+        UserError: RAY_ADDRESS names something that cannot be joined, or this machine has not the GPUs asked for.
     """
     environment.own_token()
     import ray
@@ -47,6 +47,8 @@ def connected(cluster: Cluster) -> Iterator[None]:
     address = os.environ.get("RAY_ADDRESS")
     if address and "://" in address:
         raise UserError(f"RAY_ADDRESS={address}: submitting a job is not supported yet; use host:port or auto")
+    if not address:
+        _refuse_missing_gpus(cluster)
     if address:
         _join(address, runtime_env={"working_dir": str(Path.cwd()), "excludes": ["data", "runs", "results", "adhoc"]})
     elif folder := os.environ.get(SESSION):
@@ -63,6 +65,20 @@ def connected(cluster: Cluster) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _refuse_missing_gpus(cluster: Cluster) -> None:
+    """Say now what a head of our own would not have; starting one first takes half a minute."""
+    if cluster.gpus_per_worker in ("auto", 0):
+        return
+    import torch
+
+    need, have = float(cluster.gpus_per_worker) * cluster.workers, torch.cuda.device_count()
+    if need > have:
+        raise UserError(
+            f"{cluster.workers} workers need {need:g} GPU, this machine has {have}; lower cluster.workers or "
+            "cluster.gpus_per_worker, or name a cluster in RAY_ADDRESS"
+        )
 
 
 def _join(address: str, **options: Any) -> None:

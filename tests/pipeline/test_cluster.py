@@ -95,3 +95,14 @@ def test_a_head_that_starts_at_the_third_try_is_a_head_and_one_that_never_does_a
     monkeypatch.setattr(cluster, "START_TRIES", 2)
     with pytest.raises(UserError, match=r"did not start in 2 tries: The current node timed out during startup\.; is"):
         cluster._start(Cluster(), tmp_path)
+
+
+def test_missing_gpus_are_named_before_a_head_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    monkeypatch.setattr(cluster, "_start", None)  # whoever started a head would fail
+    with pytest.raises(UserError, match=r"2 workers need 2 GPU, this machine has 1; lower"), connected(
+        Cluster(workers=2, gpus_per_worker=1)
+    ):  # fmt: skip
+        pass
