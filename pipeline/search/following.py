@@ -11,12 +11,13 @@ from pipeline.search.driver import Search, Tried, length
 from pipeline.search.recording import Recorder
 
 
-class Following(Callback):  # type: ignore[misc]
+class Following(Callback):
     """Ray Tune calls this in the driver's process."""
 
     def __init__(self, search: Search, left: list[Tried], book: Book, recorder: Recorder, at_once: int) -> None:
         self.search, self.book, self.recorder = search, book, recorder
-        self.tried = {one.run.id: one for one in left}
+        self.known = {one.run.id: one for one in left}
+        self.left = dict(self.known)
         self.rows: dict[str, list[dict[str, Any]]] = {one.run.id: [] for one in left}
         self.costs: dict[str, dict[str, int]] = {}
         self.last: dict[str, tuple[State, str]] = {}
@@ -75,7 +76,7 @@ class Following(Callback):  # type: ignore[misc]
         faults.reach("search.noted", state=state)
         if (ending := self.book.ending(tried.run)) is not None:
             self.recorder.ending(tried, ending)
-        del self.tried[identifier]
+        del self.left[identifier]
         _say(f"{tried.label}: {self._result(tried, state, error)}; {self._left()}")
 
     def _result(self, tried: Tried, state: State, error: str) -> str:
@@ -85,16 +86,15 @@ class Following(Callback):  # type: ignore[misc]
 
     def _left(self) -> str:
         """Say how many trials are left and how long they may take, at most, by the epochs trained so far."""
-        if not self.tried:
+        if not self.left:
             return "that was the last one"
         done = sum(rows[-1]["epoch"] for rows in self.rows.values() if rows)
-        todo = sum(self.epochs[one] - (self.rows[one][-1]["epoch"] if self.rows[one] else 0) for one in self.tried)
+        todo = sum(self.epochs[one] - (self.rows[one][-1]["epoch"] if self.rows[one] else 0) for one in self.left)
         seconds = (time.monotonic() - self.begun) / done * todo if done else None
-        return f"{len(self.tried)} left" + (f", about {seconds:.0f} s" if seconds is not None else "")
+        return f"{len(self.left)} left" + (f", about {seconds:.0f} s" if seconds is not None else "")
 
     def _of(self, trial: Any) -> Tried:
-        tried: dict[str, Tried] = {one.run.id: one for one in self.search.tried}
-        return tried[trial.config["run_id"]]
+        return self.known[trial.config["run_id"]]
 
 
 def _say(sentence: str) -> None:

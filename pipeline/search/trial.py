@@ -134,7 +134,7 @@ class Together:
         self._asked = False
 
 
-class Trial(Trainable):  # type: ignore[misc]
+class Trial(Trainable):
     """What Ray Tune runs: each step is the training up to the next evaluation."""
 
     def setup(self, config: dict[str, Any], work: Work) -> None:
