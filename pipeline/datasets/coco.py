@@ -1,4 +1,4 @@
-"""COCO 2017: `train2017/`, `val2017/` and `annotations/instances_<folder>.json`.
+"""COCO 2017: `train2017/`, `val2017/` and `annotations/instances_<folder>.json`, or others that `layout` knows.
 
 Annotations keep their original category ids (the manifest maps them to class indices and back) and crowds their run
 lengths. `val` carries the official ground truth as it is, boxes of zero area too, because each annotation counts in
@@ -7,15 +7,18 @@ evaluator can read is dropped in both (`instances` says what that is), and all o
 """
 
 import json
-from collections import defaultdict
+import os
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pipeline.datasets import instances, keys
 from pipeline.datasets.images import RefusedError
-from pipeline.datasets.listing import IMAGE_SUFFIXES, Class, Filed, Listing, Sample, Tree, finish, wrong_layout
+from pipeline.datasets.layout import Asked, annotation_file, folders
+from pipeline.datasets.listing import IMAGE_SUFFIXES, Class, Filed, Listing, Sample, Tree, finish
 from pipeline.datasets.source import Archive
+from pipeline.datasets.source.names import respelled
 from pipeline.errors import UserError
 
 SPLITS = {"train": "train2017", "val": "val2017"}
@@ -24,12 +27,14 @@ ARCHIVES = {
     "val2017.zip": Archive(fills=("val2017",)),
     "annotations_trainval2017.zip": Archive(fills=("annotations",)),
 }
+AROUND = ("", "images/")
+"""What may lie around the folders of the splits."""
 MEMBER = "json"
 IGNORE = None
 RESIZABLE = False
 
 
-def scan(tree: Tree, splits: Mapping[str, str]) -> Listing:
+def scan(tree: Tree, asked: Asked) -> Listing:
     """List a folder in COCO's layout; its annotations are read whole.
 
     Raises:
@@ -38,10 +43,9 @@ def scan(tree: Tree, splits: Mapping[str, str]) -> Listing:
     root = tree.root
     listing = Listing(root, [], {}, tree)
     categories: dict[str, list[Class]] = {}
+    listing.folders = splits = folders(tree, asked, SPLITS, AROUND)
     for split, folder in splits.items():
-        path = f"annotations/instances_{folder}.json"
-        if folder not in tree.folders or path not in tree.files:
-            raise wrong_layout(root, f"{folder}/ and {path}", tree.at_top())
+        path = annotation_file(tree, asked, split, folder)
         rows = instances.read(listing, path)
         categories[path] = _categories(root / path, rows["categories"])
         _split(listing, split, folder, root / path, rows)
@@ -51,6 +55,19 @@ def scan(tree: Tree, splits: Mapping[str, str]) -> Listing:
             raise UserError(f"{root}: {first[0]} and {path} list different categories")
     listing.classes = first[1]
     return finish(listing, splits.values())
+
+
+def groups(samples: Sequence[Sample]) -> dict[str, int | None]:
+    """Return for each sample by its key the category in it that fewest images show, None where it has none."""
+    shown = {sample.key: {row["category_id"] for row in sample.target["annotations"]} for sample in samples}
+    images = Counter(category for categories in shown.values() for category in categories)
+    return {key: min(found, key=lambda category: (images[category], category), default=None)
+            for key, found in shown.items()}  # fmt: skip
+
+
+def for_evaluation(sample: Sample) -> Sample:
+    """Return a sample of the training split as the validation split holds it: the same."""
+    return sample
 
 
 def shuffled(split: str) -> bool:
@@ -90,21 +107,39 @@ def _split(listing: Listing, split: str, folder: str, path: Path, rows: Mapping[
     """Join one split's images to their annotations, and file what has no partner."""
     by_image = _by_image(path, rows)
     records = []
+    places = _places(listing.tree, folder, [image["file_name"] for image in rows["images"]])
     for image in rows["images"]:
-        name = f"{folder}/{image['file_name']}"
+        name = places[image["file_name"]]
         if (reason := _refusal(listing.tree, name)) is not None:
             listing.quarantined.append(Filed(name, reason))
         else:
             found = by_image.get(image["id"], ())
             records.append((name, _record(listing, name, image, found, exact=split != "train")))
-    named = {f"{folder}/{image['file_name']}" for image in rows["images"]}
-    if len(named) != len(rows["images"]):
+    named = set(places.values()) | {path}
+    if len(set(places.values())) != len(rows["images"]):
         raise UserError(f"{path}: two images share a file name")
     strays = (name for name in listing.tree.under(folder) if name not in named)
     listing.quarantined += [Filed(name, "not_in_annotations") for name in strays]
     records.sort(key=lambda pair: pair[0])
     assigned = keys.assign([name for name, _ in records])
     listing.splits[split] = [Sample(key, *pair) for key, pair in zip(assigned, records, strict=True)]
+
+
+def _places(tree: Tree, folder: str, names: Sequence[str]) -> dict[str, str]:
+    """Return the path of each image that annotations name: in the split's folder, in whatever spelling it has there."""
+    paths = {name: f"{folder}/{_inside(tree, folder, name)}" for name in names}
+    spelling = respelled(paths.values(), list(tree.under(folder)))
+    return {name: spelling.get(path, path) for name, path in paths.items()}
+
+
+def _inside(tree: Tree, folder: str, name: str) -> str:
+    """Return a name relative to the split's folder, also where it names that folder or has Windows' separators."""
+    if f"{folder}/{name}" in tree.files:
+        return name
+    parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
+    top = os.path.basename(folder)
+    shorter = "/".join(parts[parts.index(top) + 1 :] if top in parts[:-1] else parts)
+    return shorter if f"{folder}/{shorter}" in tree.files else name
 
 
 def _by_image(path: Path, rows: Mapping[str, list[instances.Row]]) -> dict[int, list[instances.Row]]:

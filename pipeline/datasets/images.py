@@ -62,7 +62,7 @@ def check(name: str, data: bytes, max_pixels: int, short_side: int | None = None
         quality: JPEG quality for shrunk images.
 
     Raises:
-        RefusedError: empty, not_an_image, too_many_pixels, too_wide, truncated, damaged.
+        RefusedError: empty, not_an_image, too_many_pixels, too_large_for_jpeg, truncated, damaged.
     """
     if not data:
         raise RefusedError("empty")
@@ -200,7 +200,7 @@ def _png(image: Image.Image) -> bytes:
 def _jpeg(image: Image.Image, quality: int) -> bytes:
     if max(image.size) > LONGEST_JPEG:
         detail = f"{image.width}x{image.height} after shard.short_side, a JPEG's sides have up to {LONGEST_JPEG}"
-        raise RefusedError("too_wide", detail)
+        raise RefusedError("too_large_for_jpeg", detail)
     out = io.BytesIO()
     image.save(out, "JPEG", quality=quality)
     return out.getvalue()
