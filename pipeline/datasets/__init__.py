@@ -11,7 +11,9 @@ from typing import Literal, Protocol, cast
 
 from pipeline.datasets import ade20k, coco, imagenet
 from pipeline.datasets.listing import Class, Filed, Listing, Sample, Tree
+from pipeline.datasets.refusals import why_empty
 from pipeline.datasets.source import Archive, open_source
+from pipeline.datasets.targets import Target
 from pipeline.errors import UserError, nearest
 
 __all__ = ["Class", "Filed", "Listing", "Sample", "dataset", "in_shard_order", "limited", "list_folder"]
@@ -44,8 +46,8 @@ class DatasetModule(Protocol):
         size: tuple[int, int],
         classes: Sequence[Class],
         max_pixels: int,
-    ) -> tuple[bytes, list[int]]:
-        """Return the target as bytes, and the indices of the classes that the sample shows; `read` takes a path."""
+    ) -> Target:
+        """Return the target as bytes, with its classes and its account; `read` takes a path."""
 
 
 _MODULES = {"imagenet": imagenet, "coco": coco, "ade20k": ade20k}
@@ -88,7 +90,8 @@ def list_folder(name: str, root: Path, splits: Mapping[str, str], only: Collecti
         refused = "; ".join(str(entry) for entry in tree.refused[:5])
         raise UserError(f"{error}; refused: {refused}" if refused else str(error)) from None
     if lacking := [split for split, samples in listing.splits.items() if not samples]:
-        raise UserError(f"{root}: no usable image in {' and '.join(folders[split] + '/' for split in lacking)}")
+        places = " and ".join(f"{folders[split]}/" for split in lacking)
+        raise UserError(f"{root}: no usable image in {places}: {why_empty(listing)}")
     return listing
 
 

@@ -13,6 +13,7 @@ from pipeline.datasets.images import RefusedError
 from pipeline.datasets.listing import IMAGE_SUFFIXES, Class, Filed, Listing, Sample, Tree, finish, wrong_layout
 from pipeline.datasets.metadata import read_text
 from pipeline.datasets.source import Archive
+from pipeline.datasets.targets import Target
 from pipeline.errors import UserError
 
 SPLITS = {"train": "train", "val": "val"}
@@ -66,11 +67,11 @@ def target_bytes(
     size: tuple[int, int],
     classes: Sequence[Class],
     max_pixels: int,
-) -> tuple[bytes, list[int]]:
-    """Return the class index as text, and the classes shown."""
+) -> Target:
+    """Return the class index as text, and the class shown."""
     if not isinstance(sample.target, int):
         raise RefusedError("no_class")
-    return str(sample.target).encode(), [sample.target]
+    return Target(str(sample.target).encode(), [sample.target])
 
 
 def _images(listing: Listing, folder: str, by_class: bool, synsets: Mapping[int, devkit.Synset]) -> Images:
