@@ -12,8 +12,10 @@ from typing import Literal, Protocol, cast
 from pipeline.datasets import ade20k, coco, draw, imagenet
 from pipeline.datasets.layout import Asked
 from pipeline.datasets.listing import Class, Filed, Listing, Sample, Tree
+from pipeline.datasets.refusals import why_empty
 from pipeline.datasets.source import Archive, open_source
 from pipeline.datasets.source.names import escaped, printable
+from pipeline.datasets.targets import Target
 from pipeline.errors import UserError, nearest
 
 __all__ = ["Class", "Filed", "Listing", "Sample", "dataset", "in_shard_order", "limited", "list_folder"]
@@ -52,8 +54,8 @@ class DatasetModule(Protocol):
         size: tuple[int, int],
         classes: Sequence[Class],
         max_pixels: int,
-    ) -> tuple[bytes, list[int]]:
-        """Return the target as bytes, and the indices of the classes that the sample shows; `read` takes a path."""
+    ) -> Target:
+        """Return the target as bytes, with its classes and its account; `read` takes a path."""
 
 
 _MODULES = {"imagenet": imagenet, "coco": coco, "ade20k": ade20k}
@@ -109,7 +111,7 @@ def list_folder(
         _hold_out(module, listing, hold_out, seed)
     if lacking := [split for split, samples in listing.splits.items() if not samples]:
         places = " and ".join(f"{listing.folders[split]}/" for split in lacking)
-        raise UserError(f"{root}: no usable image in {places}{_refused(tree)}")
+        raise UserError(f"{root}: no usable image in {places}: {why_empty(listing)}")
     return listing
 
 

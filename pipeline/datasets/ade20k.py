@@ -11,11 +11,13 @@ from collections.abc import Callable, Sequence
 from PIL import Image, UnidentifiedImageError
 
 from pipeline.datasets import keys
-from pipeline.datasets.images import RefusedError, check_mask
+from pipeline.datasets.images import INDEX_MASK, RefusedError, check_mask
 from pipeline.datasets.layout import Asked, folders
 from pipeline.datasets.listing import IMAGE_SUFFIXES, Class, Filed, Listing, Sample, Tree, finish, wrong_layout
 from pipeline.datasets.metadata import read_text
+from pipeline.datasets.notes import Notes, brief
 from pipeline.datasets.source import Archive
+from pipeline.datasets.targets import UNLABELLED, Tally, Target
 from pipeline.errors import UserError
 
 SPLITS = {"train": "training", "val": "validation"}
@@ -28,6 +30,15 @@ NAMES_FILE = "objectInfo150.txt"
 MEMBER = "png"
 IGNORE = 0
 RESIZABLE = False
+LOOKED_AT = 3
+"""Masks of a split that are opened before any shard is written."""
+INDEX_MODES = ("L", "P", "1")
+REMEDIES = {
+    "I;16": "save 16-bit masks again as 8-bit ones (uint8, values as they are)",
+    "LA": "save these masks again without their alpha channel",
+    "RGB": "data.ade20k reads class numbers, as in ADEChallengeData2016, and not the full ADE20K, which codes them in "
+    "colours: write a number for each colour",
+}
 
 
 def scan(tree: Tree, asked: Asked) -> Listing:
@@ -77,14 +88,22 @@ def target_bytes(
     size: tuple[int, int],
     classes: Sequence[Class],
     max_pixels: int,
-) -> tuple[bytes, list[int]]:
-    """Return the mask's own bytes, and the indices of the classes in it.
+) -> Target:
+    """Return the mask's own bytes, the indices of the classes in it, and how many of its pixels are labelled.
 
     Raises:
         RefusedError: the mask is damaged, not an index mask, of another size, or holds a value without a name.
     """
     data = read(sample.target)
-    return data, [value - 1 for value in check_mask(data, size, len(classes), max_pixels) if value > 0]
+    pixels = check_mask(data, size, len(classes), max_pixels)
+    unlabelled = pixels.pop(IGNORE, 0)
+    tally, notes = Tally(), Notes()
+    tally.drop(UNLABELLED, unlabelled)
+    tally.listed += sum(pixels.values())
+    tally.seen += sum(pixels.values())
+    if not pixels:
+        notes.add("unlabelled_mask", sample.target)
+    return Target(data, [value - 1 for value in pixels], tally, notes)
 
 
 def _names(listing: Listing) -> list[Class]:
@@ -98,7 +117,10 @@ def _names(listing: Listing) -> list[Class]:
     classes = []
     for number, line in enumerate(lines, start=1):
         if len(line) <= max(index, name) or line[index].strip() != str(number):
-            raise UserError(f"{path}: row {number} should be class {number}, found {' '.join(line)[:80]!r}")
+            raise UserError(
+                f"{path}: row {number} should be class {number}, found {' '.join(line)[:80]!r}; Idx counts from 1, "
+                "as the masks' values do (0 is ignored and has no row)"
+            )
         classes.append(Class(number, line[name].strip()))
     if not 0 < len(classes) < 256:
         raise UserError(f"{path}: {len(classes)} classes; a mask has room for 1 to 255")
@@ -117,7 +139,7 @@ def _split(listing: Listing, split: str, images: str, masks: str) -> None:
             f"images in {images}/ with masks of the same names in {masks}/",
             [*tree.under(images), *tree.under(masks)],
         )
-    _check_channels(listing, pairs[0][1])
+    _check_channels(listing, [mask for _, mask in pairs[:LOOKED_AT]])
     listing.quarantined += [Filed(pictures[stem], "no_mask") for stem in pictures.keys() - labels.keys()]
     listing.quarantined += [Filed(labels[stem], "no_image") for stem in labels.keys() - pictures.keys()]
     named = keys.assign([image for image, _ in pairs])
@@ -140,15 +162,22 @@ def _by_stem(listing: Listing, folder: str, suffixes: tuple[str, ...], otherwise
     return found
 
 
-def _check_channels(listing: Listing, mask: str) -> None:
-    """Stop at a colour mask: the full ADE20K looks like this data set, but its masks mean something else."""
+def _check_channels(listing: Listing, masks: Sequence[str]) -> None:
+    """Stop where the first mask holds no class numbers: all of them were made the same way."""
+    modes = {mask: mode for mask in masks if (mode := _mode(listing, mask)) not in (None, *INDEX_MODES)}
+    if masks[0] in modes:
+        mode = modes.pop(masks[0])
+        others = f" (also {brief(modes)})" if modes else ""
+        raise UserError(
+            f"{listing.tree.where(masks[0])}{others}: {INDEX_MASK}, found mode {mode}; "
+            f"{REMEDIES.get(mode, REMEDIES['RGB'])}"
+        )
+
+
+def _mode(listing: Listing, mask: str) -> str | None:
+    """Return a mask's mode, or None where it is damaged: it is refused by name when the shards are written."""
     try:
         with Image.open(io.BytesIO(listing.read(mask)), formats=("PNG",)) as image:
-            mode = image.mode
+            return image.mode
     except (RefusedError, UnidentifiedImageError, OSError, SyntaxError, ValueError):
-        return  # damaged: refused by name when the shards are written
-    if mode not in ("L", "P", "1"):
-        raise UserError(
-            f"{listing.tree.where(mask)}: expected a mask with one 8-bit channel, found mode {mode}; "
-            "data.ade20k reads ADEChallengeData2016, not the full ADE20K"
-        )
+        return None

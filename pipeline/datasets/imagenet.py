@@ -26,6 +26,7 @@ from pipeline.datasets.listing import (
 from pipeline.datasets.metadata import read_text
 from pipeline.datasets.source import Archive
 from pipeline.datasets.source.names import printable, respelled
+from pipeline.datasets.targets import Target
 from pipeline.errors import UserError
 
 SPLITS = {"train": "train", "val": "val"}
@@ -93,11 +94,11 @@ def target_bytes(
     size: tuple[int, int],
     classes: Sequence[Class],
     max_pixels: int,
-) -> tuple[bytes, list[int]]:
-    """Return the class index as text, and the classes shown."""
+) -> Target:
+    """Return the class index as text, and the class shown."""
     if not isinstance(sample.target, int):
         raise RefusedError("no_class")
-    return str(sample.target).encode(), [sample.target]
+    return Target(str(sample.target).encode(), [sample.target])
 
 
 def _images(listing: Listing, split: str, folder: str, asked: Asked, synsets: Mapping[int, devkit.Synset]) -> Images:

@@ -14,6 +14,7 @@ from pipeline.datasets.notes import Notes
 from pipeline.datasets.source.names import printable, raw
 from pipeline.datasets.source.tree import Filed as Filed
 from pipeline.datasets.source.tree import Tree as Tree
+from pipeline.datasets.targets import Tally
 from pipeline.errors import UserError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -29,6 +30,11 @@ class Sample(NamedTuple):
     key: str
     image: str
     target: Any
+
+    @property
+    def annotations(self) -> int:
+        """How many annotations the target has; 0 where it is a class or a mask."""
+        return len(self.target["annotations"]) if isinstance(self.target, dict) else 0
 
 
 class Class(NamedTuple):
@@ -50,7 +56,7 @@ class Listing:
     """What a raw source holds: samples per split and a bucket for every other file.
 
     `metadata` maps files that were read whole (annotations, class names) to their SHA-256, `folders` a split to the
-    folder in which it was found.
+    folder in which it was found, and `tallies` to what became of annotations that belong to no sample.
     """
 
     root: Path
@@ -64,6 +70,7 @@ class Listing:
     warnings: list[str] = field(default_factory=list)
     real: Reassessed | None = None
     notes: Notes = field(default_factory=Notes)
+    tallies: dict[str, Tally] = field(default_factory=dict)
 
     def read(self, path: str) -> bytes:
         """Return a listed file's bytes; raises what `Place.read` raises."""

@@ -32,7 +32,7 @@ from pipeline.shards.build import build
 
 SIDE = 32
 NUMBERS = Synthetic(train=12, val=10, image_size=SIDE)
-SHARD = Shard(samples_per_shard=8, max_quarantined=1000)
+SHARD = Shard(samples_per_shard=8, max_quarantined=1000, max_dropped_annotations=1)
 TEXTS = {
     "coco": "annotations/instances_train2017.json",
     "ade20k": "objectInfo150.txt",
@@ -148,7 +148,8 @@ def run_mask(random: Random) -> None:
     out = io.BytesIO()
     labels.convert(random.choice(("L", "P"))).save(out, "PNG")
     values = check_mask(random.choice(BYTES)(out.getvalue(), random), (SIDE, SIDE), 150, SHARD.max_pixels)
-    assert values and values == sorted(set(values)) and values[0] >= 0 and values[-1] <= 150
+    assert values and [*values] == sorted(values) and min(values) >= 0 and max(values) <= 150
+    assert sum(values.values()) == SIDE * SIDE
 
 
 def run_text(name: str, folder: Path, random: Random) -> None:
