@@ -4,6 +4,7 @@
 """
 
 import argparse
+import io
 import json
 import signal
 import sys
@@ -130,6 +131,8 @@ def main(run: Callable[[], None]) -> None:
     Being asked to end (SIGTERM) is an end like any other, what is open is closed; its exit code is 143, Ctrl-C's 130.
     """
     environment.prepare()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names may hold what a terminal's encoding lacks
+        sys.stdout.reconfigure(errors="backslashreplace")
     asked = []
 
     def end(number: int, _: object) -> None:

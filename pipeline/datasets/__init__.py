@@ -139,6 +139,7 @@ def _hold_out(module: DatasetModule, listing: Listing, fraction: float, seed: in
     listing.splits["train"] = [sample for sample in samples if sample.key not in held]
     listing.splits["val"] = [module.for_evaluation(sample) for sample in samples if sample.key in held]
     listing.folders["val"] = listing.folders["train"]
+    listing.notes.add("held_out", *(sample.image for sample in listing.splits["val"]), count=len(held))
 
 
 def _class_of(sample: Sample) -> int | None:

@@ -17,6 +17,7 @@ from pipeline.datasets.listing import IMAGE_SUFFIXES, Class, Filed, Listing, Sam
 from pipeline.datasets.metadata import read_text
 from pipeline.datasets.notes import Notes, brief
 from pipeline.datasets.source import Archive
+from pipeline.datasets.source.names import respelled
 from pipeline.datasets.targets import UNLABELLED, Tally, Target
 from pipeline.errors import UserError
 
@@ -132,6 +133,8 @@ def _split(listing: Listing, split: str, images: str, masks: str) -> None:
     tree = listing.tree
     pictures = _by_stem(listing, images, IMAGE_SUFFIXES, "not_an_image")
     labels = _by_stem(listing, masks, (".png",), "mask_not_png")
+    spelling = {theirs: ours for ours, theirs in respelled(pictures, labels).items()}
+    labels = {spelling.get(stem, stem): path for stem, path in labels.items()}
     pairs = sorted((pictures[stem], labels[stem]) for stem in pictures.keys() & labels.keys())
     if not pairs:
         raise wrong_layout(

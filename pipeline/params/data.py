@@ -1,5 +1,6 @@
 """Where raw data come from: drawn stand-ins, folders, archives, or URLs with checksums."""
 
+import os
 import string
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import unquote, urlsplit
@@ -55,6 +56,9 @@ class Remote(Section):
 
 
 def _local(path: str) -> str:
+    if not path.isascii() and os.fsencode(path).decode(errors="replace") != path:
+        safe = os.fsencode(path).decode(errors="backslashreplace")
+        raise ValueError(f"{safe} is not UTF-8 text, and results name their source; rename it, or link to it")
     if "://" in path:
         raise ValueError("a URL needs its checksum; write {url: ..., sha256: ...}, or md5")
     return path
@@ -93,6 +97,13 @@ class Dataset(Section):
     seed: Annotated[int, Field(ge=0)] = 0
     follow_links: bool = False
     synthetic: Synthetic = Synthetic()
+
+    @model_validator(mode="after")
+    def drawn_whole(self) -> Self:
+        """Check that nothing is asked of stand-ins that they do not take: they are drawn in the official layout."""
+        if self.source == "synthetic" and self.hold_out is not None:
+            raise ValueError("hold_out is for data without a validation split; synthetic data have one")
+        return self
 
     @property
     def origin(self) -> str:

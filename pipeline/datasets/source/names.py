@@ -6,7 +6,7 @@ as they are as long as files are opened by them, and are escaped where they are 
 
 import os
 import unicodedata
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 
 
@@ -31,7 +31,7 @@ def printable(name: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in escaped(name))
 
 
-def respelled(names: Iterable[str], there: Collection[str]) -> dict[str, str]:
+def respelled(names: Collection[str], there: Collection[str]) -> dict[str, str]:
     """Find names that are there in another spelling; each is matched with one name that no other is.
 
     Spellings are Unicode's composed and decomposed forms, an extension in other letters (.JPG), a UTF-8 name that was
