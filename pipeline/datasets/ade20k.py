@@ -6,12 +6,13 @@ names. Masks keep their bytes; whoever decodes one maps v to class v - 1, once.
 
 import io
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from PIL import Image, UnidentifiedImageError
 
 from pipeline.datasets import keys
 from pipeline.datasets.images import INDEX_MASK, RefusedError, check_mask
+from pipeline.datasets.layout import Asked, folders
 from pipeline.datasets.listing import IMAGE_SUFFIXES, Class, Filed, Listing, Sample, Tree, finish, wrong_layout
 from pipeline.datasets.metadata import read_text
 from pipeline.datasets.notes import Notes, brief
@@ -40,7 +41,7 @@ REMEDIES = {
 }
 
 
-def scan(tree: Tree, splits: Mapping[str, str]) -> Listing:
+def scan(tree: Tree, asked: Asked) -> Listing:
     """List a folder in the challenge's layout.
 
     Raises:
@@ -50,18 +51,30 @@ def scan(tree: Tree, splits: Mapping[str, str]) -> Listing:
     if NAMES_FILE not in tree.files:
         raise wrong_layout(root, f"{NAMES_FILE}, images/ and annotations/", tree.at_top())
     listing = Listing(root, [], {}, tree)
+    listing.folders = splits = folders(tree, asked, SPLITS, inside="images/")
     listing.classes = _names(listing)
     claimed: list[str] = []
     for split, folder in splits.items():
         pair = (f"images/{folder}", f"annotations/{folder}")
         for part in pair:
             if part not in tree.folders:
-                raise wrong_layout(root, f"a folder {part}/", tree.folders)
+                wrong = wrong_layout(root, f"a folder {part}/", tree.folders)
+                raise UserError(f"{wrong}; {asked.advice(split, tree, part)}")
             if inner := tree.folders_in(part):
                 raise wrong_layout(root, f"files directly in {part}/, as in ADEChallengeData2016", inner)
         _split(listing, split, *pair)
         claimed += pair
     return finish(listing, claimed)
+
+
+def groups(samples: Sequence[Sample]) -> dict[str, int | None]:
+    """Return one group for all: which classes a mask shows, only its pixels say."""
+    return {sample.key: None for sample in samples}
+
+
+def for_evaluation(sample: Sample) -> Sample:
+    """Return a sample of the training split as the validation split holds it: the same."""
+    return sample
 
 
 def shuffled(split: str) -> bool:

@@ -1,4 +1,4 @@
-"""COCO 2017: `train2017/`, `val2017/` and `annotations/instances_<folder>.json`.
+"""COCO 2017: `train2017/`, `val2017/` and `annotations/instances_<folder>.json`, or others that `layout` knows.
 
 Annotations keep their original category ids (the manifest maps them to class indices and back) and crowds their run
 lengths. `val` carries the official ground truth as it is, boxes of zero area too, because each annotation counts in
@@ -7,6 +7,7 @@ evaluator can read is dropped in both (`instances` says what that is). Every ann
 """
 
 import json
+import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,9 +15,11 @@ from typing import Any
 
 from pipeline.datasets import instances, keys
 from pipeline.datasets.images import RefusedError
-from pipeline.datasets.listing import IMAGE_SUFFIXES, Class, Filed, Listing, Sample, Tree, finish, wrong_layout
+from pipeline.datasets.layout import Asked, annotation_file, folders
+from pipeline.datasets.listing import IMAGE_SUFFIXES, Class, Filed, Listing, Sample, Tree, finish
 from pipeline.datasets.notes import Notes, brief
 from pipeline.datasets.source import Archive
+from pipeline.datasets.source.names import respelled
 from pipeline.datasets.targets import REFUSED_IMAGE, Tally, Target
 from pipeline.errors import UserError
 
@@ -26,13 +29,15 @@ ARCHIVES = {
     "val2017.zip": Archive(fills=("val2017",)),
     "annotations_trainval2017.zip": Archive(fills=("annotations",)),
 }
+AROUND = ("", "images/")
+"""What may lie around the folders of the splits."""
 MEMBER = "json"
 IGNORE = None
 RESIZABLE = False
 RECORD = ("image_id", "file_name", "width", "height")
 
 
-def scan(tree: Tree, splits: Mapping[str, str]) -> Listing:
+def scan(tree: Tree, asked: Asked) -> Listing:
     """List a folder in COCO's layout; its annotations are read whole.
 
     Raises:
@@ -41,10 +46,9 @@ def scan(tree: Tree, splits: Mapping[str, str]) -> Listing:
     root = tree.root
     listing = Listing(root, [], {}, tree)
     categories: dict[str, list[Class]] = {}
+    listing.folders = splits = folders(tree, asked, SPLITS, AROUND)
     for split, folder in splits.items():
-        path = f"annotations/instances_{folder}.json"
-        if folder not in tree.folders or path not in tree.files:
-            raise wrong_layout(root, f"{folder}/ and {path}", tree.at_top())
+        path = annotation_file(tree, asked, split, folder)
         rows = instances.read(listing, path)
         categories[path] = _categories(root / path, rows["categories"])
         _split(listing, split, folder, root / path, rows)
@@ -58,6 +62,19 @@ def scan(tree: Tree, splits: Mapping[str, str]) -> Listing:
             )
     listing.classes = classes
     return finish(listing, splits.values())
+
+
+def groups(samples: Sequence[Sample]) -> dict[str, int | None]:
+    """Return for each sample by its key the category in it that fewest images show, None where it has none."""
+    shown = {sample.key: {row["category_id"] for row in sample.target["annotations"]} for sample in samples}
+    images = Counter(category for categories in shown.values() for category in categories)
+    return {key: min(found, key=lambda category: (images[category], category), default=None)
+            for key, found in shown.items()}  # fmt: skip
+
+
+def for_evaluation(sample: Sample) -> Sample:
+    """Return a sample of the training split as the validation split holds it: with its boxes as they are."""
+    return sample._replace(target={**sample.target, "exact": True})
 
 
 def shuffled(split: str) -> bool:
@@ -106,25 +123,44 @@ def _split(listing: Listing, split: str, folder: str, path: Path, rows: Mapping[
     by_image = _by_image(path, rows)
     tally = listing.tallies.setdefault(split, Tally())
     records = []
+    places = _places(listing.tree, folder, [image["file_name"] for image in rows["images"]])
     for image in rows["images"]:
-        name = f"{folder}/{image['file_name']}"
+        name = places[image["file_name"]]
         found = by_image.get(image["id"], [])
         if (reason := _refusal(listing.tree, name)) is not None:
             listing.quarantined.append(Filed(name, reason))
             tally.drop(REFUSED_IMAGE, len(found))
         else:
             records.append((name, _rows(image, found, exact=split != "train")))
-    times = Counter(f"{folder}/{image['file_name']}" for image in rows["images"])
+    times = Counter(places[image["file_name"]] for image in rows["images"])
     if repeated := [name for name, count in times.items() if count > 1]:
         raise UserError(
             f"{path}: two images share a file name: {brief(repeated)}; merge their entries in 'images' into one, "
             "with the annotations of both"
         )
-    strays = (name for name in listing.tree.under(folder) if name not in times)
+    named = {*times, path.relative_to(listing.root).as_posix()}
+    strays = (name for name in listing.tree.under(folder) if name not in named)
     listing.quarantined += [Filed(name, "not_in_annotations") for name in strays]
     records.sort(key=lambda pair: pair[0])
     assigned = keys.assign([name for name, _ in records])
     listing.splits[split] = [Sample(key, *pair) for key, pair in zip(assigned, records, strict=True)]
+
+
+def _places(tree: Tree, folder: str, names: Sequence[str]) -> dict[str, str]:
+    """Return the path of each image that annotations name: in the split's folder, in whatever spelling it has there."""
+    paths = {name: f"{folder}/{_inside(tree, folder, name)}" for name in names}
+    spelling = respelled(paths.values(), list(tree.under(folder)))
+    return {name: spelling.get(path, path) for name, path in paths.items()}
+
+
+def _inside(tree: Tree, folder: str, name: str) -> str:
+    """Return a name relative to the split's folder, also where it names that folder or has Windows' separators."""
+    if f"{folder}/{name}" in tree.files:
+        return name
+    parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
+    top = os.path.basename(folder)
+    shorter = "/".join(parts[parts.index(top) + 1 :] if top in parts[:-1] else parts)
+    return shorter if f"{folder}/{shorter}" in tree.files else name
 
 
 def _by_image(path: Path, rows: Mapping[str, list[instances.Row]]) -> dict[int, list[instances.Row]]:

@@ -77,7 +77,10 @@ Remotes = Annotated[tuple[Remote, ...], BeforeValidator(_listed), AfterValidator
 class Dataset(Section):
     """One raw data set: `source` is `synthetic`, a folder in the official layout, official archives, or their URLs.
 
-    `limit` keeps the first so many samples of a split, in the order that they are cut into shards.
+    `splits` names the folder of a split where it is not found by itself. `hold_out` is the fraction of the training
+    split (of each class) that becomes the validation split of data without one. `limit` keeps so many samples of a
+    split, spread over its classes. What is drawn so depends on names and `seed` alone. `follow_links` follows links out
+    of the source.
     """
 
     source: Annotated[
@@ -86,6 +89,9 @@ class Dataset(Section):
     ] = "synthetic"
     splits: dict[Literal["train", "val"], str] = Field(default_factory=dict)
     limit: dict[Literal["train", "val"], Positive] = Field(default_factory=dict)
+    hold_out: Annotated[float, Field(gt=0, lt=1)] | None = None
+    seed: Annotated[int, Field(ge=0)] = 0
+    follow_links: bool = False
     synthetic: Synthetic = Synthetic()
 
     @property
@@ -108,9 +114,15 @@ class ImageNet(Dataset):
     ) = None
 
 
+class Coco(Dataset):
+    """COCO; `annotations` names the annotation file of a split, relative to the source, where it is not found."""
+
+    annotations: dict[Literal["train", "val"], str] = Field(default_factory=dict)
+
+
 class Data(Section):
     """The three data sets."""
 
     imagenet: ImageNet = ImageNet()
-    coco: Dataset = Dataset()
+    coco: Coco = Coco()
     ade20k: Dataset = Dataset()
