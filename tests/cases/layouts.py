@@ -68,18 +68,6 @@ def boxes_by_split(made: Made) -> str:
     return "" if widths == {"train": {44.0}, "val": {60.0}} else f"widths of boxes {widths}"
 
 
-def moved_into(folder: str, draw: Draw) -> Draw:
-    """Return what draws a data set whose image folders lie in another folder."""
-
-    def moved(root: Path) -> None:
-        draw(root)
-        (root / folder).mkdir()
-        for name in coco.FOLDERS:
-            (root / name).rename(root / folder / name)
-
-    return moved
-
-
 def file_names_are(*names: str) -> Callable[[Made], str]:
     """Return a check of what the records of the training split call their images."""
 
@@ -122,13 +110,6 @@ def without_flag(names: Callable[[int], str] = umlaut) -> Draw:
     return draw
 
 
-def prefixed(root: Path) -> None:
-    """Draw archives that unpack themselves: a script before their members."""
-    coco.zipped()(root)
-    for path in root.glob("*.zip"):
-        path.write_bytes(b"#!/bin/sh\n" * 9 + path.read_bytes())
-
-
 def large_headers(root: Path) -> None:
     """Draw archives whose members say their sizes in the fields for large files."""
     unpacked = root.parent / "unpacked"
@@ -138,14 +119,6 @@ def large_headers(root: Path) -> None:
             for path in sorted((unpacked / top).iterdir()):
                 with archive.open(zipfile.ZipInfo(f"{top}/{path.name}"), "w", force_zip64=True) as member:
                     member.write(path.read_bytes())
-
-
-def with_leavings(root: Path) -> None:
-    """Draw archives with what a system adds to them."""
-    coco.zipped()(root)
-    with zipfile.ZipFile(root / "train2017.zip", "a") as archive:
-        archive.writestr("__MACOSX/train2017/._000000000001.jpg", b"x")
-        archive.writestr(".DS_Store", b"x")
 
 
 def decomposed_masks(root: Path) -> None:
@@ -182,7 +155,6 @@ def lone_file_name(root: Path) -> None:
 
 case = partial(Case, dataset="coco")
 YOLO = [
-    case("coco_yolo_layout", draw=moved_into("images", coco.folder()), right=kept(3, 3)),
     case(
         "coco_yolo_short",
         draw=splits(("images/train", "annotations/instances_train.json"), ("images/val", "annotations/val.json")),
@@ -251,14 +223,9 @@ NAMES = [
     case("coco_nfd_names", draw=coco.folder(names=partial(umlaut, form="NFD"), files=umlaut), right=kept(3, 3)),
     case("coco_cp437_files", draw=coco.folder(names=umlaut, files=mistaken), right=kept(3, 3)),
     case("coco_latin1_files", draw=coco.folder(names=umlaut, files=latin), right=kept(3, 3)),
-    case("coco_case", draw=coco.folder(names=lambda n: f"{n}.jpg", files=lambda n: f"{n}.JPG"), right=kept(3, 3)),
     case("coco_case_ambiguous", draw=coco.folder(names=lambda n: f"{n}.Jpg", files=lambda n: f"{n}.JPG",
          change=lambda tree, folder: tree["images"].append({**tree["images"][0], "id": 999, "file_name": "1.jpG"})),
          right=refused("missing_image", "1.jpG", "allows 0")),
-    case("coco_name_with_split", draw=coco.folder(names=lambda n: f"{'train' if n < 9 else 'val'}2017/{n}.jpg",
-         files=lambda n: f"{n}.jpg"), right=kept(3, 3)),
-    case("coco_name_backslash", draw=coco.folder(names=lambda n: f"{'train' if n < 9 else 'val'}2017\\{n}.jpg",
-         files=lambda n: f"{n}.jpg"), right=kept(3, 3)),
     case("coco_name_absolute", draw=coco.folder(names=lambda n: f"/home/x/{n}.jpg", files=lambda n: f"{n}.jpg"),
          right=refused("file_name should be a path inside the split's folder, found '/home/x/1.jpg'")),
     case("coco_half_category", draw=lone_category, right=refused(r"name should be text, found 'caf\\ud83d'")),
@@ -269,18 +236,6 @@ ZIPS = [
     case("coco_zip_unflagged", draw=without_flag(), right=kept(3, 3)),
     case("coco_zip_unflagged_nfd", draw=without_flag(partial(umlaut, form="NFD")), right=kept(3, 3)),
     case("coco_zip64", draw=large_headers, right=kept(3, 3)),
-    case("coco_zip_prefixed", draw=prefixed, right=kept(3, 3)),
-    case("coco_zip_macos", draw=with_leavings, right=kept(3, 3)),
-    case(
-        "coco_zip_backslash",
-        draw=coco.zipped(lambda name: name.replace("/", "\\")),
-        right=refused(r"train2017\000000000001.jpg: unsafe_name"),
-    ),
-    case(
-        "coco_zip_no_top",
-        draw=coco.zipped(lambda name: name.split("/")[-1]),
-        right=refused("expected train2017/", "found 000000000001.jpg"),
-    ),
 ]
 
 
@@ -289,7 +244,7 @@ def ade(name: str, draw: Draw, right: Any, **more: Any) -> Case:
 
 
 ADE = [
-    ade("ade_png_images", png_photographs, kept(2, 2), check=bytes_are_kept),
+    ade("ade_png_bytes", png_photographs, kept(2, 2), check=bytes_are_kept),
     ade("ade_unicode_forms", decomposed_masks, kept(2, 2)),
 ]
 
