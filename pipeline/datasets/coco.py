@@ -46,12 +46,14 @@ def scan(tree: Tree, asked: Asked) -> Listing:
     root = tree.root
     listing = Listing(root, [], {}, tree)
     categories: dict[str, list[Class]] = {}
-    listing.folders = splits = folders(tree, asked, SPLITS, AROUND)
+    named: dict[str, set[str]] = {}
+    listing.folders = splits = folders(tree, asked, SPLITS, AROUND, shared="images")
     for split, folder in splits.items():
         path = annotation_file(tree, asked, split, folder)
         rows = instances.read(listing, path)
         categories[path] = _categories(root / path, rows["categories"])
-        _split(listing, split, folder, root / path, rows)
+        named[split] = _split(listing, split, folder, root / path, rows)
+    _check_partners(listing, named)
     (first, classes), *others = categories.items()
     for path, found in others:
         if differing := sorted({*found} ^ {*classes}):
@@ -118,8 +120,8 @@ def _categories(path: Path, rows: Sequence[Mapping[str, Any]]) -> list[Class]:
     return sorted(Class(row["id"], row["name"]) for row in rows)
 
 
-def _split(listing: Listing, split: str, folder: str, path: Path, rows: Mapping[str, list[instances.Row]]) -> None:
-    """Join one split's images to their annotations, and file what has no partner."""
+def _split(listing: Listing, split: str, folder: str, path: Path, rows: Mapping[str, list[instances.Row]]) -> set[str]:
+    """Join one split's images to their annotations, file images that are not there, and return all that are named."""
     by_image = _by_image(path, rows)
     tally = listing.tallies.setdefault(split, Tally())
     records = []
@@ -138,12 +140,20 @@ def _split(listing: Listing, split: str, folder: str, path: Path, rows: Mapping[
             f"{path}: two images share a file name: {brief(repeated)}; merge their entries in 'images' into one, "
             "with the annotations of both"
         )
-    named = {*times, path.relative_to(listing.root).as_posix()}
-    strays = (name for name in listing.tree.under(folder) if name not in named)
-    listing.quarantined += [Filed(name, "not_in_annotations") for name in strays]
     records.sort(key=lambda pair: pair[0])
     assigned = keys.assign([name for name, _ in records])
     listing.splits[split] = [Sample(key, *pair) for key, pair in zip(assigned, records, strict=True)]
+    return set(times)
+
+
+def _check_partners(listing: Listing, named: Mapping[str, set[str]]) -> None:
+    """File images that no annotations name; stop at one that those of two splits name."""
+    first, *others = named.values()
+    if twice := sorted(first.intersection(*others) if others else ()):
+        raise UserError(f"{listing.root}: both splits have {brief(twice)}; an image belongs into one of them")
+    known = {*listing.metadata, *first.union(*others)}
+    strays = {name for folder in listing.folders.values() for name in listing.tree.under(folder)} - known
+    listing.quarantined += [Filed(name, "not_in_annotations") for name in sorted(strays)]
 
 
 def _places(tree: Tree, folder: str, names: Sequence[str]) -> dict[str, str]:

@@ -16,6 +16,7 @@ OFTEN = {"train": ("train", "training"), "val": ("val", "valid", "validation")}
 """What folders of a split are often called."""
 
 
+ROBOFLOW = "_annotations.coco.json"
 OTHER_ANNOTATIONS = ("captions", "person_keypoints", "panoptic", "stuff", "image_info")
 """How names begin of COCO's annotation files that are not those of instances."""
 
@@ -43,7 +44,12 @@ class Asked(NamedTuple):
 
 
 def folders(
-    tree: Tree, asked: Asked, official: Mapping[str, str], around: Sequence[str] = ("",), inside: str = ""
+    tree: Tree,
+    asked: Asked,
+    official: Mapping[str, str],
+    around: Sequence[str] = ("",),
+    inside: str = "",
+    shared: str | None = None,
 ) -> dict[str, str]:
     """Return the folder of each split; `val` is left out where it is held out of the training split.
 
@@ -53,6 +59,7 @@ def folders(
         official: the official folder of each split.
         around: folders that may lie around those of the splits, each with its final /, the official one first.
         inside: a folder in which all this is, with its final /; it is not in what is returned.
+        shared: a folder that splits may have together, since something else tells whose an image is.
 
     Raises:
         UserError: several folders may be meant, or a split is held out that is there.
@@ -74,10 +81,12 @@ def folders(
                 f"name the one that is meant with data.{asked.name}.splits.{split}"
             )
         chosen[split] = best or (others[0] if others else name)
-    if len(set(chosen.values())) < len(chosen):
+    if shared in there and not there & {*chosen.values()}:
+        chosen = {split: asked.splits.get(split, shared) for split in chosen} if shared else chosen
+    if shared is None and len(set(chosen.values())) < len(chosen):
         raise UserError(f"data.{asked.name}.splits: each split needs a folder of its own, got {chosen}")
     if asked.hold_out:
-        if chosen["val"] in there:
+        if chosen["val"] in there and chosen["val"] != chosen["train"]:
             raise UserError(
                 f"{tree.root} has a validation split in {inside}{printable(chosen['val'])}/; "
                 f"data.{asked.name}.hold_out is for data without one, take it away"
@@ -121,7 +130,8 @@ def _annotations(tree: Tree, split: str, folder: str, alone: bool) -> list[str]:
     beside = [path for path in files if os.path.dirname(path) in ("", "annotations")]
     words = {base, *OFTEN[split], f"{split}2017"}
     called = [path for path in beside if words & set(re.split(r"[^a-z0-9]+", os.path.basename(path).lower()))]
-    return inside or called or (beside if alone else [])
+    exported = [path for path in inside if os.path.basename(path) == ROBOFLOW]
+    return exported or called or inside or (beside if alone else [])
 
 
 def has_folder(tree: Tree, folder: str) -> bool:

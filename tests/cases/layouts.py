@@ -177,6 +177,28 @@ YOLO = [
         right=kept(3, 3),
     ),
     case(
+        "coco_one_folder",
+        draw=splits(("images", "annotations/instances_train.json"), ("images", "annotations/instances_val.json")),
+        right=kept(3, 3),
+    ),
+    case(
+        "coco_one_folder_strays",
+        draw=splits(("images", "annotations/train.json"), ("images", "annotations/val.json"), images__notes="{}"),
+        right=kept(3, 3, quarantined={"images/notes.json": "not_in_annotations"}),
+        settings={"shard.max_quarantined": 1},
+    ),
+    case(
+        "coco_one_folder_and_file",
+        draw=splits(("images", "annotations/train_val.json")),
+        right=refused("both splits have images/000000000001.jpg"),
+    ),
+    case(
+        "coco_one_folder_held_out",
+        draw=splits(("images", "annotations/all.json")),
+        right=kept(2, 1),
+        settings={HOLD_OUT: 0.34},
+    ),
+    case(
         "coco_two_annotations",
         draw=splits(
             ("train2017", "annotations/train.json"), ("val2017", "annotations/val.json"), annotations__train_v2="{}"
