@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import lzma
 import os
 import struct
 import tarfile
@@ -338,6 +339,35 @@ def test_an_archive_that_is_a_link_out_of_the_folder_stops(tmp_path: Path) -> No
     (tmp_path / "in" / "a.tar").symlink_to(tmp_path / "elsewhere.tar")
     with pytest.raises(UserError, match=r"a\.tar: link_outside; put the archive itself there"):
         opened(tmp_path / "in")
+    assert set(contents(open_source(tmp_path / "in", OFFICIAL, follow_links=True))) == {
+        f"a/{path}" for path, _ in FILES
+    }
+
+
+@pytest.mark.parametrize(
+    ("stored", "name"), [("über.jpg".encode(), "über.jpg"), (b"\x81ber.jpg", "über.jpg"), (b"\xfcber.jpg", "ⁿber.jpg")]
+)
+def test_a_zip_that_does_not_say_how_its_names_are_encoded(tmp_path: Path, stored: bytes, name: str) -> None:
+    placeholder = b"?" * len(stored)
+    make_zip(tmp_path / "b.zip", [(placeholder.decode(), b"1")])
+    archive = tmp_path / "b.zip"
+    archive.write_bytes(archive.read_bytes().replace(placeholder, stored))
+    assert contents(opened(tmp_path)) == {name: b"1"}
+
+
+@pytest.mark.parametrize(
+    ("packed", "said"), [(gzip.compress, "gzip; call it a.tar.gz"), (lzma.compress, "xz; call it")]
+)
+def test_a_tar_packed_as_a_whole_says_what_to_do(tmp_path: Path, packed: Callable[[bytes], bytes], said: str) -> None:
+    make_tar(tmp_path / "a.tar", FILES)
+    (tmp_path / "a.tar").write_bytes(packed((tmp_path / "a.tar").read_bytes()))
+    with pytest.raises(UserError, match=said):
+        opened(tmp_path)
+
+
+def test_a_class_tar_that_holds_its_folder(tmp_path: Path) -> None:
+    nest(tmp_path / "classes.tar", {"n01.tar": [(f"n01/{name}", data) for name, data in FILES]})
+    assert contents(opened(tmp_path)) == {f"train/n01/{path}": data for path, data in FILES}
 
 
 def test_a_file_called_zip_and_members_that_reach_past_the_end(tmp_path: Path) -> None:
