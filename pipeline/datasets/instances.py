@@ -25,6 +25,7 @@ LARGEST_SIDE = 2**31 - 1
 LARGEST_NUMBER = 1e9
 OVER_THE_EDGE = 0.01  # pixels; boxes are written with two digits
 EXAMPLES = 3
+A_PIXEL = 1.5  # a box's edges, rounded or counted from the pixels inside, lie no farther from those of its polygons
 
 
 class Field(NamedTuple):
@@ -70,8 +71,12 @@ def clean(row: Row, width: int, height: int, exact: bool, where: str, tally: Tal
         tally.dropped["not_finite"] += 1
         notes.add("not_finite", f"{example} (its box)")
         return None
-    kept = {"id": row["id"], "category_id": row["category_id"], "iscrowd": _crowd(row, example, notes)}
     mask = drawable(row["segmentation"], width, height)
+    if _is_outside(row["bbox"], width, height) and _is_corners(row["bbox"], mask):
+        tally.dropped["looks_like_corners"] += 1
+        notes.add("looks_like_corners", f"{example} (bbox {row['bbox']})")
+        return None
+    kept = {"id": row["id"], "category_id": row["category_id"], "iscrowd": _crowd(row, example, notes)}
     kept |= {"bbox": row["bbox"], "segmentation": mask.segmentation, "area": _area(row, mask, example, notes)}
     if not exact:
         kept["bbox"] = _clipped(row["bbox"], width, height)
@@ -113,6 +118,14 @@ def _clipped(box: list[float], width: int, height: int) -> list[float]:
     left, right = (min(max(edge, 0), width) for edge in (left, right))
     top, bottom = (min(max(edge, 0), height) for edge in (top, bottom))
     return [left, top, round(right - left, 2), round(bottom - top, 2)]
+
+
+def _is_corners(box: list[float], mask: Mask) -> bool:
+    """Say whether a box holds the right and lower edge of its polygons in place of their width and height."""
+    extent = mask.extent
+    if extent is None or max(box[:2]) <= 2 * A_PIXEL:  # from the corner of the image the two are the same
+        return False
+    return all(abs(number - edge) < A_PIXEL for number, edge in zip(box, extent, strict=True))
 
 
 def _is_outside(box: list[float], width: int, height: int) -> bool:

@@ -31,6 +31,14 @@ class Mask(NamedTuple):
             return float(sum(runs[1::2]))
         return sum(map(_enclosed, self.segmentation))
 
+    @property
+    def extent(self) -> tuple[float, float, float, float] | None:
+        """Return left, top, right and bottom of its polygons; None where there are none."""
+        if isinstance(self.segmentation, dict) or not self.segmentation:
+            return None
+        xs, ys = ([n for polygon in self.segmentation for n in polygon[first::2]] for first in (0, 1))
+        return min(xs), min(ys), max(xs), max(ys)
+
 
 def drawable(segmentation: Any, width: int, height: int) -> Mask:
     """Return the part of a segmentation that can be drawn into an image.

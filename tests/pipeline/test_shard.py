@@ -6,10 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers import make_project, run_stage
+from helpers import make_project, one_by_one, run_stage
 
+from pipeline.datasets import list_folder
 from pipeline.errors import UserError
+from pipeline.params import Shard
+from pipeline.shard import print_account
 from pipeline.shards import Manifest, ShardReader, verify
+from pipeline.shards.build import build
+from tests.cases import coco, imagenet
 
 COCO = "data.coco.synthetic={train: 8, val: 4, image_size: 32}"
 
@@ -34,6 +39,20 @@ def test_stand_ins_are_drawn_again_where_they_are_gone(project: Path) -> None:
     shutil.rmtree(project / "data" / "raw" / "synthetic")
     run_stage(project, "pipeline.shard", "imagenet")
     assert verify(project / "data" / "shards" / "imagenet") == []
+
+
+def test_what_became_of_annotations_and_classes_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A line a split, from the manifest."""
+    for name, draw, right in (
+        ("coco", coco.folder(change=coco.first(iscrowd=1)), "6 annotations: 5 seen, 1 for judging only (crowd 1)"),
+        ("imagenet", imagenet.folders, "3 to 3 samples in 2 classes"),
+    ):
+        draw(tmp_path / name)
+        listing = list_folder(name, tmp_path / name, {})
+        manifest = build(name, listing, Shard(), tmp_path / "shards", listing.digest(), run=one_by_one)
+        print_account(manifest)
+        printed = capsys.readouterr().out.splitlines()
+        assert printed[:2] == [f"{name} train: {right}", f"{name} val: {right}"]
 
 
 def test_nothing_fetched(project: Path) -> None:
