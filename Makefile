@@ -24,7 +24,7 @@ plan: $(READY)  ## what that would cost, before anything runs: images, steps, di
 	@python -m pipeline.plan
 
 test: $(READY)  ## the tests, without network or GPU
-	@python -m pytest
+	@OMP_NUM_THREADS=1 python -m pytest --numprocesses 2 --dist loadgroup
 
 test-faults: $(READY)  ## the long versions: every kill, cut and garbled file that the project claims to survive
 	@python -m pytest -m faults
