@@ -34,7 +34,7 @@ class Duration(Section):
 
 
 class Optimizer(Section):
-    """AdamW without decay on 1-D parameters and biases; `lr` is the peak at `lr_batch` images a step."""
+    """AdamW without decay on 1-D parameters, biases and positions; `lr` is the peak at `lr_batch` images a step."""
 
     lr: Annotated[float, Field(gt=0)] = 5e-4
     lr_batch: Positive | None = 512
