@@ -27,7 +27,8 @@ def create_model(name: str, num_classes: int = 1000, **overrides: Any) -> nn.Mod
         num_classes: length of the logits.
         **overrides: `embed_dim`, `depths` and `num_heads` (four each), `drop_path_rate`, `mlp_ratio`,
             `image_size` (pixels; only mixers with weights per position are bound to it), `pad_to` (depth-wise
-            blocks fill their map up to multiples of it, 7 in the authors' downstream networks), and the mixer's
+            blocks fill their map up to multiples of it, 7 in the authors' downstream networks), `shrink_windows`
+            (false in official Swin's downstream networks: maps smaller than a window are filled up), and the mixer's
             own: `kernel_size` everywhere but in global attention, `group_channels` (channels that share weights; in
             attention those of a head, in place of `num_heads`) or `groups`, `skeleton` in sliding attention, and the
             paper's ablations, `norm`, `projection_norm`, `se`, `shift`, `position_bias`, `shared_windows`,

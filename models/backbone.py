@@ -20,8 +20,8 @@ PATCH = 4
 class Layout:
     """The numbers of one network: widths, depths, heads and rates; `image_size` is (H, W) in pixels.
 
-    `output_norm` (`ln`, `bn` or None) and `pad_to` are the two things that the authors' downstream backbones
-    do differently (paper, section 4.5).
+    `output_norm` (`ln`, `bn` or None), `pad_to` and `shrink_windows` are what the authors' and Swin's downstream
+    backbones do differently (paper, section 4.5).
     """
 
     size: str
@@ -33,6 +33,7 @@ class Layout:
     image_size: tuple[int, int]
     output_norm: Norm | None = None
     pad_to: int = 1
+    shrink_windows: bool = True
 
     @property
     def dims(self) -> tuple[int, ...]:
@@ -55,6 +56,7 @@ class Layout:
                     map_size=self._map_size(stage),
                     image_size=self.image_size,
                     pad_to=self.pad_to,
+                    shrink_windows=self.shrink_windows,
                 )
                 for index in range(depth)
             ]

@@ -7,13 +7,16 @@ from pipeline.errors import UserError
 from pipeline.params import Variant
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 
-def read_weights(path: Path, variant: Variant, image_size: int = 224) -> "dict[str, Tensor]":
+def read_weights(
+    path: Path, variant: Variant, image_size: int = 224, dense: "nn.Module | None" = None
+) -> "dict[str, Tensor]":
     """Read published weights (safetensors), or an authors' checkpoint, without running code from the file.
 
-    `image_size` in pixels matters to networks with weights per position.
+    `image_size` in pixels matters to networks with weights per position; `dense` is the detector or segmenter that an
+    authors' checkpoint is for, a classifier where there is none.
 
     Raises:
         UserError: the file cannot be read, holds code, or fits another network; the sentence says which.
@@ -22,13 +25,15 @@ def read_weights(path: Path, variant: Variant, image_size: int = 224) -> "dict[s
     from safetensors.torch import load_file
 
     from models.checkpoints import read_checkpoint
-    from models.official import convert, unwrap
+    from models.official import convert, convert_dense, unwrap
 
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
         if variant.mixer == "timm":
             return unwrap(read_checkpoint(path))
+        if dense is not None:
+            return convert_dense(read_checkpoint(path), variant.model_name, dense)
         return convert(read_checkpoint(path), variant.model_name, **{"image_size": image_size, **variant.overrides})
     except (OSError, SafetensorError, ValueError) as error:
         raise UserError(f"cannot use {path}: {str(error).splitlines()[0]}") from None

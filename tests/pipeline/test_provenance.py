@@ -18,6 +18,7 @@ APART = (
     "models/aggregate/reference.py",
     "models/checkpoints.py",
     "models/official.py",
+    "models/official_heads.py",
     "pipeline/weights.py",
     "pipeline/params/",
     "pipeline/errors.py",
