@@ -1,8 +1,9 @@
 """What an image file really is: checked in full, mended where that is harmless, refused by reason otherwise.
 
-Bytes of a sound JPEG are never touched, grey ones included (loading turns them into RGB); an unreadable EXIF block is
-cut out of them, and only what a JPEG reader would stumble over is encoded anew. Pixels stay as they are stored: boxes
-and masks lie in that frame, so an EXIF orientation is noted and not applied.
+Bytes of a sound JPEG or PNG are never touched, grey ones included (loading turns them into RGB); an unreadable EXIF
+block is cut out of a JPEG, and only what a reader would stumble over is encoded anew: a CMYK JPEG as JPEG, a PNG with a
+palette, transparency or 16 bits as a PNG of three 8-bit channels, so that a lossless picture stays one. Pixels stay as
+they are stored: boxes and masks lie in that frame, so an EXIF orientation is noted and not applied.
 """
 
 import io
@@ -14,6 +15,7 @@ from PIL import Image, UnidentifiedImageError
 
 REPAIR_QUALITY = 95
 JPEG_START, PNG_START = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+LONGEST_JPEG = 65_500  # pixels of a side that an encoder takes
 PNG_DEPTH = 24  # where a PNG says how many bits a channel has
 PNG_END = b"IEND\xaeB`\x82"
 EXIF_START = b"Exif\0\0"
@@ -40,7 +42,7 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True)
 class Checked:
-    """JPEG bytes that decode in full, their size in pixels, the reason code of a repair, and what else was seen."""
+    """JPEG or PNG bytes that decode in full, their size in pixels, the reason code of a repair, and what was seen."""
 
     data: bytes
     width: int
@@ -50,7 +52,7 @@ class Checked:
 
 
 def check(name: str, data: bytes, max_pixels: int, short_side: int | None = None, quality: int = 90) -> Checked:
-    """Decode an image in full and return it as JPEG bytes.
+    """Decode an image in full and return it as JPEG, or as PNG where it was one and does not shrink.
 
     Args:
         name: the file's name; a PNG that calls itself JPEG is told apart from one that does not.
@@ -60,7 +62,7 @@ def check(name: str, data: bytes, max_pixels: int, short_side: int | None = None
         quality: JPEG quality for shrunk images.
 
     Raises:
-        RefusedError: empty, not_an_image, too_many_pixels, truncated, damaged.
+        RefusedError: empty, not_an_image, too_many_pixels, too_wide, truncated, damaged.
     """
     if not data:
         raise RefusedError("empty")
@@ -73,10 +75,10 @@ def check(name: str, data: bytes, max_pixels: int, short_side: int | None = None
         scale = short_side / min(image.size)
         size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
         return Checked(_jpeg(_rgb(image).resize(size, Image.Resampling.BICUBIC), quality), *size, repaired, notes)
-    if repaired == "exif_bad":
-        data = without_exif(data)
+    if data.startswith(PNG_START):
+        data = data if repaired in (None, "format_mismatch") else _png(_rgb(image))
     elif repaired is not None:
-        data = _jpeg(_rgb(image), REPAIR_QUALITY)
+        data = without_exif(data) if repaired == "exif_bad" else _jpeg(_rgb(image), REPAIR_QUALITY)
     return Checked(data, *image.size, repaired, notes)
 
 
@@ -168,12 +170,13 @@ def without_exif(data: bytes) -> bytes:
 
 
 def _repair_reason(name: str, data: bytes, image: Image.Image) -> str | None:
-    """Return why the bytes cannot stay, or None for a JPEG with grey or colour pixels."""
-    if data.startswith(PNG_START) and not name.lower().endswith(".png"):
-        return "format_mismatch"
-    if image.mode in ("L", "RGB"):
-        return "not_jpeg" if data.startswith(PNG_START) else None
-    return MODES.get(image.mode.partition(";")[0], "mode_other")
+    """Return why the bytes or the name cannot stay, or None for 8-bit grey or colour pixels of the format named."""
+    is_png = data.startswith(PNG_START)
+    if image.mode not in ("L", "RGB"):
+        return MODES.get(image.mode.partition(";")[0], "mode_other")
+    if is_png and data[PNG_DEPTH] > 8:  # this decoder drops the lower bits, another would not
+        return "mode_16_bit"
+    return "format_mismatch" if is_png and not name.lower().endswith(".png") else None
 
 
 def _rgb(image: Image.Image) -> Image.Image:
@@ -187,7 +190,17 @@ def _rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
+def _png(image: Image.Image) -> bytes:
+    """Return an image's pixels as a PNG that holds nothing else."""
+    out = io.BytesIO()
+    Image.fromarray(np.asarray(image)).save(out, "PNG")
+    return out.getvalue()
+
+
 def _jpeg(image: Image.Image, quality: int) -> bytes:
+    if max(image.size) > LONGEST_JPEG:
+        detail = f"{image.width}x{image.height} after shard.short_side, a JPEG's sides have up to {LONGEST_JPEG}"
+        raise RefusedError("too_wide", detail)
     out = io.BytesIO()
     image.save(out, "JPEG", quality=quality)
     return out.getvalue()

@@ -1,4 +1,4 @@
-"""Samples of detection: a JPEG and its COCO record to an image with boxes, labels and masks."""
+"""Samples of detection: an image and its COCO record to an image with boxes, labels and masks."""
 
 import json
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pipeline.loading import masks
+from pipeline.loading.augment import photograph
 from pipeline.loading.geometry import Geometry, Size, corner, fitted, pixels, stacked
 from pipeline.loading.randomness import generator
 from pipeline.params import DetectRecipe
@@ -33,7 +34,7 @@ class DetectSampling:
     def train_sample(self, raw: dict[str, Any], seed: int, epoch: int) -> dict[str, Any]:
         """Decode and augment, as a function of (seed, epoch, sample)."""
         draw = generator("augment", seed, epoch, raw["__key__"])
-        image = pixels(raw["jpg"])
+        image = pixels(photograph(raw))
         geometry = self._geometry((image.shape[1], image.shape[2]), draw)
         return {
             "key": raw["__key__"],
@@ -43,7 +44,7 @@ class DetectSampling:
 
     def eval_sample(self, raw: dict[str, Any]) -> dict[str, Any]:
         """Decode and resize; the record stays as it is, in the pixels of the original."""
-        image = pixels(raw["jpg"])
+        image = pixels(photograph(raw))
         size = image.shape[1], image.shape[2]
         geometry = Geometry(*size)
         geometry.resize(fitted(size, self.recipe.cascade.test_sides))

@@ -137,7 +137,7 @@ def run_image(random: Random) -> None:
     checked = check(name, spoilt, SHARD.max_pixels)
     with Image.open(io.BytesIO(checked.data)) as image:
         assert (
-            image.format in ("JPEG", "MPO")
+            image.format in ("JPEG", "MPO", "PNG")
             and image.mode in ("L", "RGB")
             and image.size == (checked.width, checked.height)
         )

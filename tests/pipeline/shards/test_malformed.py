@@ -108,7 +108,7 @@ DEEP = Image.fromarray((np.arange(SIDE * SIDE, dtype=np.uint16) * 60).reshape(SI
 TRAIN = "train/n00000001"
 IMAGENET = [
     Case(f"{TRAIN}/png.JPEG", picture(kind="PNG", seed=1), "repaired", "format_mismatch"),
-    Case(f"{TRAIN}/plain.png", picture(kind="PNG", seed=2), "repaired", "not_jpeg"),
+    Case(f"{TRAIN}/plain.png", picture(kind="PNG", seed=2), "kept"),
     Case(f"{TRAIN}/cmyk.JPEG", picture("CMYK", seed=3), "repaired", "cmyk"),
     Case(f"{TRAIN}/exif.JPEG", picture(seed=4, exif=exif(6, broken=True)), "repaired", "exif_bad"),
     Case(f"{TRAIN}/rotated.JPEG", picture(seed=5, exif=exif(6)), "kept", "exif_rotated"),
@@ -335,10 +335,11 @@ def read_shards(folder: Path) -> dict[tuple[str, str], bytes]:
     for path in sorted(folder.glob("*/*.tar")):
         with tarfile.open(path) as opened:
             for member in opened:
-                if member.name.endswith(".jpg"):
+                key, _, extension = member.name.partition(".")
+                if extension in ("jpg", "image.png"):
                     extracted = opened.extractfile(member)
                     assert extracted is not None
-                    images[path.parent.name, member.name.removesuffix(".jpg")] = extracted.read()
+                    images[path.parent.name, key] = extracted.read()
     return images
 
 

@@ -1,0 +1,5 @@
+"""Cases of COCO-like folders."""
+
+from tests.cases.case import Case
+
+CASES: list[Case] = []
