@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipeline import lifeline
+from pipeline.address import sqlite_uri
 from pipeline.engine.run import Run
 from pipeline.errors import UserError
 from pipeline.locks import Busy, held
@@ -27,7 +28,7 @@ T = TypeVar("T")
 
 def uri_of(tracking: Tracking, project: Path) -> str:
     """Return where runs are recorded: MLFLOW_TRACKING_URI, params, or SQLite at an absolute path in the project."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or tracking.uri or f"sqlite:///{(project / 'mlflow.db').resolve()}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or tracking.uri or sqlite_uri(project / "mlflow.db")
 
 
 def connect(uri: str) -> "MlflowClient":
@@ -118,7 +119,7 @@ def experiment_of(client: "MlflowClient", project: Path, name: str) -> str:
     found = client.get_experiment_by_name(name)
     if found is not None:
         return str(found.experiment_id)
-    local = str(client.tracking_uri).startswith("sqlite:")
+    local = str(client.tracking_uri).startswith(("sqlite:", "sqlite+"))
     place = (project / "mlartifacts" / name).resolve().as_uri() if local else None
     return str(client.create_experiment(name, artifact_location=place))
 
