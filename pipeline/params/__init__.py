@@ -11,6 +11,7 @@ from pipeline.params.recipes import (
     DetectRecipe,
     Duration,
     Optimizer,
+    Precision,
     Recipe,
     Schedule,
     SegmentRecipe,
@@ -23,7 +24,7 @@ from pipeline.params.whole import Params, load
 
 __all__ = [
     "DATASETS", "MIXER_FIELDS", "TASKS", "Augment", "BaseRecipe", "Classify", "Cluster", "Compare", "Dataset", "Detect",
-    "DetectRecipe", "Duration", "Factorial", "ImageNet", "Optimizer", "Params", "Recipe", "Remote", "Schedule",
-    "Segment", "SegmentRecipe", "Shard", "Synthetic", "Task", "Tracking", "Trials", "Tune", "Variant", "load",
-    "mixer_options",
+    "DetectRecipe", "Duration", "Factorial", "ImageNet", "Optimizer", "Params", "Precision", "Recipe", "Remote",
+    "Schedule", "Segment", "SegmentRecipe", "Shard", "Synthetic", "Task", "Tracking", "Trials", "Tune", "Variant",
+    "load", "mixer_options",
 ]  # fmt: skip
