@@ -5,6 +5,7 @@
 
 import argparse
 import json
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -76,8 +77,7 @@ class Call:
             UserError: where the shards are missing, or were made from other data than the parameters name.
         """
         folder = self.source(lambda folders: folders.shards(dataset) / "manifest.json").parent
-        options = "".join(f" --{name} {value}" for name, value in self._options())
-        again = f"run: python -m pipeline.fetch {dataset}{options} && python -m pipeline.shard {dataset}{options}"
+        again = f"run: {self.command('fetch', dataset)} && {self.command('shard', dataset)}"
         inventory = folder.parents[1] / "raw" / f"{dataset}.json"
         if not (folder / "manifest.json").exists() or not inventory.exists():
             raise UserError(f"{folder} has no shards; {again}")
@@ -89,13 +89,31 @@ class Call:
             raise UserError(discreet(what))
         return folder
 
-    def _options(self) -> list[tuple[str, str]]:
-        given = [("params", self.args.params)] if self.args.params else []
-        return [
-            *given,
-            *(("set", item) for item in self.args.set),
-            *([("out", self.args.out)] if self.args.out else []),
-        ]
+    def command(self, verb: str, *words: str) -> str:
+        """Return the command of a stage with this call's options, to be pasted into a shell; secrets are left out."""
+        changes = [("--set", item) for item in self.args.set]
+        options = [("--params", self.args.params), *changes, ("--out", self.args.out)]
+        return shell_line("python", "-m", f"pipeline.{verb}", *words, *(option for option in options if option[1]))
+
+
+def shell_line(*words: str | tuple[str, str]) -> str:
+    """Return words, and options with their values, as bash and zsh read them."""
+    flat = []
+    for word in words:
+        name, value = word if isinstance(word, tuple) else ("", word)
+        flat += [f"{name}={value}"] if name and value.startswith("-") else [name, value] if name else [value]
+    return discreet(" ".join(_quoted(word) for word in flat))
+
+
+def _quoted(word: str) -> str:
+    """Quote a word where a shell would read more into it; zsh takes `=ls` for the path of ls."""
+    return f"'{word}'" if word.startswith("=") and word == shlex.quote(word) else shlex.quote(word)
+
+
+def words_of(stage: str) -> list[str]:
+    """Return `classify` and `dwnet_tiny` for the DVC stage `classify@dwnet_tiny`, and any other word as it is."""
+    address, sign, name = stage.rpartition("@")
+    return [address.rpartition(":")[2], name] if sign else [stage]
 
 
 def parser(description: str) -> argparse.ArgumentParser:

@@ -22,4 +22,10 @@ def nearest(name: str, choices: Iterable[str]) -> str:
 
 def discreet(text: str) -> str:
     """Return a text without what URLs in it may keep secret: users, passwords and queries."""
-    return re.sub(r"([a-z]+://)(?:[^/@\s'\"]*@)?([^\s'\"?#,]*)(?:[?#][^\s'\"]*)?", r"\1\2", text)
+    return re.sub(r"(?<=[\w+.-]://)(?:[^/@\s'\"]*@)?([^\s'\"?#,]*)(?:[?#][^\s'\"]*)?", r"\1", text)
+
+
+def shortened(text: str, most: int = 60) -> str:
+    """Return a text of about `most` letters on one line: the middle left out, what cannot be printed escaped."""
+    short = text if len(text) <= most else f"{text[: most * 2 // 3]}...{text[-most // 4 :]}"
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in short)

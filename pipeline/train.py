@@ -24,11 +24,16 @@ from pipeline.runs import file_to_start_from, make_runs, refuse_damage
 def main() -> None:
     """Read the command line, train what is not trained, publish."""
     parser = cli.parser("Train a task's variant on all its seeds and publish the result.")
-    parser.add_argument("task", help=", ".join(TASKS))
-    parser.add_argument("variants", nargs="+", metavar="variant", help="entries of the task's variants in params.yaml")
+    parser.add_argument("task", help=f"{', '.join(TASKS)}; or a stage of DVC, as in classify@dwnet_micro")
+    parser.add_argument("variants", nargs="*", metavar="variant", help="entries of the task's variants in params.yaml")
     parser.add_argument("--adopt", metavar="ID", help="continue run ID, whose code was mended since, and say so")
-    call = cli.call(parser.parse_args())
+    args = parser.parse_args()
+    args.task, *first = cli.words_of(args.task)
+    args.variants = [*first, *args.variants]
+    call = cli.call(args)
     task, section = call.args.task, _section(call)
+    if not args.variants:
+        raise UserError(f"which variant of {task} is missing; known: {', '.join(section.variants) or 'none'}")
     for variant in call.args.variants:
         if variant not in section.variants:
             raise UserError(f"{task}.variants has no '{variant}'; {nearest(variant, section.variants)}")
@@ -79,7 +84,7 @@ def _start(call: Call, task: str, variant: str) -> Path | None:
     if start != CLASSIFY:
         return file_to_start_from(call, start, where)
     published = call.source(lambda folders: folders.results(CLASSIFY, variant, "model.safetensors"))
-    advice = f"; run: python -m pipeline.train classify {variant}, or set {task}.recipe.init_from to null"
+    advice = f"; run: {call.command('train', CLASSIFY, variant)}, or set {task}.recipe.init_from to null"
     return file_to_start_from(call, str(published), where, advice)
 
 
