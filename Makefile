@@ -16,9 +16,7 @@ $(READY): requirements.lock
 	@touch $@
 
 repro: $(READY)  ## everything params.yaml asks for: data, shards, training, report (results/report/report.html)
-	@dvc repro --quiet --force --single-item fetch@imagenet fetch@coco fetch@ade20k
-	@python -m pipeline.cluster -- dvc repro
-	@echo "The report: results/report/report.html"
+	@python -m pipeline.repro
 
 plan: $(READY)  ## what that would cost, before anything runs: images, steps, disk, hours
 	@python -m pipeline.plan
