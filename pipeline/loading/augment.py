@@ -68,12 +68,26 @@ def _policy(augment: Augment, size: int) -> Callable[[Image.Image], Image.Image]
     """Return timm's RandAugment with the fill and translation that the official recipe gives it."""
     if augment.rand_augment is None:
         return None
-    from timm.data.auto_augment import rand_augment_transform
+    from timm.data.auto_augment import posterize, rand_augment_transform
 
     fill = tuple(min(255, round(255 * channel)) for channel in MEAN)
     options = {"translate_const": int(size * 0.45), "img_mean": fill, "interpolation": RESAMPLE[augment.interpolation]}
-    transform: Callable[[Image.Image], Image.Image] = rand_augment_transform(augment.rand_augment, options)
+    policy = rand_augment_transform(augment.rand_augment, options)
+    for operation in policy.ops:
+        if operation.aug_fn is posterize:
+            operation.aug_fn = _posterize
+    transform: Callable[[Image.Image], Image.Image] = policy
     return transform
+
+
+def _posterize(image: Image.Image, bits_to_keep: int, **options: Any) -> Image.Image:
+    """Keep the highest bits of each channel; none is a black image, for which timm asks and which Pillow refuses."""
+    from timm.data.auto_augment import posterize
+
+    if bits_to_keep < 1:
+        return Image.new(image.mode, image.size)
+    posterized: Image.Image = posterize(image, bits_to_keep, **options)
+    return posterized
 
 
 def eval_transform(recipe: Recipe) -> Callable[[Image.Image], Pixels]:
