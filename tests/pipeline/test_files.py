@@ -79,6 +79,6 @@ def test_a_note_of_our_own_that_something_was_at_is_as_if_it_were_not_there(
         (tmp_path / name).write_text(text)
     run = Run("x", "classify", "v", 0, Classify(), tmp_path, tmp_path)
     assert run.finished() is None and not settled(run)
-    if not text.startswith('{"'):
+    if text not in ODD[-3:]:
         assert run.adopted() is None
         assert f"{tmp_path / 'finished.json'} holds no JSON object" in capsys.readouterr().err
