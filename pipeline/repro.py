@@ -61,8 +61,8 @@ def _holder(project: Path, rwlock: Path) -> psutil.Process | None:
     pids = _pids(rwlock)
     for process in psutil.process_iter():
         try:
-            here = Path(process.cwd()).is_relative_to(project) if pids is None else process.pid in pids
-            if here and process.pid != os.getpid() and _is_dvc(process.cmdline()):
+            named = process.pid != os.getpid() if pids is None else process.pid in pids
+            if named and _is_dvc(process.cmdline()) and Path(process.cwd()).is_relative_to(project):
                 return process
         except psutil.Error:
             continue

@@ -1,6 +1,5 @@
 """MLflow: one run per training, opened and closed by the driver, written by the controller while it trains."""
 
-import json
 import os
 import socket
 import time
@@ -16,7 +15,7 @@ from pipeline import lifeline
 from pipeline.address import sqlite_uri
 from pipeline.engine.run import Run
 from pipeline.errors import UserError
-from pipeline.files import write_json
+from pipeline.files import read_object, write_json
 from pipeline.locks import Busy, held
 from pipeline.params import Tracking
 from pipeline.store import alone, artifacts_of, connect, sentences
@@ -187,12 +186,9 @@ def identity_of(storage: Path) -> str:
     note = storage / "identity.json"
     with held(storage / "identity.lock", "the identity of a folder of runs", say=lambda _: None):
         inode = storage.stat().st_ino
-        try:
-            content = json.loads(note.read_text())
-            if content["inode"] == inode and isinstance(content["id"], str):
-                return str(content["id"])
-        except (OSError, ValueError, LookupError, TypeError):
-            pass
+        known = read_object(note) or {}
+        if known.get("inode") == inode and isinstance(known.get("id"), str):
+            return str(known["id"])
         name = os.urandom(6).hex()
         write_json(note, {"id": name, "inode": inode})
         return name
