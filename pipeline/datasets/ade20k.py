@@ -113,7 +113,10 @@ def _names(listing: Listing) -> list[Class]:
     header, *lines = [line.split("\t") for line in read_text(listing, NAMES_FILE).splitlines() if line.strip()] or [[]]
     columns = [column.strip() for column in header]
     if "Idx" not in columns or "Name" not in columns:
-        raise UserError(f"{path}: expected tab-separated columns with a header that has Idx and Name")
+        raise UserError(
+            f"{path}: expected tab-separated columns with a header that has Idx and Name, as in "
+            f"ADEChallengeData2016; its first line is {' '.join(header)[:80]!r}"
+        )
     index, name = columns.index("Idx"), columns.index("Name")
     classes = []
     for number, line in enumerate(lines, start=1):
@@ -124,7 +127,7 @@ def _names(listing: Listing) -> list[Class]:
             )
         classes.append(Class(number, line[name].strip()))
     if not 0 < len(classes) < 256:
-        raise UserError(f"{path}: {len(classes)} classes; a mask has room for 1 to 255")
+        raise UserError(f"{path}: {len(classes)} classes; an 8-bit mask has room for 1 to 255 of them beside 0")
     return classes
 
 
@@ -139,7 +142,7 @@ def _split(listing: Listing, split: str, images: str, masks: str) -> None:
     if not pairs:
         raise wrong_layout(
             tree.root,
-            f"images in {images}/ with masks of the same names in {masks}/",
+            f"images in {images}/ with masks of the same names (a.jpg with a.png) in {masks}/",
             [*tree.under(images), *tree.under(masks)],
         )
     _check_channels(listing, [mask for _, mask in pairs[:LOOKED_AT]])
@@ -159,7 +162,7 @@ def _by_stem(listing: Listing, folder: str, suffixes: tuple[str, ...], otherwise
         elif tree.files[path].size == 0:
             listing.quarantined.append(Filed(path, "empty"))
         elif stem in found:
-            raise UserError(f"{tree.root}: {found[stem]} and {path} differ in their extension only; which is meant?")
+            raise UserError(f"{tree.root}: {found[stem]} and {path} differ in their extension only; remove one of them")
         else:
             found[stem] = path
     return found

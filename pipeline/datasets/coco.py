@@ -73,7 +73,7 @@ def groups(samples: Sequence[Sample]) -> dict[str, int | None]:
 
 
 def for_evaluation(sample: Sample) -> Sample:
-    """Return a sample of the training split as the validation split holds it: with every box as the file has it."""
+    """Return a sample of the training split as the validation split holds it: with its boxes as they are."""
     return sample._replace(target={**sample.target, "exact": True})
 
 
@@ -138,7 +138,8 @@ def _split(listing: Listing, split: str, folder: str, path: Path, rows: Mapping[
             f"{path}: two images share a file name: {brief(repeated)}; merge their entries in 'images' into one, "
             "with the annotations of both"
         )
-    strays = (name for name in listing.tree.under(folder) if name not in times and name not in listing.metadata)
+    named = {*times, path.relative_to(listing.root).as_posix()}
+    strays = (name for name in listing.tree.under(folder) if name not in named)
     listing.quarantined += [Filed(name, "not_in_annotations") for name in strays]
     records.sort(key=lambda pair: pair[0])
     assigned = keys.assign([name for name, _ in records])

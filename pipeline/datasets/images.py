@@ -32,8 +32,6 @@ MODES = {
 }
 INDEX_MASK = "expected a mask with one 8-bit channel"
 NAMED = "0 is ignored and objectInfo150.txt names 1 to {}"
-LONGEST_JPEG = 65_500
-"""Pixels of a side that the encoder takes."""
 Image.MAX_IMAGE_PIXELS = None  # the limit is `max_pixels`, checked here before a pixel is decoded
 
 
@@ -68,7 +66,7 @@ def check(name: str, data: bytes, max_pixels: int, short_side: int | None = None
         quality: JPEG quality for shrunk images.
 
     Raises:
-        RefusedError: empty, not_an_image, too_many_pixels, truncated, damaged, too_large_for_jpeg.
+        RefusedError: empty, not_an_image, too_many_pixels, too_large_for_jpeg, truncated, damaged.
     """
     if not data:
         raise RefusedError("empty")
@@ -209,15 +207,9 @@ def _png(image: Image.Image) -> bytes:
 
 
 def _jpeg(image: Image.Image, quality: int) -> bytes:
-    """Encode an image.
-
-    Raises:
-        RefusedError: too_large_for_jpeg.
-    """
     if max(image.size) > LONGEST_JPEG:
-        raise RefusedError(
-            "too_large_for_jpeg", f"{image.width}x{image.height}, a side may have {LONGEST_JPEG}; cut it into parts"
-        )
+        detail = f"{image.width}x{image.height} after shard.short_side, a JPEG's sides have up to {LONGEST_JPEG}"
+        raise RefusedError("too_large_for_jpeg", detail)
     out = io.BytesIO()
     image.save(out, "JPEG", quality=quality)
     return out.getvalue()

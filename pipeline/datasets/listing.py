@@ -56,7 +56,7 @@ class Listing:
     """What a raw source holds: samples per split and a bucket for every other file.
 
     `metadata` maps files that were read whole (annotations, class names) to their SHA-256, `folders` a split to the
-    folder in which it was found, and `tallies` to what became of annotations that belong to no sample.
+    folder in which it was found, `tallies` a split to what became of annotations that belong to no sample.
     """
 
     root: Path

@@ -145,10 +145,7 @@ def _split(
     if not mine:
         refused = [entry for work, result in zip(works, done, strict=True) if work.split == split
                    for entry in result.quarantined]  # fmt: skip
-        raise UserError(
-            f"{listing.root}: no image of split {split!r} is usable: {brief(refused)}; mend these files, or let "
-            f"data.<name>.splits name another folder"
-        )
+        raise UserError(f"{listing.root}: no image of split {split!r} is usable: {brief(refused)}; mend these files")
     shards = [
         parts.ShardEntry(
             name=work.path.name,

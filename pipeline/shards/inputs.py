@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from pipeline.datasets import Filed, Listing
 from pipeline.datasets.notes import Notes
+from pipeline.datasets.refusals import what_helps
 from pipeline.datasets.targets import Tally
 from pipeline.errors import UserError
 from pipeline.shards import duplicates
@@ -125,5 +126,6 @@ def _check_quarantined(quarantined: Sequence[Filed], listed: int, allowed: int) 
     if (count := _count(quarantined)) > allowed:
         raise UserError(
             f"{count} of {listed} files are unusable, each named above, and shard.max_quarantined allows {allowed}; "
-            "mend them, or allow as many (finished shards are kept, the same command goes on from them)"
+            f"mend them{what_helps({entry.reason for entry in quarantined})}, or allow as many (finished shards are "
+            "kept, the same command goes on from them)"
         )

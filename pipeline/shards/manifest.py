@@ -171,11 +171,13 @@ class Manifest(_Part):
         try:
             return cls.model_validate_json(path.read_bytes())
         except OSError as error:
-            raise UserError(f"no shards in {folder}: {NAME}: {error.strerror}") from None
+            raise UserError(f"no shards in {folder}: {NAME}: {error.strerror}; run the shard stage") from None
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
-            raise UserError(f"{path} is not a manifest of format {FORMAT}: {where}: {first['msg']}") from None
+            raise UserError(
+                f"{path} is not a manifest of format {FORMAT}: {where}: {first['msg']}; run the shard stage again"
+            ) from None
 
     def save(self, folder: Path) -> None:
         """Write the manifest into a folder, whole or not at all."""

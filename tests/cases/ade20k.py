@@ -127,6 +127,7 @@ CASES = [
     case("ade_csv_info", folder(names=NAMES.replace("\t", ",")), refused("tab-separated", "Idx and Name")),
     case("ade_zero_row", folder(names=NAMES.replace("\n1\t", "\n0\t0.1\t1\t1\t1\tother\n1\t")),
          refused("row 1 should be class 1", "Idx counts from 1")),
+    case("ade_png_images", folder(image=lambda n: encoded(picture(n), "PNG"), suffixes=(".png", ".png")), kept(2, 2)),
     case("ade_cmyk_grey", folder(image=lambda n: encoded(picture(n, mode="CMYK" if n % 2 else "L"))),
          kept(2, 2, repaired={"images/training/ADE_train_00000001.jpg": "cmyk",
                               "images/validation/ADE_val_00000001.jpg": "cmyk"})),

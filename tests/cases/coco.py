@@ -103,8 +103,14 @@ def upright(number: int) -> bytes:
     return jpeg(number, exif=exif.tobytes())
 
 
-def zipped(rename: Callable[[str], str] = str, names: Callable[[int], str] = plain, **options: Any) -> Draw:
-    """Return what draws the official archives; `rename` gives a member its name."""
+def zipped(
+    rename: Callable[[str], str] = str,
+    names: Callable[[int], str] = plain,
+    extra: tuple[str, ...] = (),
+    before: bytes = b"",
+    **options: Any,
+) -> Draw:
+    """Return what draws the official archives; `rename` gives a member its name, `before` are bytes in front."""
 
     def draw(root: Path) -> None:
         unpacked = root.parent / "unpacked"
@@ -114,9 +120,14 @@ def zipped(rename: Callable[[str], str] = str, names: Callable[[int], str] = pla
             ("val2017", "val2017"),
             ("annotations_trainval2017", "annotations"),
         ):
-            with zipfile.ZipFile(root / f"{name}.zip", "w", **options) as archive:
+            (root / f"{name}.zip").write_bytes(before)
+            with zipfile.ZipFile(root / f"{name}.zip", "a" if before else "w", **options) as archive:
                 for path in sorted((unpacked / top).iterdir()):
-                    archive.writestr(rename(f"{top}/{path.name}"), path.read_bytes())
+                    member = zipfile.ZipInfo()
+                    member.filename = rename(f"{top}/{path.name}")
+                    archive.writestr(member, path.read_bytes(), options.get("compression", zipfile.ZIP_STORED))
+                for member_name in extra:
+                    archive.writestr(member_name, b"x")
 
     return draw
 
@@ -221,6 +232,17 @@ CASES = [
     # names of files
     case("coco_chinese", folder(names=lambda n: "\u7167\u7247" * 20 + f"{n}.jpg"), kept(3, 3)),
     case("coco_subfolder", folder(names=lambda n: f"sub {n}/\u00e9.jpg"), kept(3, 3)),
+    case("coco_name_with_split", folder(names=lambda n: f"{FOLDERS[n > 100]}/{plain(n)}", files=plain), kept(3, 3)),
+    case("coco_name_backslash", folder(names=lambda n: f"{FOLDERS[n > 100]}\\{n}.jpg", files=lambda n: f"{n}.jpg"),
+         kept(3, 3)),
+    case("coco_case", folder(names=lambda n: f"{n}.jpg", files=lambda n: f"{n}.JPG"), kept(3, 3)),
+    case("coco_yolo_layout", folder(above="images/"), kept(3, 3)),
+    case("coco_roboflow_folders", folder(folders=("train", "valid")), kept(3, 3)),
+    case("coco_no_image_by_that_name", folder(files=lambda n: f"other{n}.jpg"),
+         refused("no usable image in train2017/ and val2017/", "missing_image: train2017/000000000001.jpg",
+                 "and 3 more", "file_name counts from inside", "not_in_annotations: train2017/other1.jpg")),
+    case("coco_empty_images", folder(picture=lambda n: b""),
+         refused("no usable image", "empty: train2017/000000000001.jpg", "copy or download it again")),
     case("coco_exif_upright", folder(described={"width": HEIGHT, "height": WIDTH}, picture=upright),
          refused("size_mismatch (image 48x32, annotations for 32x48)", "train2017/000000000001.jpg")),
     case("coco_one_other_size", folder(change=lambda tree, split: tree["images"][0].update(width=9)),
@@ -237,5 +259,10 @@ CASES = [
     case("coco_zip_dot", zipped(lambda name: f"./{name}"), kept(3, 3)),
     case("coco_zip_umlaut", zipped(names=lambda n: f"\u00fcber{n}.jpg"), kept(3, 3)),
     case("coco_zip_deflated", zipped(compression=zipfile.ZIP_DEFLATED), kept(3, 3)),
+    case("coco_zip_backslash", zipped(lambda name: name.replace("/", "\\")),
+         refused("unsafe_name", "train2017\\000000000001.jpg")),
+    case("coco_zip_no_top", zipped(lambda name: name.partition("/")[2]), refused("expected train2017/")),
+    case("coco_zip_macos", zipped(extra=("__MACOSX/train2017/._1.jpg", ".DS_Store")), kept(3, 3)),
+    case("coco_zip_prefixed", zipped(before=b"#!/bin/sh self-extracting\n" * 5), kept(3, 3)),
     case("coco_zip_bzip2", zipped(compression=zipfile.ZIP_BZIP2), refused("unknown_compression", "000000000001.jpg")),
 ]  # fmt: skip
