@@ -4,6 +4,7 @@
 """
 
 import argparse
+import io
 import json
 import shlex
 import signal
@@ -152,6 +153,8 @@ def main(run: Callable[[], None]) -> None:
     code is 128 and the signal's number: 130 after Ctrl-C, 143 after SIGTERM.
     """
     environment.prepare()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names may hold what a terminal's encoding lacks
+        sys.stdout.reconfigure(errors="backslashreplace")
     asked = _listen()
     code: object = 1
     try:

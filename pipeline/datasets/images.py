@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from pipeline.datasets.notes import brief
+
 REPAIR_QUALITY = 95
 JPEG_START, PNG_START = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
-LONGEST_JPEG = 65_500  # pixels of a side that an encoder takes
 PNG_DEPTH = 24  # where a PNG says how many bits a channel has
 PNG_END = b"IEND\xaeB`\x82"
 EXIF_START = b"Exif\0\0"
@@ -29,6 +30,9 @@ MODES = {
     "RGBA": "mode_alpha",
     "I": "mode_16_bit",
 }
+INDEX_MASK = "expected a mask with one 8-bit channel"
+NAMED = "0 is ignored and objectInfo150.txt names 1 to {}"
+Image.MAX_IMAGE_PIXELS = None  # the limit is `max_pixels`, checked here before a pixel is decoded
 
 
 class RefusedError(Exception):
@@ -62,7 +66,7 @@ def check(name: str, data: bytes, max_pixels: int, short_side: int | None = None
         quality: JPEG quality for shrunk images.
 
     Raises:
-        RefusedError: empty, not_an_image, too_many_pixels, too_wide, truncated, damaged.
+        RefusedError: empty, not_an_image, too_many_pixels, too_large_for_jpeg, truncated, damaged.
     """
     if not data:
         raise RefusedError("empty")
@@ -82,8 +86,8 @@ def check(name: str, data: bytes, max_pixels: int, short_side: int | None = None
     return Checked(data, *image.size, repaired, notes)
 
 
-def check_mask(data: bytes, size: tuple[int, int], largest: int, max_pixels: int) -> list[int]:
-    """Decode an index mask and return the values in it, ascending.
+def check_mask(data: bytes, size: tuple[int, int], largest: int, max_pixels: int) -> dict[int, int]:
+    """Decode an index mask and return the values in it, ascending, with the pixels of each.
 
     Args:
         data: the bytes of a PNG with one channel.
@@ -97,18 +101,23 @@ def check_mask(data: bytes, size: tuple[int, int], largest: int, max_pixels: int
     if not data:
         raise RefusedError("empty")
     if not data.startswith(PNG_START):
-        raise RefusedError("mask_not_png", "labels survive only lossless compression")
+        raise RefusedError("mask_not_png", f"{INDEX_MASK}: labels survive only lossless compression")
     mask = _decode(data, max_pixels)
     if mask.mode in ("1", "I", "I;16") or (mask.mode == "L" and data[PNG_DEPTH] != 8):  # readers scale such greys
-        raise RefusedError("mask_depth", f"expected one 8-bit channel, found {data[PNG_DEPTH]} bits a pixel")
+        raise RefusedError("mask_depth", f"{INDEX_MASK}, found {data[PNG_DEPTH]} bits a pixel")
     if mask.mode not in ("L", "P"):
-        raise RefusedError("mask_channels", f"expected one 8-bit channel, found mode {mask.mode}")
+        raise RefusedError("mask_channels", f"{INDEX_MASK}, found mode {mask.mode}")
     if mask.size != size:
         raise RefusedError("mask_size", f"mask {mask.width}x{mask.height}, image {size[0]}x{size[1]}")
-    values = [value for value, pixels in enumerate(mask.histogram()) if pixels]
-    if values[-1] > largest:
-        raise RefusedError("mask_value", f"value {values[-1]}, largest known label {largest}")
-    return values
+    counts = {value: pixels for value, pixels in enumerate(mask.histogram()) if pixels}
+    if unnamed := [value for value in counts if value > largest]:
+        advice = "; should 255 be ignored, write it as 0 and count classes from 1" if 255 in unnamed else ""
+        raise RefusedError("mask_value", f"{_values(unnamed)}; {NAMED.format(largest)}{advice}")
+    return counts
+
+
+def _values(values: list[int]) -> str:
+    return f"value{'s' if len(values) > 1 else ''} {brief(values)}"
 
 
 def _decode(data: bytes, max_pixels: int) -> Image.Image:
@@ -124,12 +133,12 @@ def _decode(data: bytes, max_pixels: int) -> Image.Image:
             if image.width * image.height == 0:
                 raise RefusedError("damaged", f"{image.width}x{image.height} pixels")
             if image.width * image.height > max_pixels:
-                raise RefusedError("too_many_pixels", f"{image.width}x{image.height}, allowed {max_pixels} pixels")
+                raise RefusedError(
+                    "too_many_pixels", f"{image.width}x{image.height}, shard.max_pixels allows {max_pixels}"
+                )
             image.load()
         except RefusedError:
             raise
-        except Image.DecompressionBombError as error:
-            raise RefusedError("too_many_pixels", str(error)) from None
         except UnidentifiedImageError:
             raise RefusedError("damaged", f"unreadable header, {len(data)} bytes") from None
         except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, zlib.error ...
@@ -200,7 +209,7 @@ def _png(image: Image.Image) -> bytes:
 def _jpeg(image: Image.Image, quality: int) -> bytes:
     if max(image.size) > LONGEST_JPEG:
         detail = f"{image.width}x{image.height} after shard.short_side, a JPEG's sides have up to {LONGEST_JPEG}"
-        raise RefusedError("too_wide", detail)
+        raise RefusedError("too_large_for_jpeg", detail)
     out = io.BytesIO()
     image.save(out, "JPEG", quality=quality)
     return out.getvalue()

@@ -21,6 +21,7 @@ Pixels = NDArray[np.uint8]
 RESAMPLE = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
+Image.MAX_IMAGE_PIXELS = None  # what is in shards was measured when they were written: shard.max_pixels is the limit
 
 
 def photograph(raw: Mapping[str, Any]) -> bytes:

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image, ImageFile
 
 from pipeline.datasets.images import RefusedError, _rgb, check, check_mask
+from pipeline.loading.augment import decode
 
 LIMIT = 1_000_000
 
@@ -161,7 +162,7 @@ def mask(values: list[list[int]], mode: str = "L") -> bytes:
 
 
 def test_masks_give_their_values() -> None:
-    assert check_mask(mask([[0, 3], [3, 150]]), (2, 2), 150, LIMIT) == [0, 3, 150]
+    assert check_mask(mask([[0, 3], [3, 150]]), (2, 2), 150, LIMIT) == {0: 1, 3: 2, 150: 1}
 
 
 @pytest.mark.parametrize(
@@ -182,3 +183,31 @@ def test_bad_masks_are_refused(data: bytes, size: tuple[int, int], expected: str
     with pytest.raises(RefusedError) as caught:
         check_mask(data, size, 8, LIMIT)
     assert caught.value.reason in (expected, "damaged" if expected == "truncated" else expected)
+
+
+def header_only(width: int, height: int) -> bytes:
+    """Return a PNG that says how large it is, and ends before its first pixel."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+def test_max_pixels_rules_above_the_limit_of_the_library() -> None:
+    """The decoder gets to the pixels of an image that it would refuse by itself, where the setting allows it."""
+    data = header_only(14_000, 14_000)
+    with pytest.raises(RefusedError) as caught:
+        check("a.png", data, 14_000 * 14_000)
+    assert caught.value.reason in ("truncated", "damaged")
+    with pytest.raises(RefusedError, match=r"14000x14000, shard\.max_pixels allows 195999999"):
+        check("a.png", data, 14_000 * 14_000 - 1)
+    with pytest.raises(OSError, match="truncated"):  # what a loader does with it
+        decode(data)
+
+
+def test_a_png_too_wide_for_jpeg_is_refused_by_name() -> None:
+    with pytest.raises(RefusedError) as caught:
+        check("a.png", encoded(Image.new("L", (80_000, 9)), "PNG"), LIMIT, short_side=8)
+    assert caught.value.reason == "too_large_for_jpeg" and "71111x8" in caught.value.detail

@@ -212,7 +212,9 @@ COCO = [
     Case("train2017/outside.jpg", annotated(bbox=[-1, 1, 9, 90]), "kept", "clipped_box"),
     Case("val2017/outside.jpg", annotated(bbox=[-1, 1, 9, 90]), "kept", "box_outside_kept"),
     Case("train2017/nan.jpg", annotated(bbox=[float("nan"), 1, 9, 9]), "kept", "not_finite"),
-    Case("val2017/infinite.jpg", annotated(area=float("inf")), "kept", "not_finite"),
+    Case("val2017/infinite.jpg", annotated(area=float("inf")), "kept", "area_computed"),
+    Case("train2017/box.jpg", annotated(segmentation=[]), "kept", "no_mask"),
+    Case("train2017/far.jpg", annotated(segmentation=[[1, 1, 1e8, 1, 9, 9]]), "kept", "polygon_far_outside"),
     Case("train2017/line.jpg", annotated(segmentation=[[1, 1, 9, 9]]), "kept", "degenerate_polygon"),
     Case("train2017/crowd.jpg", annotated(**crowd([0, SIDE * SIDE])), "kept"),
     Case("train2017/crowd_size.jpg", annotated(**crowd([0, SIDE * SIDE], (1, 2))), "kept", "bad_rle"),
@@ -301,7 +303,7 @@ def assert_buckets(name: str, cases: Sequence[Case], tmp_path: Path) -> Manifest
         case.make(path)
     before = set(os.listdir(Path.cwd()))
     listing = list_folder(name, source, {})
-    params = Shard(samples_per_shard=40, max_quarantined=100)
+    params = Shard(samples_per_shard=40, max_quarantined=100, max_dropped_annotations=0.1)
     manifest = build(name, listing, params, tmp_path / "shards", listing.digest(), run=one_by_one)
     assert set(os.listdir(Path.cwd())) == before  # no payload ran
 
