@@ -101,10 +101,10 @@ def convert_dense(state_dict: Mapping[str, Any], name: str, model: nn.Module) ->
     Raises:
         ValueError: as `convert`; or the weights are of another kind of network, which is named.
     """
-    given, expected = unwrap(state_dict), model.state_dict()
-    _refuse_other_kind(given, kind_of(expected))
-    heads = {key: value for key, value in given.items() if not key.startswith(BACKBONE)}
-    backbone = _backbone({key: value for key, value in given.items() if key.startswith(BACKBONE)})
+    source, expected = unwrap(state_dict), model.state_dict()
+    _refuse_other_kind(source, kind_of(expected))
+    heads = {key: value for key, value in source.items() if not key.startswith(BACKBONE)}
+    backbone = _backbone({key: value for key, value in source.items() if key.startswith(BACKBONE)})
     weights = _renamed(heads, rename_heads(heads).__getitem__)
     weights |= {f"{BACKBONE}{key}": value for key, value in backbone.items()}
     return _fitting(name, weights, expected)
@@ -116,17 +116,17 @@ def _weights(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
     Raises:
         ValueError: there is no state dict, something in it is no tensor, or it is of another kind of network.
     """
-    given = unwrap(state_dict)
-    _refuse_other_kind(given, "classifier")
-    rename = _rename_timm if _is_timm(given) else _rename
-    return _renamed({key: value for key, value in given.items() if not COMPUTED.search(key)}, rename)
+    source = unwrap(state_dict)
+    _refuse_other_kind(source, "classifier")
+    rename = _rename_timm if _is_timm(source) else _rename
+    return _renamed({key: value for key, value in source.items() if not COMPUTED.search(key)}, rename)
 
 
-def _backbone(given: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _backbone(source: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weights of a file's backbone under the names that a backbone of this package has."""
-    if any(key.startswith(BACKBONE) for key in given):
-        given = {key.removeprefix(BACKBONE): value for key, value in given.items() if key.startswith(BACKBONE)}
-    return {key.removeprefix(BACKBONE): value for key, value in _weights(given).items()} if given else {}
+    if any(key.startswith(BACKBONE) for key in source):
+        source = {key.removeprefix(BACKBONE): value for key, value in source.items() if key.startswith(BACKBONE)}
+    return _renamed(_weights(source), lambda key: key.removeprefix(BACKBONE)) if source else {}
 
 
 def unwrap(state_dict: Any) -> dict[str, Tensor]:
@@ -155,11 +155,11 @@ def _renamed(weights: Mapping[str, Tensor], rename: Callable[[str], str]) -> dic
     return renamed
 
 
-def _refuse_other_kind(given: Mapping[str, Tensor], kind: str | None) -> None:
+def _refuse_other_kind(source: Mapping[str, Tensor], kind: str | None) -> None:
     """Raises `ValueError` for the weights of a classifier, detector or segmenter where another of them is needed."""
-    held = kind_of(given)
-    if held is not None and kind is not None and held != kind:
-        raise ValueError(f"it holds the weights of a {held}, where those of a {kind} are needed")
+    content = kind_of(source)
+    if content is not None and kind is not None and content != kind:
+        raise ValueError(f"it holds the weights of a {content}, where those of a {kind} are needed")
 
 
 def _is_timm(weights: Mapping[str, Any]) -> bool:

@@ -16,8 +16,8 @@ def read_weights(
 ) -> "dict[str, Tensor]":
     """Read published weights (safetensors), or an authors' checkpoint, without running code from the file.
 
-    `image_size` in pixels matters to networks with weights per position; `dense` is the detector or segmenter that an
-    authors' checkpoint is for, a classifier where there is none.
+    `image_size` in pixels matters to networks with weights per position. `dense` is the detector or segmenter that the
+    weights are for; without it they are for a classifier.
 
     Raises:
         UserError: the file cannot be read, holds code, or fits another network; the sentence says which.
@@ -31,13 +31,15 @@ def read_weights(
     try:
         if path.exists() and not path.is_file():
             raise ValueError("it is no file")
-        if path.suffix == ".safetensors":
-            return dict(load_file(path))
+        ours = path.suffix == ".safetensors"
+        content = load_file(path) if ours else read_checkpoint(path)
         if variant.mixer == "timm":
-            return unwrap(read_checkpoint(path))
+            return unwrap(content)
         if dense is not None:
-            return convert_dense(read_checkpoint(path), variant.model_name, dense)
-        return convert(read_checkpoint(path), variant.model_name, **{"image_size": image_size, **variant.overrides})
+            return convert_dense(content, variant.model_name, dense)
+        if ours:
+            return dict(content)
+        return convert(content, variant.model_name, **{"image_size": image_size, **variant.overrides})
     except OSError as error:
         raise UserError(f"cannot use {path}: {error.strerror or error}") from None
     except (SafetensorError, ValueError) as error:

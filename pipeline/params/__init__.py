@@ -25,6 +25,6 @@ from pipeline.params.whole import Params, load
 __all__ = [
     "DATASETS", "MIXER_FIELDS", "TASKS", "Augment", "BaseRecipe", "Classify", "Cluster", "Coco", "Compare", "Dataset",
     "Detect", "DetectRecipe", "Duration", "Factorial", "ImageNet", "Optimizer", "Params", "Precision", "Recipe",
-    "Remote", "Schedule", "Segment", "SegmentRecipe", "Shard", "Synthetic", "Task", "Tracking", "Trials", "Tune", "Variant",
-    "load", "mixer_options",
+    "Remote", "Schedule", "Segment", "SegmentRecipe", "Shard", "Synthetic", "Task", "Tracking", "Trials", "Tune",
+    "Variant", "load", "mixer_options",
 ]  # fmt: skip

@@ -129,10 +129,10 @@ def test_every_tensor_lands_where_it_came_from(kind):
     for mixer, options in (("swin", {}), ("i_dynamic_dwnet", {"group_channels": 8})):
         model = narrow(kind, f"{mixer}_micro", **options)
         file = {"state_dict": {f"module.{key}": v for key, v in in_the_authors_names(model).items()}}
-        own = model.state_dict()
-        for given in (file, {"model": own}, own):  # and names of this package stand for themselves
-            converted = convert_dense(given, f"{mixer}_micro", model)
-            assert all(converted[key].data_ptr() == value.data_ptr() for key, value in own.items())
+        ours = model.state_dict()
+        for layout in (file, {"model": ours}, ours):  # and names of this package stand for themselves
+            converted = convert_dense(layout, f"{mixer}_micro", model)
+            assert all(converted[key].data_ptr() == value.data_ptr() for key, value in ours.items())
 
 
 def test_counters_that_an_old_file_lacks_begin_at_0():
@@ -156,6 +156,7 @@ def test_counters_that_an_old_file_lacks_begin_at_0():
             lambda w: w.update({"proposals.head.cls_logits.weight": torch.ones(3, 16, 1, 1)}),
             "proposals.head.cls_logits.weight and another of its weights both stand for",
         ),
+        (lambda w: w.update({"backbone.stem.proj.bias": torch.ones(16)}), "weights both stand for stem.proj.bias"),
     ],
 )
 def test_what_does_not_fit_a_detector_is_named(change, words):

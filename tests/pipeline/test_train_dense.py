@@ -154,6 +154,10 @@ def test_the_authors_checkpoint_is_evaluated_as_the_same_weights_of_ours_are(
     assert task == "segment" or len(json.loads(theirs[1])) > 7
     with pytest.raises(UserError, match=r"cut\.pth: these weights do not fit dwnet_micro: 1 missing: backbone\.stem\."):
         evaluated("cut.pth")
+    classifier = project / "results" / "classify" / "dwnet_micro" / "model.safetensors"
+    kind = type(model).__name__.lower()
+    with pytest.raises(UserError, match=f"holds the weights of a classifier, where those of a {kind} are needed"):
+        evaluated(str(classifier))
 
 
 def test_a_variant_without_published_weights_says_how_to_get_them(project: Path) -> None:
