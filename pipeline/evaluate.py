@@ -52,8 +52,8 @@ def _metrics(call: cli.Call, section: Any) -> dict[str, float]:
     manifest = Manifest.load(shards)
     logic = tasks.create(call.args.task, section, variant, manifest)
     model = logic.build()
-    size = getattr(recipe, "image_size", 224)
-    _load(model, read_weights(call.args.weights, section.variants[variant], size), call.args.weights)
+    size, dense = getattr(recipe, "image_size", 224), None if call.args.task == "classify" else model
+    _load(model, read_weights(call.args.weights, section.variants[variant], size, dense), call.args.weights)
     cache = ShardCache.of(call.params.cluster, shards)
     reader = open_split(shards, recipe.evaluate_on, recipe.hold_out, cache)
     samples = EvalSamples(reader, logic.sampling, logic.eval_batch)

@@ -16,7 +16,7 @@ def make_runs(
     call: Call, task: str, section: Task, variant: str, seeds: tuple[int, ...], shards: Path, init: Path | None = None
 ) -> list[Run]:
     """Return the runs of a section's variant, one a seed; `init` is the file of weights that they start from."""
-    storage = (call.project / call.params.cluster.storage).resolve()
+    storage = (call.project / Path(call.params.cluster.storage).expanduser()).resolve()
     manifest = Manifest.load(shards).content
     made = []
     for seed in seeds:
@@ -33,7 +33,7 @@ def file_to_start_from(call: Call, name: str, where: str, advice: str = "") -> P
     Raises:
         UserError: it is not there; `where` says who asks for it.
     """
-    path = (call.project / name).resolve()
+    path = (call.project / Path(name).expanduser()).resolve()
     if not path.is_file():
         raise UserError(f"{where}: init_from {path} is not a file{advice}")
     return path

@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline import cli
 from pipeline.datasets import dates
-from pipeline.errors import UserError, discreet
+from pipeline.errors import UserError
 from pipeline.fetch import may_be_rewritten, request, resolve
 from pipeline.params import DATASETS
 from pipeline.shards.manifest import Manifest, SplitEntry
@@ -29,11 +29,11 @@ def shard(call: cli.Call, name: str) -> None:
     """Write the shards of what fetch found, unless it changed since."""
     fetched = _inventory(call.source(lambda folders: folders.raw(name)), name)
     if fetched["request"] != request(name, call.params):
-        raise UserError(f"data.{name} is not what was fetched; run `{_fetch_command(name, call)}` first")
+        raise UserError(f"data.{name} is not what was fetched; run `{call.command('fetch', name)}` first")
     listing = resolve(name, call.params, call.project)
     over = may_be_rewritten(name, call.params) and dates.rewritten(call.source(lambda f: f.dates(name)), listing)
     if over or listing.digest() != fetched["digest"]:
-        raise UserError(f"{listing.root} changed since it was fetched; run `{_fetch_command(name, call)}` again")
+        raise UserError(f"{listing.root} changed since it was fetched; run `{call.command('fetch', name)}` again")
 
     from pipeline.cluster import connected
     from pipeline.shards.build import build
@@ -76,13 +76,6 @@ def _inventory(path: Path, name: str) -> dict[str, Any]:
         raise UserError(f"{path} does not exist; run `python -m pipeline.fetch {name}` first") from None
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{path} is not an inventory; run `python -m pipeline.fetch {name}` again") from None
-
-
-def _fetch_command(name: str, call: cli.Call) -> str:
-    """Return the call of fetch that matches this call."""
-    options = [f"--params {call.args.params}"] if call.args.params else []
-    options += [f"--set {item}" for item in call.args.set] + ([f"--out {call.args.out}"] if call.args.out else [])
-    return discreet(" ".join([f"python -m pipeline.fetch {name}", *options]))
 
 
 if __name__ == "__main__":

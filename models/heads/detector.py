@@ -10,8 +10,11 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from models.heads.boxes import Size
 from models.heads.cascade import CascadeHeads
-from models.heads.proposals import SMALLEST, ProposalNetwork
+from models.heads.proposals import ProposalNetwork
 from models.heads.settings import Cascade, Proposals
+
+SMALLEST = 1e-3
+"""True boxes with a shorter side, in pixels, have no area to speak of: no offset takes another box to them."""
 
 
 class Detector(nn.Module):

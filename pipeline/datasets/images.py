@@ -16,8 +16,8 @@ from PIL import Image, UnidentifiedImageError
 from pipeline.datasets.notes import brief
 
 REPAIR_QUALITY = 95
-JPEG_START, PNG_START = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 LONGEST_JPEG = 65_500  # pixels of a side that an encoder takes
+JPEG_START, PNG_START = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 PNG_DEPTH = 24  # where a PNG says how many bits a channel has
 PNG_END = b"IEND\xaeB`\x82"
 EXIF_START = b"Exif\0\0"
