@@ -29,11 +29,14 @@ def decode(data: bytes) -> Image.Image:
 
 
 def normalise(images: "Tensor") -> "Tensor":
-    """Return images (B, 3, H, W), 0..255, in float32 with ImageNet's mean and standard deviation taken out."""
+    """Return images (B, 3, H, W), 0..255, in float32 with ImageNet's mean and standard deviation taken out.
+
+    The operations are those of torchvision's `ToTensor` and `Normalize`, so that the last bit is theirs too.
+    """
     import torch
 
-    mean, std = (255 * torch.tensor(v, device=images.device).view(1, 3, 1, 1) for v in (MEAN, STD))
-    return (images.float() - mean) / std
+    mean, std = (torch.tensor(values, device=images.device).view(1, 3, 1, 1) for values in (MEAN, STD))
+    return images.float().div(255).sub_(mean).div_(std)
 
 
 def train_transform(recipe: Recipe) -> Callable[[Image.Image], Pixels]:

@@ -1,14 +1,16 @@
 """The pixels of classification are those of the official recipe's own transforms, bit for bit."""
 
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
-from timm.data import create_transform
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, create_transform
 from torchvision import transforms
 
-from pipeline.loading.augment import eval_transform, train_transform
+from pipeline.loading.augment import eval_transform, normalise, train_transform
 from pipeline.loading.randomness import seed_libraries
 from pipeline.params import Augment, Recipe
 
@@ -32,6 +34,15 @@ def test_evaluation_is_torchvisions_resize_and_centre_crop(short: int, size: int
     theirs = transforms.Compose([transforms.Resize(short, mode), transforms.CenterCrop(size)])
     for number, image in enumerate(photographs()):
         assert np.array_equal(ours(image), np.asarray(theirs(image))), (number, image.size)
+
+
+def test_normalised_pixels_are_torchvisions_to_the_last_bit() -> None:
+    theirs = transforms.Compose(
+        [transforms.ToTensor(), transforms.Normalize(IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)]
+    )
+    for image in itertools.islice(photographs(), 10):
+        ours = normalise(torch.from_numpy(np.array(image)).permute(2, 0, 1)[None])
+        assert torch.equal(ours[0], theirs(image))
 
 
 @pytest.mark.parametrize(
