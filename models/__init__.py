@@ -27,7 +27,8 @@ def create_model(name: str, num_classes: int = 1000, **overrides: Any) -> nn.Mod
         num_classes: length of the logits.
         **overrides: `embed_dim`, `depths` and `num_heads` (four each), `drop_path_rate`, `mlp_ratio`,
             `image_size` (pixels; only mixers with weights per position are bound to it), `pad_to` (depth-wise
-            blocks fill their map up to multiples of it, 7 in the authors' downstream networks), `remainder` (`cut`
+            blocks fill their map up to multiples of it, 7 in the authors' downstream networks), `shrink_windows`
+            (false in official Swin's downstream networks: maps smaller than a window are filled up), `remainder` (`cut`
             leaves out the last rows and columns of an image whose sides 4 does not divide, as the authors'
             classifiers do, and is the default; `pad` fills them up with zeros), and the mixer's own: `kernel_size`
             everywhere but in global attention, `group_channels` (channels that share weights; in attention those of

@@ -24,8 +24,9 @@ Remainder = Literal["cut", "pad"]
 class Layout:
     """The numbers of one network: widths, depths, heads and rates; `image_size` is (H, W) in pixels.
 
-    `output_norm` (`ln`, `bn` or None), `pad_to` and `remainder` are what the authors' downstream backbones do
-    differently (paper, section 4.5): theirs fill up an image whose sides 4 does not divide, their classifiers cut it.
+    `output_norm` (`ln`, `bn` or None), `pad_to`, `shrink_windows` and `remainder` are what the authors' and Swin's
+    downstream backbones do differently (paper, section 4.5): theirs fill up an image whose sides 4 does not divide,
+    their classifiers cut it.
     """
 
     size: str
@@ -37,6 +38,7 @@ class Layout:
     image_size: tuple[int, int]
     output_norm: Norm | None = None
     pad_to: int = 1
+    shrink_windows: bool = True
     remainder: Remainder = "pad"
 
     @property
@@ -60,6 +62,7 @@ class Layout:
                     map_size=self._map_size(stage),
                     image_size=self.image_size,
                     pad_to=self.pad_to,
+                    shrink_windows=self.shrink_windows,
                 )
                 for index in range(depth)
             ]

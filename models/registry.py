@@ -25,6 +25,7 @@ LAYOUT_OPTIONS = (
     "image_size",
     "output_norm",
     "pad_to",
+    "shrink_windows",
     "remainder",
 )
 STAGES = 4

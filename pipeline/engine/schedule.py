@@ -18,7 +18,7 @@ def lr_at(step: int, recipe: BaseRecipe, steps_per_epoch: int) -> float:
     numbers, schedule = recipe.optimizer, recipe.schedule
     scale = recipe.global_batch / numbers.lr_batch if numbers.lr_batch else 1.0
     peak, start = numbers.lr * scale, schedule.warmup_lr * scale
-    warmup = schedule.warmup.in_steps(steps_per_epoch)
+    warmup = schedule.warmup_steps(steps_per_epoch)
     clock = max(0, step - 1) if schedule.kind == "cosine" else step
     rate = _after_warmup(clock, recipe, peak, schedule.min_lr * scale, steps_per_epoch)
     if clock >= warmup:

@@ -5,8 +5,8 @@ Both libraries take seconds to import, so they are imported where a recipe first
 """
 
 import io
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,13 @@ Pixels = NDArray[np.uint8]
 RESAMPLE = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
+Image.MAX_IMAGE_PIXELS = None  # what is in shards was measured when they were written: shard.max_pixels is the limit
+
+
+def photograph(raw: Mapping[str, Any]) -> bytes:
+    """Return the image of a sample as its shard holds it: JPEG, or PNG where nothing may be lost."""
+    data: bytes = raw["jpg"] if "jpg" in raw else raw["image.png"]
+    return data
 
 
 def decode(data: bytes) -> Image.Image:
@@ -65,12 +72,26 @@ def _policy(augment: Augment, size: int) -> Callable[[Image.Image], Image.Image]
     """Return timm's RandAugment with the fill and translation that the official recipe gives it."""
     if augment.rand_augment is None:
         return None
-    from timm.data.auto_augment import rand_augment_transform
+    from timm.data.auto_augment import posterize, rand_augment_transform
 
     fill = tuple(min(255, round(255 * channel)) for channel in MEAN)
     options = {"translate_const": int(size * 0.45), "img_mean": fill, "interpolation": RESAMPLE[augment.interpolation]}
-    transform: Callable[[Image.Image], Image.Image] = rand_augment_transform(augment.rand_augment, options)
+    policy = rand_augment_transform(augment.rand_augment, options)
+    for operation in policy.ops:
+        if operation.aug_fn is posterize:
+            operation.aug_fn = _posterize
+    transform: Callable[[Image.Image], Image.Image] = policy
     return transform
+
+
+def _posterize(image: Image.Image, bits_to_keep: int, **options: Any) -> Image.Image:
+    """Keep the highest bits of each channel; none is a black image, for which timm asks and which Pillow refuses."""
+    from timm.data.auto_augment import posterize
+
+    if bits_to_keep < 1:
+        return Image.new(image.mode, image.size)
+    posterized: Image.Image = posterize(image, bits_to_keep, **options)
+    return posterized
 
 
 def eval_transform(recipe: Recipe) -> Callable[[Image.Image], Pixels]:

@@ -3,9 +3,9 @@
 Defaults are the paper's numbers (arXiv 2106.04263 and the authors' released configurations).
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from pipeline.params.section import Fraction, Positive, Section
 
@@ -36,6 +36,11 @@ class Duration(Section):
         return self.steps if self.steps is not None else round((self.epochs or 0) * steps_per_epoch)
 
 
+def _none(value: Any) -> Any:
+    """Take a duration of nothing for none."""
+    return None if value in ({"steps": 0}, {"epochs": 0}) else value
+
+
 class Optimizer(Section):
     """AdamW without decay on 1-D parameters, biases and positions; `lr` is the peak at `lr_batch` images a step."""
 
@@ -49,15 +54,19 @@ class Optimizer(Section):
 
 
 class Schedule(Section):
-    """Learning rate over steps; `warmup_lr` and `min_lr` scale with the batch as `lr` does."""
+    """Learning rate over steps; `warmup_lr` and `min_lr` scale with the batch as `lr` does. `warmup: null` is none."""
 
     kind: Literal["cosine", "multistep", "poly"] = "cosine"
-    warmup: Duration = Duration(epochs=20)
+    warmup: Annotated[Duration | None, BeforeValidator(_none)] = Duration(epochs=20)
     warmup_lr: Annotated[float, Field(ge=0)] = 5e-7
     min_lr: Annotated[float, Field(ge=0)] = 5e-6
     milestones: tuple[Duration, ...] = ()
     gamma: Annotated[float, Field(gt=0, le=1)] = 0.1
     power: Annotated[float, Field(gt=0)] = 1.0
+
+    def warmup_steps(self, steps_per_epoch: int) -> int:
+        """Return how many optimizer steps warm up."""
+        return self.warmup.in_steps(steps_per_epoch) if self.warmup is not None else 0
 
 
 class Augment(Section):
