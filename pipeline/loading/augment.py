@@ -47,10 +47,11 @@ def normalise(images: "Tensor") -> "Tensor":
 
 
 def train_transform(recipe: Recipe) -> Callable[[Image.Image], Pixels]:
-    """Random resized crop, flip, then RandAugment or colour jitter (a policy replaces the jitter, as in timm).
+    """Random resized crop, flip, then RandAugment or colour jitter.
 
-    The parts and their draws are those of `timm.data.create_transform`, in its order. The crop is cut out before it is
-    resized, so that no pixel beyond its box takes part.
+    A policy replaces the jitter, but for the sets of three operations (`t3a`), which leave it to the jitter. The parts
+    and their draws are those of `timm.data.create_transform`, in its order. The crop is cut out before it is resized,
+    so that no pixel beyond its box takes part.
     """
     from timm.data.transforms import RandomResizedCropAndInterpolation
     from torchvision.transforms import ColorJitter, Compose, RandomHorizontalFlip
@@ -62,7 +63,7 @@ def train_transform(recipe: Recipe) -> Callable[[Image.Image], Pixels]:
         parts.append(RandomHorizontalFlip(augment.flip))
     if (policy := _policy(augment, size)) is not None:
         parts.append(policy)
-    elif augment.color_jitter:
+    if augment.color_jitter and (augment.rand_augment is None or "3a" in augment.rand_augment):
         parts.append(ColorJitter(*[augment.color_jitter] * 3))
     composed = Compose(parts)
     return lambda image: np.asarray(composed(image))

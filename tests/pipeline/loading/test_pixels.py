@@ -47,8 +47,13 @@ def test_normalised_pixels_are_torchvisions_to_the_last_bit() -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"rand_augment": None}, {"rand_augment": None, "color_jitter": 0.0, "interpolation": "bilinear", "flip": 0.0}],
-    ids=["the paper's", "jitter", "plain"],
+    [
+        {},
+        {"rand_augment": "rand-m9-t3a"},
+        {"rand_augment": None},
+        {"rand_augment": None, "color_jitter": 0.0, "interpolation": "bilinear", "flip": 0.0},
+    ],
+    ids=["the paper's", "three operations", "jitter", "plain"],
 )
 def test_training_is_timms_transform_with_the_same_draws(changes: dict) -> None:
     augment = Augment(**changes)
