@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.backbone import Classifier
 from models.official_heads import kind_of, rename_heads
-from models.registry import build_backbone, list_models, split_name
+from models.registry import build_backbone, build_classifier, list_models, split_name
 from models.sizes import SIZES
 
 RENAMES: tuple[tuple[str, str], ...] = (
@@ -187,7 +186,7 @@ def _rename(key: str) -> str:
 def _skeleton(name: str, num_classes: int, overrides: Mapping[str, Any]) -> nn.Module:
     """The network without memory for its weights."""
     with torch.device("meta"):
-        return Classifier(build_backbone(name, overrides), num_classes)
+        return build_classifier(name, num_classes, overrides)
 
 
 def _fitting(name: str, weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -4,9 +4,12 @@
 """
 
 import argparse
+import io
 import json
+import shlex
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -16,6 +19,8 @@ from pipeline import environment, faults, lifeline
 from pipeline.errors import UserError, discreet
 from pipeline.locks import held
 from pipeline.params import Params, load
+
+SAME_REQUEST_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ class Call:
     def alone(self, verb: str, *names: str) -> Iterator[None]:
         """Be the only process that does this for this root, e.g. `shard` of `imagenet`; others wait for their turn."""
         with ExitStack() as locks:
-            for name in sorted(names):
+            for name in sorted(set(names)):  # a name that was given twice would wait for itself
                 locks.enter_context(held(self.folders.lock(f"{verb}-{name}"), f"{verb} {name}"))
             faults.reach("stage.begun", stage=f"{verb}@{name}")
             yield
@@ -76,8 +81,7 @@ class Call:
             UserError: where the shards are missing, or were made from other data than the parameters name.
         """
         folder = self.source(lambda folders: folders.shards(dataset) / "manifest.json").parent
-        options = "".join(f" --{name} {value}" for name, value in self._options())
-        again = f"run: python -m pipeline.fetch {dataset}{options} && python -m pipeline.shard {dataset}{options}"
+        again = f"run: {self.command('fetch', dataset)} && {self.command('shard', dataset)}"
         inventory = folder.parents[1] / "raw" / f"{dataset}.json"
         if not (folder / "manifest.json").exists() or not inventory.exists():
             raise UserError(f"{folder} has no shards; {again}")
@@ -89,13 +93,31 @@ class Call:
             raise UserError(discreet(what))
         return folder
 
-    def _options(self) -> list[tuple[str, str]]:
-        given = [("params", self.args.params)] if self.args.params else []
-        return [
-            *given,
-            *(("set", item) for item in self.args.set),
-            *([("out", self.args.out)] if self.args.out else []),
-        ]
+    def command(self, verb: str, *words: str) -> str:
+        """Return the command of a stage with this call's options, to be pasted into a shell; secrets are left out."""
+        changes = [("--set", item) for item in self.args.set]
+        options = [("--params", self.args.params), *changes, ("--out", self.args.out)]
+        return shell_line("python", "-m", f"pipeline.{verb}", *words, *(option for option in options if option[1]))
+
+
+def shell_line(*words: str | tuple[str, str]) -> str:
+    """Return words, and options with their values, as bash and zsh read them."""
+    flat = []
+    for word in words:
+        name, value = word if isinstance(word, tuple) else ("", word)
+        flat += [f"{name}={value}"] if name and value.startswith("-") else [name, value] if name else [value]
+    return discreet(" ".join(_quoted(word) for word in flat))
+
+
+def _quoted(word: str) -> str:
+    """Quote a word where a shell would read more into it; zsh takes `=ls` for the path of ls."""
+    return f"'{word}'" if word.startswith("=") and word == shlex.quote(word) else shlex.quote(word)
+
+
+def words_of(stage: str) -> list[str]:
+    """Return `classify` and `dwnet_tiny` for the DVC stage `classify@dwnet_tiny`, and any other word as it is."""
+    address, sign, name = stage.rpartition("@")
+    return [address.rpartition(":")[2], name] if sign else [stage]
 
 
 def parser(description: str) -> argparse.ArgumentParser:
@@ -127,21 +149,46 @@ def call(args: argparse.Namespace) -> Call:
 def main(run: Callable[[], None]) -> None:
     """Run a command; bad input ends it with one sentence and exit code 2, never a traceback.
 
-    Being asked to end (SIGTERM) is an end like any other, what is open is closed; its exit code is 143, Ctrl-C's 130.
+    Being asked to end (Ctrl-C, SIGTERM, a closed terminal) is an end like any other, what is open is closed; the exit
+    code is 128 and the signal's number: 130 after Ctrl-C, 143 after SIGTERM.
     """
     environment.prepare()
-    asked = []
-
-    def end(number: int, _: object) -> None:
-        asked.append(number)
-        sys.exit()
-
-    signal.signal(signal.SIGTERM, end)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names may hold what a terminal's encoding lacks
+        sys.stdout.reconfigure(errors="backslashreplace")
+    asked = _listen()
+    code: object = 1
     try:
         code = _run(run)
     except SystemExit as error:  # inside one of Ray's calls an exit loses its code
         code = error.code
-    sys.exit(128 + asked[0] if asked else code)
+    except Exception:
+        if not asked:
+            raise  # otherwise it is what the same signal did to others, on whom this command called
+    sys.exit(128 + asked[0] if asked else code)  # type: ignore[arg-type]
+
+
+def _listen() -> list[int]:
+    """Let the first request to end break off what is being done, and the next ones too, a moment later.
+
+    Returns:
+        The requests so far. `timeout` sends one twice, to its command and to the group, which is one request.
+    """
+    asked: list[int] = []
+    last = 0.0
+
+    def end(number: int, _: object) -> None:
+        nonlocal last
+        if asked and time.monotonic() - last < SAME_REQUEST_S:
+            return
+        last = time.monotonic()
+        asked.append(number)
+        lifeline.ending.set()
+        raise KeyboardInterrupt if number == signal.SIGINT else SystemExit
+
+    for number in lifeline.ENDINGS:
+        if signal.getsignal(number) != signal.SIG_IGN:  # `nohup`, or a shell's background job
+            signal.signal(number, end)
+    return asked
 
 
 def _run(run: Callable[[], None]) -> int | str | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline import cli
 from pipeline.errors import UserError, nearest
 from pipeline.params import TASKS
+from pipeline.runs import refuse_empty
 from pipeline.shards.cache import ShardCache
 from pipeline.shards.manifest import Manifest
 from pipeline.weights import read_weights
@@ -47,6 +48,7 @@ def _metrics(call: cli.Call, section: Any) -> dict[str, float]:
     variant, shards = call.args.variant, call.shards(section.dataset)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     recipe = section.recipe_of(variant)
+    refuse_empty(shards, [recipe.evaluate_on])
     manifest = Manifest.load(shards)
     logic = tasks.create(call.args.task, section, variant, manifest)
     model = logic.build()

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +41,20 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON with sorted keys, so that equal values are equal bytes."""
     write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
+
+
+def read_object(path: Path) -> dict[str, Any] | None:
+    """Return the JSON object of a file of our own; None where it is missing, or something else, which is named."""
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError):
+        content = None
+    if isinstance(content, dict):
+        return content
+    print(f"{path} holds no JSON object; it is treated as missing", file=sys.stderr, flush=True)
+    return None
 
 
 @contextmanager

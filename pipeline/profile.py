@@ -20,9 +20,9 @@ from pipeline.params import Recipe, Variant
 def main() -> None:
     """Measure the variant that the command line names and publish profile.json."""
     parser = cli.parser("Parameters, FLOPs, images/s and peak memory of a classification variant.")
-    parser.add_argument("variant", help="an entry of classify.variants")
+    parser.add_argument("variant", help="an entry of classify.variants, or a stage of DVC, as in profile@dwnet_micro")
     call = cli.call(parser.parse_args())
-    name = call.args.variant
+    name = cli.words_of(call.args.variant)[-1]
     if name not in call.params.classify.variants:
         raise UserError(f"classify.variants has no '{name}'; {nearest(name, call.params.classify.variants)}")
     with call.alone("profile", name):

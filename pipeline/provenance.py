@@ -6,10 +6,10 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from pipeline.errors import UserError
 from pipeline.files import digest, sha256_file
 from pipeline.params import Task, Variant
+from pipeline.params.reading import read_tree
 
 # What decides a run's result besides its parameters and data; a folder stands for its modules. dvc.yaml lists the same;
 # a test holds both against the imports.
@@ -48,6 +48,7 @@ TASK = {
     "classify": ("pipeline/evaluators/accuracy.py", "pipeline/tasks/classify.py"),
     "detect": (
         "models/heads",
+        "pipeline/datasets/objects.py",
         "pipeline/evaluators/coco.py",
         "pipeline/loading/detection.py",
         "pipeline/loading/geometry.py",
@@ -119,11 +120,10 @@ def stage_digest(project: Path, stage: str) -> str | None:
     """
     group, _, key = stage.partition("@")
     try:
-        stages = yaml.safe_load((project / "dvc.yaml").read_text())["stages"]
-        tree = yaml.safe_load((project / "params.yaml").read_text())
+        stages, tree = read_tree(project / "dvc.yaml")["stages"], read_tree(project / "params.yaml")
         body = stages[group]
         item = _lookup(tree, body["foreach"][2:-1])[key] if key else None
-    except (OSError, KeyError, TypeError):
+    except (UserError, KeyError, TypeError):
         return None
     body = body.get("do", body)
     fill = {"key": key, **({f"item.{name}": value for name, value in item.items()} if isinstance(item, dict) else {})}

@@ -1,14 +1,15 @@
 """The driver's side of MLflow for one training command: runs are opened before it, closed after it, however it ends."""
 
-import json
 from collections.abc import Callable, Iterator
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any
 
 from pipeline import faults
 from pipeline.cli import Call
 from pipeline.engine.run import Run
-from pipeline.files import write_json
+from pipeline.errors import UserError
+from pipeline.files import read_object, write_json
 from pipeline.provenance import commit, stage_digest
 from pipeline.shards.manifest import Manifest
 from pipeline.tracking import Opening, Recorder, Tracker, uri_of
@@ -26,7 +27,7 @@ def recorded(call: Call, runs: list[Run]) -> Iterator[Callable[[], Recorder]]:
         UserError: MLflow does not answer.
     """
     uri = uri_of(call.params.tracking, call.project)
-    with Tracker(uri, call.project) as tracker:
+    with Tracker(uri) as tracker, _whole_tracker():
         opening = tracker.open([Opening(run, _tags(call, run), config_of(run)) for run in runs])
 
         def recorder() -> Recorder:
@@ -43,17 +44,26 @@ def recorded(call: Call, runs: list[Run]) -> Iterator[Callable[[], Recorder]]:
             _note(runs, opening.result(), closed=True)
 
 
+@contextmanager
+def _whole_tracker() -> Iterator[None]:
+    try:
+        yield
+    except BrokenProcessPool:
+        raise UserError(
+            "the process that writes to MLflow was killed; is the machine out of memory? Run the command again: "
+            "what is trained is kept"
+        ) from None
+
+
 def settled(run: Run) -> bool:
     """Return whether MLflow has a finished run's whole curve; a kill may have come between the two."""
-    try:
-        return bool(json.loads((run.folder / NOTE).read_text())["settled"])
-    except (OSError, ValueError, KeyError):
-        return False
+    note = read_object(run.folder / NOTE) or {}
+    return note.get("settled") is True and isinstance(note.get("run_id"), str)
 
 
 def mlflow_run_of(run: Run) -> str:
     """Return the id of the MLflow run that a settled run is recorded in."""
-    return str(json.loads((run.folder / NOTE).read_text())["run_id"])
+    return str((read_object(run.folder / NOTE) or {})["run_id"])
 
 
 def _note(runs: list[Run], opened: dict[str, str], closed: bool = False) -> None:

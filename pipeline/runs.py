@@ -1,5 +1,6 @@
 """From parameters to runs: what decides each one's result, and where it keeps its state."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from pipeline.cli import Call
@@ -15,7 +16,7 @@ def make_runs(
     call: Call, task: str, section: Task, variant: str, seeds: tuple[int, ...], shards: Path, init: Path | None = None
 ) -> list[Run]:
     """Return the runs of a section's variant, one a seed; `init` is the file of weights that they start from."""
-    storage = (call.project / call.params.cluster.storage).resolve()
+    storage = (call.project / Path(call.params.cluster.storage).expanduser()).resolve()
     manifest = Manifest.load(shards).content
     made = []
     for seed in seeds:
@@ -32,10 +33,31 @@ def file_to_start_from(call: Call, name: str, where: str, advice: str = "") -> P
     Raises:
         UserError: it is not there; `where` says who asks for it.
     """
-    path = (call.project / name).resolve()
+    path = (call.project / Path(name).expanduser()).resolve()
     if not path.is_file():
         raise UserError(f"{where}: init_from {path} is not a file{advice}")
     return path
+
+
+def refuse_empty(shards: Path, used: Iterable[str]) -> None:
+    """Stop where a split that is trained on or judged by has not one object or labelled pixel that counts.
+
+    Args:
+        shards: the folder of the manifest.
+        used: splits, or `held_out` for a part of `train`.
+
+    Raises:
+        UserError: naming the split, and what became of its annotations.
+    """
+    manifest = Manifest.load(shards)
+    for split, entry in manifest.splits.items():
+        names = {split, "held_out"} if split == "train" else {split}
+        if names & set(used) and entry.targets is not None and not entry.targets.seen:
+            raise UserError(
+                f"{shards}: nothing in {split} can be seen or judged: {entry.targets.words(manifest.unit)}; mend the "
+                f"annotations, then run `python -m pipeline.fetch {manifest.dataset}` and `python -m pipeline.shard "
+                f"{manifest.dataset}` again"
+            )
 
 
 def refuse_damage(shards: Path, runs: list[Run]) -> list[str]:
@@ -44,14 +66,15 @@ def refuse_damage(shards: Path, runs: list[Run]) -> list[str]:
     By URL that is what can be seen without reading them; each is hashed as it arrives.
 
     Raises:
-        UserError: naming every damaged or missing file.
+        UserError: naming every damaged or missing file, or a split in which there is nothing to see.
     """
     from pipeline.shards.verify import verify, verify_remote
 
     cache = runs[0].cache
+    if cache is None and (problems := verify(shards)):
+        raise UserError(f"{shards} is damaged:\n  " + "\n  ".join(problems) + "\nrun the shard stage again")
+    refuse_empty(shards, {"train", *(run.recipe.evaluate_on for run in runs)})
     if cache is None:
-        if problems := verify(shards):
-            raise UserError(f"{shards} is damaged:\n  " + "\n  ".join(problems) + "\nrun the shard stage again")
         return []
     if problems := verify_remote(cache.remote, shards):
         wrong = "\n  ".join(problems)

@@ -5,14 +5,16 @@ accounts for every input file.
 """
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from pipeline import cli
 from pipeline.datasets import dates
-from pipeline.errors import UserError, discreet
+from pipeline.errors import UserError
 from pipeline.fetch import may_be_rewritten, request, resolve
 from pipeline.params import DATASETS
+from pipeline.shards.manifest import Manifest
 
 
 def main() -> None:
@@ -28,11 +30,11 @@ def shard(call: cli.Call, name: str) -> None:
     """Write the shards of what fetch found, unless it changed since."""
     fetched = _inventory(call.source(lambda folders: folders.raw(name)), name)
     if fetched["request"] != request(name, call.params):
-        raise UserError(f"data.{name} is not what was fetched; run `{_fetch_command(name, call)}` first")
+        raise UserError(f"data.{name} is not what was fetched; run `{call.command('fetch', name)}` first")
     listing = resolve(name, call.params, call.project)
     over = may_be_rewritten(name, call.params) and dates.rewritten(call.source(lambda f: f.dates(name)), listing)
     if over or listing.digest() != fetched["digest"]:
-        raise UserError(f"{listing.root} changed since it was fetched; run `{_fetch_command(name, call)}` again")
+        raise UserError(f"{listing.root} changed since it was fetched; run `{call.command('fetch', name)}` again")
 
     from pipeline.cluster import connected
     from pipeline.shards.build import build
@@ -46,8 +48,21 @@ def shard(call: cli.Call, name: str) -> None:
         f"{name}: {counts} shards; of {inputs.listed} files {inputs.kept} kept, {inputs.files('repaired')} repaired, "
         f"{inputs.files('quarantined')} quarantined, {inputs.files('ignored')} ignored"
     )
+    for line in _targets(manifest):
+        print(line)
     for code, note in inputs.notes.items():
         print(f"noted: {code} {note.count}, e.g. {ascii(note.examples[0])[1:-1]}")
+
+
+def _targets(manifest: Manifest) -> Iterator[str]:
+    """Yield a line a split: what became of its annotations, or how many samples its classes have."""
+    for split, entry in manifest.splits.items():
+        if entry.targets is not None:
+            yield f"{manifest.dataset} {split}: {entry.targets.words(manifest.unit)}"
+        else:
+            counts = entry.per_class()
+            empty = f", {counts.count(0)} without any" if 0 in counts else ""
+            yield f"{manifest.dataset} {split}: {min(counts)} to {max(counts)} samples in {len(counts)} classes{empty}"
 
 
 def _inventory(path: Path, name: str) -> dict[str, Any]:
@@ -59,13 +74,6 @@ def _inventory(path: Path, name: str) -> dict[str, Any]:
         raise UserError(f"{path} does not exist; run `python -m pipeline.fetch {name}` first") from None
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{path} is not an inventory; run `python -m pipeline.fetch {name}` again") from None
-
-
-def _fetch_command(name: str, call: cli.Call) -> str:
-    """Return the call of fetch that matches this call."""
-    options = [f"--params {call.args.params}"] if call.args.params else []
-    options += [f"--set {item}" for item in call.args.set] + ([f"--out {call.args.out}"] if call.args.out else [])
-    return discreet(" ".join([f"python -m pipeline.fetch {name}", *options]))
 
 
 if __name__ == "__main__":

@@ -24,14 +24,20 @@ from pipeline.runs import file_to_start_from, make_runs, refuse_damage
 def main() -> None:
     """Read the command line, train what is not trained, publish."""
     parser = cli.parser("Train a task's variant on all its seeds and publish the result.")
-    parser.add_argument("task", help=", ".join(TASKS))
-    parser.add_argument("variants", nargs="+", metavar="variant", help="entries of the task's variants in params.yaml")
+    parser.add_argument("task", help=f"{', '.join(TASKS)}; or a stage of DVC, as in classify@dwnet_micro")
+    parser.add_argument("variants", nargs="*", metavar="variant", help="entries of the task's variants in params.yaml")
     parser.add_argument("--adopt", metavar="ID", help="continue run ID, whose code was mended since, and say so")
-    call = cli.call(parser.parse_args())
+    args = parser.parse_args()
+    args.task, *first = cli.words_of(args.task)
+    args.variants = [*first, *args.variants]
+    call = cli.call(args)
     task, section = call.args.task, _section(call)
+    if not args.variants:
+        raise UserError(f"which variant of {task} is missing; known: {', '.join(section.variants) or 'none'}")
     for variant in call.args.variants:
         if variant not in section.variants:
             raise UserError(f"{task}.variants has no '{variant}'; {nearest(variant, section.variants)}")
+    call.args.variants = list(dict.fromkeys(call.args.variants))
     with call.alone(task, *call.args.variants):
         train(call, call.shards(section.dataset))
 
@@ -79,7 +85,7 @@ def _start(call: Call, task: str, variant: str) -> Path | None:
     if start != CLASSIFY:
         return file_to_start_from(call, start, where)
     published = call.source(lambda folders: folders.results(CLASSIFY, variant, "model.safetensors"))
-    advice = f"; run: python -m pipeline.train classify {variant}, or set {task}.recipe.init_from to null"
+    advice = f"; run: {call.command('train', CLASSIFY, variant)}, or set {task}.recipe.init_from to null"
     return file_to_start_from(call, str(published), where, advice)
 
 
@@ -106,9 +112,10 @@ def _train(call: Call, wanted: list[Run], companions: list[Run]) -> None:
     A run that another process trains is waited for where it was asked for, and left to it where it is a companion.
     """
     with ExitStack() as locks:
-        for run in sorted(wanted, key=lambda run: run.id):
+        once = {run.id: run for run in sorted(wanted, key=lambda run: run.id)}  # two variants may be the same run
+        for run in once.values():
             locks.enter_context(held(run.folder / "lock", run.label))
-        runs = wanted + [run for run in companions if _free(run, locks)]
+        runs = [*once.values()] + [run for run in companions if _free(run, locks)]
         unfinished = [run for run in runs if run.finished() is None]  # another process may have been at them
         wrong = _train_recorded(call, unfinished) if unfinished else {}
     if asked := [wrong[run.id] for run in wanted if run.id in wrong]:

@@ -1,6 +1,7 @@
 """Weights from files: published ones, and the authors' checkpoints under their own names."""
 
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING
 
 from pipeline.errors import UserError
@@ -28,6 +29,8 @@ def read_weights(
     from models.official import convert, convert_dense, unwrap
 
     try:
+        if path.exists() and not path.is_file():
+            raise ValueError("it is no file")
         ours = path.suffix == ".safetensors"
         content = load_file(path) if ours else read_checkpoint(path)
         if variant.mixer == "timm":
@@ -37,5 +40,8 @@ def read_weights(
         if ours:
             return dict(content)
         return convert(content, variant.model_name, **{"image_size": image_size, **variant.overrides})
-    except (OSError, SafetensorError, ValueError) as error:
-        raise UserError(f"cannot use {path}: {str(error).splitlines()[0]}") from None
+    except OSError as error:
+        raise UserError(f"cannot use {path}: {error.strerror or error}") from None
+    except (SafetensorError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"cannot use {path}: {shorten(reason, 600, placeholder=' ...')}") from None

@@ -2,6 +2,7 @@
 
 import importlib
 import itertools
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipeline.fetch import resolve
 from pipeline.files import sha256_file
+from pipeline.params import load
+from pipeline.shards.build import build
 from pipeline.shards.manifest import Manifest
 from pipeline.shards.task import Done, Work, write
 from pipeline.shards.writer import Member, write_shard
@@ -61,6 +65,15 @@ def run_stage(project: Path, module: str, *args: str) -> None:
 def one_by_one(works: Sequence[Work], in_flight: int | None, label: str) -> list[Done]:
     """Run the tasks of a conversion in this process: what Ray makes of them without Ray."""
     return [write(work) for work in works]
+
+
+def build_shards(project: Path, name: str) -> Path:
+    """Write the shards of a data set that a project has fetched, as the stage does, in this process."""
+    params = load(project / "params.yaml")
+    folder = project / "data" / "shards" / name
+    inventory = json.loads((project / "data" / "raw" / f"{name}.json").read_text())
+    build(name, resolve(name, params, project), params.shard, folder, inventory["digest"], run=one_by_one)
+    return folder
 
 
 def write_shards(

@@ -3,13 +3,16 @@
 Defaults are the paper's numbers (arXiv 2106.04263 and the authors' released configurations).
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from pipeline.params.section import Fraction, Positive, Section
 
 Sides = Annotated[tuple[Positive, ...], Field(min_length=1)]
+
+Precision = Literal["none", "bf16", "fp16"]
+"""Mixed precision: `none` is float32 throughout."""
 
 CLASSIFY = "classify"
 """As a start: the published classification weights of the variant of the same name."""
@@ -33,8 +36,13 @@ class Duration(Section):
         return self.steps if self.steps is not None else round((self.epochs or 0) * steps_per_epoch)
 
 
+def _none(value: Any) -> Any:
+    """Take a duration of nothing for none."""
+    return None if value in ({"steps": 0}, {"epochs": 0}) else value
+
+
 class Optimizer(Section):
-    """AdamW without decay on 1-D parameters and biases; `lr` is the peak at `lr_batch` images a step."""
+    """AdamW without decay on 1-D parameters, biases and positions; `lr` is the peak at `lr_batch` images a step."""
 
     lr: Annotated[float, Field(gt=0)] = 5e-4
     lr_batch: Positive | None = 512
@@ -46,15 +54,19 @@ class Optimizer(Section):
 
 
 class Schedule(Section):
-    """Learning rate over steps; `warmup_lr` and `min_lr` scale with the batch as `lr` does."""
+    """Learning rate over steps; `warmup_lr` and `min_lr` scale with the batch as `lr` does. `warmup: null` is none."""
 
     kind: Literal["cosine", "multistep", "poly"] = "cosine"
-    warmup: Duration = Duration(epochs=20)
+    warmup: Annotated[Duration | None, BeforeValidator(_none)] = Duration(epochs=20)
     warmup_lr: Annotated[float, Field(ge=0)] = 5e-7
     min_lr: Annotated[float, Field(ge=0)] = 5e-6
     milestones: tuple[Duration, ...] = ()
     gamma: Annotated[float, Field(gt=0, le=1)] = 0.1
     power: Annotated[float, Field(gt=0)] = 1.0
+
+    def warmup_steps(self, steps_per_epoch: int) -> int:
+        """Return how many optimizer steps warm up."""
+        return self.warmup.in_steps(steps_per_epoch) if self.warmup is not None else 0
 
 
 class Augment(Section):
@@ -95,6 +107,9 @@ class BaseRecipe(Section):
     on a CPU they keep those of their micro-batch. `frozen_bn` keeps the backbone's running statistics as `init_from`
     has them: for micro-batches too small to have statistics of their own.
 
+    Evaluation has a precision of its own, `eval_amp`, which is float32 unless said otherwise, whatever `amp` trains
+    with: published weights have the score that they had in training.
+
     `group_by_shape` deals the images of a step out so that wide ones share micro-batches, and the others do.
     """
 
@@ -104,7 +119,8 @@ class BaseRecipe(Section):
     shuffle_block: Positive | Literal["all"] = "all"
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
-    amp: Literal["none", "bf16", "fp16"] = "none"
+    amp: Precision = "none"
+    eval_amp: Precision = "none"
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     channels_last: bool = True
     compile: bool = False

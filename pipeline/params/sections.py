@@ -10,12 +10,17 @@ PROTOCOLS = ("http://", "https://", "s3://", "gs://", "file://")
 
 
 class Shard(Section):
-    """How raw files become tar shards. `short_side: null` keeps the original bytes untouched."""
+    """How raw files become tar shards. `short_side: null` keeps the original bytes untouched.
+
+    `max_quarantined` files may be unusable; `max_dropped_annotations` is the fraction of a split's annotations that
+    faults may keep from training or from having a mask.
+    """
 
     samples_per_shard: Positive = 1000
     short_side: Annotated[int, Field(ge=8)] | None = None
     jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 90
     max_quarantined: Annotated[int, Field(ge=0)] = 0
+    max_dropped_annotations: Annotated[float, Field(ge=0, le=1)] = 0.01
     max_pixels: Positive = 50_000_000
 
 
@@ -33,7 +38,7 @@ class Compare(Section):
     """Tolerances, in points of each metric, within which a published number counts as reproduced."""
 
     tolerance: dict[str, Annotated[float, Field(ge=0)]] = Field(
-        default_factory=lambda: {"top1": 0.3, "box_ap": 0.4, "mask_ap": 0.4, "miou": 0.5}
+        default_factory=lambda: {"top1": 0.3, "top5": 0.2, "box_ap": 0.4, "mask_ap": 0.4, "miou": 0.5}
     )
     within_noise: Annotated[float, Field(ge=1)] = 2.0
 
@@ -56,13 +61,30 @@ class Cluster(Section):
     cache: str | None = None
     cache_gb: Annotated[float, Field(gt=0)] = 200.0
 
+    @field_validator("storage")
+    @classmethod
+    def folder(cls, path: str) -> str:
+        """Check that runs are kept in a folder, without repeating in messages what an address may keep secret."""
+        if "://" in path or not path.strip() or "\0" in path:
+            raise ValueError("storage is a folder that all machines see; give its path, not a URL")
+        return path
+
     @field_validator("shards")
     @classmethod
     def address(cls, url: str | None) -> str | None:
-        """Check that shards come from a protocol that is meant, or from a folder named in full."""
-        if url is not None and (not url.startswith((*PROTOCOLS, "/")) or "?" in url or "::" in url):
+        """Check that shards come from a protocol that is meant, or from a folder named in full.
+
+        What an address keeps secret would be written into every result and message, so it is refused.
+        """
+        if url is None:
+            return None
+        if not url.startswith((*PROTOCOLS, "/")) or "::" in url or not url.isprintable() or "\\" in url:
             raise ValueError(f"give a URL that starts with {', '.join(PROTOCOLS)}, or an absolute path")
-        return url.rstrip("/") if url else url
+        if not url.startswith("/") and "@" in url.partition("://")[2].partition("/")[0]:
+            raise ValueError("shards holds a user's name, which would be published with it; put it into ~/.netrc")
+        if not url.startswith("/") and set("?#") & set(url):
+            raise ValueError("shards holds a query or fragment, which may be a secret; give the address without it")
+        return url.rstrip("/") or url
 
 
 class Tracking(Section):

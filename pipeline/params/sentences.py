@@ -1,22 +1,49 @@
 """What pydantic finds wrong, as sentences: where, what, and the nearest right name."""
 
 import re
+import reprlib
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from pipeline.errors import discreet, nearest
+from pipeline.errors import discreet, nearest, shortened
+
+LONGEST_NAME, LONGEST = 60, 2000
+NO_NAME = ("string_pattern_mismatch", "string_unicode")
+EMPTY = ("model_type", "model_attributes_type", "dict_type")
+
+
+class Brief(reprlib.Repr):
+    """Values in a few words, without what addresses in them keep secret."""
+
+    def repr_str(self, x: str, level: int) -> str:
+        """Return a text in quotes, shortened."""
+        return f"'{shortened(discreet(x), LONGEST_NAME)}'"
 
 
 def sentence(error: ErrorDetails, model: type[BaseModel], prefix: str) -> str:
     """Turn one pydantic error into `where: what, and the nearest right name`."""
-    where = ".".join([prefix, *map(str, error["loc"])]).strip(".")
+    where = ".".join([prefix, *(shortened(str(part)) for part in error["loc"])]).strip(".")
     if error["type"] == "extra_forbidden":
-        return f"{where}: unknown key; {nearest(str(error['loc'][-1]), _keys_at(model, error['loc'][:-1]))}"
-    message = re.sub(r"^(Value error|Assertion failed), ", "", error["msg"])
-    given = "" if error["type"] in ("value_error", "missing") else f" (given: {discreet(repr(error['input']))})"
-    return f"{where}: {message}{given}" if where else message
+        name = shortened(str(error["loc"][-1]), LONGEST_NAME)
+        return f"{where}: unknown key; {nearest(name, _keys_at(model, error['loc'][:-1]))}"
+    if error["type"] in NO_NAME and error["loc"][-1] == "[key]":
+        return f"{where.removesuffix('.[key]')}: this is no name; use letters, digits and _"
+    if error["input"] is None and error["type"] in EMPTY:
+        return f"{where}: is empty; leave it out, or write {{}}"
+    message = shortened(re.sub(r"^(Value error|Assertion failed), ", "", error["msg"]), LONGEST)
+    advice = "; put it into quotes" if error["type"] == "string_type" and _is_plain(error["input"]) else ""
+    given = "" if error["type"] in ("value_error", "missing") else f" (given: {_shown(error['input'])})"
+    return f"{where}: {message}{advice}{given}" if where else message
+
+
+def _shown(value: Any) -> str:
+    return shortened(Brief().repr(value), 2 * LONGEST_NAME)
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, (bool, int, float))
 
 
 def _keys_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:

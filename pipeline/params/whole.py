@@ -1,14 +1,16 @@
 """The whole of params.yaml, read and checked at once, before any work."""
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
-import yaml
 from pydantic import ValidationError, model_validator
 
 from pipeline.errors import UserError
 from pipeline.params.data import Data
+from pipeline.params.overrides import override
+from pipeline.params.reading import read_tree
 from pipeline.params.recipes import CLASSIFY
 from pipeline.params.searches import Factorial, Tune
 from pipeline.params.section import Section, merged
@@ -16,6 +18,8 @@ from pipeline.params.sections import Cluster, Compare, Profile, Shard, Tracking
 from pipeline.params.sentences import sentence
 from pipeline.params.tasks import TASKS, Classify, Detect, Segment, Task
 from pipeline.params.variants import Variant
+
+MOST_SENTENCES = 40
 
 
 class Params(Section):
@@ -73,20 +77,16 @@ def load(path: Path, overrides: list[str] | None = None) -> Params:
     Raises:
         UserError: naming every wrong key and value at once.
     """
-    try:
-        tree = yaml.safe_load(path.read_text()) or {}
-    except OSError as error:
-        raise UserError(
-            f"cannot read {path}: {error.strerror}; run from the project's folder or pass --params"
-        ) from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not YAML: {str(error).replace(chr(10), ' ')}") from None
+    tree = read_tree(path)
     for item in overrides or []:
-        _set(tree, item)
+        override(tree, item, Params)
     try:
         return Params.model_validate(tree)
     except ValidationError as error:
-        lines = list(dict.fromkeys([*(sentence(e, Params, "") for e in error.errors()), *_recipe_errors(tree)]))
+        wrong = [sentence(e, Params, "") for e in error.errors()[:MOST_SENTENCES]]
+        lines = list(dict.fromkeys([*wrong, *islice(_recipe_errors(tree), MOST_SENTENCES)]))
+        more = error.error_count() - len(wrong)
+        lines += [f"and {more} more"] if more else []
         raise UserError(f"{path} does not fit:\n" + "\n".join(f"  {line}" for line in lines)) from None
 
 
@@ -103,19 +103,3 @@ def _recipe_errors(tree: dict[str, Any]) -> Iterator[str]:
             except ValidationError as error:
                 where = f"{task}.variants.{name}.recipe"
                 yield from (sentence(e, recipe, where) for e in error.errors())
-
-
-def _set(tree: dict[str, Any], item: str) -> None:
-    """Apply one `a.b.c=value`; the value is YAML, so it has a type."""
-    dotted, sign, value = item.partition("=")
-    if not sign or not dotted:
-        raise UserError(f"--set {item}: write it as a.b.c=value")
-    *parents, last = dotted.split(".")
-    for key in parents:
-        tree = tree.setdefault(key, {})
-        if not isinstance(tree, dict):
-            raise UserError(f"--set {item}: {key} is a value, not a section")
-    try:
-        tree[last] = yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise UserError(f"--set {item}: the value is not YAML") from None

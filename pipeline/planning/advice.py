@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 from pipeline.cli import Call
-from pipeline.errors import discreet
 from pipeline.params import TASKS
 from pipeline.planning import disk
 from pipeline.planning.estimate import Plan
@@ -29,7 +28,7 @@ def advice(call: Call, plan: Plan) -> Iterator[str]:
 def _data(call: Call, plan: Plan) -> Iterator[str]:
     """Yield where nobody has looked at the data yet."""
     for amount in plan.amounts:
-        look = discreet(_command(call, "fetch", amount.name))
+        look = _command(call, "fetch", amount.name)
         if amount.known == "unknown":
             origin = getattr(call.params.data, amount.name).origin
             yield f"How many images are in {origin} is unknown until fetch has looked: {look}"
@@ -88,6 +87,4 @@ def _command(call: Call, verb: str, key: str) -> str:
     """Return the command of one stage that goes with this call."""
     if call.folders.root == call.project:
         return f"dvc repro {verb}@{key}"
-    given = [f"--params {call.args.params}"] if call.args.params else []
-    given += [f"--set {item}" for item in call.args.set] + ([f"--out {call.args.out}"] if call.args.out else [])
-    return discreet(" ".join([f"python -m pipeline.{verb} {key}", *given]))
+    return call.command(verb, key)

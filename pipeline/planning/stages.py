@@ -7,11 +7,10 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import yaml
-
 from pipeline.cli import Call
 from pipeline.errors import UserError
 from pipeline.params import TASKS, Params
+from pipeline.params.reading import read_tree
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -91,10 +90,8 @@ def _there(call: Call, dataset: str) -> bool:
 def _expanded(path: Path, params: Params) -> list[str]:
     """Return the names of the stages in a dvc.yaml, `foreach` over a list or a section of the parameters."""
     try:
-        written = yaml.safe_load(path.read_text())["stages"]
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}; run from the project's folder") from None
-    except (yaml.YAMLError, KeyError, TypeError):
+        written = read_tree(path)["stages"]
+    except KeyError:
         raise UserError(f"{path} is not a pipeline: it has no stages") from None
     names = []
     for verb, body in written.items():

@@ -17,6 +17,7 @@ PROJECT = Path(__file__).parents[2]
 APART = (
     "models/aggregate/reference.py",
     "models/checkpoints.py",
+    "models/unpickling.py",
     "models/official.py",
     "models/official_heads.py",
     "pipeline/weights.py",
