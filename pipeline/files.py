@@ -14,10 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import faults
+from pipeline.errors import UserError
 
 
 def write_bytes(path: Path, data: bytes | memoryview) -> None:
-    """Write `data` to `path` atomically, making parent folders as needed."""
+    """Write `data` to `path` atomically, making parent folders as needed.
+
+    Raises:
+        UserError: a folder lies where the file belongs.
+    """
+    if path.is_dir():
+        raise UserError(f"{path} is a folder where a file of the project belongs; move it away")
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

@@ -1,13 +1,13 @@
 """The driver's side of MLflow for one training command: runs are opened before it, closed after it, however it ends."""
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from pipeline import faults
+from pipeline import faults, records
 from pipeline.cli import Call
 from pipeline.engine.run import Run
+from pipeline.errors import UserError
 from pipeline.files import write_json
 from pipeline.provenance import commit, stage_digest
 from pipeline.shards.manifest import Manifest
@@ -45,15 +45,20 @@ def recorded(call: Call, runs: list[Run]) -> Iterator[Callable[[], Recorder]]:
 
 def settled(run: Run) -> bool:
     """Return whether MLflow has a finished run's whole curve; a kill may have come between the two."""
-    try:
-        return bool(json.loads((run.folder / NOTE).read_text())["settled"])
-    except (OSError, ValueError, KeyError):
-        return False
+    note = records.read(run.folder / NOTE, records.Noted)
+    return note is not None and bool(note["settled"])
 
 
 def mlflow_run_of(run: Run) -> str:
-    """Return the id of the MLflow run that a settled run is recorded in."""
-    return str(json.loads((run.folder / NOTE).read_text())["run_id"])
+    """Return the id of the MLflow run that a settled run is recorded in.
+
+    Raises:
+        UserError: the note of it is gone.
+    """
+    note = records.read(run.folder / NOTE, records.Noted)
+    if note is None:
+        raise UserError(f"{run.folder / NOTE} was removed meanwhile; run the command again")
+    return str(note["run_id"])
 
 
 def _note(runs: list[Run], opened: dict[str, str], closed: bool = False) -> None:

@@ -1,12 +1,11 @@
 """A run: what decides its result, and its scratch folder. Imports no torch, so that finished runs publish quickly."""
 
-import json
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline import faults
+from pipeline import faults, records
 from pipeline.files import sha256_file, write_json
 from pipeline.params import Task
 from pipeline.shards.cache import ShardCache
@@ -50,18 +49,16 @@ class Run:
 
     def adopted(self) -> dict[str, Any] | None:
         """Return which run's checkpoint this one continued under other code, or None."""
-        try:
-            adopted: dict[str, Any] = json.loads((self.folder / "adopted.json").read_text())
-        except OSError:
-            return None
-        return adopted
+        return records.read(self.folder / "adopted.json", records.Adopted)
 
     def finished(self) -> dict[str, Any] | None:
         """Return the record of a finished run whose files are whole, else None."""
+        record = records.read(self.folder / "finished.json", records.Finished)
+        if record is None or (record["run_id"], record["seed"]) != (self.id, self.seed):
+            return None
         try:
-            record: dict[str, Any] = json.loads((self.folder / "finished.json").read_text())
             whole = all(sha256_file(self.folder / name) == digest for name, digest in record["files"].items())
-        except (OSError, ValueError, KeyError):
+        except OSError:
             return None
         return record if whole else None
 
