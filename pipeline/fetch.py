@@ -34,9 +34,11 @@ def fetch(call: cli.Call, name: str) -> None:
         print(f"warning: {warning}")
     if may_be_rewritten(name, call.params):
         if dates.rewritten(call.folders.dates(name), listing):
+            own = call.folders.root == call.project
+            again = f"dvc repro --force --single-item shard@{name}" if own else call.command("shard", name)
             print(
                 f"warning: files in {listing.root} were written since they were fetched last, none with another size; "
-                f"shards made before hold what was there then (dvc repro --force --single-item shard@{name})"
+                f"shards made before hold what was there then ({again})"
             )
         dates.remember(call.folders.dates(name), listing)
     for entry in listing.quarantined:

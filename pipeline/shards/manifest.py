@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, shortened
 from pipeline.files import digest, write_text
 
 NAME = "manifest.json"
@@ -138,8 +138,9 @@ class Manifest(_Part):
             raise UserError(f"no shards in {folder}: {NAME}: {error.strerror}") from None
         except ValidationError as error:
             first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            raise UserError(f"{path} is not a manifest of format {FORMAT}: {where}: {first['msg']}") from None
+            where = shortened(".".join(map(str, first["loc"])))
+            what = f"{path} is not a manifest of format {FORMAT}: {where}: {first['msg']}"
+            raise UserError(f"{what}; run the shard stage again") from None
 
     def save(self, folder: Path) -> None:
         """Write the manifest into a folder, whole or not at all."""

@@ -33,6 +33,7 @@ from pipeline.planning.speed import Speeds
 from pipeline.planning.work import training_of
 from pipeline.publish import publish
 from pipeline.recording import mlflow_run_of, settled
+from pipeline.report.results import read_results
 from pipeline.runs import make_runs
 from pipeline.search.book import Book
 from pipeline.shards import Manifest, verify
@@ -140,6 +141,7 @@ class Place:
         profile = {
             "variant": "dwnet_micro", "mixer": "dwnet", "size": "micro", "model": "dwnet_micro", "overrides": {},
             "flops": 1e6, "parameters": 7, "train_images_per_second": 9.0, "inference_images_per_second": 9.0,
+            "flops_rule": "a multiply-add", "batch_size": 4, "warmup": 1, "timed": 1,
             "precision": "fp32", "layout": "channels_last", "device": "cpu", "threads": 2, "image_size": 64,
         }  # fmt: skip
         write_json(folder / "results/profile/dwnet_micro/profile.json", profile)
@@ -177,6 +179,7 @@ class Place:
 
     def _plan(self) -> None:
         Speeds(self.call).of(training_of(self.call.params, "classify", "dwnet_micro"))
+        read_results(self.call)
 
 
 def run_own_file(place: Place, random: Random) -> None:
