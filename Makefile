@@ -17,15 +17,13 @@ $(READY): requirements.lock
 	@touch $@
 
 repro: $(READY)  ## everything params.yaml asks for: data, shards, training, report (results/report/report.html)
-	@dvc repro --quiet --force --single-item fetch@imagenet fetch@coco fetch@ade20k
-	@python -m pipeline.cluster -- dvc repro
-	@echo "The report: results/report/report.html"
+	@python -m pipeline.repro
 
 plan: $(READY)  ## what that would cost, before anything runs: images, steps, disk, hours
 	@python -m pipeline.plan
 
 test: $(READY)  ## the tests, without network or GPU
-	@python -m pytest
+	@OMP_NUM_THREADS=1 python -m pytest --numprocesses 2 --dist loadgroup
 
 test-faults: $(READY)  ## the long versions: every kill, cut and garbled file that the project claims to survive
 	@python -m pytest -m faults

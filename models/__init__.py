@@ -27,24 +27,26 @@ def create_model(name: str, num_classes: int = 1000, **overrides: Any) -> nn.Mod
         num_classes: length of the logits.
         **overrides: `embed_dim`, `depths` and `num_heads` (four each), `drop_path_rate`, `mlp_ratio`,
             `image_size` (pixels; only mixers with weights per position are bound to it), `pad_to` (depth-wise
-            blocks fill their map up to multiples of it, 7 in the authors' downstream networks), and the mixer's
-            own: `kernel_size` everywhere but in global attention, `group_channels` (channels that share weights; in
-            attention those of a head, in place of `num_heads`) or `groups`, `skeleton` in sliding attention, and the
-            paper's ablations, `norm`, `projection_norm`, `se`, `shift`, `position_bias`, `shared_windows`,
-            `row_bias`; each mixer's file says which it takes and what they do. A mixer's option may be four values,
-            one a stage. For timm, whatever its model takes.
+            blocks fill their map up to multiples of it, 7 in the authors' downstream networks), `shrink_windows`
+            (false in official Swin's downstream networks: maps smaller than a window are filled up), `remainder` (`cut`
+            leaves out the last rows and columns of an image whose sides 4 does not divide, as the authors'
+            classifiers do, and is the default; `pad` fills them up with zeros), and the mixer's own: `kernel_size`
+            everywhere but in global attention, `group_channels` (channels that share weights; in attention those of
+            a head, in place of `num_heads`) or `groups`, `skeleton` in sliding attention, and the paper's ablations,
+            `norm`, `projection_norm`, `se`, `shift`, `position_bias`, `shared_windows`, `row_bias`; each mixer's
+            file says which it takes and what they do. A mixer's option may be four values, one a stage. For timm,
+            whatever its model takes.
 
     Raises:
         ValueError: an unknown name or override (the nearest right one is given), or a value that does not
             fit.
     """
-    from models.backbone import Classifier
     from models.mixers.timm import PREFIX, create_timm
-    from models.registry import build_backbone
+    from models.registry import build_classifier
 
     if name.startswith(PREFIX):
         return create_timm(name, num_classes, overrides)
-    return Classifier(build_backbone(name, overrides), num_classes)
+    return build_classifier(name, num_classes, overrides)
 
 
 def create_backbone(name: str, **overrides: Any) -> nn.Module:
@@ -55,8 +57,8 @@ def create_backbone(name: str, **overrides: Any) -> nn.Module:
 
     Args:
         name: as in `create_model`.
-        **overrides: as in `create_model`, and `output_norm`: `ln` (official Swin) or `bn` (the authors'
-            depth-wise networks) puts a norm behind each map.
+        **overrides: as in `create_model`, with `remainder` at `pad` (the authors' detectors and segmenters), and
+            `output_norm`: `ln` (official Swin) or `bn` (the authors' depth-wise networks) puts a norm behind each map.
 
     Raises:
         ValueError: as `create_model`.

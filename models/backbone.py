@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,13 +16,17 @@ from models.spec import Place, Switches, declared_switches
 
 PATCH = 4
 
+Remainder = Literal["cut", "pad"]
+"""What becomes of the last rows and columns of an image whose sides 4 does not divide: left out, or filled up."""
+
 
 @dataclass(frozen=True)
 class Layout:
     """The numbers of one network: widths, depths, heads and rates; `image_size` is (H, W) in pixels.
 
-    `output_norm` (`ln`, `bn` or None) and `pad_to` are the two things that the authors' downstream backbones
-    do differently (paper, section 4.5).
+    `output_norm` (`ln`, `bn` or None), `pad_to`, `shrink_windows` and `remainder` are what the authors' and Swin's
+    downstream backbones do differently (paper, section 4.5): theirs fill up an image whose sides 4 does not divide,
+    their classifiers cut it.
     """
 
     size: str
@@ -33,6 +38,8 @@ class Layout:
     image_size: tuple[int, int]
     output_norm: Norm | None = None
     pad_to: int = 1
+    shrink_windows: bool = True
+    remainder: Remainder = "pad"
 
     @property
     def dims(self) -> tuple[int, ...]:
@@ -55,6 +62,7 @@ class Layout:
                     map_size=self._map_size(stage),
                     image_size=self.image_size,
                     pad_to=self.pad_to,
+                    shrink_windows=self.shrink_windows,
                 )
                 for index in range(depth)
             ]
@@ -62,23 +70,25 @@ class Layout:
         ]
 
     def _map_size(self, stage: int) -> tuple[int, int]:
-        step = PATCH * 2**stage
-        return -(-self.image_size[0] // step), -(-self.image_size[1] // step)
+        over = PATCH - 1 if self.remainder == "pad" else 0
+        height, width = (-(-((side + over) // PATCH) // 2**stage) for side in self.image_size)
+        return height, width
 
 
 class Stem(nn.Module):
     """Cuts an image into 4x4 patches and embeds each: Conv2d with kernel and stride 4, then LayerNorm."""
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, remainder: Remainder = "pad") -> None:
         """`dim` is the number of channels C of the first stage."""
         super().__init__()
         self.proj = nn.Conv2d(3, dim, kernel_size=PATCH, stride=PATCH)
         self.norm = nn.LayerNorm(dim)
+        self.remainder = remainder
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) -> (B, ceil(H/4), ceil(W/4), C); zeros fill up the last patches."""
+        """(B, 3, H, W) -> (B, ceil(H/4), ceil(W/4), C) with zeros in the last patches, or rounded down without them."""
         bottom, right = -images.shape[2] % PATCH, -images.shape[3] % PATCH
-        if bottom or right:
+        if self.remainder == "pad" and (bottom or right):
             images = nn.functional.pad(images, (0, right, 0, bottom))
         tokens = self.proj(images.contiguous(memory_format=torch.channels_last)).permute(0, 2, 3, 1)
         out: Tensor = self.norm(tokens.contiguous())
@@ -126,6 +136,8 @@ class Stage(nn.Module):
 class Backbone(nn.Module):
     """Images (B, 3, H, W) to four feature maps (B, C_i, ceil(H/4)/2^i, ceil(W/4)/2^i), rounded up.
 
+    Where the layout cuts the remainder, H/4 and W/4 are rounded down.
+
     The maps are the stages' outputs as they are, or each through a norm of its own where the layout has an
     `output_norm`.
 
@@ -140,7 +152,7 @@ class Backbone(nn.Module):
         super().__init__()
         self.layout = layout
         self.channels = layout.dims
-        self.stem = Stem(layout.embed_dim)
+        self.stem = Stem(layout.embed_dim, layout.remainder)
         stages = []
         for number, places in enumerate(layout.places()):
             merge = PatchMerging(layout.dims[number - 1]) if number else None

@@ -2,158 +2,196 @@
 
 The authors' files hold, beside the weights, a pickled configuration whose class (`yacs.config.CfgNode`) need not be
 installed here. `torch.load(weights_only=True)` refuses such files, and without it unpickling calls whatever the file
-names. The unpickler of this module resolves a short list of names that rebuild tensors; every other name becomes a
-placeholder, which is never imported. An object of an unknown class thus turns into an empty shell, and a *call* of
-anything unknown, which is how a pickle runs code, ends the reading.
+names. Both forms of such a file are simple: a pickle that describes tensors, and the bytes of their storages, in a zip
+archive or one after the other. They are read here, the pickle by `models.unpickling`.
 """
 
 from __future__ import annotations
 
-import pickle
+import os
+import struct
+import sys
 import tarfile
-from collections import Counter, OrderedDict
+import zipfile
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
+from torch import Tensor
 
-_REBUILDS: dict[tuple[str, str], Callable[..., Any]] = {
-    ("collections", "OrderedDict"): OrderedDict,
-    ("collections", "Counter"): Counter,
-    ("torch", "Size"): torch.Size,
-    ("torch._utils", "_rebuild_tensor"): torch._utils._rebuild_tensor,
-    ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
-    ("torch._utils", "_rebuild_parameter"): torch._utils._rebuild_parameter,
+from models.unpickling import LIMIT, CodeInFile, unpickle
+
+__all__ = ["CodeInFile", "read_checkpoint"]
+
+_MAGIC = 0x1950A86A20F9469CFC6C
+_PROTOCOL = 1001
+_DTYPES = {
+    "DoubleStorage": torch.float64,
+    "FloatStorage": torch.float32,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
+    "BoolStorage": torch.bool,
+    "ComplexFloatStorage": torch.complex64,
+    "ComplexDoubleStorage": torch.complex128,
 }
-"""Names that may be called. Storages are resolved by `torch.load` itself, to a dtype and nothing more."""
-
-_SHELLS = frozenset(
-    {
-        ("copyreg", "_reconstructor"),
-        ("copy_reg", "_reconstructor"),
-        ("_codecs", "encode"),
-        ("collections", "defaultdict"),
-        ("pathlib", "PosixPath"),
-        ("datetime", "datetime"),
-        ("numpy", "dtype"),
-        ("numpy", "ndarray"),
-        *(
-            (module, name)
-            for module in ("builtins", "__builtin__")
-            for name in ("set", "frozenset", "bytes", "bytearray", "complex", "slice", "range")
-        ),
-        *((f"numpy.{core}.multiarray", name) for core in ("core", "_core") for name in ("scalar", "_reconstruct")),
-    }
-)
-"""Calls that ordinary files make beside the weights, for numbers and old-style objects: answered with a shell."""
-
-
-class CodeInFile(ValueError):
-    """The file asks for a call that reading weights does not need."""
-
-
-class _ShellType(type):
-    """Type of the placeholders: calling one is what a hostile file wants, so it is refused."""
-
-    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        """Raises `CodeInFile`."""
-        raise CodeInFile(
-            f"it asks to call {cls.__name__}, which no weights need; nothing of it was run, "
-            "but do not use this file elsewhere"
-        )
-
-
-class _Shell(metaclass=_ShellType):
-    """Takes and forgets whatever a pickle puts into an object."""
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> _Shell:
-        """An empty object, whatever the arguments."""
-        return object.__new__(cls)
-
-    def __setstate__(self, state: Any) -> None:
-        """Forgets the state."""
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        """Forgets an item."""
-
-    def append(self, item: Any) -> None:
-        """Forgets an item."""
-
-    def extend(self, items: Any) -> None:
-        """Forgets items."""
-
-    def add(self, item: Any) -> None:
-        """Forgets an item."""
-
-
-def _shell(*_: Any) -> _Shell:
-    return object.__new__(_Shell)
-
-
-class _Unpickler(pickle.Unpickler):
-    """Finds the few names above and a placeholder for every other; imports nothing."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        """What stands for `module.name`."""
-        if (rebuild := _REBUILDS.get((module, name))) is not None:
-            # A function of its own for each file: a pickle may write attributes onto what it was given.
-            return rebuild if isinstance(rebuild, type) else _called(rebuild)
-        if (module, name) in _SHELLS:
-            return _called(_shell)
-        return _ShellType(f"{module}.{name}", (_Shell,), {})
-
-
-def _called(function: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda *args: function(*args)
-
-
-def _load(file: Any, **_: Any) -> Any:
-    return _Unpickler(file).load()
-
-
-_PICKLE = SimpleNamespace(__name__="models.checkpoints", Unpickler=_Unpickler, load=_load)
-"""What `torch.load` takes for the module pickle."""
 
 
 def read_checkpoint(path: Path) -> Any:
     """Reads a file of `torch.save`, in its zip form or the older plain one, to the CPU.
 
     Returns:
-        What was saved; objects of classes other than tensors, numbers, texts and plain containers are empty shells.
+        What was saved: tensors without gradients, numbers, texts and plain containers. Objects of other classes are
+        empty shells.
 
     Raises:
         CodeInFile: the file asks for a call that reading weights does not need; nothing was called.
         ValueError: it is no checkpoint, or not a whole one.
         OSError: it cannot be opened.
     """
-    with open(path, "rb"):
-        pass
-    _refuse_programs(path)
-    try:
-        # Without `weights_only`, since that refuses objects of unknown classes; the unpickler above is the guard.
-        return torch.load(path, map_location="cpu", weights_only=False, pickle_module=_PICKLE)
-    except (CodeInFile, OSError):
-        raise
-    except Exception as error:  # a broken pickle fails in any way it likes
-        raise ValueError(f"it is no whole checkpoint of torch.save ({type(error).__name__})") from None
-
-
-def _refuse_programs(path: Path) -> None:
-    """Keeps away what `torch.load` would hand to other readers.
-
-    Raises:
-        CodeInFile: a TorchScript program, or the tar layout of 2016.
-    """
     with open(path, "rb") as file:
         zipped = file.read(4) == b"PK\x03\x04"
-    if zipped:
+        file.seek(0)
+        if not zipped and tarfile.is_tarfile(path):
+            raise CodeInFile("it has the tar layout of the first torch versions; load and save it again with a newer")
         try:
-            records = torch._C.PyTorchFileReader(str(path)).get_all_records()
-        except RuntimeError as error:
+            return _read_zip(file) if zipped else _read_plain(file)
+        except (CodeInFile, OSError):
+            raise
+        except Exception as error:  # a broken pickle fails in any way it likes
             raise ValueError(f"it is no whole checkpoint of torch.save ({type(error).__name__})") from None
-        if "constants.pkl" in records:
-            raise CodeInFile("it is a TorchScript program, not weights; save its state_dict and use that file")
-    elif tarfile.is_tarfile(path):
-        raise CodeInFile("it has the tar layout of the first torch versions; load and save it again with a newer one")
+
+
+@dataclass
+class _Storages:
+    """The storages that a pickle describes, as flat tensors by key; together no larger than the file."""
+
+    room: int
+    flat: dict[str, Tensor] = field(default_factory=dict)
+
+    def get(self, description: tuple[Any, ...]) -> Tensor:
+        """Return the storage of a description: type, key, device, elements, and in old files a part of it."""
+        kind, key, _, count, *view = description
+        dtype = _DTYPES[kind.name]
+        if key not in self.flat:
+            self.room -= count * dtype.itemsize
+            if count < 0 or self.room < 0:
+                raise ValueError("its tensors are larger than the file")
+            self.flat[key] = torch.empty(count, dtype=dtype)
+        flat = self.flat[key]
+        if (flat.dtype, len(flat)) != (dtype, count):
+            raise ValueError("it describes a storage twice")
+        if view and view[0] is not None:
+            _, start, length = view[0]
+            return flat[start : start + length]
+        return flat
+
+
+def _read_zip(file: BinaryIO) -> Any:
+    """Read the form of today: a member for the pickle, and one for each storage, none of them compressed."""
+    size = os.fstat(file.fileno()).st_size
+    with zipfile.ZipFile(file) as archive:
+        members = {info.filename.partition("/")[2]: info for info in archive.infolist()}
+    if "constants.pkl" in members:
+        raise CodeInFile("it is a TorchScript program, not weights; save its state_dict and use that file")
+    if any(info.compress_type != zipfile.ZIP_STORED for info in members.values()):
+        raise ValueError("it is compressed")
+    if members["data.pkl"].file_size > LIMIT:
+        raise ValueError("its pickle is larger than weights need")
+
+    storages = _Storages(size)
+    start, length = _place(file, members["data.pkl"])
+    file.seek(start)
+    content = unpickle(BytesIO(file.read(length)), _TENSORS, storages.get)
+    swapped = _read_text(file, members.get("byteorder"), sys.byteorder) != sys.byteorder
+    for key, flat in storages.flat.items():
+        start, length = _place(file, members[f"data/{key}"])
+        if length != flat.nbytes:
+            raise ValueError("a storage has another length than its tensor")
+        file.seek(start)
+        _fill(file, flat)
+        if swapped:
+            flat.untyped_storage().byteswap(flat.dtype)
+    return content
+
+
+def _place(file: BinaryIO, info: zipfile.ZipInfo) -> tuple[int, int]:
+    """Return where a member's bytes begin, and how many they are; checksums may be left out in such files."""
+    file.seek(info.header_offset)
+    name, extra = struct.unpack("<26x2H", file.read(30))
+    return info.header_offset + 30 + name + extra, info.file_size
+
+
+def _read_text(file: BinaryIO, info: zipfile.ZipInfo | None, default: str) -> str:
+    if info is None:
+        return default
+    start, _ = _place(file, info)
+    file.seek(start)
+    return file.read(min(info.file_size, 10)).decode()
+
+
+def _read_plain(file: BinaryIO) -> Any:
+    """Read the form before torch 1.6: five pickles, then each storage behind its number of elements."""
+    storages = _Storages(os.fstat(file.fileno()).st_size)
+    head = BytesIO(file.read(LIMIT))
+    if (_unpickle_plain(head), _unpickle_plain(head)) != (_MAGIC, _PROTOCOL):
+        raise ValueError("it does not begin as one")
+    _unpickle_plain(head)  # about the machine that wrote it
+    content = unpickle(head, _TENSORS, storages.get)
+    keys = _unpickle_plain(head)
+    if set(keys) != set(storages.flat):
+        raise ValueError("it has other storages than its tensors need")
+
+    file.seek(head.tell())
+    for key in keys:
+        flat = storages.flat[key]
+        if struct.unpack("<q", file.read(8)) != (len(flat),):
+            raise ValueError("a storage has another length than its tensor")
+        _fill(file, flat)
+    return content
+
+
+def _unpickle_plain(head: BytesIO) -> Any:
+    def none(_: tuple[Any, ...]) -> Any:
+        raise ValueError("there is a storage where none belongs")
+
+    return unpickle(head, {}, none)
+
+
+def _fill(file: BinaryIO, flat: Tensor) -> None:
+    """Read a storage's bytes from where the file stands."""
+    if flat.nbytes and file.readinto(flat.view(torch.uint8).numpy()) != flat.nbytes:  # type: ignore[attr-defined]
+        raise ValueError("it ends within a storage")
+
+
+def _tensor(flat: Tensor, offset: int, size: Any, stride: Any, *_: Any) -> Tensor:
+    """Make a tensor of a storage; what would be a hook or metadata of it is left in the file."""
+    return torch.as_strided(flat, tuple(size), tuple(stride), offset)
+
+
+def _parameter(data: Tensor, *_: Any) -> Tensor:
+    if not isinstance(data, Tensor):
+        raise ValueError("a parameter is no tensor")
+    return data
+
+
+def _size(numbers: Any = ()) -> tuple[int, ...]:
+    if not all(type(number) is int for number in numbers):
+        raise ValueError("a size is no number")
+    return tuple(numbers)
+
+
+_TENSORS: dict[tuple[str, str], Callable[..., Any]] = {
+    ("torch", "Size"): _size,
+    ("torch._utils", "_rebuild_tensor"): _tensor,
+    ("torch._utils", "_rebuild_tensor_v2"): _tensor,
+    ("torch._utils", "_rebuild_parameter"): _parameter,
+}
+"""What rebuilds tensors, by the names that torch has for it."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from models.backbone import Classifier
-from models.registry import build_backbone, list_models, split_name
+from models.official_heads import kind_of, rename_heads
+from models.registry import build_backbone, build_classifier, list_models, split_name
 from models.sizes import SIZES
 
 RENAMES: tuple[tuple[str, str], ...] = (
@@ -35,10 +35,9 @@ COMPUTED = re.compile(r"\.(relative_position_index|attn_mask)$")
 """Buffers of official Swin that follow from the map's size; they are not weights."""
 
 WRAPPERS = ("model", "state_dict")
+BACKBONE = "backbone."
+COUNTER = "num_batches_tracked"
 LISTED = 5
-
-HEADS = re.compile(r"^(neck|rpn_head|roi_head|decode_head|auxiliary_head)\.")
-"""Parts of the authors' detectors and segmenters that are not converted."""
 
 
 def convert(state_dict: Mapping[str, Any], name: str, **overrides: Any) -> dict[str, Tensor]:
@@ -55,16 +54,13 @@ def convert(state_dict: Mapping[str, Any], name: str, **overrides: Any) -> dict[
 
     Raises:
         ValueError: names are missing or left over, or shapes differ; all three are in the sentence, and the network
-            that they would fit, or fit best, where it is another one. Or it is a detector or segmenter, whose heads
-            are not converted: nobody could compare them with the authors' yet.
+            that they would fit, or fit best, where it is another one. Or they are those of a detector or segmenter:
+            `convert_dense` takes them.
     """
-    _refuse_heads(state_dict)
     weights = _weights(state_dict)
     head = weights.get("head.weight")
     classes = 1000 if head is None or head.ndim != 2 else head.shape[0]
-    expected = _skeleton(name, classes, overrides).state_dict()
-    _compare(name, weights, expected)
-    return {key: weights[key] for key in expected}
+    return _fitting(name, weights, _skeleton(name, classes, overrides).state_dict())
 
 
 def convert_backbone(state_dict: Mapping[str, Any], name: str, **overrides: Any) -> dict[str, Tensor]:
@@ -84,44 +80,60 @@ def convert_backbone(state_dict: Mapping[str, Any], name: str, **overrides: Any)
     Raises:
         ValueError: as `convert`.
     """
-    weights = _weights(state_dict, whole_network=False)
+    weights = _backbone(unwrap(state_dict))
     with torch.device("meta"):
         expected = build_backbone(name, overrides).state_dict()
-    _compare(name, weights, expected)
-    return {key: weights[key] for key in expected}
+    return _fitting(name, weights, expected)
 
 
-def _refuse_heads(state_dict: Mapping[str, Any]) -> None:
-    """Raises `ValueError` for the file of a detector or segmenter; it names the heads and what can be had."""
-    heads = sorted({found[1] for key in unwrap(state_dict) if (found := HEADS.match(key))})
-    if heads:
-        raise ValueError(
-            f"this is a detector or segmenter of the authors, and its {', '.join(heads)} cannot be converted; "
-            "its backbone can, with convert_backbone"
-        )
+def convert_dense(state_dict: Mapping[str, Any], name: str, model: nn.Module) -> dict[str, Tensor]:
+    """Renames the weights of an official detector or segmenter, heads included.
 
+    Args:
+        state_dict: names -> tensors as mmdetection and mmsegmentation save them: under `state_dict`, `model` or bare,
+            with or without a leading `module.`. Averages of weights beside them (`state_dict_ema`) are left aside.
+        name: the backbone's network, such as `dwnet_tiny`.
+        model: what `models.heads.create_detector` or `create_segmenter` gave for it.
 
-def _weights(state_dict: Mapping[str, Any], whole_network: bool = True) -> dict[str, Tensor]:
-    """The weights of a file under the names of this package.
+    Returns:
+        A state dict that `model.load_state_dict` takes strictly. Tensors are those given, not copies.
 
     Raises:
-        ValueError: there is no state dict, or something in it is no tensor.
+        ValueError: as `convert`; or the weights are of another kind of network, which is named.
     """
-    found = unwrap(state_dict)
-    if not whole_network and any(key.startswith("backbone.") for key in found):
-        found = {key.removeprefix("backbone."): value for key, value in found.items() if key.startswith("backbone.")}
-    rename = _rename_timm if _is_timm(found) else _rename
-    weights = {rename(key): value for key, value in found.items() if not COMPUTED.search(key)}
-    if not whole_network:
-        weights = {key.removeprefix("backbone."): value for key, value in weights.items()}
-    return weights
+    source, expected = unwrap(state_dict), model.state_dict()
+    _refuse_other_kind(source, kind_of(expected))
+    heads = {key: value for key, value in source.items() if not key.startswith(BACKBONE)}
+    backbone = _backbone({key: value for key, value in source.items() if key.startswith(BACKBONE)})
+    weights = _renamed(heads, rename_heads(heads).__getitem__)
+    weights |= {f"{BACKBONE}{key}": value for key, value in backbone.items()}
+    return _fitting(name, weights, expected)
+
+
+def _weights(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The weights of a classifier's file under the names of this package.
+
+    Raises:
+        ValueError: there is no state dict, something in it is no tensor, or it is of another kind of network.
+    """
+    source = unwrap(state_dict)
+    _refuse_other_kind(source, "classifier")
+    rename = _rename_timm if _is_timm(source) else _rename
+    return _renamed({key: value for key, value in source.items() if not COMPUTED.search(key)}, rename)
+
+
+def _backbone(source: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of a file's backbone under the names that a backbone of this package has."""
+    if any(key.startswith(BACKBONE) for key in source):
+        source = {key.removeprefix(BACKBONE): value for key, value in source.items() if key.startswith(BACKBONE)}
+    return _renamed(_weights(source), lambda key: key.removeprefix(BACKBONE)) if source else {}
 
 
 def unwrap(state_dict: Any) -> dict[str, Tensor]:
     """The state dict of a checkpoint, from under `model` or `state_dict` if it is there, without a leading `module.`.
 
     Raises:
-        ValueError: there is none, or something in it is no tensor.
+        ValueError: there is none, something in it is no tensor, or two of its names differ by `module.` alone.
     """
     for key in WRAPPERS:
         if isinstance(state_dict, Mapping) and isinstance(state_dict.get(key), Mapping):
@@ -131,7 +143,23 @@ def unwrap(state_dict: Any) -> dict[str, Tensor]:
     for key, value in state_dict.items():
         if not isinstance(key, str) or not isinstance(value, Tensor):
             raise ValueError(f"there are no weights in it: '{key}' is no tensor")
-    return {key.removeprefix("module."): value for key, value in state_dict.items()}
+    return _renamed(state_dict, lambda key: key.removeprefix("module."))
+
+
+def _renamed(weights: Mapping[str, Tensor], rename: Callable[[str], str]) -> dict[str, Tensor]:
+    renamed: dict[str, Tensor] = {}
+    for key, value in weights.items():
+        if (new := rename(key)) in renamed:
+            raise ValueError(f"{key} and another of its weights both stand for {new}; it must hold one of them")
+        renamed[new] = value
+    return renamed
+
+
+def _refuse_other_kind(source: Mapping[str, Tensor], kind: str | None) -> None:
+    """Raises `ValueError` for the weights of a classifier, detector or segmenter where another of them is needed."""
+    content = kind_of(source)
+    if content is not None and kind is not None and content != kind:
+        raise ValueError(f"it holds the weights of a {content}, where those of a {kind} are needed")
 
 
 def _is_timm(weights: Mapping[str, Any]) -> bool:
@@ -158,7 +186,19 @@ def _rename(key: str) -> str:
 def _skeleton(name: str, num_classes: int, overrides: Mapping[str, Any]) -> nn.Module:
     """The network without memory for its weights."""
     with torch.device("meta"):
-        return Classifier(build_backbone(name, overrides), num_classes)
+        return build_classifier(name, num_classes, overrides)
+
+
+def _fitting(name: str, weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights in the order of `expected`, whose names and shapes they must have.
+
+    Files that are older than batch norm's counters hold none of them: they count from 0 then.
+    """
+    if not any(key.endswith(COUNTER) for key in weights):
+        means = (key.removesuffix("running_mean") for key in weights if key.endswith(".running_mean"))
+        weights = {**weights, **{f"{norm}{COUNTER}": torch.tensor(0) for norm in means}}
+    _compare(name, weights, expected)
+    return {key: weights[key] for key in expected}
 
 
 def _compare(name: str, weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
@@ -172,7 +212,9 @@ def _compare(name: str, weights: Mapping[str, Tensor], expected: Mapping[str, Te
     found = (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
     parts = [f"{len(keys)} {what}: {_some(keys)}" for what, keys in found if keys]
     if parts:
-        raise ValueError(f"these weights do not fit {name}{_guess(name, weights)}: {'; '.join(parts)}")
+        guess = _guess(name, weights)
+        hint = "" if guess or missing or unexpected else "; were they trained on other classes, or with other settings?"
+        raise ValueError(f"these weights do not fit {name}{guess}: {'; '.join(parts)}{hint}")
 
 
 def _guess(name: str, weights: Mapping[str, Tensor]) -> str:
@@ -192,9 +234,14 @@ def _guess(name: str, weights: Mapping[str, Tensor]) -> str:
 
 
 def _shapes(weights: Mapping[str, Tensor]) -> set[tuple[str, tuple[int, ...]]]:
-    """Names and shapes, without the parts that a backbone and a classifier do not share."""
-    bare = {key.removeprefix("backbone."): tuple(value.shape) for key, value in weights.items()}
-    return {item for item in bare.items() if not item[0].startswith(("norm.", "head.", "output_norms."))}
+    """Names and shapes of a backbone's weights, without the norms that only some have behind their maps."""
+    prefixed = any(key.startswith(BACKBONE) for key in weights)
+    bare = {
+        key.removeprefix(BACKBONE): tuple(value.shape)
+        for key, value in weights.items()
+        if key.startswith(BACKBONE) or not prefixed
+    }
+    return {item for item in bare.items() if not item[0].startswith("output_norms.")}
 
 
 def _some(keys: list[str]) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 from torch import nn
 
 from models import mixers
-from models.backbone import Backbone, Layout
+from models.backbone import PATCH, Backbone, Classifier, Layout, Remainder
 from models.layers import hidden_width
 from models.mixers import MixerFile, nearest
 from models.sizes import SIZES
@@ -25,6 +25,8 @@ LAYOUT_OPTIONS = (
     "image_size",
     "output_norm",
     "pad_to",
+    "shrink_windows",
+    "remainder",
 )
 STAGES = 4
 
@@ -44,6 +46,15 @@ def split_name(name: str) -> tuple[str, str]:
     if size not in SIZES or mixer not in mixers.names():
         raise ValueError(f"there is no model '{name}'; {nearest(name, list_models())}")
     return mixer, size
+
+
+def build_classifier(name: str, num_classes: int, overrides: Mapping[str, Any]) -> Classifier:
+    """Builds the classifier of a network of this package, which cuts the remainder as the authors' do.
+
+    Raises:
+        ValueError: as `build_backbone`.
+    """
+    return Classifier(build_backbone(name, {"remainder": "cut", **overrides}), num_classes)
 
 
 def build_backbone(name: str, overrides: Mapping[str, Any]) -> Backbone:
@@ -99,6 +110,10 @@ def _check(layout: Layout) -> None:
         raise ValueError(f"drop_path_rate must be at least 0 and below 1, not {layout.drop_path_rate}")
     if len(layout.image_size) != 2 or min(layout.image_size) < 1:
         raise ValueError(f"image_size must be one side or (height, width) in pixels, not {layout.image_size}")
+    if layout.remainder not in get_args(Remainder):
+        raise ValueError(f"remainder must be cut or pad, not {layout.remainder!r}")
+    if layout.remainder == "cut" and min(layout.image_size) < PATCH:
+        raise ValueError(f"image_size must be at least {PATCH}, the side of a patch, not {layout.image_size}")
     if hidden_width(layout.embed_dim, layout.mlp_ratio) < 1:
         raise ValueError(
             f"mlp_ratio must leave the {layout.embed_dim} channels of the first stage a hidden one, "

@@ -45,6 +45,7 @@ class Place:
             weights per position are bound to it.
         image_size: that image size, (H, W) in pixels.
         pad_to: sides that a depth-wise block fills its map up to multiples of; 1 for none.
+        shrink_windows: whether windows shrink to a map that is smaller; it is filled up to whole ones otherwise.
     """
 
     size: str
@@ -57,6 +58,7 @@ class Place:
     map_size: tuple[int, int]
     image_size: tuple[int, int]
     pad_to: int = 1
+    shrink_windows: bool = True
 
 
 def sharing(groups: int, channels: int) -> Sharing:

@@ -8,14 +8,15 @@ import torch
 from torch import Tensor
 
 
-def window_of(height: int, width: int, window: int, shifted: bool) -> tuple[int, int]:
+def window_of(height: int, width: int, window: int, shifted: bool, shrink: bool = True) -> tuple[int, int]:
     """Side and shift of the windows on a map: (window, window // 2 or 0).
 
     Where the map's shorter side is not longer than the window, the window shrinks to it and nothing is
-    shifted (official Swin).
+    shifted (official Swin); without `shrink` such a map is filled up and shifted like any other (official Swin as the
+    backbone of detectors and segmenters).
     """
     shorter = min(height, width)
-    if shorter <= window:
+    if shrink and shorter <= window:
         return shorter, 0
     return window, window // 2 if shifted else 0
 

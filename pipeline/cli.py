@@ -4,9 +4,11 @@
 """
 
 import argparse
+import io
 import shlex
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -16,6 +18,8 @@ from pipeline import environment, faults, lifeline, records
 from pipeline.errors import UserError, discreet, shortened
 from pipeline.locks import held
 from pipeline.params import Params, load
+
+SAME_REQUEST_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class Call:
     def alone(self, verb: str, *names: str) -> Iterator[None]:
         """Be the only process that does this for this root, e.g. `shard` of `imagenet`; others wait for their turn."""
         with ExitStack() as locks:
-            for name in sorted(names):
+            for name in sorted(set(names)):  # a name that was given twice would wait for itself
                 locks.enter_context(held(self.folders.lock(f"{verb}-{name}"), f"{verb} {name}"))
             faults.reach("stage.begun", stage=f"{verb}@{name}")
             yield
@@ -145,21 +149,46 @@ def call(args: argparse.Namespace) -> Call:
 def main(run: Callable[[], None]) -> None:
     """Run a command; bad input ends it with one sentence and exit code 2, never a traceback.
 
-    Being asked to end (SIGTERM) is an end like any other, what is open is closed; its exit code is 143, Ctrl-C's 130.
+    Being asked to end (Ctrl-C, SIGTERM, a closed terminal) is an end like any other, what is open is closed; the exit
+    code is 128 and the signal's number: 130 after Ctrl-C, 143 after SIGTERM.
     """
     environment.prepare()
-    asked = []
-
-    def end(number: int, _: object) -> None:
-        asked.append(number)
-        sys.exit()
-
-    signal.signal(signal.SIGTERM, end)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names may hold what a terminal's encoding lacks
+        sys.stdout.reconfigure(errors="backslashreplace")
+    asked = _listen()
+    code: object = 1
     try:
         code = _run(run)
     except SystemExit as error:  # inside one of Ray's calls an exit loses its code
         code = error.code
-    sys.exit(128 + asked[0] if asked else code)
+    except Exception:
+        if not asked:
+            raise  # otherwise it is what the same signal did to others, on whom this command called
+    sys.exit(128 + asked[0] if asked else code)  # type: ignore[arg-type]
+
+
+def _listen() -> list[int]:
+    """Let the first request to end break off what is being done, and the next ones too, a moment later.
+
+    Returns:
+        The requests so far. `timeout` sends one twice, to its command and to the group, which is one request.
+    """
+    asked: list[int] = []
+    last = 0.0
+
+    def end(number: int, _: object) -> None:
+        nonlocal last
+        if asked and time.monotonic() - last < SAME_REQUEST_S:
+            return
+        last = time.monotonic()
+        asked.append(number)
+        lifeline.ending.set()
+        raise KeyboardInterrupt if number == signal.SIGINT else SystemExit
+
+    for number in lifeline.ENDINGS:
+        if signal.getsignal(number) != signal.SIG_IGN:  # `nohup`, or a shell's background job
+            signal.signal(number, end)
+    return asked
 
 
 def _run(run: Callable[[], None]) -> int | str | None:

@@ -16,16 +16,20 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline import environment
 from pipeline.cli import main
 from pipeline.environment import SESSION
 from pipeline.errors import UserError
 from pipeline.files import write_text
+from pipeline.lifeline import ENDINGS
 from pipeline.params import Cluster
+
+if TYPE_CHECKING:
+    import psutil
 
 START_LIMIT_S = 180
 START_TRIES = 3
@@ -49,22 +53,14 @@ def connected(cluster: Cluster) -> Iterator[None]:
         raise UserError(f"RAY_ADDRESS={address}: submitting a job is not supported yet; use host:port or auto")
     if not address:
         _refuse_missing_gpus(cluster)
-    if address:
-        _join(address, runtime_env={"working_dir": str(Path.cwd()), "excludes": ["data", "runs", "results", "adhoc"]})
-    elif folder := os.environ.get(SESSION):
-        _join(_session_head(Path(folder), cluster))
     else:
-        with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as temporary:
-            _start(cluster, Path(temporary))
-            try:
-                yield
-            finally:
-                ray.shutdown()
-        return
-    try:
+        _join(address, runtime_env={"working_dir": str(Path.cwd()), "excludes": ["data", "runs", "results", "adhoc"]})
+    with ExitStack() as own:
+        if not address:
+            session = os.environ.get(SESSION) or own.enter_context(_session())
+            _join(_session_head(Path(session), cluster))
+        own.callback(ray.shutdown)
         yield
-    finally:
-        ray.shutdown()
 
 
 def _refuse_missing_gpus(cluster: Cluster) -> None:
@@ -135,17 +131,43 @@ def _init(**options: Any) -> Any:
 
 
 def _session_head(folder: Path, cluster: Cluster) -> str:
-    """Return the address of the session's head, starting it on first use."""
+    """Return the address of the session's head, started on first use and again where it died.
+
+    It is a process group of its own: a signal to this one's group leaves Ray alone until what is open is closed.
+    """
     address = folder / "address"
     with open(folder / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not address.exists():
+        if not _answers(folder):
+            _forget_head(folder)
             size = ["--workers", str(cluster.workers), "--cpus", str(cluster.cpus_per_worker)]
             command = [sys.executable, "-m", "pipeline.cluster", "--head", str(folder), *size]
             with open(folder / "head.log", "wb") as log:
                 head = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
             _wait_for(address, head, folder / "head.log")
     return address.read_text()
+
+
+def _answers(folder: Path) -> bool:
+    """Return whether the session's head runs and listens."""
+    try:
+        host, _, port = (folder / "address").read_text().rpartition(":")
+        os.kill(int((folder / "head").read_text()), 0)
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _forget_head(folder: Path) -> None:
+    """End what is left of a head that died."""
+    head = folder / "head"
+    if head.exists():
+        print("the local Ray head died; starting it again", flush=True)
+        with suppress(OSError, ValueError):
+            os.killpg(int(head.read_text()), signal.SIGKILL)
+        head.unlink()
+    (folder / "address").unlink(missing_ok=True)
 
 
 def _wait_for(address: Path, head: "subprocess.Popen[bytes]", log: Path) -> None:
@@ -166,7 +188,8 @@ def _head(folder: Path, cluster: Cluster) -> None:
     owner = int((folder / "owner").read_text())
     write_text(folder / "head", str(os.getpid()))
     write_text(folder / "address", _start(cluster, folder))
-    while (folder / "owner").exists() and _alive(owner):
+    parts = _parts()
+    while (folder / "owner").exists() and _alive(owner) and all(map(_runs, parts)):
         time.sleep(0.5)
     ray.shutdown()
     if not _alive(owner):
@@ -181,21 +204,66 @@ def _alive(pid: int) -> bool:
     return True
 
 
-def run_session(command: list[str]) -> int:
-    """Run `command` as a session and return its exit code."""
+def _parts() -> "list[psutil.Process]":
+    """Return the processes without which a head is none."""
+    import psutil
+
+    return [child for child in psutil.Process().children() if child.name() in ("gcs_server", "raylet")]
+
+
+def _runs(process: "psutil.Process") -> bool:
+    import psutil
+
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+@contextmanager
+def _session() -> Iterator[str]:
+    """Make this process the owner of a session for the block: the head that is started in it ends with it."""
     folder = Path(tempfile.mkdtemp(prefix="session-"))
     write_text(folder / "owner", str(os.getpid()))
     try:
-        process = subprocess.Popen(command, env={**os.environ, SESSION: str(folder)})
-        signal.signal(signal.SIGTERM, lambda *_: process.terminate())
-        while True:
-            try:
-                return process.wait()
-            except KeyboardInterrupt:  # the command got it too; let it end its own way
-                continue
+        yield str(folder)
     finally:
         _end_head(folder)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def run_session(*commands: list[str]) -> int:
+    """Run commands one after the other, until one fails, as a session; return the exit code.
+
+    They are a process group of their own: whichever way this process is asked to end, they are asked once, by SIGINT,
+    which DVC leaves to its stage, and are waited for.
+    """
+    asked: list[int] = []
+    with _session() as folder:
+        for command in commands:
+            code = _run(command, folder, asked)
+            if asked or code:
+                break
+    return 128 + asked[0] if asked else code
+
+
+def _run(command: list[str], folder: str, asked: list[int]) -> int:
+    groups: list[int] = []
+
+    def forward(number: int, _: object) -> None:
+        asked.append(number)
+        for group in groups:
+            with suppress(ProcessLookupError):
+                os.killpg(group, signal.SIGINT)
+
+    for number in ENDINGS:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, forward)
+    process = subprocess.Popen(command, env={**os.environ, SESSION: folder}, process_group=0)
+    groups.append(process.pid)
+    if asked:
+        os.killpg(process.pid, signal.SIGINT)
+    return process.wait()
 
 
 def _end_head(folder: Path) -> None:
@@ -204,6 +272,9 @@ def _end_head(folder: Path) -> None:
     deadline = time.monotonic() + 20
     while head.exists() and _alive(int(head.read_text())) and time.monotonic() < deadline:
         time.sleep(0.1)
+    if head.exists():
+        with suppress(OSError, ValueError):
+            os.killpg(int(head.read_text()), signal.SIGKILL)
 
 
 def _main() -> None:

@@ -16,8 +16,12 @@ DEFAULTS = {
     # A report waits for the controller's poll (2 s by default); runs here report every few seconds.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
-    # The first connection's migration messages are of no use to anybody.
-    "MLFLOW_LOGGING_LEVEL": "ERROR",
+    # MLflow logs tracebacks of errors that it raises as well, and prints its server's address with its password.
+    "MLFLOW_LOGGING_LEVEL": "CRITICAL",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    # What a server misses is recorded later; nobody waits for it for minutes.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     # webdataset refuses to unpickle or run pipes.
     "WDS_SECURE": "1",
 }

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+from urllib.parse import unquote
 
 
 class UserError(Exception):
@@ -20,12 +21,37 @@ def nearest(name: str, choices: Iterable[str]) -> str:
     return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"
 
 
-def discreet(text: str) -> str:
-    """Return a text without what URLs in it may keep secret: users, passwords and queries."""
-    return re.sub(r"(?<=[\w+.-]://)(?:[^/@\s'\"]*@)?([^\s'\"?#,]*)(?:[?#][^\s'\"]*)?", r"\1", text)
+def discreet(text: str, *addresses: str) -> str:
+    """Return a text without what addresses in it may keep secret: users, passwords and queries.
+
+    Args:
+        text: a sentence of ours, or a library's message.
+        addresses: whose user, password and queries are blanked wherever else they stand in the text.
+    """
+    for address in addresses:
+        for secret in _secrets(address):
+            text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", "***", text)
+    return re.sub(r"(?<=[\w+.-]://)[^\s'\"<>]+", lambda match: _bare(match[0]), text)
 
 
 def shortened(text: str, most: int = 60) -> str:
     """Return a text of about `most` letters on one line: the middle left out, what cannot be printed escaped."""
     short = text if len(text) <= most else f"{text[: most * 2 // 3]}...{text[-most // 4 :]}"
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in short)
+
+
+def _bare(rest: str) -> str:
+    """Return host, port and path. An `@` behind an odd host may stand in a password that holds `/`, `?` or `#`."""
+    if not re.fullmatch(r"(\[[\da-fA-F:.]+\]|[^@:]*)(:\d*)?", re.split(r"[/?#]", rest)[0]):
+        rest = rest.rpartition("@")[2]
+    return re.split(r"[?#]", rest)[0]
+
+
+def _secrets(address: str) -> list[str]:
+    """Return what an address keeps secret, longest first; what is too short would blank half a sentence."""
+    _, _, rest = address.partition("://")
+    user, _, place = rest.rpartition("@")
+    query = place.partition("?")[2]
+    parts = [*user.split(":", 1), *(value.partition("=")[2] for value in re.split(r"[&#]", query))]
+    plain = {part for text in parts for part in (text, unquote(text))}
+    return sorted((part for part in plain if len(part) > 3), key=len, reverse=True)

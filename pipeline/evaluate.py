@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline import cli
 from pipeline.errors import UserError, nearest
 from pipeline.params import TASKS
+from pipeline.runs import refuse_empty
 from pipeline.shards.cache import ShardCache
 from pipeline.shards.manifest import Manifest
 from pipeline.weights import read_weights
@@ -47,11 +48,12 @@ def _metrics(call: cli.Call, section: Any) -> dict[str, float]:
     variant, shards = call.args.variant, call.shards(section.dataset)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     recipe = section.recipe_of(variant)
+    refuse_empty(shards, [recipe.evaluate_on])
     manifest = Manifest.load(shards)
     logic = tasks.create(call.args.task, section, variant, manifest)
     model = logic.build()
-    size = getattr(recipe, "image_size", 224)
-    _load(model, read_weights(call.args.weights, section.variants[variant], size), call.args.weights)
+    size, dense = getattr(recipe, "image_size", 224), None if call.args.task == "classify" else model
+    _load(model, read_weights(call.args.weights, section.variants[variant], size, dense), call.args.weights)
     cache = ShardCache.of(call.params.cluster, shards)
     reader = open_split(shards, recipe.evaluate_on, recipe.hold_out, cache)
     samples = EvalSamples(reader, logic.sampling, logic.eval_batch)

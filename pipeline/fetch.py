@@ -9,10 +9,11 @@ from typing import Any
 
 from pipeline import cli
 from pipeline.datasets import Listing, dataset, dates, limited, list_folder, real
+from pipeline.datasets.source.names import escaped, printable
 from pipeline.datasets.synthetic import folder_name, materialise
 from pipeline.errors import UserError
 from pipeline.files import clear_leftovers, write_json
-from pipeline.params import DATASETS, Dataset, ImageNet, Params, Remote
+from pipeline.params import DATASETS, Coco, Dataset, ImageNet, Params, Remote
 
 
 def main() -> None:
@@ -31,14 +32,15 @@ def fetch(call: cli.Call, name: str) -> None:
     clear_leftovers(call.folders.raw(name))
     write_json(call.folders.raw(name), found)
     for warning in found["warnings"]:
-        print(f"warning: {warning}")
+        print(f"warning: {printable(warning)}")
     if may_be_rewritten(name, call.params):
         if dates.rewritten(call.folders.dates(name), listing):
             own = call.folders.root == call.project
             again = f"dvc repro --force --single-item shard@{name}" if own else call.command("shard", name)
             print(
-                f"warning: files in {listing.root} were written since they were fetched last, none with another size; "
-                f"shards made before hold what was there then ({again})"
+                f"warning: files in {printable(str(listing.root))} were written since they were fetched last, none "
+                "with another size; shards made before hold what was there then "
+                f"({again})"
             )
         dates.remember(call.folders.dates(name), listing)
     for entry in listing.quarantined:
@@ -74,7 +76,7 @@ def resolve(name: str, params: Params, project: Path) -> Listing:
         UserError: the source is missing, cannot be downloaded, or is not in the data set's layout.
     """
     asked = section(name, params)
-    listing = limited(_listed(name, asked, project), name, asked.limit)
+    listing = limited(_listed(name, asked, project), name, asked.limit, asked.seed)
     if isinstance(asked, ImageNet) and asked.real_labels is not None:
         real.attach(listing, _local(asked.real_labels, name, project))
     return listing
@@ -85,14 +87,20 @@ def _listed(name: str, asked: Dataset, project: Path) -> Listing:
         folder = project / "data" / "raw" / "synthetic" / folder_name(name, asked.synthetic)
         materialise(name, asked.synthetic, folder)
         return list_folder(name, folder, {})
-    splits = {str(split): folder for split, folder in asked.splits.items()}
+    layout: dict[str, Any] = {
+        "splits": asked.splits,
+        "annotations": asked.annotations if isinstance(asked, Coco) else {},
+        "hold_out": asked.hold_out,
+        "seed": asked.seed,
+        "follow_links": asked.follow_links,
+    }
     if isinstance(asked.source, str):
-        return list_folder(name, _local(asked.source, name, project), splits)
+        return list_folder(name, _local(asked.source, name, project), **layout)
     known = dataset(name).ARCHIVES
     if unknown := [remote.file_name for remote in asked.source if remote.file_name not in known]:
         raise UserError(f"data.{name}.source: {', '.join(unknown)} is not read; the archives are {', '.join(known)}")
     files = [_local(remote, name, project) for remote in asked.source]
-    return list_folder(name, files[0].parent, splits, only=[path.name for path in files])
+    return list_folder(name, files[0].parent, only=[path.name for path in files], **layout)
 
 
 def _local(source: str | Remote, name: str, project: Path) -> Path:
@@ -119,11 +127,11 @@ def inventory(listing: Listing, asked: dict[str, Any]) -> dict[str, Any]:
         "real_labels": listing.real and listing.real.sha256,
         "listed": listing.listed,
         "classes": len(listing.classes),
-        "metadata": listing.metadata,
+        "metadata": {escaped(path): digest for path, digest in listing.metadata.items()},
         "splits": splits,
         "refused": [entry.record() for entry in listing.quarantined],
         "ignored": [entry.record() for entry in listing.ignored],
-        "warnings": listing.warnings,
+        "warnings": [escaped(warning) for warning in listing.warnings],
     }
 
 

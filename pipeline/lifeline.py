@@ -7,6 +7,9 @@ import os
 import signal
 import sys
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +19,11 @@ if TYPE_CHECKING:
     import psutil
 
 POLL_S = 0.2
+ENDINGS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+"""How a process is asked to end: Ctrl-C, `kill` and schedulers, a terminal that is closed."""
+GRACE_S = 30.0
+ending = threading.Event()
+"""Set when this process was asked to end, and is closing what is open."""
 SHELLS = ("sh", "bash", "dash", "zsh", "fish", "ksh")
 
 
@@ -46,6 +54,16 @@ def follow(pid: int) -> None:
     threading.Thread(target=watch, daemon=True, name="lifeline").start()
 
 
+@contextmanager
+def shielded() -> Iterator[None]:
+    """Start processes in the block that no request to end reaches: whoever starts them ends them, or is followed."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDINGS)  # what is started inherits the mask
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _alive(process: "psutil.Process") -> bool:
     import psutil
 
@@ -66,5 +84,7 @@ def _above_shells() -> int | None:
 
 
 def _end(whom: str) -> None:
+    if ending.wait(POLL_S):
+        time.sleep(GRACE_S)  # usually this process has ended by then
     print(f"{whom}, which this one worked for, is gone; ending", file=sys.stderr, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)

@@ -48,6 +48,7 @@ TASK = {
     "classify": ("pipeline/evaluators/accuracy.py", "pipeline/tasks/classify.py"),
     "detect": (
         "models/heads",
+        "pipeline/datasets/objects.py",
         "pipeline/evaluators/coco.py",
         "pipeline/loading/detection.py",
         "pipeline/loading/geometry.py",

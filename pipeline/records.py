@@ -92,6 +92,13 @@ class Noted(Record):
     settled: bool
 
 
+class Identity(Record):
+    """`identity.json`: the name by which MLflow knows a folder of runs, and the folder that it was drawn for."""
+
+    id: str
+    inode: int
+
+
 class Decided(Record):
     """`decides.json`: what decides a run's result."""
 

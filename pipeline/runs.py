@@ -1,5 +1,6 @@
 """From parameters to runs: what decides each one's result, and where it keeps its state."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from pipeline.cli import Call
@@ -38,20 +39,42 @@ def file_to_start_from(call: Call, name: str, where: str, advice: str = "") -> P
     return path
 
 
+def refuse_empty(shards: Path, used: Iterable[str]) -> None:
+    """Stop where a split that is trained on or judged by has not one object or labelled pixel that counts.
+
+    Args:
+        shards: the folder of the manifest.
+        used: splits, or `held_out` for a part of `train`.
+
+    Raises:
+        UserError: naming the split, and what became of its annotations.
+    """
+    manifest = Manifest.load(shards)
+    for split, entry in manifest.splits.items():
+        names = {split, "held_out"} if split == "train" else {split}
+        if names & set(used) and entry.targets is not None and not entry.targets.seen:
+            raise UserError(
+                f"{shards}: nothing in {split} can be seen or judged: {entry.targets.words(manifest.unit)}; mend the "
+                f"annotations, then run `python -m pipeline.fetch {manifest.dataset}` and `python -m pipeline.shard "
+                f"{manifest.dataset}` again"
+            )
+
+
 def refuse_damage(shards: Path, runs: list[Run]) -> list[str]:
     """Stop before anything starts where the shards are not what their manifest says; return advice for reading them.
 
     By URL that is what can be seen without reading them; each is hashed as it arrives.
 
     Raises:
-        UserError: naming every damaged or missing file.
+        UserError: naming every damaged or missing file, or a split in which there is nothing to see.
     """
     from pipeline.shards.verify import verify, verify_remote
 
     cache = runs[0].cache
+    if cache is None and (problems := verify(shards)):
+        raise UserError(f"{shards} is damaged:\n  " + "\n  ".join(problems) + "\nrun the shard stage again")
+    refuse_empty(shards, {"train", *(run.recipe.evaluate_on for run in runs)})
     if cache is None:
-        if problems := verify(shards):
-            raise UserError(f"{shards} is damaged:\n  " + "\n  ".join(problems) + "\nrun the shard stage again")
         return []
     if problems := verify_remote(cache.remote, shards):
         wrong = "\n  ".join(problems)

@@ -4,11 +4,14 @@ Writes data/shards/DATASET: tars that any webdataset reader takes, an index for 
 accounts for every input file.
 """
 
+from collections.abc import Iterator
+
 from pipeline import cli, records
 from pipeline.datasets import dates
 from pipeline.errors import UserError
 from pipeline.fetch import may_be_rewritten, request, resolve
 from pipeline.params import DATASETS
+from pipeline.shards.manifest import Manifest
 
 
 def main() -> None:
@@ -46,8 +49,21 @@ def shard(call: cli.Call, name: str) -> None:
         f"{name}: {counts} shards; of {inputs.listed} files {inputs.kept} kept, {inputs.files('repaired')} repaired, "
         f"{inputs.files('quarantined')} quarantined, {inputs.files('ignored')} ignored"
     )
+    for line in _targets(manifest):
+        print(line)
     for code, note in inputs.notes.items():
         print(f"noted: {code} {note.count}, e.g. {ascii(note.examples[0])[1:-1]}")
+
+
+def _targets(manifest: Manifest) -> Iterator[str]:
+    """Yield a line a split: what became of its annotations, or how many samples its classes have."""
+    for split, entry in manifest.splits.items():
+        if entry.targets is not None:
+            yield f"{manifest.dataset} {split}: {entry.targets.words(manifest.unit)}"
+        else:
+            counts = entry.per_class()
+            empty = f", {counts.count(0)} without any" if 0 in counts else ""
+            yield f"{manifest.dataset} {split}: {min(counts)} to {max(counts)} samples in {len(counts)} classes{empty}"
 
 
 if __name__ == "__main__":

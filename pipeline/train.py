@@ -37,6 +37,7 @@ def main() -> None:
     for variant in call.args.variants:
         if variant not in section.variants:
             raise UserError(f"{task}.variants has no '{variant}'; {nearest(variant, section.variants)}")
+    call.args.variants = list(dict.fromkeys(call.args.variants))
     with call.alone(task, *call.args.variants):
         train(call, call.shards(section.dataset))
 
@@ -111,9 +112,10 @@ def _train(call: Call, wanted: list[Run], companions: list[Run]) -> None:
     A run that another process trains is waited for where it was asked for, and left to it where it is a companion.
     """
     with ExitStack() as locks:
-        for run in sorted(wanted, key=lambda run: run.id):
+        once = {run.id: run for run in sorted(wanted, key=lambda run: run.id)}  # two variants may be the same run
+        for run in once.values():
             locks.enter_context(held(run.folder / "lock", run.label))
-        runs = wanted + [run for run in companions if _free(run, locks)]
+        runs = [*once.values()] + [run for run in companions if _free(run, locks)]
         unfinished = [run for run in runs if run.finished() is None]  # another process may have been at them
         wrong = _train_recorded(call, unfinished) if unfinished else {}
     if asked := [wrong[run.id] for run in wanted if run.id in wrong]:

@@ -1,11 +1,13 @@
 """Open MLflow's pages on loopback: `make ui`."""
 
+import os
 import subprocess
 import sys
-from pathlib import Path
 
 from pipeline import cli
-from pipeline.tracking import connect, uri_of
+from pipeline.errors import UserError, discreet
+from pipeline.store import artifacts_of, connect
+from pipeline.tracking import uri_of
 
 
 def main() -> None:
@@ -15,11 +17,12 @@ def main() -> None:
     call = cli.call(parser.parse_args())
     uri = uri_of(call.params.tracking, call.project)
     connect(uri)  # creates the database before the server's processes meet it
-    artifacts = (Path.cwd() / "mlartifacts").resolve().as_uri()
+    if (artifacts := artifacts_of(uri)) is None:
+        raise UserError(f"MLflow's pages are served at {discreet(uri)}; open them there")
     where = ["--host", "127.0.0.1", "--port", str(call.args.port), "--workers", "1"]
-    stores = ["--backend-store-uri", uri, "--default-artifact-root", artifacts]
+    stores = {"MLFLOW_BACKEND_STORE_URI": uri, "MLFLOW_DEFAULT_ARTIFACT_ROOT": artifacts}
     print(f"MLflow: http://127.0.0.1:{call.args.port} (Ctrl-C ends it)", flush=True)
-    raise SystemExit(subprocess.call([sys.executable, "-m", "mlflow", "server", *stores, *where]))
+    raise SystemExit(subprocess.call([sys.executable, "-m", "mlflow", "server", *where], env={**os.environ, **stores}))
 
 
 if __name__ == "__main__":

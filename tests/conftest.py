@@ -8,12 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import PROJECT, REAL, make_project, run_stage
+from helpers import PROJECT, REAL, build_shards, make_project, run_stage
 
 from pipeline import environment
 
 environment.prepare()  # before anything imports Ray
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, as would its children
+
+
+RAY_FIXTURES = {"ray_address", "ray_cluster"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep a file's tests in one process, and all that use the session's cluster in the same one."""
+    rays = {item.path for item in items if RAY_FIXTURES & set(getattr(item, "fixturenames", ()))}
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("ray" if item.path in rays else str(item.path)))
 
 
 @pytest.fixture(scope="session")
@@ -48,12 +58,11 @@ def ray_cluster(ray_address: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def small_shards(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Path:
-    """Shards of 160 training and 37 validation stand-ins at 32 px with reassessed labels, made by the real stages."""
+def small_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shards of 160 training and 37 validation images at 32 px with reassessed labels, built without Ray."""
     project = make_project(tmp_path_factory.mktemp("small"))
     (project / "real.json").write_text(json.dumps(REAL))
     params = (project / "params.yaml").read_text()
     (project / "params.yaml").write_text(params.replace("{imagenet: {", "{imagenet: {real_labels: real.json, "))
     run_stage(project, "pipeline.fetch", "imagenet")
-    run_stage(project, "pipeline.shard", "imagenet")
-    return project / "data" / "shards" / "imagenet"
+    return build_shards(project, "imagenet")

@@ -2,6 +2,7 @@
 
 import importlib
 import itertools
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipeline.fetch import resolve
 from pipeline.files import sha256_file
+from pipeline.params import load
+from pipeline.shards.build import build
 from pipeline.shards.manifest import Manifest
 from pipeline.shards.task import Done, Work, write
 from pipeline.shards.writer import Member, write_shard
@@ -78,6 +82,15 @@ def one_by_one(works: Sequence[Work], in_flight: int | None, label: str) -> list
     return [write(work) for work in works]
 
 
+def build_shards(project: Path, name: str) -> Path:
+    """Write the shards of a data set that a project has fetched, as the stage does, in this process."""
+    params = load(project / "params.yaml")
+    folder = project / "data" / "shards" / name
+    inventory = json.loads((project / "data" / "raw" / f"{name}.json").read_text())
+    build(name, resolve(name, params, project), params.shard, folder, inventory["digest"], run=one_by_one)
+    return folder
+
+
 def write_shards(
     folder: Path,
     train: Sequence[int],
@@ -128,21 +141,92 @@ class Keys:
 
 
 def in_the_authors_names(model: Any) -> dict[str, Any]:
-    """Return a depth-wise network's weights in the names of the official models, which merge at the end of a stage."""
-    back = (
-        ("backbone.stem.", "patch_embed."),
-        (".mixer.conv_in.", ".attn2conv.conv0."),
-        (".mixer.bn_in.", ".attn2conv.bn0."),
-        (".mixer.spatial.", ".attn2conv.conv."),
-        (".mixer.bn_mid.", ".attn2conv.bn."),
-        (".mixer.conv_out.", ".attn2conv.conv2."),
-        (".mixer.bn_out.", ".attn2conv.bn2."),
-    )
-    weights = {}
-    for key, value in model.state_dict().items():
-        for ours, theirs in back:
-            key = key.replace(ours, theirs)
-        for stage in (1, 2, 3):
-            key = key.replace(f"backbone.stages.{stage}.merge.", f"layers.{stage - 1}.downsample.")
-        weights[key.replace("backbone.stages.", "layers.")] = value
-    return weights
+    """Return a network's weights in the names of the official models; heads have those of mmdetection and mmseg."""
+    weights = model.state_dict()
+    parts = {name.split(".")[0] for name in weights}
+    prefix = "" if parts == {"backbone", "norm", "head"} else "backbone."
+    names = {key: _official_name(key, prefix, model) for key in weights}
+    if any(key.endswith("spatial.squeeze.bias") for key in weights):  # the inhomogeneous generator's are sequences
+        wrapped = {".conv.conv1.": ".conv.conv1.0.", ".conv.bn.": ".conv.conv1.1.", ".conv.conv2.": ".conv.conv2.0."}
+        for ours, theirs in wrapped.items():
+            names = {key: name.replace(f".attn2conv{ours}", f".attn2conv{theirs}") for key, name in names.items()}
+    return {names[key]: value for key, value in weights.items()}
+
+
+def _official_name(key: str, prefix: str, model: Any) -> str:
+    """Return a parameter's official name: stages merge at their end, normed layers of heads are `conv` and `bn`."""
+    first, *rest = key.split(".")
+    if first == "backbone":
+        return prefix + _official_backbone(rest)
+    if prefix == "":
+        return key
+    if first in ("pyramid", "proposals"):
+        return _official_pyramid(rest)
+    if first == "heads":
+        return _official_stage(rest, len(model.heads.box_heads[0].features) - 3)
+    return _official_upernet(first, rest, len(model.auxiliary) - 1)
+
+
+def _official_backbone(rest: list[str]) -> str:
+    if rest[0] == "stem":
+        return ".".join(["patch_embed", *rest[1:]])
+    if rest[0] == "output_norms":
+        return f"norm{rest[1]}.{rest[2]}"
+    stage, part, *tail = rest[1:]
+    if part == "merge":
+        return ".".join(["layers", str(int(stage) - 1), "downsample", *tail])
+    block, *tail = tail
+    if tail[0] == "mixer":
+        tail = _official_mixer(tail[1:])
+    return ".".join(["layers", stage, "blocks", block, *tail])
+
+
+def _official_mixer(tail: list[str]) -> list[str]:
+    if tail[0] in ("qkv", "proj", "relative_position_bias_table"):
+        return ["attn", *tail]
+    names = {"conv_in": "conv0", "bn_in": "bn0", "spatial": "conv", "bn_mid": "bn", "conv_out": "conv2",
+             "bn_out": "bn2"}  # fmt: skip
+    generator = {"squeeze": "conv1", "expand": "conv2"}
+    inner = [generator.get(part, part) for part in tail[1:]]
+    return ["attn2conv", names[tail[0]], *inner]
+
+
+def _official_pyramid(rest: list[str]) -> str:
+    if rest[0] == "head":
+        layers = {"conv": "rpn_conv", "cls_logits": "rpn_cls", "bbox_pred": "rpn_reg"}
+        return f"rpn_head.{layers[rest[1]]}.{rest[-1]}"
+    kind = {"inner_blocks": "lateral_convs", "layer_blocks": "fpn_convs"}[rest[0]]
+    return f"neck.{kind}.{rest[1]}.conv.{rest[-1]}"
+
+
+def _official_stage(rest: list[str], convs: int) -> str:
+    """Return the name in a box or mask head; behind `convs` convolutions stand flattening and the hidden layer."""
+    heads, stage, *layer = rest
+    if heads == "box_heads":
+        head = f"roi_head.bbox_head.{stage}"
+        if layer[0] != "features":
+            return f"{head}.{ {'scores': 'fc_cls', 'offsets': 'fc_reg'}[layer[0]] }.{layer[1]}"
+        if int(layer[1]) == convs + 1:
+            return f"{head}.shared_fcs.0.{layer[2]}"
+        return f"{head}.shared_convs.{layer[1]}.{('conv', 'bn')[int(layer[2])]}.{layer[3]}"
+    head = f"roi_head.mask_head.{stage}"
+    if layer[0] == "0":
+        return f"{head}.convs.{layer[1]}.conv.{layer[-1]}"
+    return f"{head}.{ {'conv5_mask': 'upsample', 'mask_fcn_logits': 'conv_logits'}[layer[1]] }.{layer[-1]}"
+
+
+def _official_upernet(head: str, rest: list[str], convs: int) -> str:
+    if head == "auxiliary":
+        if int(rest[0]) == convs:
+            return f"auxiliary_head.conv_seg.{rest[-1]}"
+        return f"auxiliary_head.convs.{rest[0]}.{('conv', 'bn')[int(rest[1])]}.{rest[-1]}"
+    layers = {"lateral": "lateral_convs", "levels": "fpn_convs", "join": "fpn_bottleneck"}
+    if rest[0] == "classify":
+        return f"decode_head.conv_seg.{rest[-1]}"
+    kind = ("conv", "bn")[int(rest[-2])]
+    if rest[:2] == ["pooling", "grids"]:
+        return f"decode_head.psp_modules.{rest[2]}.1.{kind}.{rest[-1]}"
+    if rest[:2] == ["pooling", "join"]:
+        return f"decode_head.bottleneck.{kind}.{rest[-1]}"
+    number = [] if rest[0] == "join" else [rest[1]]
+    return ".".join(["decode_head", layers[rest[0]], *number, kind, rest[-1]])

@@ -25,7 +25,7 @@ CLAIMS = Path(__file__).parents[1] / "pipeline" / "claims.yaml"
 # What is no measurement. Everywhere: the paper's number, a percentage of an interval, the smallest p that is written.
 CONSTANTS = {"2106.04263", "95", "0.001"}
 OF_SECTIONS = {
-    "How to read this": {"0.3", "0.4", "0.5", "0.1", "2", "95", "100", "80", "5", "0"},  # tolerances, rounding, rules
+    "How to read this": {"0.2", "0.3", "0.4", "0.5", "0.1", "2", "95", "100", "80", "5", "0"},  # tolerances, rules
     "4.": {"5", "80"},  # level and power of the smallest detectable effect
     "1.": {"5", "80", "100"},
     "2.": {"5", "80", "100"},

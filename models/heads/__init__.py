@@ -58,8 +58,8 @@ def create_detector(
         num_classes: classes without the background.
         proposals: numbers of the region proposal network.
         cascade: numbers of the box and mask heads.
-        **overrides: those of `models.create_backbone`. `output_norm` and `pad_to` have the authors' downstream
-            values: `bn` and 7 for depth-wise blocks, `ln` and 1 for attention (paper, section 4.5).
+        **overrides: those of `models.create_backbone`. `output_norm`, `pad_to` and `shrink_windows` have the authors'
+            downstream values: `bn` and 7 for depth-wise blocks, `ln`, 1 and false for attention (paper, section 4.5).
 
     Raises:
         ValueError: as `models.create_backbone`, or a timm network without these maps.

@@ -14,14 +14,15 @@ from models.registry import build_backbone
 
 STRIDES = (4, 8, 16, 32)
 DEPTHWISE: Mapping[str, Any] = {"output_norm": "bn", "pad_to": 7}
-ATTENTION: Mapping[str, Any] = {"output_norm": "ln", "pad_to": 1}
+ATTENTION: Mapping[str, Any] = {"output_norm": "ln", "pad_to": 1, "shrink_windows": False}
 
 
 def dense_backbone(name: str, overrides: Mapping[str, Any]) -> nn.Module:
     """Builds a backbone for a detector or segmenter.
 
     Networks of this package get what the authors' downstream backbones have (paper, section 4.5), unless `overrides`
-    say otherwise: a norm behind each map, and for depth-wise blocks maps filled up to multiples of 7.
+    say otherwise: a norm behind each map, for depth-wise blocks maps filled up to multiples of 7, and for windows of
+    attention maps filled up to whole ones, however small.
 
     Raises:
         ValueError: an unknown name or override, or a timm network whose last four maps have other strides.

@@ -80,7 +80,8 @@ class CascadeHeads(nn.Module):
             maps: four or more (B, channels, H_i, W_i).
             proposals: (P, 4) of each image.
             sizes: (height, width) of each image's valid part.
-            targets: `boxes` (N, 4), `labels` (N,) and `masks` (N, H, W) of each image; boxes have an area.
+            targets: `boxes` (N, 4), `labels` (N,) and `masks` (N, H, W) of each image; boxes have an area. `masked`
+                (N,) bool, where it is there, says which objects have a mask.
         """
         settings, found = self.settings, {}
         sampler = BalancedPositiveNegativeSampler(settings.regions, settings.positive_fraction)
@@ -128,14 +129,15 @@ class CascadeHeads(nn.Module):
         labels: Sequence[Tensor],
         targets: Sequence[Mapping[str, Tensor]],
     ) -> Tensor:
-        """Mean binary cross-entropy of the objects' masks for their class."""
+        """Mean binary cross-entropy of the objects' masks for their class; objects without a mask are left out."""
         size = self.settings.mask_size
-        boxes = [r.boxes[r.positive] for r in regions]
-        label = torch.cat([own[r.positive] for own, r in zip(labels, regions, strict=True)])
+        drawn = [_with_mask(r, t) for r, t in zip(regions, targets, strict=True)]
+        boxes = [r.boxes[chosen] for r, chosen in zip(regions, drawn, strict=True)]
+        label = torch.cat([own[chosen] for own, chosen in zip(labels, drawn, strict=True)])
         wanted = torch.cat(
             [
-                mask_targets(t["masks"], r.matched[r.positive], own, size)
-                for t, r, own in zip(targets, regions, boxes, strict=True)
+                mask_targets(t["masks"], r.matched[chosen], own, size)
+                for t, r, own, chosen in zip(targets, regions, boxes, drawn, strict=True)
             ]
         )
         predicted = self._masks(stage, pool(maps, boxes, size // 2), label)
@@ -217,3 +219,12 @@ class CascadeHeads(nn.Module):
         ):
             for head in heads:
                 head(like.new_zeros((number, settings.fpn_channels, side, side)))
+
+
+def _with_mask(regions: Sample, target: Mapping[str, Tensor]) -> Tensor:
+    """(R,) bool: regions on an object that has a mask."""
+    if "masked" not in target:
+        return regions.positive
+    chosen = regions.positive
+    chosen[regions.positive] = target["masked"][regions.matched[regions.positive]]
+    return chosen

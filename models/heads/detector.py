@@ -10,8 +10,11 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from models.heads.boxes import Size
 from models.heads.cascade import CascadeHeads
-from models.heads.proposals import SMALLEST, ProposalNetwork
+from models.heads.proposals import ProposalNetwork
 from models.heads.settings import Cascade, Proposals
+
+SMALLEST = 1e-3
+"""True boxes with a shorter side, in pixels, have no area to speak of: no offset takes another box to them."""
 
 
 class Detector(nn.Module):
@@ -43,7 +46,8 @@ class Detector(nn.Module):
             images: (B, 3, H, W), normalised, zeros beyond each image's valid part.
             sizes: (height, width) in pixels of each valid part, at the upper left.
             targets: for each image `boxes` (N, 4) float, (x1, y1, x2, y2) in pixels, `labels` (N,) int64 from 0, and
-                `masks` (N, H, W) uint8 or bool; N may be 0, and boxes without an area are left out.
+                `masks` (N, H, W) uint8 or bool; N may be 0, and boxes without an area are left out. `masked` (N,)
+                bool says which objects have a mask, where some have a box alone: these have no part in mask losses.
 
         Returns:
             With targets, weighted scalar losses by name, to be added up. Without, for each image at most
@@ -74,4 +78,4 @@ def _with_area(target: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """The target without boxes that have no area, in float32."""
     boxes = target["boxes"].float()
     kept = remove_small_boxes(boxes, SMALLEST)
-    return {"boxes": boxes[kept], **{key: target[key][kept] for key in ("labels", "masks")}}
+    return {"boxes": boxes[kept], **{key: target[key][kept] for key in ("labels", "masks", "masked") if key in target}}

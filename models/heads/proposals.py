@@ -9,14 +9,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.detection._utils import BalancedPositiveNegativeSampler
 from torchvision.models.detection.rpn import RPNHead
-from torchvision.ops import batched_nms, clip_boxes_to_image, remove_small_boxes
+from torchvision.ops import batched_nms, clip_boxes_to_image
 
 from models.heads.boxes import IGNORED, Size, decode, encode, match
 from models.heads.settings import Proposals
 
 STRIDES = (4, 8, 16, 32, 64)
-SMALLEST = 1e-3
-"""Boxes with a shorter side, in pixels, have no area to speak of."""
 
 
 def make_anchors(shapes: Sequence[Size], settings: Proposals, device: torch.device) -> list[Tensor]:
@@ -56,7 +54,8 @@ class ProposalNetwork(nn.Module):
             truth: the true boxes (N, 4) of each image, in training.
 
         Returns:
-            Proposals (P, 4) of each image, clipped, best first and at least one; losses, none without `truth`.
+            Proposals (P, 4) of each image, clipped, best first and at least one; one that was clipped at both sides has
+            no area, and stays (mmdetection 2.11). Losses, none without `truth`.
         """
         scores, offsets = self.head(list(maps))
         scores = [level.permute(0, 2, 3, 1).flatten(1).float() for level in scores]
@@ -78,12 +77,11 @@ class ProposalNetwork(nn.Module):
         best = [level.topk(min(kept, len(level))) for level in scores]
         boxes = torch.cat([decode(a[top], o[top]) for (_, top), a, o in zip(best, anchors, offsets, strict=True)])
         levels = torch.cat([torch.full_like(top, number) for number, (_, top) in enumerate(best)])
-        boxes = clip_boxes_to_image(boxes, size)
-        some = remove_small_boxes(boxes, SMALLEST)
-        boxes, levels, score = boxes[some], levels[some], torch.cat([values for values, _ in best])[some]
+        # Diverged weights give numbers that are none, and no evaluator takes them.
+        boxes = clip_boxes_to_image(boxes.nan_to_num(), size)
+        score = torch.cat([values for values, _ in best])
         proposals: Tensor = boxes[batched_nms(boxes, score, levels, self.settings.nms_iou)[:kept]]
-        # Batch norm in the heads cannot do with none, which only diverged weights give.
-        return proposals if len(proposals) else proposals.new_tensor([[0.0, 0.0, size[1], size[0]]])
+        return proposals
 
     def _losses(
         self,
@@ -93,7 +91,10 @@ class ProposalNetwork(nn.Module):
         sizes: Sequence[Size],
         truth: Sequence[Tensor],
     ) -> dict[str, Tensor]:
-        """Objectness and boxes, both over the number of sampled anchors of the whole batch."""
+        """Objectness and boxes, both over the number of sampled anchors of the whole batch.
+
+        An image without a positive anchor counts as if it had one, and so does one without a negative (mmdetection).
+        """
         every, score, offset = torch.cat(anchors), torch.cat(scores, dim=1), torch.cat(offsets, dim=1)
         matched = torch.stack([self._match(every, size, own) for size, own in zip(sizes, truth, strict=True)])
         sampler = BalancedPositiveNegativeSampler(self.settings.sampled, self.settings.positive_fraction)
@@ -101,7 +102,7 @@ class ProposalNetwork(nn.Module):
         positive, negative = (torch.stack(chosen).bool() for chosen in sampler(list(matched + 1)))
         sampled = positive | negative
         wanted = [encode(every[p], own[m[p]]) for p, m, own in zip(positive, matched, truth, strict=True)]
-        number = max(1, int(sampled.sum()))
+        number = int(torch.stack((positive, negative)).sum(dim=2).clamp(min=1).sum())
         objectness = F.binary_cross_entropy_with_logits(score[sampled], positive[sampled].float(), reduction="sum")
         boxes = F.smooth_l1_loss(
             offset[positive], torch.cat(wanted), beta=self.settings.smooth_l1_beta, reduction="sum"

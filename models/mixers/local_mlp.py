@@ -44,7 +44,7 @@ class WindowMlp(nn.Module):
         """
         super().__init__()
         self.switches = replace(SWITCHES, shared_channels=sharing(groups, place.dim))
-        self.window, self.groups, self.shifted = window, groups, shifted
+        self.window, self.groups, self.shifted, self.shrink = window, groups, shifted, place.shrink_windows
         self.map_size, self.image_size = (None if shared_windows else place.map_size), place.image_size
         tokens = window * window
         windows = 1
@@ -67,7 +67,7 @@ class WindowMlp(nn.Module):
         height, width = x.shape[1:3]
         if self.map_size is not None:
             only_map_size("local_mlp", (height, width), self.map_size, self.image_size)
-        _, shift = window_of(height, width, self.window, self.shifted)
+        _, shift = window_of(height, width, self.window, self.shifted, self.shrink)
         x = pad_map(x, self.window)
         padded = (x.shape[1], x.shape[2])
         if shift:

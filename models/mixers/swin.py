@@ -20,7 +20,7 @@ class WindowAttention(nn.Module):
     """Multi-head attention inside windows of K x K tokens, with a learned bias for every relative offset.
 
     A map that K does not divide is filled up with zeros, which take part as official Swin lets them. A map
-    with a side of K or less is cut into windows as long as that side, and not shifted.
+    with a side of K or less is cut into windows as long as that side, and not shifted, unless they may not shrink.
     """
 
     def __init__(
@@ -30,11 +30,13 @@ class WindowAttention(nn.Module):
         window: int,
         shifted: bool,
         *,
+        shrink: bool = True,
         position_bias: bool = True,
         projection_norm: Norm | None = None,
     ) -> None:
         """`dim` is C, `shifted` moves the windows by half their length.
 
+        Without `shrink` windows keep their size on smaller maps.
         `projection_norm` puts a norm of that kind behind both projections.
 
         Raises:
@@ -42,7 +44,7 @@ class WindowAttention(nn.Module):
         """
         super().__init__()
         self.switches = replace(SWITCHES, shared_channels=sharing(heads, dim))
-        self.dim, self.heads, self.window, self.shifted = dim, heads, window, shifted
+        self.dim, self.heads, self.window, self.shifted, self.shrink = dim, heads, window, shifted, shrink
         self.scale = head_channels(dim, heads) ** -0.5
         self.qkv = nn.Linear(dim, 3 * dim)
         self.softmax = nn.Softmax(dim=-1)
@@ -57,7 +59,7 @@ class WindowAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C)."""
         height, width = x.shape[1:3]
-        window, shift = window_of(height, width, self.window, self.shifted)
+        window, shift = window_of(height, width, self.window, self.shifted, self.shrink)
         x = pad_map(x, window)
         padded = (x.shape[1], x.shape[2])
         if shift:
@@ -90,7 +92,7 @@ class WindowAttention(nn.Module):
     def extra_macs(self, x: Tensor) -> int:
         """The two products of attention, scores and weighted sum, on the map filled up to whole windows."""
         batch, height, width, _ = x.shape
-        window, _ = window_of(height, width, self.window, self.shifted)
+        window, _ = window_of(height, width, self.window, self.shifted, self.shrink)
         tokens = (height + -height % window) * (width + -width % window)
         return 2 * batch * tokens * window * window * self.dim
 
@@ -115,6 +117,7 @@ def block(
         heads_of(place, group_channels),
         odd_kernel(kernel_size),
         shifted=shift and place.index % 2 == 1,
+        shrink=place.shrink_windows,
         position_bias=position_bias,
         projection_norm=norm if projection_norm else None,
     )

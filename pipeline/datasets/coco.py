@@ -1,21 +1,26 @@
-"""COCO 2017: `train2017/`, `val2017/` and `annotations/instances_<folder>.json`.
+"""COCO 2017: `train2017/`, `val2017/` and `annotations/instances_<folder>.json`, or others that `layout` knows.
 
 Annotations keep their original category ids (the manifest maps them to class indices and back) and crowds their run
 lengths. `val` carries the official ground truth as it is, boxes of zero area too, because each annotation counts in
 what an evaluation divides by; in `train` boxes without area are dropped and boxes over the edge are clipped. What no
-evaluator can read is dropped in both (`instances` says what that is), and all of it is counted in the notes.
+evaluator can read is dropped in both (`instances` says what that is). Every annotation is counted (`Tally`).
 """
 
 import json
-from collections import defaultdict
+import os
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pipeline.datasets import instances, keys
 from pipeline.datasets.images import RefusedError
-from pipeline.datasets.listing import IMAGE_SUFFIXES, Class, Filed, Listing, Sample, Tree, finish, wrong_layout
+from pipeline.datasets.layout import Asked, annotation_file, folders
+from pipeline.datasets.listing import IMAGE_SUFFIXES, Class, Filed, Listing, Sample, Tree, finish
+from pipeline.datasets.notes import Notes, brief
 from pipeline.datasets.source import Archive
+from pipeline.datasets.source.names import respelled
+from pipeline.datasets.targets import REFUSED_IMAGE, Tally, Target
 from pipeline.errors import UserError
 
 SPLITS = {"train": "train2017", "val": "val2017"}
@@ -24,12 +29,15 @@ ARCHIVES = {
     "val2017.zip": Archive(fills=("val2017",)),
     "annotations_trainval2017.zip": Archive(fills=("annotations",)),
 }
+AROUND = ("", "images/")
+"""What may lie around the folders of the splits."""
 MEMBER = "json"
 IGNORE = None
 RESIZABLE = False
+RECORD = ("image_id", "file_name", "width", "height")
 
 
-def scan(tree: Tree, splits: Mapping[str, str]) -> Listing:
+def scan(tree: Tree, asked: Asked) -> Listing:
     """List a folder in COCO's layout; its annotations are read whole.
 
     Raises:
@@ -38,19 +46,35 @@ def scan(tree: Tree, splits: Mapping[str, str]) -> Listing:
     root = tree.root
     listing = Listing(root, [], {}, tree)
     categories: dict[str, list[Class]] = {}
+    listing.folders = splits = folders(tree, asked, SPLITS, AROUND)
     for split, folder in splits.items():
-        path = f"annotations/instances_{folder}.json"
-        if folder not in tree.folders or path not in tree.files:
-            raise wrong_layout(root, f"{folder}/ and {path}", tree.at_top())
+        path = annotation_file(tree, asked, split, folder)
         rows = instances.read(listing, path)
         categories[path] = _categories(root / path, rows["categories"])
         _split(listing, split, folder, root / path, rows)
-    first, *others = categories.items()
+    (first, classes), *others = categories.items()
     for path, found in others:
-        if found != first[1]:
-            raise UserError(f"{root}: {first[0]} and {path} list different categories")
-    listing.classes = first[1]
+        if differing := sorted({*found} ^ {*classes}):
+            texts = [f"{row.id} {row.name!r} ({first if row in classes else path} alone)" for row in differing]
+            raise UserError(
+                f"{root}: {first} and {path} list different categories: {brief(texts)}; give both files the same "
+                "list, ids and names"
+            )
+    listing.classes = classes
     return finish(listing, splits.values())
+
+
+def groups(samples: Sequence[Sample]) -> dict[str, int | None]:
+    """Return for each sample by its key the category in it that fewest images show, None where it has none."""
+    shown = {sample.key: {row["category_id"] for row in sample.target["annotations"]} for sample in samples}
+    images = Counter(category for categories in shown.values() for category in categories)
+    return {key: min(found, key=lambda category: (images[category], category), default=None)
+            for key, found in shown.items()}  # fmt: skip
+
+
+def for_evaluation(sample: Sample) -> Sample:
+    """Return a sample of the training split as the validation split holds it: with its boxes as they are."""
+    return sample._replace(target={**sample.target, "exact": True})
 
 
 def shuffled(split: str) -> bool:
@@ -64,42 +88,57 @@ def target_bytes(
     size: tuple[int, int],
     classes: Sequence[Class],
     max_pixels: int,
-) -> tuple[bytes, list[int]]:
-    """Return the annotation record as JSON, and the indices of the classes in it.
+) -> Target:
+    """Return the annotation record as JSON, the indices of the classes in it, and what became of each annotation.
 
     Raises:
         RefusedError: size_mismatch, where boxes would be in another frame than the pixels.
     """
-    record: dict[str, Any] = sample.target
-    if size != (record["width"], record["height"]):
-        told = f"{record['width']}x{record['height']}"
-        raise RefusedError("size_mismatch", f"image {size[0]}x{size[1]}, annotations for {told}")
+    rows: dict[str, Any] = sample.target
+    width, height = rows["width"], rows["height"]
+    if size != (width, height):
+        raise RefusedError("size_mismatch", f"image {size[0]}x{size[1]}, annotations for {width}x{height}")
+    tally, notes = Tally(), Notes()
+    cleaned = [
+        instances.clean(row, width, height, rows["exact"], sample.image, tally, notes) for row in rows["annotations"]
+    ]
+    annotations = [row for row in cleaned if row is not None]
+    if not annotations:
+        notes.add("no_annotations", sample.image)
+    record = {name: rows[name] for name in RECORD} | {"annotations": annotations}
     index = {category.id: i for i, category in enumerate(classes)}
-    shown = sorted({index[annotation["category_id"]] for annotation in record["annotations"]})
-    return json.dumps(record, separators=(",", ":"), sort_keys=True).encode(), shown
+    shown = sorted({index[annotation["category_id"]] for annotation in annotations})
+    return Target(json.dumps(record, separators=(",", ":"), sort_keys=True).encode(), shown, tally, notes)
 
 
 def _categories(path: Path, rows: Sequence[Mapping[str, Any]]) -> list[Class]:
     """Return the categories by ascending id; the position is the class index."""
     if not rows:
-        raise UserError(f"{path}: no categories")
+        raise UserError(f"{path}: 'categories' is empty; it should list an id and a name for each class")
     return sorted(Class(row["id"], row["name"]) for row in rows)
 
 
 def _split(listing: Listing, split: str, folder: str, path: Path, rows: Mapping[str, list[instances.Row]]) -> None:
     """Join one split's images to their annotations, and file what has no partner."""
     by_image = _by_image(path, rows)
+    tally = listing.tallies.setdefault(split, Tally())
     records = []
+    places = _places(listing.tree, folder, [image["file_name"] for image in rows["images"]])
     for image in rows["images"]:
-        name = f"{folder}/{image['file_name']}"
+        name = places[image["file_name"]]
+        found = by_image.get(image["id"], [])
         if (reason := _refusal(listing.tree, name)) is not None:
             listing.quarantined.append(Filed(name, reason))
+            tally.drop(REFUSED_IMAGE, len(found))
         else:
-            found = by_image.get(image["id"], ())
-            records.append((name, _record(listing, name, image, found, exact=split != "train")))
-    named = {f"{folder}/{image['file_name']}" for image in rows["images"]}
-    if len(named) != len(rows["images"]):
-        raise UserError(f"{path}: two images share a file name")
+            records.append((name, _rows(image, found, exact=split != "train")))
+    times = Counter(places[image["file_name"]] for image in rows["images"])
+    if repeated := [name for name, count in times.items() if count > 1]:
+        raise UserError(
+            f"{path}: two images share a file name: {brief(repeated)}; merge their entries in 'images' into one, "
+            "with the annotations of both"
+        )
+    named = {*times, path.relative_to(listing.root).as_posix()}
     strays = (name for name in listing.tree.under(folder) if name not in named)
     listing.quarantined += [Filed(name, "not_in_annotations") for name in strays]
     records.sort(key=lambda pair: pair[0])
@@ -107,18 +146,38 @@ def _split(listing: Listing, split: str, folder: str, path: Path, rows: Mapping[
     listing.splits[split] = [Sample(key, *pair) for key, pair in zip(assigned, records, strict=True)]
 
 
+def _places(tree: Tree, folder: str, names: Sequence[str]) -> dict[str, str]:
+    """Return the path of each image that annotations name: in the split's folder, in whatever spelling it has there."""
+    paths = {name: f"{folder}/{_inside(tree, folder, name)}" for name in names}
+    spelling = respelled(paths.values(), list(tree.under(folder)))
+    return {name: spelling.get(path, path) for name, path in paths.items()}
+
+
+def _inside(tree: Tree, folder: str, name: str) -> str:
+    """Return a name relative to the split's folder, also where it names that folder or has Windows' separators."""
+    if f"{folder}/{name}" in tree.files:
+        return name
+    parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
+    top = os.path.basename(folder)
+    shorter = "/".join(parts[parts.index(top) + 1 :] if top in parts[:-1] else parts)
+    return shorter if f"{folder}/{shorter}" in tree.files else name
+
+
 def _by_image(path: Path, rows: Mapping[str, list[instances.Row]]) -> dict[int, list[instances.Row]]:
-    """Return the annotations of each image; stop at one of an unknown category or image."""
-    images, categories = ({row["id"] for row in rows[name]} for name in ("images", "categories"))
+    """Return the annotations of each image; stop at those of an unknown category or image."""
+    listed = {name: {row["id"] for row in rows[name]} for name in ("categories", "images")}
+    for field, name, words in (
+        ("category_id", "categories", "has the unknown category"),
+        ("image_id", "images", "belongs to image"),
+    ):
+        if unknown := [row for row in rows["annotations"] if row[field] not in listed[name]]:
+            texts = [f"annotation {row['id']} {words} {row[field]}" for row in unknown]
+            raise UserError(
+                f"{path}: {brief(texts)}, not listed; expected one of the {len(listed[name])} that {name!r} lists: "
+                f"{brief(sorted(listed[name]))}"
+            )
     found: dict[int, list[instances.Row]] = defaultdict(list)
     for row in rows["annotations"]:
-        if row["category_id"] not in categories:
-            raise UserError(
-                f"{path}: annotation {row['id']} has the unknown category {row['category_id']}; "
-                f"expected one of the {len(categories)} that the file lists"
-            )
-        if row["image_id"] not in images:
-            raise UserError(f"{path}: annotation {row['id']} belongs to image {row['image_id']}, which is not listed")
         found[row["image_id"]].append(row)
     return found
 
@@ -131,21 +190,16 @@ def _refusal(tree: Tree, name: str) -> str | None:
     return None if name.lower().endswith(IMAGE_SUFFIXES) else "not_an_image"
 
 
-def _record(
-    listing: Listing, name: str, image: instances.Row, rows: Iterable[instances.Row], exact: bool
-) -> dict[str, Any]:
-    """Return what a sample's JSON member says."""
-    width, height = image["width"], image["height"]
-    cleaned = [
-        instances.clean(row, width, height, exact, name, listing.notes) for row in sorted(rows, key=lambda r: r["id"])
-    ]
-    annotations = [row for row in cleaned if row is not None]
-    if not annotations:
-        listing.notes.add("no_annotations", name)
+def _rows(image: instances.Row, rows: Iterable[instances.Row], exact: bool) -> dict[str, Any]:
+    """Return an image's entry and its annotations as the file has them; `exact` keeps boxes as they are."""
     return {
         "image_id": image["id"],
         "file_name": image["file_name"],
-        "width": width,
-        "height": height,
-        "annotations": annotations,
+        "width": image["width"],
+        "height": image["height"],
+        "exact": exact,
+        "annotations": [
+            {name: row[name] for name in instances.ANNOTATION_FIELDS if name in row}
+            for row in sorted(rows, key=lambda row: row["id"])
+        ],
     }

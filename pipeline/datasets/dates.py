@@ -13,16 +13,25 @@ from pipeline.files import digest, write_json
 
 def remember(note: Path, listing: Listing) -> None:
     """Note when the files of a listing were last written."""
-    write_json(note, {"listing": listing.digest(), "dates": _dates(listing)})
+    write_json(note, {"listing": listing.digest(), "root": _root(listing), "dates": _dates(listing)})
 
 
 def rewritten(note: Path, listing: Listing) -> bool:
-    """Return whether a file of this very listing was written since `remember`; False where that is not known."""
+    """Return whether a file of this very listing was written since `remember`; False where that is not known.
+
+    A source that lies elsewhere now, or was copied, has dates of its own that say nothing.
+    """
     try:
         known = json.loads(note.read_bytes())
-        return bool(known["listing"] == listing.digest() and known["dates"] != _dates(listing))
+        same = known["listing"] == listing.digest() and known["root"] == _root(listing)
+        return bool(same and known["dates"] != _dates(listing))
     except (OSError, ValueError, KeyError, TypeError):
         return False
+
+
+def _root(listing: Listing) -> str:
+    """Return a digest of where the source lies."""
+    return digest(os.path.realpath(listing.root))
 
 
 def _dates(listing: Listing) -> str:

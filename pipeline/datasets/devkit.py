@@ -5,6 +5,7 @@ The numbers, ILSVRC2012_ID, follow no order of the synsets; meta.mat alone says 
 
 import io
 import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from pipeline.datasets.listing import Listing
 from pipeline.datasets.metadata import read_bytes, read_text
+from pipeline.datasets.notes import brief
 from pipeline.errors import UserError
 
 FOLDER = "ILSVRC2012_devkit_t12"
@@ -35,14 +37,18 @@ def read_synsets(listing: Listing) -> dict[int, Synset]:
     """
     where = listing.tree.where(META)
     if META not in listing.tree.files:
-        raise UserError(f"{where} is missing; without it nobody knows which class a number of the ground truth means")
+        raise UserError(
+            f"{where} is missing, which says which class a number of the ground truth means; put {FOLDER}/ (or its "
+            "archive) there whole"
+        )
     try:
         rows = [_row(row) for row in _table(read_bytes(listing, META))]
     except ValueError as error:
-        raise UserError(f"{where} is not the table of ILSVRC2012: {error}") from None
+        raise UserError(f"{where} is not the table of ILSVRC2012: {error}; unpack {FOLDER}.tar.gz again") from None
     synsets = dict(rows)
-    if len({synset.wnid for synset in synsets.values()}) < len(rows):
-        raise UserError(f"{where}: an ILSVRC2012_ID or a WNID is there twice")
+    times = Counter([name for number, synset in rows for name in (str(number), synset.wnid)])
+    if repeated := [name for name, count in times.items() if count > 1]:
+        raise UserError(f"{where}: an ILSVRC2012_ID or a WNID is there twice: {brief(repeated)}")
     return synsets
 
 

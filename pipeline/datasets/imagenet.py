@@ -1,26 +1,42 @@
-"""ImageNet-1K: `train/<class>/*.JPEG`, and `val/<class>/*.JPEG` or `val/*.JPEG` with the development kit.
+"""ImageNet-1K: `train/<class>/*.JPEG`, and `val/<class>/*.JPEG` or a flat `val/*.JPEG` with its labels.
 
-The sorted class folders of the training split are the class indices. Readable names are those of
-LOC_synset_mapping.txt, or else of the development kit. Any data set in folders per class reads the same way.
+The labels of a flat `val` are those of the development kit, or of Kaggle's LOC_val_solution.csv. The sorted class
+folders of the training split are the class indices. Readable names are those of LOC_synset_mapping.txt, or else of the
+development kit. Any data set in folders per class reads the same way.
 """
 
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from pipeline.datasets import devkit, keys
+from pipeline.datasets import devkit, keys, solution
 from pipeline.datasets.images import RefusedError
-from pipeline.datasets.listing import IMAGE_SUFFIXES, Class, Filed, Listing, Sample, Tree, finish, wrong_layout
+from pipeline.datasets.layout import Asked, folders
+from pipeline.datasets.listing import (
+    IMAGE_SUFFIXES,
+    Class,
+    Filed,
+    Listing,
+    Sample,
+    Tree,
+    examples,
+    finish,
+    wrong_layout,
+)
 from pipeline.datasets.metadata import read_text
 from pipeline.datasets.source import Archive
+from pipeline.datasets.source.names import printable, respelled
+from pipeline.datasets.targets import Target
 from pipeline.errors import UserError
 
 SPLITS = {"train": "train", "val": "val"}
 ARCHIVES = {
-    "ILSVRC2012_img_train.tar": Archive(fills=("train",), at="train", nested=True),
-    "ILSVRC2012_img_val.tar": Archive(fills=("val",), at="val"),
+    "ILSVRC2012_img_train.tar": Archive(fills=("train",), at="train", top="train", nested=True),
+    "ILSVRC2012_img_val.tar": Archive(fills=("val",), at="val", top="val"),
     "ILSVRC2012_devkit_t12.tar.gz": Archive(fills=(devkit.FOLDER,)),
 }
+AROUND = ("", "ILSVRC/Data/CLS-LOC/", "Data/CLS-LOC/")
+"""What lies around the folders of the splits: nothing, or Kaggle's folders."""
 NAMES_FILE = "LOC_synset_mapping.txt"
 MEMBER = "cls"
 IGNORE = None
@@ -30,7 +46,7 @@ Images = dict[str, list[str]]
 """The paths of images by their class, classes without images included."""
 
 
-def scan(tree: Tree, splits: Mapping[str, str]) -> Listing:
+def scan(tree: Tree, asked: Asked) -> Listing:
     """List a tree in ImageNet's layout.
 
     Raises:
@@ -38,11 +54,13 @@ def scan(tree: Tree, splits: Mapping[str, str]) -> Listing:
             not have a line for each validation image.
     """
     listing = Listing(tree.root, [], {}, tree)
+    listing.folders = splits = folders(tree, asked, SPLITS, AROUND)
     synsets = devkit.read_synsets(listing) if devkit.META in tree.files else {}
-    found = {split: _images(listing, folder, split == "train", synsets) for split, folder in splits.items()}
+    found = {split: _images(listing, split, folder, asked, synsets) for split, folder in splits.items()}
     wnids = sorted(found["train"])
     if len(wnids) < 2:
         raise wrong_layout(tree.root, f"at least two class folders in {splits['train']}/", wnids)
+    found = {split: _respelled(images, found["train"]) for split, images in found.items()}
     _check_classes(listing, found, splits)
     words = {synset.wnid: synset.words for synset in synsets.values()}
     listing.classes = [Class(wnid, name) for wnid, name in _names(listing, wnids, words).items()]
@@ -53,6 +71,16 @@ def scan(tree: Tree, splits: Mapping[str, str]) -> Listing:
         listing.splits[split] = sorted(Sample(key, *image) for key, image in zip(named, images, strict=True))
         listing.quarantined += _strays(tree, folder, {path for path, _ in images})
     return finish(listing, splits.values())
+
+
+def groups(samples: Sequence[Sample]) -> dict[str, int | None]:
+    """Return the class of each sample by its key."""
+    return {sample.key: sample.target for sample in samples}
+
+
+def for_evaluation(sample: Sample) -> Sample:
+    """Return a sample of the training split as the validation split holds it: the same."""
+    return sample
 
 
 def shuffled(split: str) -> bool:
@@ -66,22 +94,44 @@ def target_bytes(
     size: tuple[int, int],
     classes: Sequence[Class],
     max_pixels: int,
-) -> tuple[bytes, list[int]]:
-    """Return the class index as text, and the classes shown."""
+) -> Target:
+    """Return the class index as text, and the class shown."""
     if not isinstance(sample.target, int):
         raise RefusedError("no_class")
-    return str(sample.target).encode(), [sample.target]
+    return Target(str(sample.target).encode(), [sample.target])
 
 
-def _images(listing: Listing, folder: str, by_class: bool, synsets: Mapping[int, devkit.Synset]) -> Images:
-    """Return a split's images from its class folders, or from a flat folder by the ground truth."""
+def _images(listing: Listing, split: str, folder: str, asked: Asked, synsets: Mapping[int, devkit.Synset]) -> Images:
+    """Return a split's images from its class folders, or from a flat folder by its labels."""
     tree = listing.tree
     if names := tree.folders_in(folder):
         return _by_class(tree, folder, names)
-    if not by_class and devkit.TRUTH in tree.files and _files_in(tree, folder):
-        return _by_truth(listing, folder, devkit.read_labels(listing, synsets or devkit.read_synsets(listing)))
-    flat = "" if by_class else ", or images there and the development kit beside it"
-    raise wrong_layout(tree.root, f"class folders with images in {folder}/{flat}", _around(tree, folder))
+    if split != "train" and _files_in(tree, folder):
+        if devkit.TRUTH in tree.files:
+            return _by_truth(listing, folder, devkit.read_labels(listing, synsets or devkit.read_synsets(listing)))
+        if solution.NAME in tree.files:
+            return _by_name(listing, folder, solution.read(listing))
+    if packed := _packed(tree, folder):
+        raise UserError(
+            f"{tree.root}: expected class folders with images in {folder}/; found archives: {examples(packed)}; unpack "
+            "each into a folder of its name, or put the official archive that holds them into the source itself"
+        )
+    flat = "" if split == "train" else f", or images there and the development kit beside it (or {solution.NAME})"
+    wrong = wrong_layout(tree.root, f"class folders with images in {folder}/{flat}", _around(tree, folder))
+    archives = f"; archives are read as {', '.join(ARCHIVES)}" if _packed(tree, "") else ""
+    raise UserError(f"{wrong}; {asked.advice(split, tree, folder)}{archives}")
+
+
+def _packed(tree: Tree, folder: str) -> list[str]:
+    """Return the archives in a folder that are not read."""
+    unread = (entry.path for entry in tree.ignored if entry.reason == "nested_archive")
+    return [path for path in unread if os.path.dirname(path) == folder]
+
+
+def _respelled(images: Images, train: Images) -> Images:
+    """Return a split's images under the training split's spelling of their classes."""
+    names = respelled(images, train)
+    return {names.get(name, name): paths for name, paths in images.items()}
 
 
 def _by_class(tree: Tree, folder: str, names: Sequence[str]) -> Images:
@@ -116,6 +166,25 @@ def _by_truth(listing: Listing, folder: str, labels: Sequence[str]) -> Images:
     return images
 
 
+def _by_name(listing: Listing, folder: str, labels: Mapping[str, str]) -> Images:
+    """Give each image the label of its name; names without an image are quarantined."""
+    tree = listing.tree
+    images: Images = {wnid: [] for wnid in sorted(set(labels.values()))}
+    stems = {_stem(path): path for path in _files_in(tree, folder) if path.lower().endswith(IMAGE_SUFFIXES)}
+    spelling = respelled(labels, stems)
+    for name, wnid in labels.items():
+        path = stems.get(spelling.get(name, name))
+        if path is None:
+            listing.quarantined.append(Filed(f"{folder}/{name}.JPEG", "missing_image", f"named in {solution.NAME}"))
+        elif _is_image(tree, path):
+            images[wnid].append(path)
+    return images
+
+
+def _stem(path: str) -> str:
+    return os.path.splitext(os.path.basename(path))[0]
+
+
 def _files_in(tree: Tree, folder: str) -> list[str]:
     """Return the files directly in a folder."""
     depth = folder.rstrip("/").count("/") + 2
@@ -145,7 +214,7 @@ def _check_classes(listing: Listing, found: Mapping[str, Mapping[str, list[str]]
         if unknown := sorted(set(classes) - set(train)):
             raise wrong_layout(listing.root, f"the classes of {splits['train']}/ in {splits[split]}/", unknown)
         if lacking := sorted(name for name in train if not classes.get(name)):
-            names = ", ".join(lacking)
+            names = ", ".join(map(printable, lacking))
             listing.warnings.append(f"{splits[split]}/ lacks {len(lacking)} of {len(train)} classes: {names}")
 
 
@@ -153,12 +222,12 @@ def _names(listing: Listing, wnids: Sequence[str], words: Mapping[str, str]) -> 
     """Return a readable name for each class folder, in order; its own name where nothing gives one."""
     names = {wnid: words.get(wnid, "") for wnid in wnids}
     if NAMES_FILE in listing.tree.files:
-        for line in read_text(listing, NAMES_FILE).splitlines():
-            wnid, _, name = line.partition(" ")
-            if wnid in names:
-                names[wnid] = name.strip()
+        lines = [line.partition(" ") for line in read_text(listing, NAMES_FILE).splitlines()]
+        listed = {wnid: name.strip() for wnid, _, name in lines}
+        spelling = respelled(wnids, listed)
+        names = {wnid: listed.get(spelling.get(wnid, wnid)) or name for wnid, name in names.items()}
         if unnamed := [wnid for wnid, name in names.items() if not name]:
-            listing.warnings.append(f"{NAMES_FILE} does not name {', '.join(unnamed)}")
+            listing.warnings.append(f"{NAMES_FILE} does not name {examples(unnamed)}")
     return {wnid: name or wnid for wnid, name in names.items()}
 
 

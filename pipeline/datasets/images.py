@@ -1,8 +1,9 @@
 """What an image file really is: checked in full, mended where that is harmless, refused by reason otherwise.
 
-Bytes of a sound JPEG are never touched, grey ones included (loading turns them into RGB); an unreadable EXIF block is
-cut out of them, and only what a JPEG reader would stumble over is encoded anew. Pixels stay as they are stored: boxes
-and masks lie in that frame, so an EXIF orientation is noted and not applied.
+Bytes of a sound JPEG or PNG are never touched, grey ones included (loading turns them into RGB); an unreadable EXIF
+block is cut out of a JPEG, and only what a reader would stumble over is encoded anew: a CMYK JPEG as JPEG, a PNG with a
+palette, transparency or 16 bits as a PNG of three 8-bit channels, so that a lossless picture stays one. Pixels stay as
+they are stored: boxes and masks lie in that frame, so an EXIF orientation is noted and not applied.
 """
 
 import io
@@ -12,7 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from pipeline.datasets.notes import brief
+
 REPAIR_QUALITY = 95
+LONGEST_JPEG = 65_500  # pixels of a side that an encoder takes
 JPEG_START, PNG_START = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 PNG_DEPTH = 24  # where a PNG says how many bits a channel has
 PNG_END = b"IEND\xaeB`\x82"
@@ -27,6 +31,9 @@ MODES = {
     "RGBA": "mode_alpha",
     "I": "mode_16_bit",
 }
+INDEX_MASK = "expected a mask with one 8-bit channel"
+NAMED = "0 is ignored and objectInfo150.txt names 1 to {}"
+Image.MAX_IMAGE_PIXELS = None  # the limit is `max_pixels`, checked here before a pixel is decoded
 
 
 class RefusedError(Exception):
@@ -40,7 +47,7 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True)
 class Checked:
-    """JPEG bytes that decode in full, their size in pixels, the reason code of a repair, and what else was seen."""
+    """JPEG or PNG bytes that decode in full, their size in pixels, the reason code of a repair, and what was seen."""
 
     data: bytes
     width: int
@@ -50,7 +57,7 @@ class Checked:
 
 
 def check(name: str, data: bytes, max_pixels: int, short_side: int | None = None, quality: int = 90) -> Checked:
-    """Decode an image in full and return it as JPEG bytes.
+    """Decode an image in full and return it as JPEG, or as PNG where it was one and does not shrink.
 
     Args:
         name: the file's name; a PNG that calls itself JPEG is told apart from one that does not.
@@ -60,7 +67,7 @@ def check(name: str, data: bytes, max_pixels: int, short_side: int | None = None
         quality: JPEG quality for shrunk images.
 
     Raises:
-        RefusedError: empty, not_an_image, too_many_pixels, truncated, damaged.
+        RefusedError: empty, not_an_image, too_many_pixels, too_large_for_jpeg, truncated, damaged.
     """
     if not data:
         raise RefusedError("empty")
@@ -73,15 +80,15 @@ def check(name: str, data: bytes, max_pixels: int, short_side: int | None = None
         scale = short_side / min(image.size)
         size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
         return Checked(_jpeg(_rgb(image).resize(size, Image.Resampling.BICUBIC), quality), *size, repaired, notes)
-    if repaired == "exif_bad":
-        data = without_exif(data)
+    if data.startswith(PNG_START):
+        data = data if repaired in (None, "format_mismatch") else _png(_rgb(image))
     elif repaired is not None:
-        data = _jpeg(_rgb(image), REPAIR_QUALITY)
+        data = without_exif(data) if repaired == "exif_bad" else _jpeg(_rgb(image), REPAIR_QUALITY)
     return Checked(data, *image.size, repaired, notes)
 
 
-def check_mask(data: bytes, size: tuple[int, int], largest: int, max_pixels: int) -> list[int]:
-    """Decode an index mask and return the values in it, ascending.
+def check_mask(data: bytes, size: tuple[int, int], largest: int, max_pixels: int) -> dict[int, int]:
+    """Decode an index mask and return the values in it, ascending, with the pixels of each.
 
     Args:
         data: the bytes of a PNG with one channel.
@@ -95,18 +102,23 @@ def check_mask(data: bytes, size: tuple[int, int], largest: int, max_pixels: int
     if not data:
         raise RefusedError("empty")
     if not data.startswith(PNG_START):
-        raise RefusedError("mask_not_png", "labels survive only lossless compression")
+        raise RefusedError("mask_not_png", f"{INDEX_MASK}: labels survive only lossless compression")
     mask = _decode(data, max_pixels)
     if mask.mode in ("1", "I", "I;16") or (mask.mode == "L" and data[PNG_DEPTH] != 8):  # readers scale such greys
-        raise RefusedError("mask_depth", f"expected one 8-bit channel, found {data[PNG_DEPTH]} bits a pixel")
+        raise RefusedError("mask_depth", f"{INDEX_MASK}, found {data[PNG_DEPTH]} bits a pixel")
     if mask.mode not in ("L", "P"):
-        raise RefusedError("mask_channels", f"expected one 8-bit channel, found mode {mask.mode}")
+        raise RefusedError("mask_channels", f"{INDEX_MASK}, found mode {mask.mode}")
     if mask.size != size:
         raise RefusedError("mask_size", f"mask {mask.width}x{mask.height}, image {size[0]}x{size[1]}")
-    values = [value for value, pixels in enumerate(mask.histogram()) if pixels]
-    if values[-1] > largest:
-        raise RefusedError("mask_value", f"value {values[-1]}, largest known label {largest}")
-    return values
+    counts = {value: pixels for value, pixels in enumerate(mask.histogram()) if pixels}
+    if unnamed := [value for value in counts if value > largest]:
+        advice = "; should 255 be ignored, write it as 0 and count classes from 1" if 255 in unnamed else ""
+        raise RefusedError("mask_value", f"{_values(unnamed)}; {NAMED.format(largest)}{advice}")
+    return counts
+
+
+def _values(values: list[int]) -> str:
+    return f"value{'s' if len(values) > 1 else ''} {brief(values)}"
 
 
 def _decode(data: bytes, max_pixels: int) -> Image.Image:
@@ -122,12 +134,12 @@ def _decode(data: bytes, max_pixels: int) -> Image.Image:
             if image.width * image.height == 0:
                 raise RefusedError("damaged", f"{image.width}x{image.height} pixels")
             if image.width * image.height > max_pixels:
-                raise RefusedError("too_many_pixels", f"{image.width}x{image.height}, allowed {max_pixels} pixels")
+                raise RefusedError(
+                    "too_many_pixels", f"{image.width}x{image.height}, shard.max_pixels allows {max_pixels}"
+                )
             image.load()
         except RefusedError:
             raise
-        except Image.DecompressionBombError as error:
-            raise RefusedError("too_many_pixels", str(error)) from None
         except UnidentifiedImageError:
             raise RefusedError("damaged", f"unreadable header, {len(data)} bytes") from None
         except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, zlib.error ...
@@ -168,12 +180,13 @@ def without_exif(data: bytes) -> bytes:
 
 
 def _repair_reason(name: str, data: bytes, image: Image.Image) -> str | None:
-    """Return why the bytes cannot stay, or None for a JPEG with grey or colour pixels."""
-    if data.startswith(PNG_START) and not name.lower().endswith(".png"):
-        return "format_mismatch"
-    if image.mode in ("L", "RGB"):
-        return "not_jpeg" if data.startswith(PNG_START) else None
-    return MODES.get(image.mode.partition(";")[0], "mode_other")
+    """Return why the bytes or the name cannot stay, or None for 8-bit grey or colour pixels of the format named."""
+    is_png = data.startswith(PNG_START)
+    if image.mode not in ("L", "RGB"):
+        return MODES.get(image.mode.partition(";")[0], "mode_other")
+    if is_png and data[PNG_DEPTH] > 8:  # this decoder drops the lower bits, another would not
+        return "mode_16_bit"
+    return "format_mismatch" if is_png and not name.lower().endswith(".png") else None
 
 
 def _rgb(image: Image.Image) -> Image.Image:
@@ -187,7 +200,17 @@ def _rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
+def _png(image: Image.Image) -> bytes:
+    """Return an image's pixels as a PNG that holds nothing else."""
+    out = io.BytesIO()
+    Image.fromarray(np.asarray(image)).save(out, "PNG")
+    return out.getvalue()
+
+
 def _jpeg(image: Image.Image, quality: int) -> bytes:
+    if max(image.size) > LONGEST_JPEG:
+        detail = f"{image.width}x{image.height} after shard.short_side, a JPEG's sides have up to {LONGEST_JPEG}"
+        raise RefusedError("too_large_for_jpeg", detail)
     out = io.BytesIO()
     image.save(out, "JPEG", quality=quality)
     return out.getvalue()

@@ -5,15 +5,16 @@ ignored with a reason, so no file can get lost between the buckets.
 """
 
 import hashlib
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.datasets.notes import Notes
+from pipeline.datasets.source.names import printable, raw
 from pipeline.datasets.source.tree import Filed as Filed
 from pipeline.datasets.source.tree import Tree as Tree
+from pipeline.datasets.targets import Tally
 from pipeline.errors import UserError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -29,6 +30,11 @@ class Sample(NamedTuple):
     key: str
     image: str
     target: Any
+
+    @property
+    def annotations(self) -> int:
+        """How many annotations the target has; 0 where it is a class or a mask."""
+        return len(self.target["annotations"]) if isinstance(self.target, dict) else 0
 
 
 class Class(NamedTuple):
@@ -49,7 +55,8 @@ class Reassessed(NamedTuple):
 class Listing:
     """What a raw source holds: samples per split and a bucket for every other file.
 
-    `metadata` maps files that were read whole (annotations, class names) to their SHA-256.
+    `metadata` maps files that were read whole (annotations, class names) to their SHA-256, `folders` a split to the
+    folder in which it was found, `tallies` a split to what became of annotations that belong to no sample.
     """
 
     root: Path
@@ -57,11 +64,13 @@ class Listing:
     splits: dict[str, list[Sample]]
     tree: Tree
     metadata: dict[str, str] = field(default_factory=dict)
+    folders: dict[str, str] = field(default_factory=dict)
     quarantined: list[Filed] = field(default_factory=list)
     ignored: list[Filed] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     real: Reassessed | None = None
     notes: Notes = field(default_factory=Notes)
+    tallies: dict[str, Tally] = field(default_factory=dict)
 
     def read(self, path: str) -> bytes:
         """Return a listed file's bytes; raises what `Place.read` raises."""
@@ -93,7 +102,7 @@ class Listing:
         lines += [(entry.path, sizes.get(entry.path, -1), entry.reason) for entry in self.quarantined]
         digest = hashlib.sha256()
         for path, size, content in sorted(lines):
-            digest.update(os.fsencode(path) + b"\0%d\0" % size + content.encode() + b"\n")
+            digest.update(raw(path) + b"\0%d\0" % size + content.encode() + b"\n")
         if self.real is not None:
             digest.update(b"real labels\0" + self.real.sha256.encode() + b"\n")
         return digest.hexdigest()
@@ -141,6 +150,10 @@ def _outermost(path: str, layout: set[str]) -> str:
 
 def wrong_layout(root: Path, expected: str, found: Iterable[str]) -> UserError:
     """Return the error for a source that is not what its data set looks like."""
-    names = sorted(found)
-    shown = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
-    return UserError(f"{root}: expected {expected}; found {shown or 'nothing'}")
+    return UserError(f"{root}: expected {expected}; found {examples(found) or 'nothing'}")
+
+
+def examples(names: Iterable[str], most: int = 6) -> str:
+    """Return the first names in order, and how many more there are."""
+    ordered = sorted(map(printable, names))
+    return ", ".join(ordered[:most]) + (f" and {len(ordered) - most} more" if len(ordered) > most else "")

@@ -42,7 +42,7 @@ def read_text(listing: Listing, path: str, most: int = MOST_TEXT) -> str:
     try:
         return read_bytes(listing, path, most).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UserError(f"{listing.tree.where(path)} is not UTF-8 text: byte {error.start}") from None
+        raise UserError(f"{listing.tree.where(path)} is not UTF-8 text: byte {error.start}; save it as UTF-8") from None
 
 
 def read_json(listing: Listing, path: str, finite: bool = True) -> Any:
@@ -62,7 +62,7 @@ def read_json(listing: Listing, path: str, finite: bool = True) -> Any:
     except json.JSONDecodeError as error:
         raise UserError(
             f"{listing.tree.where(path)} is not whole JSON: {error.msg} in line {error.lineno}, column {error.colno} "
-            f"(character {error.pos} of {len(text)})"
+            f"(character {error.pos} of {len(text)}); copy or write it again"
         ) from None
     except RecursionError:
         raise UserError(f"{listing.tree.where(path)} is not usable JSON: nested too deeply") from None

@@ -1,8 +1,16 @@
 """What was noticed about inputs that stay in use: counted by code, with the first few examples."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 EXAMPLES = 5
+
+
+def brief(names: Iterable[object], most: int = 3) -> str:
+    """Return the first few of some names, escaped where they cannot be printed, and how many more there are."""
+    texts = [text if text.isprintable() else ascii(text)[1:-1] for text in map(str, names)]
+    more = f" and {len(texts) - most} more" if len(texts) > most else ""
+    return ", ".join(texts[:most]) + more
 
 
 @dataclass
@@ -17,6 +25,10 @@ class Notes:
         self.counts[code] = self.counts.get(code, 0) + count
         kept = self.examples.setdefault(code, [])
         kept.extend(examples[: EXAMPLES - len(kept)])
+
+    def sentence(self, codes: Iterable[str], most: int = 3) -> str:
+        """Return the first few examples of some codes, the code after each."""
+        return brief([f"{example}: {code}" for code in codes for example in self.examples.get(code, ())[:most]], most)
 
     def extend(self, other: "Notes") -> None:
         """Add what was noticed elsewhere, later."""

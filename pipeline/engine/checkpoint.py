@@ -4,6 +4,7 @@ import io
 import json
 import shutil
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -35,12 +36,14 @@ def load(path: Path, device: torch.device) -> dict[str, Any]:
 
     Raises:
         ValueError: its bytes are not those that were sealed.
-        OSError, KeyError, RuntimeError: it cannot be read.
+        OSError, KeyError, RuntimeError, UnpicklingError: it cannot be read.
     """
     seal = json.loads((path / SEAL).read_text())
     if seal["sha256"] != sha256_file(path / "state.pt"):
         raise ValueError("its digest differs from its seal")
     state: dict[str, Any] = torch.load(path / "state.pt", map_location=device, weights_only=True)
+    if not isinstance(state, dict):
+        raise ValueError("it holds no state")
     return state
 
 
@@ -50,8 +53,11 @@ def load_newest(folder: Path, device: torch.device) -> tuple[Path | None, dict[s
     for path in reversed(_steps(folder)):
         try:
             return path, load(path, device), damaged
+        except UnpicklingError:  # torch's own message tells how to run what is in there
+            damaged.append(f"checkpoint {path.name} is damaged (it holds no tensors); using an older one")
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError) as error:
-            damaged.append(f"checkpoint {path.name} is damaged ({error}); using an older one")
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            damaged.append(f"checkpoint {path.name} is damaged ({reason}); using an older one")
     return None, None, damaged
 
 

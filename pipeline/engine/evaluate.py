@@ -9,15 +9,15 @@ from torch import nn
 
 from pipeline.evaluators import Evaluator, Result
 from pipeline.loading.batches import EvalSamples, Ranks
-from pipeline.params import BaseRecipe
+from pipeline.params import BaseRecipe, Precision
 from pipeline.tasks import Batch, TaskLogic
 
 AMP = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def autocast(recipe: BaseRecipe, device: torch.device) -> torch.autocast:
-    """Return the recipe's mixed-precision context."""
-    return torch.autocast(device.type, dtype=AMP.get(recipe.amp, torch.bfloat16), enabled=recipe.amp != "none")
+def autocast(precision: Precision, device: torch.device) -> torch.autocast:
+    """Return the mixed-precision context of a recipe's `amp` or `eval_amp`."""
+    return torch.autocast(device.type, dtype=AMP.get(precision, torch.bfloat16), enabled=precision != "none")
 
 
 def evaluate(
@@ -37,7 +37,7 @@ def collect(
     evaluator = logic.evaluator()
     for batch in batches:
         prepared = logic.prepare(batch, device)
-        with autocast(recipe, device):
+        with autocast(recipe.eval_amp, device):
             outputs = logic.predict(model, prepared)
         evaluator.update(outputs, prepared)
     model.train(was_training)
@@ -60,5 +60,5 @@ def draw(logic: TaskLogic, model: nn.Module, samples: EvalSamples, recipe: BaseR
     """Return a picture of predictions on samples from all over the split."""
     model.eval()
     raw = samples.spread(logic.drawn)
-    with autocast(recipe, device):
+    with autocast(recipe.eval_amp, device):
         return logic.draw(model, logic.prepare(raw, device), raw)

@@ -212,7 +212,7 @@ class Loop:
         micro = self.ranks.rank + index * self.ranks.world
         quiet = index < self.micros - 1 and hasattr(self.wrapped, "no_sync")
         with cast(Any, self.wrapped).no_sync() if quiet else nullcontext():
-            with autocast(self.recipe, self.device):
+            with autocast(self.recipe.amp, self.device):
                 prepared = self.logic.prepare(batch, self.device)
                 loss = self.logic.loss(self.wrapped, prepared, (self.run.seed, step, micro))
             self.state.scaler.scale(loss / self.micros).backward()

@@ -51,7 +51,8 @@ class CocoEvaluator:
     """Average precision and recall of boxes and, where the detector gives them, of masks, in percent.
 
     Names are `box_` or `mask_` and those of `NUMBERS`. Ground truth comes from the shards' records, so that an image
-    counts in which there is nothing to find, or in which nothing was found.
+    counts in which there is nothing to find, or in which nothing was found. An object that has a box and no mask
+    counts for boxes alone.
 
     Args:
         classes: the manifest's classes: labels are their positions, records name them by `id`.
@@ -93,6 +94,7 @@ class CocoEvaluator:
             "box": np.array([row["bbox"] for row in rows], dtype=np.float64).reshape(-1, 4),
             "area": np.array([row["area"] for row in rows], dtype=np.float64),
             "crowd": np.array([row["iscrowd"] for row in rows], dtype=bool),
+            "drawn": np.array([bool(row["segmentation"]) for row in rows], dtype=bool),
             **_packed(runs),
         }
 
@@ -112,8 +114,8 @@ class CocoEvaluator:
         _check_once(images, masked)
         names, metrics = distinct([entry.name for entry in self._classes]), dict[str, float]()
         per_class: dict[str, dict[str, float]] = {}
-        labels = sorted(set(truths["label"][~truths["crowd"]].tolist())) if truths else []
         for kind in ("box", "mask") if masked == {True} else ("box",):
+            labels = _labels(kind, truths)
             curves = [_curves(kind, label, images, truths, found) for label in labels]
             metrics |= _numbers(kind, curves)
             for label, curve in zip(labels, curves, strict=True):
@@ -179,9 +181,11 @@ def _areas(masks: Sequence[Mapping[str, Any]]) -> Array:
 
 
 def run_lengths(segmentation: Any, height: int, width: int) -> bytes:
-    """Return an annotation's polygons or run lengths as compressed run lengths."""
+    """Return an annotation's polygons or run lengths as compressed run lengths; nothing where it has none."""
     from pycocotools import mask as coco_mask
 
+    if not segmentation:
+        return b""
     if isinstance(segmentation, list):
         return bytes(coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))["counts"])
     if isinstance(segmentation["counts"], list):
@@ -239,9 +243,19 @@ def _curves(kind: str, label: int, images: Columns, truths: Columns, found: Colu
     return {name: run.eval[name] for name in ("precision", "recall")}
 
 
+def _labels(kind: str, truths: Columns) -> list[int]:
+    """Return the classes of which there is an object to be found."""
+    if not truths:
+        return []
+    judged = ~truths["crowd"] & (truths["drawn"] if kind == "mask" else True)
+    return sorted(set(truths["label"][judged].tolist()))
+
+
 def _rows(kind: str, label: int, images: Columns, columns: Columns) -> Iterator[dict[str, Any]]:
     """Yield annotations or detections of a class; ids count from 1, because 0 means unmatched to the evaluator."""
     chosen = np.flatnonzero(columns["label"] == label) if columns else np.array([], dtype=np.int64)
+    if kind == "mask" and "drawn" in columns:
+        chosen = chosen[columns["drawn"][chosen]]
     for number, index in enumerate(chosen.tolist(), start=1):
         place = int(np.searchsorted(images["image"], columns["image"][index]))
         row = {"id": number, "image_id": place, "category_id": 0, "bbox": columns["box"][index].tolist()}

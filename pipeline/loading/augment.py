@@ -5,8 +5,8 @@ Both libraries take seconds to import, so they are imported where a recipe first
 """
 
 import io
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,13 @@ Pixels = NDArray[np.uint8]
 RESAMPLE = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
+Image.MAX_IMAGE_PIXELS = None  # what is in shards was measured when they were written: shard.max_pixels is the limit
+
+
+def photograph(raw: Mapping[str, Any]) -> bytes:
+    """Return the image of a sample as its shard holds it: JPEG, or PNG where nothing may be lost."""
+    data: bytes = raw["jpg"] if "jpg" in raw else raw["image.png"]
+    return data
 
 
 def decode(data: bytes) -> Image.Image:
@@ -37,51 +44,57 @@ def normalise(images: "Tensor") -> "Tensor":
 
 
 def train_transform(recipe: Recipe) -> Callable[[Image.Image], Pixels]:
-    """Random resized crop, flip, then RandAugment or colour jitter (a policy replaces the jitter, as in timm)."""
-    from torchvision.transforms import ColorJitter, RandomResizedCrop
+    """Random resized crop, flip, then RandAugment or colour jitter (a policy replaces the jitter, as in timm).
+
+    The parts and their draws are those of `timm.data.create_transform`, in its order. The crop is cut out before it is
+    resized, so that no pixel beyond its box takes part.
+    """
+    from timm.data.transforms import RandomResizedCropAndInterpolation
+    from torchvision.transforms import ColorJitter, Compose, RandomHorizontalFlip
 
     augment, size = recipe.augment, recipe.image_size
-    resample = RESAMPLE[augment.interpolation]
-    scale, ratio = list(augment.crop_scale), list(augment.crop_ratio)
-    policy = _policy(augment, size)
-    jitter = ColorJitter(*[augment.color_jitter] * 3) if augment.color_jitter and policy is None else None
-
-    def transform(image: Image.Image) -> Pixels:
-        top, left, height, width = RandomResizedCrop.get_params(image, scale, ratio)
-        image = image.resize((size, size), resample, box=(left, top, left + width, top + height))
-        if np.random.random() < augment.flip:
-            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        if policy is not None:
-            image = policy(image)
-        elif jitter is not None:
-            image = jitter(image)
-        return np.asarray(image)
-
-    return transform
+    crop = RandomResizedCropAndInterpolation(size, augment.crop_scale, augment.crop_ratio, augment.interpolation)
+    parts: list[Callable[[Image.Image], Image.Image]] = [crop]
+    if augment.flip:
+        parts.append(RandomHorizontalFlip(augment.flip))
+    if (policy := _policy(augment, size)) is not None:
+        parts.append(policy)
+    elif augment.color_jitter:
+        parts.append(ColorJitter(*[augment.color_jitter] * 3))
+    composed = Compose(parts)
+    return lambda image: np.asarray(composed(image))
 
 
 def _policy(augment: Augment, size: int) -> Callable[[Image.Image], Image.Image] | None:
     """Return timm's RandAugment with the fill and translation that the official recipe gives it."""
     if augment.rand_augment is None:
         return None
-    from timm.data.auto_augment import rand_augment_transform
+    from timm.data.auto_augment import posterize, rand_augment_transform
 
     fill = tuple(min(255, round(255 * channel)) for channel in MEAN)
     options = {"translate_const": int(size * 0.45), "img_mean": fill, "interpolation": RESAMPLE[augment.interpolation]}
-    transform: Callable[[Image.Image], Image.Image] = rand_augment_transform(augment.rand_augment, options)
+    policy = rand_augment_transform(augment.rand_augment, options)
+    for operation in policy.ops:
+        if operation.aug_fn is posterize:
+            operation.aug_fn = _posterize
+    transform: Callable[[Image.Image], Image.Image] = policy
     return transform
+
+
+def _posterize(image: Image.Image, bits_to_keep: int, **options: Any) -> Image.Image:
+    """Keep the highest bits of each channel; none is a black image, for which timm asks and which Pillow refuses."""
+    from timm.data.auto_augment import posterize
+
+    if bits_to_keep < 1:
+        return Image.new(image.mode, image.size)
+    posterized: Image.Image = posterize(image, bits_to_keep, **options)
+    return posterized
 
 
 def eval_transform(recipe: Recipe) -> Callable[[Image.Image], Pixels]:
-    """Resize the short side to `eval_resize`, then cut the centre square of `image_size`."""
-    resample, short, size = RESAMPLE[recipe.augment.interpolation], recipe.eval_resize, recipe.image_size
+    """Resize the short side to `eval_resize`, then cut the centre square of `image_size`, as torchvision does both."""
+    from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
-    def transform(image: Image.Image) -> Pixels:
-        factor = short / min(image.size)
-        width, height = (max(size, round(side * factor)) for side in image.size)
-        if (width, height) != image.size:
-            image = image.resize((width, height), resample)
-        left, top = round((width - size) / 2), round((height - size) / 2)
-        return np.asarray(image.crop((left, top, left + size, top + size)))
-
-    return transform
+    interpolation = InterpolationMode(recipe.augment.interpolation)
+    composed = Compose([Resize(recipe.eval_resize, interpolation), CenterCrop(recipe.image_size)])
+    return lambda image: np.asarray(composed(image))

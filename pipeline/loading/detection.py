@@ -1,4 +1,4 @@
-"""Samples of detection: a JPEG and its COCO record to an image with boxes, labels and masks."""
+"""Samples of detection: an image and its COCO record to an image with boxes, labels and masks."""
 
 import json
 from collections.abc import Sequence
@@ -8,7 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline.datasets.objects import unseen
 from pipeline.loading import masks
+from pipeline.loading.augment import photograph
 from pipeline.loading.geometry import Geometry, Size, corner, fitted, pixels, stacked
 from pipeline.loading.randomness import generator
 from pipeline.params import DetectRecipe
@@ -33,7 +35,7 @@ class DetectSampling:
     def train_sample(self, raw: dict[str, Any], seed: int, epoch: int) -> dict[str, Any]:
         """Decode and augment, as a function of (seed, epoch, sample)."""
         draw = generator("augment", seed, epoch, raw["__key__"])
-        image = pixels(raw["jpg"])
+        image = pixels(photograph(raw))
         geometry = self._geometry((image.shape[1], image.shape[2]), draw)
         return {
             "key": raw["__key__"],
@@ -43,7 +45,7 @@ class DetectSampling:
 
     def eval_sample(self, raw: dict[str, Any]) -> dict[str, Any]:
         """Decode and resize; the record stays as it is, in the pixels of the original."""
-        image = pixels(raw["jpg"])
+        image = pixels(photograph(raw))
         size = image.shape[1], image.shape[2]
         geometry = Geometry(*size)
         geometry.resize(fitted(size, self.recipe.cascade.test_sides))
@@ -55,8 +57,8 @@ class DetectSampling:
         Returns:
             `keys`; `images` (B, 3, H, W) uint8, zero outside of each image's own part, H and W multiples of `pad_to`;
             `sizes`, (height, width) of those parts. For training `targets`, for each image: `boxes` (N, 4) float32 of
-            left, top, right, bottom in pixels, `labels` (N,) int64, `masks` (N, H, W) uint8 of 0 and 1; for
-            evaluation `records`, the COCO record of each image.
+            left, top, right, bottom in pixels, `labels` (N,) int64, `masks` (N, H, W) uint8 of 0 and 1, `masked` (N,)
+            bool, false where an object has a box alone; for evaluation `records`, the COCO record of each image.
         """
         images, sizes = stacked([sample["image"] for sample in samples], self.recipe.augment.pad_to)
         batch = {"keys": [sample["key"] for sample in samples], "images": images, "sizes": sizes}
@@ -85,7 +87,7 @@ class DetectSampling:
 
     def _target(self, annotations: list[dict[str, Any]], geometry: Geometry) -> dict[str, Any]:
         """Return boxes, labels and mask patches of the objects that are still there after all steps."""
-        objects = [row for row in annotations if _is_object(row)]
+        objects = [row for row in annotations if unseen(row) is None]
         corners = torch.tensor([row["bbox"] for row in objects], dtype=torch.float32).reshape(-1, 4)
         corners[:, 2:] += corners[:, :2]
         boxes = geometry.boxes(corners)
@@ -94,14 +96,9 @@ class DetectSampling:
         return {
             "boxes": boxes[there],
             "labels": torch.tensor([self.labels[row["category_id"]] for row in kept], dtype=torch.int64),
+            "masked": torch.tensor([bool(row["segmentation"]) for row in kept], dtype=torch.bool),
             "patches": [masks.moved(row["segmentation"], geometry) for row in kept],
         }
-
-
-def _is_object(annotation: dict[str, Any]) -> bool:
-    """Say whether training sees an annotation: no crowd, at least a pixel wide and high, as in mmdet."""
-    _, _, width, height = annotation["bbox"]
-    return not annotation["iscrowd"] and min(width, height) >= 1 and annotation["area"] > 0
 
 
 def _whole(target: dict[str, Any], size: Size) -> dict[str, Tensor]:
@@ -110,4 +107,4 @@ def _whole(target: dict[str, Any], size: Size) -> dict[str, Tensor]:
     whole = torch.zeros(len(patches), *size, dtype=torch.uint8)
     for mask, patch in zip(whole.numpy(), patches, strict=True):
         patch.paste(mask)
-    return {"boxes": target["boxes"], "labels": target["labels"], "masks": whole}
+    return {**{name: target[name] for name in ("boxes", "labels", "masked")}, "masks": whole}

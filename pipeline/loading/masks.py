@@ -41,9 +41,14 @@ def run_lengths(segmentation: Any, size: Size) -> dict[str, Any]:
 
 
 def moved(segmentation: Any, geometry: Geometry) -> Patch:
-    """Draw a segmentation at the size of its image and move it: polygons take the way that run lengths take."""
+    """Draw a segmentation at the size of its image and move it: polygons take the way that run lengths take.
+
+    That of an object without a mask, an empty list, is an empty patch.
+    """
     from pycocotools import mask
 
+    if not segmentation:
+        return Patch(0, 0, np.zeros((0, 0), dtype=np.uint8))
     runs = run_lengths(segmentation, geometry.source)
     left, top, width, height = mask.toBbox(runs)
     rows, columns = _within(geometry.rows, top, top + height), _within(geometry.columns, left, left + width)

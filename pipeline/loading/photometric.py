@@ -9,7 +9,7 @@ from PIL import Image
 
 BRIGHTNESS = 32  # grey levels up or down
 SCALE = (0.5, 1.5)  # of contrast and saturation
-HUE = 18 / 180  # of the circle, either way
+HUE = 18  # steps of 2 degrees: so many back, or one less forward
 
 
 def distort(image: Image.Image, draw: np.random.Generator) -> Image.Image:
@@ -19,7 +19,7 @@ def distort(image: Image.Image, draw: np.random.Generator) -> Image.Image:
     """
     brightness, contrast, early, saturation, hue = draw.random(5) < 0.5
     shift, scale = draw.uniform(-BRIGHTNESS, BRIGHTNESS), draw.uniform(*SCALE)
-    saturate, turn = draw.uniform(*SCALE), draw.uniform(-HUE, HUE)
+    saturate, turn = draw.uniform(*SCALE), float(draw.integers(-HUE, HUE)) / 180
     if brightness:
         image = image.point(_line(1, shift) * 3)
     if contrast and early:

@@ -1,4 +1,4 @@
-"""Samples of semantic segmentation: a JPEG and its mask to an image and its label map."""
+"""Samples of semantic segmentation: an image and its mask to an image and its label map."""
 
 import io
 from typing import Any
@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from pipeline.loading.augment import photograph
 from pipeline.loading.geometry import Geometry, Mask, Size, corner, fitted, pick, pixels, stacked
 from pipeline.loading.photometric import distort
 from pipeline.loading.randomness import generator
@@ -26,7 +27,7 @@ class SegmentSampling:
     def train_sample(self, raw: dict[str, Any], seed: int, epoch: int) -> dict[str, Any]:
         """Decode and augment, as a function of (seed, epoch, sample)."""
         draw, augment = generator("augment", seed, epoch, raw["__key__"]), self.recipe.augment
-        image, labels = pixels(raw["jpg"]), read_labels(raw["png"])
+        image, labels = pixels(photograph(raw)), read_labels(raw["png"])
         geometry = self._geometry(labels, draw)
         image = geometry.image(image)
         if augment.photometric:
@@ -36,7 +37,7 @@ class SegmentSampling:
 
     def eval_sample(self, raw: dict[str, Any]) -> dict[str, Any]:
         """Decode and resize to each of `test_scales`, mirrored too with `test_flip`; labels keep their size."""
-        image = pixels(raw["jpg"])
+        image = pixels(photograph(raw))
         return {"key": raw["__key__"], "views": self.views(image), "labels": read_labels(raw["png"])}
 
     def views(self, image: Tensor) -> list[tuple[Tensor, bool]]:

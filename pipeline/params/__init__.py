@@ -4,13 +4,14 @@
 nearest right name.
 """
 
-from pipeline.params.data import DATASETS, Dataset, ImageNet, Remote, Synthetic
+from pipeline.params.data import DATASETS, Coco, Dataset, ImageNet, Remote, Synthetic
 from pipeline.params.recipes import (
     Augment,
     BaseRecipe,
     DetectRecipe,
     Duration,
     Optimizer,
+    Precision,
     Recipe,
     Schedule,
     SegmentRecipe,
@@ -22,8 +23,8 @@ from pipeline.params.variants import MIXER_FIELDS, Variant, mixer_options
 from pipeline.params.whole import Params, load
 
 __all__ = [
-    "DATASETS", "MIXER_FIELDS", "TASKS", "Augment", "BaseRecipe", "Classify", "Cluster", "Compare", "Dataset", "Detect",
-    "DetectRecipe", "Duration", "Factorial", "ImageNet", "Optimizer", "Params", "Recipe", "Remote", "Schedule",
-    "Segment", "SegmentRecipe", "Shard", "Synthetic", "Task", "Tracking", "Trials", "Tune", "Variant", "load",
-    "mixer_options",
+    "DATASETS", "MIXER_FIELDS", "TASKS", "Augment", "BaseRecipe", "Classify", "Cluster", "Coco", "Compare", "Dataset",
+    "Detect", "DetectRecipe", "Duration", "Factorial", "ImageNet", "Optimizer", "Params", "Precision", "Recipe",
+    "Remote", "Schedule", "Segment", "SegmentRecipe", "Shard", "Synthetic", "Task", "Tracking", "Trials", "Tune",
+    "Variant", "load", "mixer_options",
 ]  # fmt: skip

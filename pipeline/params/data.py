@@ -1,5 +1,6 @@
 """Where raw data come from: drawn stand-ins, folders, archives, or URLs with checksums."""
 
+import os
 import string
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import unquote, urlsplit
@@ -55,6 +56,9 @@ class Remote(Section):
 
 
 def _local(path: str) -> str:
+    if not path.isascii() and os.fsencode(path).decode(errors="replace") != path:
+        safe = os.fsencode(path).decode(errors="backslashreplace")
+        raise ValueError(f"{safe} is not UTF-8 text, and results name their source; rename it, or link to it")
     if "://" in path:
         raise ValueError("a URL needs its checksum; write {url: ..., sha256: ...}, or md5")
     return path
@@ -77,7 +81,10 @@ Remotes = Annotated[tuple[Remote, ...], BeforeValidator(_listed), AfterValidator
 class Dataset(Section):
     """One raw data set: `source` is `synthetic`, a folder in the official layout, official archives, or their URLs.
 
-    `limit` keeps the first so many samples of a split, in the order that they are cut into shards.
+    `splits` names the folder of a split where it is not found by itself. `hold_out` is the fraction of the training
+    split (of each class) that becomes the validation split of data without one. `limit` keeps so many samples of a
+    split, spread over its classes. What is drawn so depends on names and `seed` alone. `follow_links` follows links out
+    of the source.
     """
 
     source: Annotated[
@@ -86,7 +93,17 @@ class Dataset(Section):
     ] = "synthetic"
     splits: dict[Literal["train", "val"], str] = Field(default_factory=dict)
     limit: dict[Literal["train", "val"], Positive] = Field(default_factory=dict)
+    hold_out: Annotated[float, Field(gt=0, lt=1)] | None = None
+    seed: Annotated[int, Field(ge=0)] = 0
+    follow_links: bool = False
     synthetic: Synthetic = Synthetic()
+
+    @model_validator(mode="after")
+    def drawn_whole(self) -> Self:
+        """Check that nothing is asked of stand-ins that they do not take: they are drawn in the official layout."""
+        if self.source == "synthetic" and self.hold_out is not None:
+            raise ValueError("hold_out is for data without a validation split; synthetic data have one")
+        return self
 
     @property
     def origin(self) -> str:
@@ -108,9 +125,15 @@ class ImageNet(Dataset):
     ) = None
 
 
+class Coco(Dataset):
+    """COCO; `annotations` names the annotation file of a split, relative to the source, where it is not found."""
+
+    annotations: dict[Literal["train", "val"], str] = Field(default_factory=dict)
+
+
 class Data(Section):
     """The three data sets."""
 
     imagenet: ImageNet = ImageNet()
-    coco: Dataset = Dataset()
+    coco: Coco = Coco()
     ade20k: Dataset = Dataset()

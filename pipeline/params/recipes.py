@@ -11,6 +11,9 @@ from pipeline.params.section import Fraction, Positive, Section
 
 Sides = Annotated[tuple[Positive, ...], Field(min_length=1)]
 
+Precision = Literal["none", "bf16", "fp16"]
+"""Mixed precision: `none` is float32 throughout."""
+
 CLASSIFY = "classify"
 """As a start: the published classification weights of the variant of the same name."""
 
@@ -39,7 +42,7 @@ def _none(value: Any) -> Any:
 
 
 class Optimizer(Section):
-    """AdamW without decay on 1-D parameters and biases; `lr` is the peak at `lr_batch` images a step."""
+    """AdamW without decay on 1-D parameters, biases and positions; `lr` is the peak at `lr_batch` images a step."""
 
     lr: Annotated[float, Field(gt=0)] = 5e-4
     lr_batch: Positive | None = 512
@@ -104,6 +107,9 @@ class BaseRecipe(Section):
     on a CPU they keep those of their micro-batch. `frozen_bn` keeps the backbone's running statistics as `init_from`
     has them: for micro-batches too small to have statistics of their own.
 
+    Evaluation has a precision of its own, `eval_amp`, which is float32 unless said otherwise, whatever `amp` trains
+    with: published weights have the score that they had in training.
+
     `group_by_shape` deals the images of a step out so that wide ones share micro-batches, and the others do.
     """
 
@@ -113,7 +119,8 @@ class BaseRecipe(Section):
     shuffle_block: Positive | Literal["all"] = "all"
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
-    amp: Literal["none", "bf16", "fp16"] = "none"
+    amp: Precision = "none"
+    eval_amp: Precision = "none"
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     channels_last: bool = True
     compile: bool = False

@@ -149,14 +149,14 @@ def of_record(record: Mapping[str, Any], index: Mapping[int | str, int]) -> Obje
 
     from pipeline.evaluators.coco import run_lengths
 
-    rows, size = record["annotations"], (record["height"], record["width"])
+    rows, size = record["annotations"], [record["height"], record["width"]]
     boxes = np.array([row["bbox"] for row in rows], dtype=np.float64).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
-    runs = [{"size": list(size), "counts": run_lengths(row["segmentation"], *size)} for row in rows]
+    runs = [{"size": size, "counts": run_lengths(row["segmentation"], *size)} for row in rows]
     return Objects(
         boxes,
         np.array([index[row["category_id"]] for row in rows], dtype=np.int64),
-        [coco_mask.decode(one).astype(bool) for one in runs],
+        [coco_mask.decode(one).astype(bool) if one["counts"] else np.zeros(size, dtype=bool) for one in runs],
         crowd=np.array([row["iscrowd"] for row in rows], dtype=bool),
     )
 

@@ -7,11 +7,10 @@ import re
 from html import escape
 from pathlib import Path
 
-from pipeline.report.document import Block, Bullets, Figure, Folded, Heading, Paragraph, Table
+from pipeline.report.document import Block, Bullets, Figure, Folded, Heading, Paragraph, Span, Table, spans
 
 TEMPLATE = Path(__file__).parent / "page.html.j2"
 NOTICE, NUMBER = ' class="notice"', ' class="n"'
-MARK = re.compile(r"`(?P<code>[^`]*)`|\*\*(?P<bold>.+?)\*\*|\[(?P<words>[^\]]+)\]\((?P<target>[^)\s]+)\)")
 
 
 def to_html(blocks: list[Block], pictures: Path) -> str:
@@ -33,18 +32,19 @@ def to_html(blocks: list[Block], pictures: Path) -> str:
 
 def inline(text: str) -> str:
     """Escape text and turn its marks into tags."""
-    parts: list[str] = []
-    at = 0
-    for mark in MARK.finditer(text):
-        parts.append(escape(text[at : mark.start()]))
-        at = mark.end()
-        if mark["code"] is not None:
-            parts.append(f"<code>{escape(mark['code'])}</code>")
-        elif mark["bold"] is not None:
-            parts.append(f"<strong>{inline(mark['bold'])}</strong>")
-        else:
-            parts.append(f'<a href="{escape(mark["target"])}">{inline(mark["words"])}</a>')
-    return "".join([*parts, escape(text[at:])])
+    return "".join(_span(span) for span in spans(text))
+
+
+def _span(span: Span) -> str:
+    match span.mark:
+        case "plain":
+            return escape(span.text)
+        case "code":
+            return f"<code>{escape(span.text)}</code>"
+        case "bold":
+            return f"<strong>{inline(span.text)}</strong>"
+        case "words":
+            return f'<a href="{escape(span.target)}">{inline(span.text)}</a>'
 
 
 def _html(block: Block, pictures: Path) -> str:

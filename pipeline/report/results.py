@@ -6,7 +6,7 @@ import csv
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
@@ -14,8 +14,10 @@ from pipeline.cli import Call
 from pipeline.errors import UserError
 from pipeline.params import Task, Variant
 from pipeline.report.claims import TASKS
+from pipeline.report.document import code, plain
 
 Made = TypeVar("Made", bound=BaseModel)
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
 
 
 class File(BaseModel):
@@ -62,7 +64,7 @@ class Metrics(File):
     size: str | None
     model: str
     overrides: dict[str, Any]
-    main_metric: str
+    main_metric: Name
     data: DataFacts
     parameters: int
     recipe: dict[str, Any]
@@ -242,9 +244,10 @@ def _departures(result: Result) -> list[str]:
     wanted = json.loads(json.dumps({"model": variant.model_name, **variant.overrides}))
     made = {"model": metrics.model, **metrics.overrides}
     differing = [key for key in sorted(wanted.keys() | made.keys()) if wanted.get(key) != made.get(key)]
+    again = f"`dvc repro {result.task}@{result.name}` brings it up to date."
     return [
-        f"{result.task} `{result.name}` was trained with {key} {made.get(key, 'unset')}, the parameters now say "
-        f"{wanted.get(key, 'unset')}; `dvc repro {result.task}@{result.name}` brings it up to date."
+        f"{result.task} `{result.name}` was trained with {plain(key)} {plain(made.get(key, 'unset'))}, "
+        f"the parameters now say {plain(wanted.get(key, 'unset'))}; {again}"
         for key in differing
     ]
 
@@ -253,7 +256,7 @@ def _strangers(call: Call, task: str, known: set[str]) -> list[str]:
     folder = call.folders.results(task)
     names = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
     return [
-        f"Results of {task} `{name}` are left out: the parameters no longer name it."
+        f"Results of {task} {code(name)} are left out: the parameters no longer name it."
         for name in names
         if name not in known and not name.startswith(".")
     ]

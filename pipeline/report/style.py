@@ -39,7 +39,7 @@ STYLE = {
     "xtick.color": "#3a424a",
     "ytick.color": "#3a424a",
     "figure.facecolor": "white",
-    "svg.hashsalt": "report",
+    "text.parse_math": False,  # names are names, also with a dollar in them
 }
 
 

@@ -7,16 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field, FiniteFloat, ValidationError
 
 from pipeline.cli import Call
 from pipeline.errors import UserError, discreet
 from pipeline.report.claims import TaskName
-from pipeline.report.results import DataFacts, File, read_json
+from pipeline.report.results import DataFacts, File, Name, read_json
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
 AGAIN = "run its stage again"
 
 
@@ -209,7 +208,7 @@ def called(values: dict[str, Any]) -> str:
     """A setting of the search in words, as in `dwnet, kernel_size 7`; the mixer comes first, without its key."""
     words = [str(value) if key == "mixer" else f"{key} {'default' if value is None else value}"
              for key, value in sorted(values.items(), key=_mixer_first)]  # fmt: skip
-    return ", ".join(words)
+    return " ".join(", ".join(words).replace("`", "'").split())
 
 
 def _mixer_first(item: tuple[str, Any]) -> int:

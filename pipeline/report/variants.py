@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from urllib.parse import quote
 
 from pipeline.report import numbers
 from pipeline.report.claims import TASK_NAMES, TASKS
-from pipeline.report.document import Block, Folded, Heading, Paragraph, Table, code
+from pipeline.report.document import Block, Folded, Heading, Paragraph, Table, code, plain
 from pipeline.report.results import Metrics, Profile, Result, Results
 from pipeline.report.statistics import summarise
 from pipeline.report.tracked import Tracked
@@ -52,8 +53,8 @@ def _variant_row(result: Result, metric: str, folder: Path, costs: bool) -> list
     ]
     return [
         f"`{result.name}`",
-        metrics.mixer if metrics else result.variant.mixer,
-        (metrics.size if metrics else result.variant.size) or numbers.NOTHING,
+        plain(metrics.mixer if metrics else result.variant.mixer),
+        plain((metrics.size if metrics else result.variant.size) or numbers.NOTHING),
         measured,
         numbers.value(metric, best_value(result, metric)),
         numbers.value("parameters_m", parameters / 1e6 if parameters is not None else None),
@@ -66,7 +67,7 @@ def _variant_row(result: Result, metric: str, folder: Path, costs: bool) -> list
 
 def _link(result: Result, folder: Path) -> str:
     target = Path(os.path.relpath(result.folder / "metrics.json", folder)).as_posix()
-    return f"[metrics.json]({target.replace(' ', '%20').replace(')', '%29')})"
+    return f"[metrics.json]({quote(target)})"
 
 
 def _run_facts(results: list[Result]) -> str:
@@ -86,12 +87,12 @@ def _training(metrics: Metrics) -> str:
     kind = "synthetic" if data.synthetic else code(data.source)
     images = f"{data.train_samples:,} training and {data.val_samples:,} validation images"
     workers = f"{metrics.world_size} worker{'' if metrics.world_size == 1 else 's'}"
-    return f"{kind} {data.dataset} ({images}), {workers}, {code(metrics.device)}"
+    return f"{kind} {plain(data.dataset)} ({images}), {workers}, {code(metrics.device)}"
 
 
 def _timing(profile: Profile) -> str:
     batches = f"{profile.warmup} warm-up and {profile.timed} timed batches of {profile.batch_size}"
-    how = f"{profile.precision}, {profile.layout}, {profile.image_size} pixels"
+    how = f"{plain(profile.precision)}, {plain(profile.layout)}, {profile.image_size} pixels"
     return f"{code(profile.device)} ({how}, {batches})"
 
 

@@ -17,12 +17,12 @@ from pipeline.cli import Call
 from pipeline.provenance import commit, stage_digest
 from pipeline.search.book import Ending
 from pipeline.shards.manifest import Manifest
+from pipeline.store import connect
 from pipeline.tracking import (
     PARENT,
     Tracker,
-    connect,
+    end,
     end_abandoned,
-    experiment_of,
     find_or_make,
     log_params,
     log_rows,
@@ -42,7 +42,7 @@ class Place:
     """Where one MLflow run belongs, and what it is called."""
 
     uri: str
-    project: Path
+    storage: Path
     experiment: str
     name: str
     tags: dict[str, str]
@@ -82,7 +82,7 @@ class Recorder:
         named = {"variant": tried.run.variant, "mixer": entry.mixer, "run_id": tried.run.id, PARENT: self.parent}
         params = {**tried.values, "seed": tried.run.seed}
         tags = {**self.tags, **named}
-        return Place(self.tracker.uri, self.tracker.project, self.search.name, tried.label, tags, params)
+        return Place(self.tracker.uri, tried.run.folder.parent, self.search.name, tried.label, tags, params)
 
 
 @contextmanager
@@ -95,10 +95,10 @@ def recorded(call: Call, search: "Search", identifier: str) -> Iterator[Recorder
     uri = uri_of(call.params.tracking, call.project)
     tags = _tags(call, search)
     shown = {**search.shown, "trials": len(search.tried)}
-    place = Place(uri, call.project, search.name, search.label, {**tags, "run_id": f"searches/{identifier}"}, shown)
-    with Tracker(uri, call.project) as tracker:
-        storage = search.tried[0].run.folder.parent
-        recorder = Recorder(tracker, search, tracker.submit(_open, place, storage).result(), tags)
+    storage = search.tried[0].run.folder.parent
+    place = Place(uri, storage, search.name, search.label, {**tags, "run_id": f"searches/{identifier}"}, shown)
+    with Tracker(uri) as tracker:
+        recorder = Recorder(tracker, search, tracker.submit(_open, place).result(), tags)
         status = "FAILED"
         try:
             yield recorder
@@ -107,7 +107,7 @@ def recorded(call: Call, search: "Search", identifier: str) -> Iterator[Recorder
         finally:
             faults.reach("search.closing")
             with suppress(BrokenProcessPool):  # killed together with this process: the next command closes
-                tracker.submit(_close, uri, recorder.parent, search.name, status).result()
+                tracker.submit(_close, place, recorder.parent, status).result()
 
 
 def _tags(call: Call, search: "Search") -> dict[str, str]:
@@ -128,11 +128,11 @@ def _client(uri: str) -> "MlflowClient":
     return connect(uri)
 
 
-def _open(place: Place, storage: Path) -> str:
+def _open(place: Place) -> str:
     client = _client(place.uri)
-    identifier = find_or_make(client, place.project, place.experiment, place.name, place.tags)
+    identifier = find_or_make(client, place.storage, place.experiment, place.name, place.tags)
     log_params(client, identifier, place.params)
-    end_abandoned(client, place.experiment, storage)
+    end_abandoned(client, place.experiment, place.storage)
     return identifier
 
 
@@ -157,8 +157,7 @@ def _children(uri: str, experiment: str, parent: str) -> dict[str, str]:
 
 def _begin(place: Place) -> str:
     client = _client(place.uri)
-    experiment = experiment_of(client, place.project, place.experiment)
-    made = str(client.create_run(experiment, run_name=place.name, tags=place.tags).info.run_id)
+    made = find_or_make(client, place.storage, place.experiment, place.name, place.tags)
     log_params(client, made, place.params)
     _children(place.uri, place.experiment, place.tags[PARENT])[place.tags["run_id"]] = made
     return made
@@ -183,13 +182,13 @@ def _end(place: Place, ending: Ending) -> None:
     client.set_tag(identifier, "state", ending.state)
     if ending.error:
         client.set_tag(identifier, "error", ending.error[:5000])
-    client.set_terminated(identifier, STATUS[ending.state])
+    end(client, identifier, place.storage, STATUS[ending.state])
 
 
-def _close(uri: str, parent: str, experiment: str, status: str) -> None:
+def _close(place: Place, parent: str, status: str) -> None:
     """End the search's run; a trial that nobody trains any more does not stay behind as running."""
-    client = _client(uri)
-    for identifier in _children(uri, experiment, parent).values():
+    client = _client(place.uri)
+    for identifier in _children(place.uri, place.experiment, parent).values():
         if client.get_run(identifier).info.status == "RUNNING":
-            client.set_terminated(identifier, "KILLED")
-    client.set_terminated(parent, status)
+            end(client, identifier, place.storage, "KILLED")
+    end(client, parent, place.storage, status)

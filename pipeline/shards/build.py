@@ -16,12 +16,14 @@ import numpy as np
 from pipeline import faults
 from pipeline.datasets import Listing, Sample, dataset, in_shard_order
 from pipeline.datasets.images import REPAIR_QUALITY
+from pipeline.datasets.notes import brief
 from pipeline.datasets.source.place import Place
+from pipeline.datasets.targets import Tally
 from pipeline.errors import UserError
 from pipeline.files import sha256_file, write_text
 from pipeline.params import Shard
 from pipeline.shards import manifest as parts
-from pipeline.shards.inputs import account
+from pipeline.shards.inputs import account, account_targets
 from pipeline.shards.manifest import Manifest
 from pipeline.shards.pool import run_tasks
 from pipeline.shards.task import Done, Work
@@ -55,7 +57,8 @@ def build(
         run: takes the tasks, `in_flight` and a label, and returns the results in order.
 
     Raises:
-        UserError: more files are quarantined than allowed (all are listed), the disk is full, or a file is unreadable.
+        UserError: more files are quarantined or more annotations lost than allowed, the disk is full, or a file is
+            unreadable.
     """
     folder = folder.absolute()
     partial, old = (folder.with_name(f".{folder.name}.{word}") for word in ("partial", "old"))
@@ -68,13 +71,16 @@ def build(
         _sweep(beside, {work.path for work in works})
         done = run(works, in_flight, f"shard {name}")
         inputs = account(listing, works, done, params.max_quarantined)
+        tallies = {}
+        if dataset(name).MEMBER != "cls":
+            tallies = account_targets(listing, works, done, params.max_dropped_annotations)
         _sweep(beside, {work.path for work, result in zip(works, done, strict=True) if result.written is not None})
         manifest = Manifest(
             dataset=name,
             classes=[parts.ClassEntry(id=entry.id, name=entry.name) for entry in listing.classes],
             target=parts.Target.model_validate({"member": dataset(name).MEMBER, "ignore": dataset(name).IGNORE}),
             images=_images(works[0]),
-            splits={split: _split(listing, beside, split, works, done) for split in listing.splits},  # type: ignore[misc]
+            splits={split: _split(listing, beside, split, works, done, tallies.get(split)) for split in listing.splits},  # type: ignore[misc]
             inputs=inputs,
             inventory=inventory,
             real_labels=_real_labels(listing, beside, works, done),
@@ -130,12 +136,16 @@ def _images(work: Work) -> parts.Images:
     return parts.Images(short_side=work.short_side, jpeg_quality=quality, repair_quality=REPAIR_QUALITY)
 
 
-def _split(listing: Listing, beside: Path, split: str, works: Sequence[Work], done: Sequence[Done]) -> parts.SplitEntry:
+def _split(
+    listing: Listing, beside: Path, split: str, works: Sequence[Work], done: Sequence[Done], tally: Tally | None
+) -> parts.SplitEntry:
     """Join a split's shards and write the index that covers them."""
     mine = [(work, result.written) for work, result in zip(works, done, strict=True)
             if result.written is not None and work.split == split]  # fmt: skip
     if not mine:
-        raise UserError(f"{listing.root}: no image of split {split!r} is usable")
+        refused = [entry for work, result in zip(works, done, strict=True) if work.split == split
+                   for entry in result.quarantined]  # fmt: skip
+        raise UserError(f"{listing.root}: no image of split {split!r} is usable: {brief(refused)}; mend these files")
     shards = [
         parts.ShardEntry(
             name=work.path.name,
@@ -150,7 +160,12 @@ def _split(listing: Listing, beside: Path, split: str, works: Sequence[Work], do
     path = beside / f"{split}.index.npy"
     np.save(path, np.concatenate([written.index for _, written in mine if written is not None], dtype=INDEX_TYPE))
     index = parts.IndexEntry(name=path.name, sha256=sha256_file(path), bytes=path.stat().st_size)
-    return parts.SplitEntry(samples=sum(shard.samples for shard in shards), shards=shards, index=index)
+    return parts.SplitEntry(
+        samples=sum(shard.samples for shard in shards),
+        shards=shards,
+        index=index,
+        targets=parts.TargetsEntry.model_validate(tally.record()) if tally is not None else None,
+    )
 
 
 def _real_labels(

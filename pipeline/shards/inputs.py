@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 
 from pipeline.datasets import Filed, Listing
 from pipeline.datasets.notes import Notes
+from pipeline.datasets.refusals import what_helps
+from pipeline.datasets.targets import Tally
 from pipeline.errors import UserError
 from pipeline.shards import duplicates
 from pipeline.shards import manifest as parts
@@ -38,6 +40,36 @@ def account(listing: Listing, works: Sequence[Work], done: Sequence[Done], allow
         ignored=_rows(listing.ignored, MOST_IGNORED),
         notes=_notes(listing, works, done),
     )
+
+
+def account_targets(listing: Listing, works: Sequence[Work], done: Sequence[Done], allowed: float) -> dict[str, Tally]:
+    """Return what became of each split's annotations.
+
+    Raises:
+        UserError: a split loses more than the fraction `allowed` of them; reasons and a few examples are named.
+    """
+    tallies = {}
+    for split in listing.splits:
+        mine = [result for work, result in zip(works, done, strict=True) if work.split == split]
+        tally = Tally.sum([listing.tallies.get(split, Tally()), *(result.tally for result in mine)])
+        notes = Notes()
+        for result in mine:
+            notes.extend(result.notes)
+        _check_lost(split, tally, notes, allowed)
+        tallies[split] = tally
+    return tallies
+
+
+def _check_lost(split: str, tally: Tally, notes: Notes, allowed: float) -> None:
+    """Stop where faults keep too many annotations from being seen, or from having a mask."""
+    lost = tally.lost
+    if (count := sum(lost.values())) > allowed * tally.listed:
+        reasons = ", ".join(f"{reason} {number}" for reason, number in lost.items())
+        raise UserError(
+            f"{split}: {count} of {tally.listed} annotations are lost ({reasons}), e.g. {notes.sentence(lost)}; "
+            f"shard.max_dropped_annotations allows {allowed:g} of them: mend the file, or raise it (1 allows all; "
+            "docs/annotations.md says what each reason means)"
+        )
 
 
 def grouped(entries: Iterable[Filed], most: int) -> list[Filed]:
@@ -94,5 +126,6 @@ def _check_quarantined(quarantined: Sequence[Filed], listed: int, allowed: int) 
     if (count := _count(quarantined)) > allowed:
         raise UserError(
             f"{count} of {listed} files are unusable, each named above, and shard.max_quarantined allows {allowed}; "
-            "mend them, or allow as many (finished shards are kept, the same command goes on from them)"
+            f"mend them{what_helps({entry.reason for entry in quarantined})}, or allow as many (finished shards are "
+            "kept, the same command goes on from them)"
         )

@@ -15,6 +15,7 @@ from pipeline.files import digest, write_text
 NAME = "manifest.json"
 REAL_LABELS: Literal["val.real.json"] = "val.real.json"
 FORMAT: Literal[1] = 1
+LINE = 160  # characters; shorter mappings take one
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0)]
 
@@ -71,12 +72,47 @@ class RealLabelsEntry(_Part):
     bytes: Count
 
 
+class TargetsEntry(_Part):
+    """What became of a split's objects (COCO) or pixels (ADE20K), by reason.
+
+    `listed` is the sum of `seen` (training uses them, an evaluation judges by them), `judging_only` (in the shards,
+    passed over by training) and `dropped`; `without_mask` are those of the first two that have a box alone.
+    """
+
+    listed: Count
+    seen: Count
+    judging_only: dict[str, Count]
+    dropped: dict[str, Count]
+    without_mask: dict[str, Count]
+
+    def words(self, unit: str) -> str:
+        """Return all counts as one line, e.g. `12 objects: 11 seen, 1 for judging only (crowd 1)`."""
+        parts = [f"{self.seen:,} seen"]
+        for text, counts in (
+            ("for judging only", self.judging_only),
+            ("dropped", self.dropped),
+            ("without a mask", self.without_mask),
+        ):
+            if counts:
+                reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(counts.items()))
+                parts.append(f"{sum(counts.values()):,} {text} ({reasons})")
+        return f"{self.listed:,} {unit}: {', '.join(parts)}"
+
+
 class SplitEntry(_Part):
-    """One split: its shards in order, and the index that covers them all."""
+    """One split: its shards in order, the index that covers them all, and what became of its annotations.
+
+    `targets` is null where each sample has a class alone, and in manifests that were written before it was counted.
+    """
 
     samples: Count
     shards: list[ShardEntry]
     index: IndexEntry
+    targets: TargetsEntry | None = None
+
+    def per_class(self) -> list[int]:
+        """Return how many samples show each class."""
+        return [sum(counts) for counts in zip(*(shard.classes for shard in self.shards), strict=True)]
 
 
 class InputEntry(_Part):
@@ -135,12 +171,13 @@ class Manifest(_Part):
         try:
             return cls.model_validate_json(path.read_bytes())
         except OSError as error:
-            raise UserError(f"no shards in {folder}: {NAME}: {error.strerror}") from None
+            raise UserError(f"no shards in {folder}: {NAME}: {error.strerror}; run the shard stage") from None
         except ValidationError as error:
             first = error.errors()[0]
             where = shortened(".".join(map(str, first["loc"])))
-            what = f"{path} is not a manifest of format {FORMAT}: {where}: {first['msg']}"
-            raise UserError(f"{what}; run the shard stage again") from None
+            raise UserError(
+                f"{path} is not a manifest of format {FORMAT}: {where}: {first['msg']}; run the shard stage again"
+            ) from None
 
     def save(self, folder: Path) -> None:
         """Write the manifest into a folder, whole or not at all."""
@@ -154,6 +191,9 @@ class Manifest(_Part):
             tree["inputs"][bucket] = [_brief(entry) for entry in tree["inputs"][bucket]]
         if self.real_labels is None:
             del tree["real_labels"]
+        for entry in tree["splits"].values():
+            if entry["targets"] is None:
+                del entry["targets"]
         return _indented(tree) + "\n"
 
     @cached_property
@@ -165,12 +205,12 @@ class Manifest(_Part):
     def content(self) -> str:
         """Return the hex SHA-256 of what a run's result depends on: the same for an archive and for its folder.
 
-        Left out are where the samples came from (`inputs`, `inventory`) and what classes are called.
+        Left out are where the samples came from (`inputs`, `inventory`, `targets`) and what classes are called.
         """
         decides = {"format", "dataset", "target", "images", "splits", "real_labels"}
-        return digest(
-            {**self.model_dump(mode="json", include=decides), "classes": [entry.id for entry in self.classes]}
-        )
+        account = {"splits": {"__all__": {"targets"}}}
+        content = self.model_dump(mode="json", include=decides, exclude=account)
+        return digest({**content, "classes": [entry.id for entry in self.classes]})
 
     def files(self, splits: Iterable[str] | None = None) -> dict[str, tuple[int, str]]:
         """Return bytes and SHA-256 of every file beside the manifest by its name; of these splits where given."""
@@ -183,6 +223,11 @@ class Manifest(_Part):
             files[self.real_labels.name] = (self.real_labels.bytes, self.real_labels.sha256)
         return files
 
+    @property
+    def unit(self) -> str:
+        """What a split's `targets` counts."""
+        return "pixels" if self.target.member == "png" else "annotations"
+
     def class_index(self) -> dict[int | str, int]:
         """Return the class index of each raw id."""
         return {entry.id: index for index, entry in enumerate(self.classes)}
@@ -194,11 +239,13 @@ def _brief(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def _indented(value: Any, depth: int = 0) -> str:
-    """Return JSON with sorted keys, indented but for mappings and lists that hold no mapping: those take one line."""
+    """Return JSON with sorted keys, indented but for what holds no mapping or fits into a line: that takes one line."""
     nested = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     rows = isinstance(value, list) and any(isinstance(item, dict) for item in value)
-    if not rows and not any(isinstance(item, dict) or _has_rows(item) for item in nested):
-        return json.dumps(value, sort_keys=True)
+    if not rows and not any(_has_rows(item) for item in nested):
+        line = json.dumps(value, sort_keys=True)
+        if len(line) <= LINE or not any(isinstance(item, dict) for item in nested):
+            return line
     pad = "  " * (depth + 1)
     if isinstance(value, dict):
         lines = [f"{json.dumps(key)}: {_indented(value[key], depth + 1)}" for key in sorted(value)]

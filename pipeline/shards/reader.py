@@ -14,11 +14,11 @@ from pipeline.errors import Unreadable, UserError
 from pipeline.shards import tar
 from pipeline.shards.cache import Entry, ShardCache
 from pipeline.shards.manifest import Manifest, RealLabelsEntry
-from pipeline.shards.writer import IMAGE_MEMBER, INDEX_TYPE
+from pipeline.shards.writer import INDEX_TYPE, image_member
 
 OPEN_FILES = 128
 Sample = dict[str, Any]
-"""`__key__` (str) and the members' bytes by extension: `jpg`, and `cls`, `json` or `png`.
+"""`__key__` (str) and the members' bytes by extension: `jpg` or `image.png`, and `cls`, `json` or `png`.
 
 Where the folder has ImageNet-Real's labels, samples of `val` also have `real`: a list of class indices.
 """
@@ -86,12 +86,13 @@ class ShardReader:
         data = self._file(shard).read(offset, size)
         key = _key(data)
         second = tar.BLOCK + tar.padded(image)
+        photograph = data[tar.BLOCK : tar.BLOCK + image]
+        extension = image_member(photograph)
         whole = len(data) == size and key != ""
-        whole = whole and data[: tar.BLOCK] == tar.header(f"{key}.{IMAGE_MEMBER}", image)
+        whole = whole and data[: tar.BLOCK] == tar.header(f"{key}.{extension}", image)
         if not whole or data[second : second + tar.BLOCK] != tar.header(f"{key}.{self.member}", target):
             raise self._damaged(shard, index)
-        jpeg = data[tar.BLOCK : tar.BLOCK + image]
-        sample: Sample = {"__key__": key, IMAGE_MEMBER: jpeg, self.member: data[second + tar.BLOCK :]}
+        sample: Sample = {"__key__": key, extension: photograph, self.member: data[second + tar.BLOCK :]}
         return sample if self._real is None else {**sample, "real": self._real[key]}
 
     def target(self, shard: int, index: int) -> bytes:

@@ -13,6 +13,7 @@ from pipeline.datasets import Class, Filed, Sample, dataset
 from pipeline.datasets.images import RefusedError, check
 from pipeline.datasets.notes import Notes
 from pipeline.datasets.source.place import Place
+from pipeline.datasets.targets import REFUSED_IMAGE, Tally
 from pipeline.files import digest
 from pipeline.shards import duplicates, seal
 from pipeline.shards.writer import INDEX_TYPE, Member, Written, write_shard
@@ -53,7 +54,8 @@ class Work:
 class Done:
     """What a task returns: the shard (None where no sample was usable) and the bucket of each of its files.
 
-    `notes` is what was noticed of files that are in the shard, `hashes` a fingerprint of each sample's image.
+    `notes` is what was noticed of files that are in the shard, `tally` what became of their annotations, `hashes` a
+    fingerprint of each sample's image.
     """
 
     written: Written | None = None
@@ -62,11 +64,13 @@ class Done:
     quarantined: list[Filed] = field(default_factory=list)
     notes: Notes = field(default_factory=Notes)
     hashes: bytes = b""
+    tally: Tally = field(default_factory=Tally)
 
     def record(self) -> dict[str, Any]:
         """Return the same as a JSON value."""
         written = None if self.written is None else {**vars(self.written), "index": self.written.index.tolist()}
-        return {**vars(self), "written": written, "notes": vars(self.notes), "hashes": self.hashes.hex()}
+        parts = {"notes": vars(self.notes), "hashes": self.hashes.hex(), "tally": self.tally.record()}
+        return {**vars(self), "written": written, **parts}
 
     @classmethod
     def of(cls, record: dict[str, Any]) -> "Done":
@@ -82,6 +86,7 @@ class Done:
             quarantined=[Filed(*entry) for entry in record["quarantined"]],
             notes=Notes(**record["notes"]),
             hashes=bytes.fromhex(record["hashes"]),
+            tally=Tally.of(record["tally"]),
         )
 
 
@@ -126,16 +131,19 @@ def _members(work: Work, done: Done) -> Iterator[Member]:
             if mask:
                 culprit, partners = mask[0], [sample.image]
             size = (image.width, image.height)
-            target, shown = module.target_bytes(read, sample, size, work.classes, work.max_pixels)
+            target = module.target_bytes(read, sample, size, work.classes, work.max_pixels)
         except RefusedError as error:
             done.hashes += duplicates.NONE
             done.quarantined.append(Filed(culprit, error.reason, error.detail))
             done.quarantined.extend(Filed(path, "partner_quarantined", culprit) for path in partners)
+            done.tally.drop(REFUSED_IMAGE, sample.annotations)
             continue
         done.hashes += duplicates.fingerprint(data)
         for note in image.notes:
             done.notes.add(note, sample.image)
+        done.notes.extend(target.notes)
+        done.tally.add(target.tally)
         if image.repaired is not None:
             done.repaired.append(Filed(sample.image, image.repaired))
         done.kept += len(mask) + (image.repaired is None)
-        yield Member(sample.key, image.data, target, tuple(shown))
+        yield Member(sample.key, image.data, target.data, tuple(target.classes))

@@ -13,12 +13,14 @@ from pipeline.shards import tar
 
 INDEX_TYPE = np.dtype([("offset", "<u8"), ("image", "<u4"), ("target", "<u4")])
 """One sample in an index: where its first header starts in the shard, and the bytes of its two members."""
-IMAGE_MEMBER = "jpg"
+PNG_START = b"\x89PNG\r\n\x1a\n"
+JPEG_MEMBER, PNG_MEMBER = "jpg", "image.png"
+"""Extensions of a sample's image. A key ends at the first dot, and KEY.png is a mask, so a PNG has one of two parts."""
 
 
 @dataclass(frozen=True)
 class Member:
-    """A sample ready to be stored: its key, JPEG bytes, target bytes, and the indices of the classes that it shows."""
+    """A sample ready to be stored: its key, image and target as bytes, and the indices of the classes that it shows."""
 
     key: str
     image: bytes
@@ -34,6 +36,11 @@ class Written:
     bytes: int
     classes: list[int]
     index: NDArray[np.void]
+
+
+def image_member(data: bytes) -> str:
+    """Return the extension under which an image's bytes are stored."""
+    return PNG_MEMBER if data.startswith(PNG_START) else JPEG_MEMBER
 
 
 def write_shard(path: Path, members: Iterable[Member], target: str, classes: int) -> Written:
@@ -60,7 +67,7 @@ def write_shard(path: Path, members: Iterable[Member], target: str, classes: int
 
             for member in members:
                 rows.append((offset, len(member.image), len(member.target)))
-                for extension, data in ((IMAGE_MEMBER, member.image), (target, member.target)):
+                for extension, data in ((image_member(member.image), member.image), (target, member.target)):
                     padding = tar.padded(len(data)) - len(data)
                     put(tar.header(f"{member.key}.{extension}", len(data)) + data + b"\0" * padding)
                     offset += tar.BLOCK + len(data) + padding

@@ -47,7 +47,8 @@ class ClassifySampling:
         return self._sample(raw, self._built()[1])
 
     def _sample(self, raw: dict[str, Any], transform: Any) -> dict[str, Any]:
-        sample = {"key": raw["__key__"], "image": transform(augment.decode(raw["jpg"])), "label": int(raw["cls"])}
+        image = transform(augment.decode(augment.photograph(raw)))
+        sample = {"key": raw["__key__"], "image": image, "label": int(raw["cls"])}
         return {**sample, "real": raw["real"]} if "real" in raw else sample
 
     def collate(self, samples: list[dict[str, Any]]) -> Batch:

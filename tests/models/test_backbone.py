@@ -43,6 +43,23 @@ def test_maps_of_any_image_have_the_promised_shapes(name, options, height, width
     assert all(m.is_contiguous(memory_format=torch.channels_last) for m in maps)
 
 
+@pytest.mark.parametrize(("name", "options"), NETWORKS, ids=str)
+def test_a_classifier_leaves_out_what_a_patch_does_not_hold_and_a_backbone_fills_it_up(name, options):
+    """The official classifiers cut, since their first convolution does; the downstream backbones fill up."""
+    images = torch.randn(2, 3, 39, 66)
+    classifier = create_model(name, 5, image_size=(39, 66), **options).eval()
+    with torch.no_grad():
+        logits = classifier(images)
+        images[:, :, 36:], images[:, :, :, 64:] = 9, 9
+        assert torch.equal(classifier(images), logits)
+        torch.testing.assert_close(classifier(images[:, :, :36, :64]), logits)
+        assert classifier.backbone(images)[0].shape[2:] == (9, 16)
+        padding = create_model(name, 5, image_size=(39, 66), remainder="pad", **options).eval()
+        assert padding.backbone(images)[0].shape[2:] == (10, 17)
+        cutting = create_backbone(name, image_size=(39, 66), remainder="cut", **options).eval()
+        assert cutting(images)[0].shape[2:] == (9, 16)
+
+
 @pytest.mark.parametrize("name", MICRO)
 def test_weights_per_position_refuse_other_maps_by_name_and_nothing_else_does(name):
     backbone = create_backbone(name).eval()

@@ -4,20 +4,22 @@ import io
 import os
 import pickle
 import struct
+import subprocess
 import sys
 import tarfile
 import types
 import zipfile
-from collections import OrderedDict
+from collections import Counter, OrderedDict, defaultdict
 from contextlib import suppress
 
 import pytest
 import torch
-from helpers import in_the_authors_names
+from helpers import PROJECT, in_the_authors_names
 
 from models import create_model
 from models.checkpoints import CodeInFile, read_checkpoint
 from models.official import convert
+from models.unpickling import Dict, Shell
 
 FORMS = {"zip": True, "plain": False}
 
@@ -150,17 +152,107 @@ def test_every_opcode_that_calls_is_guarded(tmp_path, monkeypatch, opcodes):
     assert not (tmp_path / "MARK").exists()
 
 
-def test_what_a_file_is_given_can_be_changed_only_for_itself(tmp_path):
-    """A pickle may set attributes of a function that it names; the next file gets another function."""
-    original = torch._utils._rebuild_tensor_v2
-    state = b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n(N}X\x01\x00\x00\x00xK\x01stb."
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr("archive/data.pkl", state)
+def zipped(path, pickled, storages=(), compression=zipfile.ZIP_STORED):
+    """Writes the zip form of torch.save by hand."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", pickled)
         archive.writestr("archive/version", "3\n")
-    (tmp_path / "w.pth").write_bytes(buffer.getvalue())
-    changed = read_checkpoint(tmp_path / "w.pth")
-    assert changed.x == 1 and not hasattr(original, "x")
+        archive.writestr("archive/byteorder", "little")
+        for key, content in enumerate(storages):
+            archive.writestr(f"archive/data/{key}", content, compression)
+    return path
+
+
+def plain(path, *opcodes):
+    """Writes the form before torch 1.6 by hand."""
+    head = (0x1950A86A20F9469CFC6C, 1001, {"protocol_version": 1001, "little_endian": True, "type_sizes": {}})
+    path.write_bytes(b"".join([*(pickle.dumps(value, 2) for value in head), *opcodes, pickle.dumps([], 2)]))
+    return path
+
+
+NAMES = {
+    "collections.Counter": Counter,
+    "collections.OrderedDict": OrderedDict,
+    "collections.defaultdict": defaultdict,
+    "torch.Size": torch.Size,
+    "torch.FloatStorage": torch.FloatStorage,
+    "torch._utils._rebuild_tensor_v2": torch._utils._rebuild_tensor_v2,
+    "torch.nn.parameter.Parameter": torch.nn.Parameter,
+    "builtins.dict": dict,
+    "models.unpickling.Dict": Dict,
+    "models.unpickling.Shell": Shell,
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("write", [zipped, plain])
+def test_a_file_changes_nothing_that_it_names(tmp_path, name, write):
+    """Neither a type nor a function gets an attribute, and nor do the objects that are made of them."""
+    before = dict(vars(NAMES[name]))
+    module, _, attribute = name.rpartition(".")
+    named = b"c" + module.encode() + b"\n" + attribute.encode() + b"\n"
+    state = b"}S'update'\nS'changed'\ns"
+    for thing in (named, named + b")R", named + b")\x81"):
+        for build in (b"N" + state + b"\x86b.", state + b"b.", b"S'update'\nS'changed'\ns."):
+            with suppress(ValueError):
+                read = read_checkpoint(write(tmp_path / "w.pth", thing + build))
+                assert isinstance(read, (Dict, Shell)) and not hasattr(read, "__dict__")
+            assert dict(vars(NAMES[name])) == before
+    assert callable(getattr(NAMES[name], "update", print))
+
+
+BOMBS = r"""
+import pickle, resource, struct, sys, zipfile
+from pathlib import Path
+from models.checkpoints import read_checkpoint
+sys.path[:0] = ["tests", "tests/models"]
+from test_checkpoints import plain, zipped
+folder = Path(sys.argv[1])
+start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+storage = lambda count: b"(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpu" + count + b"tQ"
+tensor = lambda count, size: (
+    b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n(" + storage(count) + b"K\0" + size + b"\x85K\x01\x85\x89}tR."
+)
+nested = b"N\x85" + b"\x85" * 500_000
+doubled = b"N" + b"2\x86" * 100_000
+pickles = {
+    "tuples": b"(" * 100_000 + b"t" * 100_000 + b".", "lists": b"]" * 500_000 + b"a" * 499_999 + b".",
+    "many": b"(" + b"}" * 4_000_000 + b"l.", "sets": b"(" + b"\x8f" * 500_000 + b"l.", "too many": b"N" * 5_000_000,
+    "marks": b"(" * 500_000 + b".",
+    "a key of tuples": b"}" + nested + b"Ns.", "a key of twos": b"}" + doubled + b"Ns.",
+    "a set of twos": b"\x8f(" + doubled + b"\x90.", "a frozen set of twos": b"(" + doubled + b"\x91.",
+    "an ordered dict of twos": b"ccollections\nOrderedDict\n]" + doubled + b"N\x86a\x85R.",
+    "bytes": b"\x8e" + struct.pack("<Q", 1 << 62) + b"x.", "long": b"\x8b" + struct.pack("<i", 2**31 - 1) + b"x.",
+    "memo": b"Nr\xff\xff\xff\x7f.", "bytearray": b"\x96" + struct.pack("<Q", 1 << 40) + b"x.",
+    "frame": b"\x80\x04\x95" + struct.pack("<Q", 1 << 62) + b"N.", "digits": b"I" + b"9" * 3_000_000 + b"\n.",
+    "storage": tensor(b"\x8a\x07" + b"\xff" * 6 + b"\0", b"K\x04"), "beyond": tensor(b"K\x04", b"J\xff\xff\xff\x7f"),
+    "negative": tensor(b"J\xff\xff\xff\xff", b"K\x04"),
+    "extension": b"\x82\x01.", "module": b"(X\x06\0\0\0moduleNNNtQ.",
+}
+for name, content in pickles.items():
+    for write in (zipped, plain) if len(content) < 10**6 else (zipped,):
+        try:
+            read_checkpoint(write(folder / "w.pth", content))
+        except ValueError:
+            pass
+        print(name, write.__name__, flush=True)
+try:
+    described = tensor(b"J\0\0\0\x01", b"J\0\0\0\x01")
+    read_checkpoint(zipped(folder / "w.pth", described, [bytes(2**26)], zipfile.ZIP_DEFLATED))
+    print("read")
+except ValueError:
+    pass
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - start)
+"""
+
+
+def test_bombs_end_in_a_sentence(tmp_path):
+    """Depth, claimed sizes, compressed storages, keys that take for ever to hash: no crash, no memory, no hang."""
+    command = [sys.executable, "-c", BOMBS, str(tmp_path)]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout[-300:] + done.stderr[-3000:]
+    assert "read" not in done.stdout.splitlines()
+    assert int(done.stdout.splitlines()[-1]) < 2**20, "kilobytes"
 
 
 def test_programs_are_not_weights(tmp_path):

@@ -135,18 +135,6 @@ def test_the_backbone_of_a_detector_converts(official, name, output_norm, prefix
         convert_backbone(file, name)
 
 
-@pytest.mark.parametrize(
-    ("parts", "named"),
-    [(("neck", "rpn_head", "roi_head"), "neck, roi_head, rpn_head"), (("decode_head",), "decode_head")],
-)
-def test_heads_are_refused_by_name_and_the_backbone_is_offered(official, parts, named):
-    file = {f"backbone.{key}": value for key, value in official("dwnet_tiny").items()}
-    file |= {f"{part}.conv.weight": torch.empty(1) for part in parts}
-    with pytest.raises(ValueError) as error:
-        convert({"state_dict": file}, "dwnet_tiny")
-    assert f"its {named} cannot be converted; its backbone can, with convert_backbone" in str(error.value)
-
-
 @pytest.fixture(params=FIXTURES, ids=lambda param: param[0])
 def parity(reference, request):
     """A small official network: its files, our network with its weights, and the parameters' official names."""

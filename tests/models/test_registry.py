@@ -172,6 +172,8 @@ def test_names_are_mixers_times_sizes():
         ("swin_tiny", {"skeleton": "depthwise"}, "swin_tiny takes no override 'skeleton'"),
         ("dwnet_tiny", {"mlp_ratio": 0.01}, "mlp_ratio must leave the 96 channels"),
         ("dwnet_tiny", {"pad_to": 0}, "pad_to must be at least 1"),
+        ("dwnet_tiny", {"remainder": "crop"}, "remainder must be cut or pad, not 'crop'"),
+        ("dwnet_tiny", {"image_size": 3}, "image_size must be at least 4, the side of a patch"),
         ("dwnet_tiny", {"output_norm": "bn"}, "output_norm is for feature maps"),
     ],
 )

@@ -17,7 +17,7 @@ from pipeline.errors import UserError
 from pipeline.params import Cluster
 
 CONNECT = """
-import os, pathlib, signal, sys
+import os, pathlib, psutil, signal, sys
 from pipeline import environment; environment.prepare()
 from pipeline.cluster import connected
 from pipeline.params import Cluster
@@ -25,23 +25,28 @@ import ray
 def end(*_):
     sys.exit(143)
 signal.signal(signal.SIGTERM, end)
-for _ in range(2):
+head = pathlib.Path(os.environ["PIPELINE_SESSION"], "head")
+for again in range(3):
+    if again == 2:
+        parts = psutil.Process(int(head.read_text())).children()
+        next(part for part in parts if part.name() == "gcs_server").kill()
     with connected(Cluster(workers=2)):
         assert signal.getsignal(signal.SIGTERM) is end, "Ray took it"
         assert ray.get(ray.remote(lambda: 7).remote()) == 7
         print(ray.get_runtime_context().gcs_address, ray.cluster_resources()["CPU"] >= 2, flush=True)
-print(pathlib.Path(os.environ["PIPELINE_SESSION"], "head").read_text())
+print(head.read_text())
 """
 
 
-def test_a_session_shares_one_head_and_ends_it(
+def test_a_session_shares_one_head_starts_it_again_where_it_died_and_ends_it(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(PROJECT))
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     assert run_session([sys.executable, "-c", CONNECT]) == 0
-    first, second, head = capfd.readouterr().out.split("\n")[:3]
-    assert first == second and first.endswith("True")
+    first, second, died, third, head = capfd.readouterr().out.split("\n")[:5]
+    assert first == second != third and first.endswith("True") and third.endswith("True")
+    assert died == "the local Ray head died; starting it again"
     assert not psutil.pid_exists(int(head))
 
 

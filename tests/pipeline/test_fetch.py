@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,8 +11,10 @@ from typing import Any
 
 import pytest
 from helpers import PROJECT, make_project, run_stage
+from pydantic import ValidationError
 
 from pipeline.errors import UserError
+from pipeline.params import ImageNet
 
 
 @pytest.fixture
@@ -67,6 +70,42 @@ def test_a_folder_is_named_as_the_user_typed_it(project: Path) -> None:
     text = (project / "data" / "raw" / "imagenet.json").read_text()
     assert str(project) not in text and inventory(project)["request"]["source"] == "photos"
     assert inventory(project)["refused"] == [{"path": "val/n00000001/empty.JPEG", "reason": "empty"}]
+
+
+def test_a_source_that_moved_or_was_copied_was_not_written_over(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = use_folder(project)
+    run_stage(project, "pipeline.fetch", "imagenet")
+    shutil.copytree(photos, project / "copy", copy_function=shutil.copyfile)
+    params = project / "params.yaml"
+    for folder in ("copy", "moved"):
+        if folder == "moved":
+            photos.rename(project / "moved")
+        params.write_text(re.sub("source: [a-z]+,", f"source: {folder},", params.read_text()))
+        run_stage(project, "pipeline.fetch", "imagenet")
+        assert "warning" not in capsys.readouterr().out
+    os.utime(next((project / "moved" / "val").rglob("*.JPEG")))
+    run_stage(project, "pipeline.fetch", "imagenet")
+    assert "were written since they were fetched last" in capsys.readouterr().out
+
+
+def test_warnings_name_what_no_terminal_can_show(project: Path) -> None:
+    photos = use_folder(project)
+    (photos / "train" / "n00000001").rename(photos / "train" / "猫")
+    shutil.rmtree(photos / "val" / "n00000001")
+    command = [sys.executable, "-m", "pipeline.fetch", "imagenet"]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": str(PROJECT)}
+    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0 and r"val/ lacks 1 of 10 classes: \u732b" in done.stdout, done.stderr
+    assert "val/ lacks 1 of 10 classes: 猫" in inventory(project)["warnings"]
+
+
+def test_a_source_in_no_encoding_stops(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match=r"caf\\xe9 is not UTF-8 text"):
+        ImageNet(source=os.fsdecode(b"caf\xe9"))
+    with pytest.raises(ValidationError, match="hold_out is for data without a validation split"):
+        ImageNet(hold_out=0.1)
 
 
 @pytest.mark.parametrize(

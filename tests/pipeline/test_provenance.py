@@ -17,7 +17,9 @@ PROJECT = Path(__file__).parents[2]
 APART = (
     "models/aggregate/reference.py",
     "models/checkpoints.py",
+    "models/unpickling.py",
     "models/official.py",
+    "models/official_heads.py",
     "pipeline/weights.py",
     "pipeline/params/",
     "pipeline/errors.py",

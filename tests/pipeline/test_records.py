@@ -18,7 +18,10 @@ from pipeline.recording import settled
 from pipeline.search.book import Book
 
 SECONDS, MEGABYTES = 5, 1000
-FOREIGN = [b"", b"[]", b"7", b"null", b"{", b"\xff\xfe{\0", b'"text"', b"[" * 100_000, b'{"run_id": NaN}', b"{}"]
+FOREIGN = [
+    b"", b"\xef\xbb\xbf{}", b"[]", b"7", b"null", b"{", b"\xff\xfe{\0", b'"text"', b"[" * 100_000, b'{"run_id": NaN}',
+    b"{}",
+]  # fmt: skip
 
 
 def sealed(folder: Path, **changes: Any) -> Run:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -40,14 +41,20 @@ def would_run(project: Path) -> set[str]:
     return {line.split("'")[1] for line in said.splitlines() if line.startswith("Running stage")}
 
 
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory, ray_address: str) -> Iterator[Path]:
-    folder = tmp_path_factory.mktemp("whole") / "project"
+def clone(folder: Path) -> Path:
+    """Make what a fresh clone is, without its params."""
     folder.mkdir()
     for name in COPIED:
         source = PROJECT / name
         ignore = shutil.ignore_patterns("__pycache__")
         shutil.copytree(source, folder / name, ignore=ignore) if source.is_dir() else shutil.copy(source, folder)
+    run(folder, "dvc", "init", "--quiet", "--no-scm")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory, ray_address: str) -> Iterator[Path]:
+    folder = clone(tmp_path_factory.mktemp("whole") / "project")
     params = yaml.safe_load(SMALL)
     params["classify"]["recipe"]["duration"] = {"epochs": 2}
     params["classify"].update({"dataset": "imagenet", "seeds": [0]})
@@ -64,7 +71,6 @@ def project(tmp_path_factory: pytest.TempPathFactory, ray_address: str) -> Itera
         "cluster": {"together": True},
     }
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
-    run(folder, "dvc", "init", "--quiet", "--no-scm")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_ADDRESS", ray_address)
         run(folder, "dvc", "repro")
@@ -221,3 +227,67 @@ def test_a_killed_dvc_takes_its_stage_along(project: Path, tmp_path: Path) -> No
 def test_dvc_killed_anywhere_changes_nothing(project: Path, tmp_path: Path, stage: str, point: str) -> None:
     sent = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT][KILLED.index((stage, point)) % 3]
     kill_dvc(project, stage, point, tmp_path / "met", sent)
+
+
+POINTS, FIRST_S = 30, 60.0
+SENT = [
+    (kind, whom) for kind in (signal.SIGKILL, signal.SIGINT, signal.SIGTERM) for whom in ("the process", "the group")
+]
+
+
+def smallest(folder: Path) -> Path:
+    """Make a fresh clone whose `make repro` fetches and shards three data sets and trains one variant."""
+    clone(folder)
+    stages = yaml.safe_load((folder / "dvc.yaml").read_text())["stages"]
+    kept = {name: stages[name] for name in ("fetch", "shard", "classify")}
+    (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": kept}))
+    params = yaml.safe_load(SMALL)
+    params["classify"]["recipe"]["duration"] = {"steps": 12}
+    params["classify"]["variants"] = {"dwnet_micro": {"mixer": "dwnet", "size": "micro"}}
+    params["classify"] |= {"dataset": "imagenet", "seeds": [0]}
+    for dataset in ("imagenet", "coco", "ade20k"):
+        params["data"][dataset] = {"synthetic": {"train": 48, "val": 16, "image_size": 32}}
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    return folder
+
+
+def make_repro(folder: Path, log: Path) -> "subprocess.Popen[bytes]":
+    """Start what `make repro` is, with a Ray head of its own."""
+    alone = {name: value for name, value in environment().items() if name != "RAY_ADDRESS"}
+    command = [sys.executable, "-m", "pipeline.repro"]
+    with open(log, "wb") as file:
+        return subprocess.Popen(command, cwd=folder, env=alone, stdout=file, stderr=file, start_new_session=True)
+
+
+def at_work_in(folder: Path) -> list[psutil.Process]:
+    """Return what still runs in a project."""
+    alive = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.status() != psutil.STATUS_ZOMBIE and Path(process.cwd()).is_relative_to(folder):
+                alive.append(process)
+    return alive
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("point", range(POINTS))
+def test_a_first_make_repro_that_was_ended_anywhere_ends_well_when_it_is_typed_again(
+    tmp_path: Path, point: int
+) -> None:
+    folder = smallest(tmp_path / "project")
+    sent, whom = SENT[point % len(SENT)]
+    logs = [tmp_path / name for name in ("first", "again")]
+    first = make_repro(folder, logs[0])
+    with suppress(subprocess.TimeoutExpired):
+        first.wait((point + 0.5) * FIRST_S / POINTS)
+    if first.poll() is None:
+        (os.killpg if whom == "the group" else os.kill)(first.pid, sent)
+        code = first.wait(120)
+        assert code == (-sent if sent == signal.SIGKILL else 128 + sent), logs[0].read_text()
+    again = make_repro(folder, logs[1])
+    assert again.wait(500) == 0 and "The report" in logs[1].read_text(), logs[1].read_text()
+    assert "Traceback" not in logs[0].read_text() + logs[1].read_text()
+    assert (folder / "results/classify/dwnet_micro/metrics.json").exists()
+    nothing_left_running(folder)
+    psutil.wait_procs(at_work_in(folder), timeout=30)
+    assert at_work_in(folder) == []

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import make_project, run_stage
+from helpers import in_the_authors_names, make_project, run_stage
 from safetensors.torch import save_file
 
 import models
@@ -120,6 +120,44 @@ def test_published_detections_are_judged_alike_by_pycocotools(
         judge.accumulate()
         judge.summarize()
         assert 100 * judge.stats[0] == pytest.approx(measured[name], abs=1e-6)
+
+
+@pytest.mark.parametrize("task", ["detect", "segment"])
+def test_the_authors_checkpoint_is_evaluated_as_the_same_weights_of_ours_are(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], task: str
+) -> None:
+    """A file as mmcv's runner writes it, in the names of mmdetection or mmsegmentation, from the command line."""
+    from pipeline import tasks
+    from pipeline.params import load
+    from pipeline.shards.manifest import Manifest
+
+    section = getattr(load(project / "params.yaml"), task)
+    manifest = Manifest.load(project / "data" / "shards" / section.dataset)
+    torch.manual_seed(3)
+    model = tasks.create(task, section, "dwnet_micro", manifest).build()
+    save_file({key: value.contiguous() for key, value in model.state_dict().items()}, tmp_path / "w.safetensors")
+    weights = in_the_authors_names(model)
+    meta = {"epoch": 36, "CLASSES": tuple(entry.name for entry in manifest.classes), "mmdet_version": "2.11.0"}
+    torch.save({"meta": meta, "state_dict": weights, "optimizer": {"state": {}}}, tmp_path / "w.pth")
+    del weights[next(iter(weights))]
+    torch.save({"state_dict": weights}, tmp_path / "cut.pth")
+
+    def evaluated(file: str) -> tuple[dict[str, float], bytes]:
+        found = tmp_path / f"{file}.json"
+        options = ["--predictions", str(found)] if task == "detect" else []
+        capsys.readouterr()
+        run_stage(project, "pipeline.evaluate", task, "dwnet_micro", "--weights", str(tmp_path / file), *options)
+        return json.loads(capsys.readouterr().out), found.read_bytes() if options else b""
+
+    theirs = evaluated("w.pth")
+    assert theirs == evaluated("w.safetensors") and sum(theirs[0].values()) > 0
+    assert task == "segment" or len(json.loads(theirs[1])) > 7
+    with pytest.raises(UserError, match=r"cut\.pth: these weights do not fit dwnet_micro: 1 missing: backbone\.stem\."):
+        evaluated("cut.pth")
+    classifier = project / "results" / "classify" / "dwnet_micro" / "model.safetensors"
+    kind = type(model).__name__.lower()
+    with pytest.raises(UserError, match=f"holds the weights of a classifier, where those of a {kind} are needed"):
+        evaluated(str(classifier))
 
 
 def test_a_variant_without_published_weights_says_how_to_get_them(project: Path) -> None:

@@ -25,13 +25,16 @@ class Archive(NamedTuple):
     nested: bool = False
 
 
-def open_source(root: Path, official: Mapping[str, Archive], only: Collection[str] | None = None) -> Tree:
+def open_source(
+    root: Path, official: Mapping[str, Archive], only: Collection[str] | None = None, follow_links: bool = False
+) -> Tree:
     """List a folder with the official archives in it, or one such archive.
 
     Args:
         root: the folder or the archive.
         official: the data set's archives by name.
         only: names of archives in the folder that are taken; nothing else there is looked at.
+        follow_links: follow links that lead out of the folder.
 
     Raises:
         UserError: nothing is there, a part is there twice, or an archive is cut off or damaged.
@@ -45,7 +48,7 @@ def open_source(root: Path, official: Mapping[str, Archive], only: Collection[st
     elif only is not None:
         tree, found = Tree(root), [root.absolute() / name for name in only]
     else:
-        tree = walk(root, official)
+        tree = walk(root, official, follow_links)
         found = [root.absolute() / name for name in official if tree.files.pop(name, None) is not None]
         _check_parts(tree, official, [path.name for path in found])
     for path in found:
@@ -64,7 +67,8 @@ def _check_parts(tree: Tree, official: Mapping[str, Archive], found: Collection[
                 raise UserError(f"{tree.root} holds both {name} and {part}, which are the same data; keep one of them")
     for entry in tree.refused:
         if entry.path in official:
-            raise UserError(f"{tree.root / entry.path}: {entry.reason}; put the archive itself there")
+            advice = f" ({entry.detail})" if entry.detail else ""
+            raise UserError(f"{tree.root / entry.path}: {entry.reason}; put the archive itself there{advice}")
 
 
 def _add(tree: Tree, path: Path, archive: Archive) -> None:
@@ -72,12 +76,14 @@ def _add(tree: Tree, path: Path, archive: Archive) -> None:
     hidden: dict[str, int] = {}
     folders: set[str] = set()
     for member in members_of(path, archive.nested):
-        parts = [_plain(part) for part in (member.inside, member.name) if part]
-        if None in parts:
+        inside, name = _plain(member.inside), _plain(member.name)
+        if inside is None or name is None:
             given = _joined(archive.at, _joined(member.inside, member.name))
             tree.refused.append(Filed(given, "unsafe_name", f"in {path.name}"))
             continue
-        name = _in_layout("/".join(part for part in parts if part), archive)
+        if inside and f"{name}/".startswith(f"{os.path.basename(inside)}/"):  # a class tar that holds its folder
+            inside = os.path.dirname(inside)
+        name = _in_layout(_joined(inside, name), archive)
         if (outermost := _hidden_part(name)) is not None:
             hidden[outermost] = hidden.get(outermost, 0) + (not member.name.endswith("/"))
             continue

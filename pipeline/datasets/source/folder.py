@@ -8,26 +8,31 @@ from pipeline.datasets.source.place import Whole
 from pipeline.datasets.source.tree import Filed, Tree, is_archive, is_hidden
 from pipeline.errors import UserError
 
+FOLLOWED = "data.<name>.follow_links: true follows it"
 
-def walk(root: Path, archives: Collection[str] = ()) -> Tree:
-    """List a folder to its depth, sorted by path; links are followed only where they stay inside.
+
+def walk(root: Path, archives: Collection[str] = (), follow_links: bool = False) -> Tree:
+    """List a folder to its depth, sorted by path; links are followed where they stay inside, or are allowed to leave.
 
     Args:
         root: the folder.
         archives: names of archives directly in it that are wanted; all others are ignored.
+        follow_links: follow links that lead out of the folder too.
 
     Raises:
         UserError: a folder cannot be read.
     """
     tree = Tree(root)
     top = os.path.realpath(root)
-    _walk(tree, top, "", (top,), archives)
+    _walk(tree, top, "", (top,), archives, follow_links)
     tree.files = dict(sorted(tree.files.items()))
     tree.folders.sort()
     return tree
 
 
-def _walk(tree: Tree, top: str, inside: str, chain: tuple[str, ...], archives: Collection[str]) -> None:
+def _walk(
+    tree: Tree, top: str, inside: str, chain: tuple[str, ...], archives: Collection[str], follow_links: bool
+) -> None:
     """Add one folder; `chain` holds the real paths from the root to it, so that loops are seen."""
     try:
         entries = list(os.scandir(os.path.join(top, inside)))
@@ -38,11 +43,11 @@ def _walk(tree: Tree, top: str, inside: str, chain: tuple[str, ...], archives: C
         real = os.path.realpath(entry.path) if entry.is_symlink() else os.path.join(chain[-1], entry.name)
         if is_hidden(entry.name):
             tree.ignored.append(Filed(path, "hidden", files=_count(entry)))
-        elif (reason := _bad_link(entry, real, top, chain)) is not None:
-            tree.refused.append(Filed(path, reason))
+        elif (reason := _bad_link(entry, real, top, chain, follow_links)) is not None:
+            tree.refused.append(Filed(path, reason, FOLLOWED if reason == "link_outside" else ""))
         elif entry.is_dir():
             tree.folders.append(path)
-            _walk(tree, top, path, (*chain, real), archives)
+            _walk(tree, top, path, (*chain, real), archives, follow_links)
         elif not entry.is_file():
             tree.refused.append(Filed(path, "not_a_file"))
         elif is_archive(entry.name) and path not in archives:
@@ -51,15 +56,15 @@ def _walk(tree: Tree, top: str, inside: str, chain: tuple[str, ...], archives: C
             tree.files[path] = Whole(os.path.join(top, path), entry.stat().st_size)
 
 
-def _bad_link(entry: "os.DirEntry[str]", real: str, top: str, chain: tuple[str, ...]) -> str | None:
+def _bad_link(entry: "os.DirEntry[str]", real: str, top: str, chain: tuple[str, ...], follow_links: bool) -> str | None:
     """Return why a link is not followed, or None."""
     if not entry.is_symlink():
         return None
     if not os.path.exists(real):
         return "dangling_link"
-    if not real.startswith(top + os.sep):
-        return "link_outside" if real != top else "link_loop"
-    return "link_loop" if real in chain else None
+    if not follow_links and real != top and not real.startswith(top + os.sep):
+        return "link_outside"
+    return "link_loop" if any(f"{folder}{os.sep}".startswith(real + os.sep) for folder in chain) else None
 
 
 def _count(entry: "os.DirEntry[str]") -> int:

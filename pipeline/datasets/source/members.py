@@ -14,6 +14,13 @@ from pipeline.errors import UserError
 from pipeline.progress import Progress
 
 BLOCK = 512  # of a tar
+PACKINGS = {
+    b"\x1f\x8b": ("gzip", ".gz", "gunzip"),
+    b"BZh": ("bzip2", ".bz2", "bunzip2"),
+    b"\xfd7zXZ": ("xz", ".xz", "unxz"),
+}
+"""How files begin that are no plain tars: what packed them, the ending of their names, and what unpacks them."""
+UTF8_FLAG = 0x800
 LARGEST_RATIO = 100  # a member may declare this many times the bytes that it takes up ...
 ALWAYS_ALLOWED = 1 << 20  # ... and these on top; photographs and annotations stay far below
 GZIP_CHUNK = 1 << 20
@@ -55,6 +62,7 @@ def members_of(path: Path, nested: bool = False) -> Iterator[Member]:
 
 def _tar(path: Path, nested: bool) -> Iterator[Member]:
     size = path.stat().st_size
+    _check_packing(path)
     progress = Progress(f"listing {path.name}", size, "bytes", brief=True)
     with open(path, "rb") as file:
         for info in _headers(file, str(path), 0, size):
@@ -64,6 +72,17 @@ def _tar(path: Path, nested: bool) -> Iterator[Member]:
                 yield _tar_member(info, lambda offset, size: Stored(str(path), offset, size))
             progress.show(min(size - 1, info.offset_data + info.size))
     progress.show(size)
+
+
+def _check_packing(path: Path) -> None:
+    """Stop at a tar that is compressed as a whole: its members can be read in place only where it is not."""
+    with open(path, "rb") as file:
+        start = file.read(max(map(len, PACKINGS)))
+    for magic, (packing, ending, tool) in PACKINGS.items():
+        if start.startswith(magic):
+            raise UserError(
+                f"{path} is compressed with {packing}; call it {path.name}{ending} and run {tool} on it once"
+            )
 
 
 def _inner(file: IO[bytes], path: Path, outer: tarfile.TarInfo) -> Iterator[Member]:
@@ -115,8 +134,15 @@ def _tar_member(info: tarfile.TarInfo, place: Callable[[int, int], Place]) -> Me
     if info.isdir():
         return Member(info.name + "/")
     if not info.isreg() or info.issparse():
-        return Member(info.name, refused="not_a_file", detail=f"tar type {info.type.decode('ascii', 'replace')}")
+        return Member(info.name, refused="not_a_file", detail=_tar_kind(info))
     return Member(info.name, place(info.offset_data, info.size))
+
+
+def _tar_kind(info: tarfile.TarInfo) -> str:
+    """Return what a member is that is no file."""
+    kinds = {tarfile.LNKTYPE: "a hard link to", tarfile.SYMTYPE: "a link to"}
+    kind = kinds.get(info.type)
+    return f"{kind} {info.linkname}" if kind else f"tar type {info.type.decode('ascii', 'replace')}"
 
 
 def _unpacked_size(path: Path) -> int:
@@ -153,9 +179,23 @@ def _zip(path: Path) -> Iterator[Member]:
         yield _zip_member(path, info)
 
 
+def _zip_name(info: zipfile.ZipInfo) -> str:
+    """Return a member's name: before zipfile cuts it at a NUL, and in UTF-8 where that is what it is.
+
+    Without the flag that says so zipfile takes names for code page 437; macOS and others write UTF-8 and no flag.
+    """
+    name = info.orig_filename
+    if info.flag_bits & UTF8_FLAG:
+        return name
+    try:
+        return name.encode("cp437").decode()
+    except UnicodeError:
+        return name
+
+
 def _zip_member(path: Path, info: zipfile.ZipInfo) -> Member:
-    """Return a zip's member; `orig_filename` is the name before zipfile cuts it at a NUL."""
-    name, kind = info.orig_filename, stat.S_IFMT(info.external_attr >> 16)
+    """Return a zip's member."""
+    name, kind = _zip_name(info), stat.S_IFMT(info.external_attr >> 16)
     if name.endswith("/"):
         return Member(name)
     if kind not in (0, stat.S_IFREG):

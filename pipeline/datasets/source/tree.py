@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pipeline.datasets.source.names import escaped, printable
 from pipeline.datasets.source.place import Place, Whole
 
 SYSTEM_FILES = ("thumbs.db", "desktop.ini", "ehthumbs.db", "__macosx")
@@ -21,17 +22,16 @@ class Filed(NamedTuple):
 
     def record(self) -> dict[str, Any]:
         """Return the entry as it stands in inventories and manifests, without empty fields."""
-        record: dict[str, Any] = {"path": self.path, "reason": self.reason}
+        record: dict[str, Any] = {"path": escaped(self.path), "reason": self.reason}
         if self.detail:
-            record["detail"] = self.detail
+            record["detail"] = escaped(self.detail)
         if self.files != 1:
             record["files"] = self.files
         return record
 
     def __str__(self) -> str:
         """Return one printable line."""
-        path = self.path if self.path.isprintable() else ascii(self.path)
-        return f"{path}: {self.reason}" + (f" ({self.detail})" if self.detail else "")
+        return f"{printable(self.path)}: {self.reason}" + (f" ({printable(self.detail)})" if self.detail else "")
 
 
 @dataclass

@@ -12,7 +12,7 @@ from pipeline.report.answers.answer import Answer, Drawing, Evidence, sides
 from pipeline.report.answers.costs import INFERENCE, MEASURES, MEMORY, UNITS, Cost, Costs, costs, shown
 from pipeline.report.claims import TASKS
 from pipeline.report.contrasts import declared_pairs, mixer_pairs
-from pipeline.report.document import Table, code
+from pipeline.report.document import Table, code, plain
 from pipeline.report.families import ATTENTION, DYNAMIC, STATIC
 from pipeline.report.forest import draw_forest, title_of
 from pipeline.report.results import Profile
@@ -100,7 +100,7 @@ def _line(cost: Costs) -> list[str]:
         numbers.interval(pair.metric, difference) if difference else "no seed in common",
         str(difference.n if difference else 0),
         *(_cell(cost.of(measure)) for measure in MEASURES),
-        ", ".join(pair.confounded) or "nothing",
+        plain(", ".join(pair.confounded) or "nothing"),
         words.scale(pair),
     ]
 

@@ -10,7 +10,7 @@ from pipeline.report.answers import missing, words
 from pipeline.report.answers.answer import Answer, Drawing, Evidence, sides
 from pipeline.report.claims import TASK_NAMES, TASKS
 from pipeline.report.contrasts import Contrast, mixer_pairs
-from pipeline.report.document import Table
+from pipeline.report.document import Table, plain
 from pipeline.report.families import ATTENTION, STATIC
 from pipeline.report.forest import forest
 
@@ -99,6 +99,6 @@ def _line(pair: Contrast, margin: Mapping[str, float]) -> list[str]:
         f"{within:g}",
         f"**{verdict(pair, within)}**",
         str(difference.n if difference else 0),
-        ", ".join(pair.confounded) or "nothing",
+        plain(", ".join(pair.confounded) or "nothing"),
         words.scale(pair),
     ]

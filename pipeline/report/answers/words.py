@@ -8,7 +8,7 @@ from itertools import groupby
 from pipeline.report import numbers
 from pipeline.report.claims import TASK_NAMES
 from pipeline.report.contrasts import Contrast
-from pipeline.report.document import Table
+from pipeline.report.document import Table, plain
 from pipeline.report.samples import SEARCH, Sample
 from pipeline.report.statistics import Difference
 
@@ -159,7 +159,7 @@ def _line(contrast: Contrast) -> list[str]:
         numbers.interval(metric, difference) if difference else "no seed in common",
         str(difference.n if difference else 0),
         ratio(contrast.parameters_ratio),
-        ", ".join(contrast.confounded) or "nothing",
+        plain(", ".join(contrast.confounded) or "nothing"),
         scale(contrast),
     ]
 

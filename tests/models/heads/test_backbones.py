@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from torch import nn
 
 from models.heads.backbones import dense_backbone
+from models.registry import build_backbone
 
 
 def layout(name, **overrides):
@@ -20,6 +22,46 @@ def test_depthwise_backbones_have_the_authors_norms_and_padding(mixer):
 @pytest.mark.parametrize("mixer", ["swin", "sliding_attention"])
 def test_attention_has_swins(mixer):
     assert layout(f"{mixer}_micro") == ("ln", 1)
+
+
+@pytest.mark.parametrize("size", [(3, 4), (6, 8), (7, 7), (5, 9)])
+@pytest.mark.parametrize("index", [0, 1])
+def test_windows_of_swin_are_whole_on_small_maps_as_in_its_downstream_backbone(size, index):
+    mixer = dense_backbone("swin_micro", {"kernel_size": 7, "depths": (2, 2, 2, 2)}).stages[1].blocks[index].mixer
+    nn.init.normal_(mixer.relative_position_bias_table)
+    x = torch.randn(2, *size, mixer.dim)
+    for training in (True, False):
+        with torch.no_grad():
+            expected = attention_in_whole_windows(mixer.train(training), x, shift=3 * index)
+            torch.testing.assert_close(mixer(x), expected, atol=1e-5, rtol=1e-5)
+
+
+def attention_in_whole_windows(mixer, x, shift):
+    """Official Swin's downstream rule as one matrix over all positions of the map, filled up to multiples of 7."""
+    batch, height, width, dim = x.shape
+    x = nn.functional.pad(x, (0, 0, 0, -width % 7, 0, -height % 7))
+    rows, columns = (axis.flatten() for axis in torch.meshgrid(*map(torch.arange, x.shape[1:3]), indexing="ij"))
+    row, column = (rows - shift) % x.shape[1], (columns - shift) % x.shape[2]  # where the shift puts them
+    place = torch.stack((row // 7, column // 7, rows < shift, columns < shift))
+    together = (place[:, :, None] == place[:, None, :]).all(dim=0)
+    offset = 13 * (row % 7 - row[:, None] % 7 + 6) + column % 7 - column[:, None] % 7 + 6
+    bias = mixer.relative_position_bias_table[offset.T].permute(2, 0, 1)
+    query, key, value = mixer.qkv(x.flatten(1, 2)).unflatten(2, (3, mixer.heads, -1)).permute(2, 0, 3, 1, 4)
+    scores = query @ key.transpose(-2, -1) * mixer.scale + bias
+    weight = scores.masked_fill(~together, -torch.inf).softmax(dim=-1)
+    mixed = mixer.proj((weight @ value).transpose(1, 2).flatten(2))
+    return mixed.view(batch, *x.shape[1:3], dim)[:, :height, :width]
+
+
+def test_windows_shrink_to_small_maps_in_classifiers_alone():
+    options = {"shared_windows": True, "kernel_size": 7, "depths": (2, 1, 1, 1)}
+    dense, classifier = (make("local_mlp_micro", options) for make in (dense_backbone, build_backbone))
+    x = torch.randn(1, 4, 4, dense.channels[0])
+    mixers = [network.stages[0].blocks[1].mixer for network in (dense, classifier)]
+    assert [mixer.shrink for mixer in mixers] == [False, True]
+    mixers[1].load_state_dict(mixers[0].state_dict())
+    with torch.no_grad():
+        assert not torch.allclose(mixers[0](x), mixers[1](x))  # shifted, and not
 
 
 def test_the_skeleton_decides_and_not_the_mixers_name():

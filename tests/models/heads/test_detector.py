@@ -170,3 +170,24 @@ def test_it_learns_to_find_two_boxes(detector):
         best = overlaps.argmax()
         assert overlaps[best] > 0.7 and found["scores"][best] > 0.4
         assert (pasted[best] & mask).sum() / (pasted[best] | mask).sum() > 0.7
+
+
+def test_an_object_without_a_mask_counts_for_boxes_alone(detector, target):
+    model, images = detector(), torch.randn(1, 3, SIDE, SIDE)
+    whole = target([[5, 5, 40, 40], [20, 30, 60, 60]], SIDE, SIDE)
+
+    def losses(masked, masks=whole["masks"]):
+        torch.manual_seed(1)
+        return model(images, [(SIDE, SIDE)], [{**whole, "masks": masks, "masked": torch.tensor(masked)}])
+
+    torch.manual_seed(1)
+    plain, some, none = model(images, [(SIDE, SIDE)], [whole]), losses([True, False]), losses([False, False])
+    torch.testing.assert_close(losses([True, True]), plain, rtol=0, atol=0)
+    for name in loss_names():
+        assert (some[name] == plain[name]) == (none[name] == plain[name]) == (not name.startswith("mask")), name
+        assert not name.startswith("mask") or none[name] == 0 < some[name]
+    scrambled = whole["masks"].clone()
+    scrambled[1] = 1 - scrambled[1]
+    torch.testing.assert_close(losses([True, False], scrambled), some, rtol=0, atol=0)
+    sum(none.values()).backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())

@@ -1,4 +1,7 @@
-"""Garbled annotations, masks, images and lists of names end in typed errors, quickly and in little memory."""
+"""Garbled annotations, masks, images and lists of names end in typed errors, quickly and in little memory.
+
+A quarter of the mutations are of COCO's JSON: 2,000 in the long form.
+"""
 
 import json
 import subprocess
@@ -11,7 +14,7 @@ from helpers import PROJECT
 SECONDS, MEGABYTES = 5, 1000
 
 
-@pytest.mark.parametrize("count", [200, pytest.param(2000, marks=pytest.mark.faults)])
+@pytest.mark.parametrize("count", [200, pytest.param(8000, marks=pytest.mark.faults)])
 def test_garbled_inputs_end_in_typed_errors(count: int) -> None:
     command = [sys.executable, str(Path(__file__).with_name("fuzz.py")), "0", str(count)]
     ran = subprocess.run(
@@ -20,7 +23,7 @@ def test_garbled_inputs_end_in_typed_errors(count: int) -> None:
         env={"PYTHONPATH": f"{PROJECT}:{PROJECT / 'tests'}"},
         capture_output=True,
         text=True,
-        timeout=550,
+        timeout=1800,
         check=False,
     )
     assert ran.returncode == 0, ran.stderr[-2000:]

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image, ImageFile
 
 from pipeline.datasets.images import RefusedError, _rgb, check, check_mask
+from pipeline.loading.augment import decode
 
 LIMIT = 1_000_000
 
@@ -32,9 +33,10 @@ def reason(data: bytes, limit: int = LIMIT) -> str:
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
-def test_sound_jpegs_keep_their_bytes(mode: str) -> None:
-    data = encoded(picture(mode), "JPEG")
-    checked = check("a.jpg", data, LIMIT)
+@pytest.mark.parametrize(("kind", "name"), [("JPEG", "a.jpg"), ("JPEG", "a.png"), ("PNG", "a.png")])
+def test_sound_images_keep_their_bytes(mode: str, kind: str, name: str) -> None:
+    data = encoded(picture(mode), kind)
+    checked = check(name, data, LIMIT)
     assert (checked.data, checked.width, checked.height, checked.repaired) == (data, 40, 30, None)
 
 
@@ -42,18 +44,30 @@ def test_sound_jpegs_keep_their_bytes(mode: str) -> None:
     ("name", "data", "repaired"),
     [
         ("a.JPEG", encoded(picture(), "PNG"), "format_mismatch"),
-        ("a.png", encoded(picture(), "PNG"), "not_jpeg"),
-        ("a.jpg", encoded(picture("CMYK"), "JPEG"), "cmyk"),
         ("a.png", encoded(picture("RGBA"), "PNG"), "mode_alpha"),
         ("a.png", encoded(picture("LA"), "PNG"), "mode_grey_alpha"),
         ("a.png", encoded(picture("P"), "PNG"), "mode_palette"),
         ("a.png", encoded(picture("1"), "PNG"), "mode_bilevel"),
     ],
 )
-def test_harmless_oddities_become_jpegs(name: str, data: bytes, repaired: str) -> None:
+def test_odd_pngs_keep_their_pixels(name: str, data: bytes, repaired: str) -> None:
     checked = check(name, data, LIMIT)
     image = Image.open(io.BytesIO(checked.data))
-    assert (checked.repaired, image.format, image.mode, image.size) == (repaired, "JPEG", "RGB", (40, 30))
+    assert (checked.repaired, image.format, image.mode, image.size) == (repaired, "PNG", "RGB", (40, 30))
+    assert (np.asarray(image) == np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))).all()
+
+
+def test_cmyk_becomes_a_jpeg_of_three_channels() -> None:
+    checked = check("a.jpg", encoded(picture("CMYK"), "JPEG"), LIMIT)
+    image = Image.open(io.BytesIO(checked.data))
+    assert (checked.repaired, image.format, image.mode, image.size) == ("cmyk", "JPEG", "RGB", (40, 30))
+
+
+def test_a_side_too_long_for_jpeg() -> None:
+    wide = encoded(Image.new("L", (66_000, 10)), "PNG")
+    assert check("a.png", wide, LIMIT).data == wide
+    with pytest.raises(RefusedError, match="66000x10"):
+        check("a.png", encoded(Image.new("L", (72_600, 11)), "PNG"), LIMIT, short_side=10)
 
 
 def test_sixteen_bits_are_scaled_not_clipped() -> None:
@@ -61,7 +75,7 @@ def test_sixteen_bits_are_scaled_not_clipped() -> None:
     checked = check("a.png", encoded(deep, "PNG"), LIMIT)
     image = Image.open(io.BytesIO(checked.data))
     assert checked.repaired == "mode_16_bit"
-    assert abs(int(np.asarray(image).mean()) - 128) <= 1
+    assert (np.asarray(image) == 128).all()
     every = Image.fromarray(np.arange(65536, dtype=np.uint16).reshape(256, 256))
     assert (np.asarray(_rgb(every))[..., 0].ravel() == np.round(np.arange(65536) / 257)).all()
 
@@ -148,7 +162,7 @@ def mask(values: list[list[int]], mode: str = "L") -> bytes:
 
 
 def test_masks_give_their_values() -> None:
-    assert check_mask(mask([[0, 3], [3, 150]]), (2, 2), 150, LIMIT) == [0, 3, 150]
+    assert check_mask(mask([[0, 3], [3, 150]]), (2, 2), 150, LIMIT) == {0: 1, 3: 2, 150: 1}
 
 
 @pytest.mark.parametrize(
@@ -169,3 +183,31 @@ def test_bad_masks_are_refused(data: bytes, size: tuple[int, int], expected: str
     with pytest.raises(RefusedError) as caught:
         check_mask(data, size, 8, LIMIT)
     assert caught.value.reason in (expected, "damaged" if expected == "truncated" else expected)
+
+
+def header_only(width: int, height: int) -> bytes:
+    """Return a PNG that says how large it is, and ends before its first pixel."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+def test_max_pixels_rules_above_the_limit_of_the_library() -> None:
+    """The decoder gets to the pixels of an image that it would refuse by itself, where the setting allows it."""
+    data = header_only(14_000, 14_000)
+    with pytest.raises(RefusedError) as caught:
+        check("a.png", data, 14_000 * 14_000)
+    assert caught.value.reason in ("truncated", "damaged")
+    with pytest.raises(RefusedError, match=r"14000x14000, shard\.max_pixels allows 195999999"):
+        check("a.png", data, 14_000 * 14_000 - 1)
+    with pytest.raises(OSError, match="truncated"):  # what a loader does with it
+        decode(data)
+
+
+def test_a_png_too_wide_for_jpeg_is_refused_by_name() -> None:
+    with pytest.raises(RefusedError) as caught:
+        check("a.png", encoded(Image.new("L", (80_000, 9)), "PNG"), LIMIT, short_side=8)
+    assert caught.value.reason == "too_large_for_jpeg" and "71111x8" in caught.value.detail

@@ -136,7 +136,7 @@ def keep_one(folder: Path) -> None:
         (lambda f: (f / "train" / "n09").mkdir(), "none in n09/"),
         (lambda f: (f / "val" / "n09").mkdir(), "found n09"),
         (lambda f: keep_one(f / "train"), "at least two class"),
-        (lambda f: flatten(f / "val"), "the development kit beside it; found ILSVRC2012_val_00000001.JPEG"),
+        (lambda f: flatten(f / "val"), "beside it (or LOC_val_solution.csv); found ILSVRC2012_val_00000001.JPEG"),
         (shutil.rmtree, "does not exist"),
     ],
 )  # fmt: skip

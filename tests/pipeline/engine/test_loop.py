@@ -11,17 +11,19 @@ import yaml
 from ranks import train_on
 from safetensors.torch import load_file, save_file
 
-from pipeline import faults
+from pipeline import faults, tasks
 from pipeline.engine import loop
 from pipeline.engine.evaluate import evaluate
 from pipeline.engine.loop import train
 from pipeline.engine.run import Run
 from pipeline.errors import UserError
 from pipeline.evaluators import Result
-from pipeline.loading.batches import Ranks
+from pipeline.loading.batches import EvalSamples, Ranks, eval_loader
 from pipeline.locks import held
 from pipeline.params import Classify, Cluster
 from pipeline.shards.cache import ShardCache
+from pipeline.shards.manifest import Manifest
+from pipeline.shards.reader import ShardReader
 
 CPU = torch.device("cpu")
 RECIPE: dict[str, Any] = yaml.safe_load("""
@@ -113,6 +115,20 @@ def test_the_average_differs_from_the_last_weights(small_shards: Path, tmp_path:
     plain, averaged = run_of(small_shards, tmp_path / "p"), run_of(small_shards, tmp_path / "a", ema=0.9)
     finish(plain), finish(averaged)
     assert any(not torch.equal(value, weights(plain)[key]) for key, value in weights(averaged).items())
+
+
+def test_weights_of_mixed_training_are_judged_in_fp32(small_shards: Path, tmp_path: Path) -> None:
+    trained = run_of(small_shards, tmp_path / "trained", duration={"steps": 1}, amp="bf16")
+    shorter = run_of(small_shards, tmp_path / "shorter", duration={"steps": 1}, amp="bf16", eval_amp="bf16")
+    full = run_of(small_shards, tmp_path / "full").recipe
+    scores = {run.folder.name: finish(run)["final"]["loss"] for run in (trained, shorter)}
+    logic = tasks.create("classify", trained.section, "v", Manifest.load(small_shards))
+    model = logic.build()
+    model.load_state_dict(weights(trained))
+    batches = eval_loader(EvalSamples(ShardReader(small_shards, "val"), logic.sampling, logic.eval_batch), Ranks(), 0)
+    assert evaluate(logic, model, batches, full, Ranks(), CPU).metrics["loss"] == scores["trained"]
+    assert scores["trained"] != scores["shorter"]
+    assert all(torch.equal(value, weights(shorter)[key]) for key, value in weights(trained).items())
 
 
 def test_compiled_training_gives_the_same_losses(

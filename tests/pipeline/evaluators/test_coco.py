@@ -224,3 +224,32 @@ def test_names_that_repeat_keep_a_row_each(some: list[Case]) -> None:
 def test_nothing_is_printed(some: list[Case], capfd: pytest.CaptureFixture[str]) -> None:
     CocoEvaluator(CLASSES).result(states([some[:6]]))
     assert capfd.readouterr() == ("", "")
+
+
+def test_an_object_without_a_mask_is_judged_by_its_box_alone(some: list[Case]) -> None:
+    """Boxes count as if it had one, masks as if it were not there; labels without any mask have no mask number."""
+    bare, left_out, evaluator = [], [], CocoEvaluator(CLASSES)
+    for number, (output, record) in enumerate(some):
+        rows = record["annotations"]
+        without = [i for i in range(len(rows)) if (number + i) % 3 == 0 or rows[i]["category_id"] == CLASSES[0].id]
+        changed = [{**row, "segmentation": []} if i in without else row for i, row in enumerate(rows)]
+        bare.append((output, {**record, "annotations": changed}))
+        kept = [row for i, row in enumerate(rows) if i not in without]
+        left_out.append((output, {**record, "annotations": kept}))
+    for output, record in bare:
+        evaluator.update([output], {"records": [record]})
+    result = evaluator.result([evaluator.state()])
+    for kind, truth in (("box", some), ("mask", left_out)):
+        expected, _ = official(truth, coco.KINDS[kind])
+        names = [f"{kind}_{name}" for name in coco.NUMBERS]
+        np.testing.assert_allclose([result.metrics[name] for name in names], expected, atol=1e-9)
+    assert "mask_ap" not in result.per_class["cat"] and result.per_class["cat"]["box_ap"] > 0
+
+
+def test_without_any_mask_there_are_numbers_for_boxes_alone(some: list[Case]) -> None:
+    evaluator = CocoEvaluator(CLASSES)
+    for output, record in some[:6]:
+        rows = [{**row, "segmentation": []} for row in record["annotations"]]
+        evaluator.update([output], {"records": [{**record, "annotations": rows}]})
+    metrics = evaluator.result([evaluator.state()]).metrics
+    assert metrics["box_ap"] > 0 and not any(name.startswith("mask") for name in metrics)

@@ -241,3 +241,20 @@ def test_real_photographs() -> None:
 def test_augmentation_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         DetectAugment(**wrong)
+
+
+def test_an_object_without_a_mask_keeps_its_box(sampling: DetectSampling) -> None:
+    raw = scene()
+    record = json.loads(raw["json"])
+    for row in record["annotations"][::2]:
+        row["segmentation"] = []
+    bare = {**raw, "json": json.dumps(record).encode()}
+    for epoch in range(8):
+        plain, target = (
+            sampling.collate([sampling.train_sample(each, 0, epoch)])["targets"][0] for each in (raw, bare)
+        )
+        assert plain["masked"].all() and plain.keys() == target.keys()
+        assert (plain["boxes"] == target["boxes"]).all() and (plain["labels"] == target["labels"]).all()
+        assert target["masked"].tolist() == [label % 2 == 1 for label in target["labels"].tolist()]
+        assert not target["masks"][~target["masked"]].any()
+        assert (target["masks"][target["masked"]] == plain["masks"][target["masked"]]).all()

@@ -12,7 +12,8 @@ from pipeline.loading.photometric import distort
 def expected(colour: tuple[int, int, int], draw: np.random.Generator) -> np.ndarray:
     """The same draws on one colour, in exact arithmetic and the standard library's HSV."""
     brightness, contrast, early, saturation, hue = draw.random(5) < 0.5
-    shift, scale, saturate, turn = (draw.uniform(-end, end) for end in (32, 0.5, 0.5, 0.1))
+    shift, scale, saturate = (draw.uniform(-end, end) for end in (32, 0.5, 0.5))
+    turn = draw.integers(-18, 18) / 180  # whole steps of OpenCV's circle of 180, the upper end left out
     scale, saturate = 1 + scale, 1 + saturate
     values = np.array(colour, dtype=float)
     if brightness:

@@ -113,6 +113,7 @@ def test_a_variant_changes_only_what_it_names() -> None:
         exclude={"micro_batch", "micro_batches", "amp"}
     )
     assert own.global_batch == base.global_batch == 1024
+    assert params.classify.recipe_of("i_dynamic_dwnet_tiny") == own
 
 
 def test_parameters_survive_a_round_trip() -> None:

@@ -65,6 +65,17 @@ def test_published_headlines_are_there() -> None:
     assert published["segment", "swin", "tiny", "miou_multiscale"] == 45.81
 
 
+def test_the_other_local_transformers_and_the_concurrent_works_are_there_as_recalled() -> None:
+    tables = ("other local transformers", "concurrent works")
+    claims = [claim for claim in load_claims() if claim.row.table in tables]
+    assert not any(claim.published for claim in claims)
+    top1 = {claim.row.id: claim.value for claim in claims if claim.metric == "top1"}
+    assert len(top1) == 12
+    assert (top1["local-volo_d1"], top1["local-volo_d1_dw"]) == (84.2, 84.2)
+    assert (top1["local-svt_small"], top1["local-svt_small_dw"]) == (81.7, 81.9)
+    assert (top1["concurrent-shuffle_tiny"], top1["concurrent-i_dynamic_dwnet_tiny_extra"]) == (82.5, 82.3)
+
+
 def test_no_published_number_of_the_inhomogeneous_network() -> None:
     assert not [claim.id for claim in load_claims() if claim.row.mixer == "i_dynamic_dwnet" and claim.published]
 
@@ -127,7 +138,12 @@ def test_rows_of_the_literature_are_networks_of_timm() -> None:
         assert any(matches(claim, result) for claim in claims)
 
 
-@pytest.mark.parametrize("name", ["resnet50", "vit_base_patch16_384", "deit_small_patch16_224", "resmlp_12_224"])
+CONCURRENT = ["volo_d1_224", "twins_svt_small", "twins_pcpvt_small", "coat_lite_small", "coat_small", "pvt_v2_b2"]
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet50", "vit_base_patch16_384", "deit_small_patch16_224", "resmlp_12_224", *CONCURRENT]
+)
 def test_parameters_of_the_literature_are_those_of_timm(name: str) -> None:
     pytest.importorskip("timm")
     with torch.device("meta"):

@@ -39,6 +39,17 @@ def test_a_distance_of_exactly_the_tolerance_is_within_it(project: Any) -> None:
     assert verdicts(project)["readme-detect-dynamic_dwnet_base.box_ap", "dyn"]["verdict"] == "reproduced"
 
 
+@pytest.mark.parametrize(("top5", "verdict"), [(95.4, "reproduced"), (95.2, "not reproduced")])
+def test_top_5_and_parameters_are_judged_too(project: Any, top5: float, verdict: str) -> None:
+    metrics = project.run("classify", "swin_tiny", "swin", "tiny", values=[81.2], scale="paper")
+    metrics["seeds"][0]["final"]["top5"] = top5
+    project.write("classify", "swin_tiny", metrics)
+    project.profile("swin_tiny", "swin", "tiny", image_size=224)
+    found = verdicts(project)
+    assert found["swin-swin_tiny.top5", "swin_tiny"]["verdict"] == verdict
+    assert found["swin-swin_tiny.parameters_m", "swin_tiny"]["verdict"] == "reproduced"
+
+
 def test_noise_takes_the_parameters_into_account(project: Any) -> None:
     project.run("classify", "dwnet_tiny", "dwnet", "tiny", values=[80.0, 81.4], scale="paper")
     params = project.root / "params.yaml"

@@ -26,6 +26,7 @@ from PIL import Image
 from pipeline import faults
 from pipeline.datasets import Filed, list_folder
 from pipeline.errors import UserError
+from pipeline.loading.augment import photograph
 from pipeline.params import Shard
 from pipeline.shards import Manifest, ShardReader, verify
 from pipeline.shards.build import Runner, build
@@ -160,8 +161,8 @@ def test_bad_images_leave_their_own_shard_only(
     kept = [sample["__key__"] for sample in read_all(tmp_path / "shards", "train")]
     assert kept == [s["__key__"] for s in read_all(originals / "imagenet", "train") if s["__key__"] not in gone]
     for sample in read_all(tmp_path / "shards", "train"):
-        image = Image.open(io.BytesIO(sample["jpg"]))
-        assert (image.format, image.mode) == ("JPEG", "RGB")
+        image = Image.open(io.BytesIO(photograph(sample)))
+        assert image.mode == "RGB" and image.format == ("JPEG" if "jpg" in sample else "PNG")
 
 
 def test_too_many_bad_files_fail_after_all_are_named(
@@ -272,6 +273,7 @@ CONVERSION = """
 import sys
 from pathlib import Path
 from pipeline.datasets import list_folder
+from pipeline.loading.augment import photograph
 from pipeline.params import Shard
 from pipeline.shards.build import build
 from pipeline.shards.task import write

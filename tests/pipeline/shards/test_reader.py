@@ -8,10 +8,17 @@ from pathlib import Path
 
 import pytest
 import webdataset
+from helpers import one_by_one
+from PIL import Image
 
+from pipeline.datasets import list_folder
+from pipeline.datasets.synthetic import materialise
 from pipeline.errors import UserError
+from pipeline.loading.augment import photograph
+from pipeline.params import Shard, Synthetic
 from pipeline.shards import ShardReader
 from pipeline.shards import reader as reader_module
+from pipeline.shards.build import build
 
 Shards = Callable[[str], Path]
 MEMBERS = {"imagenet": "cls", "coco": "json", "ade20k": "png"}
@@ -31,6 +38,26 @@ def test_the_stock_reader_reads_the_same(originals: Path, name: str, split: str)
     assert len(mine) == len(reader) == {"train": 30, "val": 20}[split]
     for ours, theirs in zip(mine, stock, strict=True):
         assert ours == {key: theirs[key] for key in ("__key__", "jpg", MEMBERS[name])}
+
+
+def test_a_png_lies_beside_its_mask_and_every_reader_tells_them_apart(tmp_path: Path) -> None:
+    materialise("ade20k", Synthetic(train=4, val=2, image_size=32), tmp_path / "raw")
+    first, *_ = photographs = sorted((tmp_path / "raw/images/training").iterdir())
+    Image.open(first).save(first.with_suffix(".png"))
+    first.unlink()
+    listing = list_folder("ade20k", tmp_path / "raw", {})
+    build("ade20k", listing, Shard(), tmp_path / "shards", "0" * 64, run=one_by_one)
+    reader = ShardReader(tmp_path / "shards", "train")
+    mine = [reader.read(*place) for place in positions(reader)]
+    members = [["image.png", "png"], *[["jpg", "png"]] * 3]
+    assert [sorted(sample.keys() - {"__key__"}) for sample in mine] == members
+    assert photograph(mine[0]) == mine[0]["image.png"] == first.with_suffix(".png").read_bytes()
+    urls = [str(path) for path in sorted((tmp_path / "shards/train").glob("*.tar"))]
+    stock = list(webdataset.WebDataset(urls, shardshuffle=False, nodesplitter=None))
+    for ours, theirs in zip(mine, stock, strict=True):
+        assert ours == {key: theirs[key] for key in ours}
+    decoded = webdataset.WebDataset(urls, shardshuffle=False, nodesplitter=None).decode("pil").to_tuple("jpg;image.png")
+    assert [image.size for (image,) in decoded] == [Image.open(path).size for path in photographs[1:2]] * 4
 
 
 def test_keys_are_read_alone(originals: Path) -> None:
