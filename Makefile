@@ -8,11 +8,12 @@ help:  ## list what you can type
 
 setup: $(READY)  ## the virtual environment (.venv), from requirements.lock
 
+$(READY): export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 $(READY): requirements.lock
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, python3 is " + sys.version.split()[0])'
 	python3 -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv
-	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(VENV)/bin/uv pip install --quiet -r requirements.lock
+	$(VENV)/bin/uv pip install --quiet -r requirements.lock
 	@touch $@
 
 repro: $(READY)  ## everything params.yaml asks for: data, shards, training, report (results/report/report.html)

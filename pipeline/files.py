@@ -8,17 +8,23 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pipeline import faults
+from pipeline.errors import UserError
 
 
 def write_bytes(path: Path, data: bytes | memoryview) -> None:
-    """Write `data` to `path` atomically, making parent folders as needed."""
+    """Write `data` to `path` atomically, making parent folders as needed.
+
+    Raises:
+        UserError: a folder lies where the file belongs.
+    """
+    if path.is_dir():
+        raise UserError(f"{path} is a folder where a file of the project belongs; move it away")
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -41,20 +47,6 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON with sorted keys, so that equal values are equal bytes."""
     write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
-
-
-def read_object(path: Path) -> dict[str, Any] | None:
-    """Return the JSON object of a file of our own; None where it is missing, or something else, which is named."""
-    try:
-        content = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, RecursionError):
-        content = None
-    if isinstance(content, dict):
-        return content
-    print(f"{path} holds no JSON object; it is treated as missing", file=sys.stderr, flush=True)
-    return None
 
 
 @contextmanager

@@ -11,11 +11,11 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pipeline import lifeline
+from pipeline import lifeline, records
 from pipeline.address import sqlite_uri
 from pipeline.engine.run import Run
 from pipeline.errors import UserError
-from pipeline.files import read_object, write_json
+from pipeline.files import write_json
 from pipeline.locks import Busy, held
 from pipeline.params import Tracking
 from pipeline.store import alone, artifacts_of, connect, sentences
@@ -186,8 +186,8 @@ def identity_of(storage: Path) -> str:
     note = storage / "identity.json"
     with held(storage / "identity.lock", "the identity of a folder of runs", say=lambda _: None):
         inode = storage.stat().st_ino
-        known = read_object(note) or {}
-        if known.get("inode") == inode and isinstance(known.get("id"), str):
+        known = records.read(note, records.Identity)
+        if known is not None and known["inode"] == inode:
             return str(known["id"])
         name = os.urandom(6).hex()
         write_json(note, {"id": name, "inode": inode})

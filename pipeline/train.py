@@ -103,7 +103,7 @@ def _companions(call: Call, shards: Path, wanted: list[Run]) -> list[Run]:
 
 def _published(call: Call, run: Run) -> bool:
     metrics = call.folders.results(run.task, run.variant, "metrics.json")
-    return metrics.exists() and run.id in metrics.read_text()
+    return metrics.is_file() and run.id.encode() in metrics.read_bytes()
 
 
 def _train(call: Call, wanted: list[Run], companions: list[Run]) -> None:

@@ -10,10 +10,7 @@ import pytest
 from helpers import PROJECT
 
 from pipeline import faults
-from pipeline.engine.run import Run
 from pipeline.files import whole_folder, write_text
-from pipeline.params import Classify
-from pipeline.recording import settled
 
 WRITE = """
 import sys
@@ -66,19 +63,3 @@ def test_a_fault_happens_where_and_when_it_is_asked_for(tmp_path: Path, monkeypa
     faults.reach("here", step=3)
     with pytest.raises(OSError, match="fault at there"):
         faults.reach("there")
-
-
-ODD = ["", "{", "[]", "null", "1", '"a"', "[" * 100_000, "\ufeff{}", '{"files": null}', '{"files": {"a": 1}}']
-
-
-@pytest.mark.parametrize("text", ODD)
-def test_a_note_of_our_own_that_something_was_at_is_as_if_it_were_not_there(
-    tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for name in ("finished.json", "mlflow.json", "adopted.json"):
-        (tmp_path / name).write_text(text)
-    run = Run("x", "classify", "v", 0, Classify(), tmp_path, tmp_path)
-    assert run.finished() is None and not settled(run)
-    if text not in ODD[-3:]:
-        assert run.adopted() is None
-        assert f"{tmp_path / 'finished.json'} holds no JSON object" in capsys.readouterr().err
