@@ -304,4 +304,4 @@ class Recorder:
                 log_rows(self._client, self.identifiers[row["run_id"]], [row])
         except UserError as error:
             self._client = None  # the next evaluation asks first whether it answers again
-            print(f"{error}. The training goes on, and its curve is completed at the end", flush=True)
+            print(f"{error} (the training goes on, its curve is completed at the end)", flush=True)
