@@ -22,6 +22,9 @@ repro: $(READY)  ## everything params.yaml asks for: data, shards, training, rep
 plan: $(READY)  ## what that would cost, before anything runs: images, steps, disk, hours
 	@python -m pipeline.plan
 
+walk: $(READY)  ## two steps of everything that params.yaml would train, before hours are spent on it
+	@python -m pipeline.walk
+
 test: $(READY)  ## the tests, without network or GPU
 	@OMP_NUM_THREADS=1 python -m pytest --numprocesses 2 --dist loadgroup
 
@@ -43,4 +46,4 @@ lock: $(READY)  ## pin the dependencies anew
 clean:  ## remove scratch state: unfinished and finished runs, ad-hoc results (what DVC tracks stays)
 	rm -rf runs adhoc data/raw/synthetic
 
-.PHONY: help setup repro plan test test-faults lint ui bench lock clean
+.PHONY: help setup repro plan walk test test-faults lint ui bench lock clean

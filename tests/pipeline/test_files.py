@@ -1,5 +1,6 @@
 """What is published appears whole or not at all, wherever its writer is killed."""
 
+import json
 import os
 import signal
 import subprocess
@@ -10,7 +11,7 @@ import pytest
 from helpers import PROJECT
 
 from pipeline import faults
-from pipeline.files import whole_folder, write_text
+from pipeline.files import csv_text, whole_folder, write_json, write_text
 
 WRITE = """
 import sys
@@ -63,3 +64,15 @@ def test_a_fault_happens_where_and_when_it_is_asked_for(tmp_path: Path, monkeypa
     faults.reach("here", step=3)
     with pytest.raises(OSError, match="fault at there"):
         faults.reach("there")
+
+
+def test_what_is_not_finite_is_null_in_json_and_empty_in_csv(tmp_path: Path) -> None:
+    nan, infinity = float("nan"), float("inf")
+    write_json(tmp_path / "a.json", {"a": [1.5, nan, (infinity, {"b": -infinity})], "c": None, "d": "NaN"})
+    assert json.loads((tmp_path / "a.json").read_text()) == {
+        "a": [1.5, None, [None, {"b": None}]],
+        "c": None,
+        "d": "NaN",
+    }
+    rows = [{"x": nan, "y": 2}, {"y": infinity}, {"x": None, "y": "a,b"}]
+    assert csv_text(["x", "y"], rows) == 'x,y\n,2\n,\n,"a,b"\n'
