@@ -29,6 +29,9 @@ from pipeline.params import Cluster
 
 START_LIMIT_S = 180
 START_TRIES = 3
+DASHBOARD = "dashboard"  # as Ray calls the process
+LOOPBACK = "127.0.0.1"
+OPEN_QUESTION = "/ray.rpc.NodeInfoGcsService/GetAllNodeInfo"
 
 
 @contextmanager
@@ -50,6 +53,7 @@ def connected(cluster: Cluster) -> Iterator[None]:
     if not address:
         _refuse_missing_gpus(cluster)
     if address:
+        _refuse_open(address, cluster)
         _join(address, runtime_env={"working_dir": str(Path.cwd()), "excludes": ["data", "runs", "results", "adhoc"]})
     elif folder := os.environ.get(SESSION):
         _join(_session_head(Path(folder), cluster))
@@ -81,6 +85,35 @@ def _refuse_missing_gpus(cluster: Cluster) -> None:
         )
 
 
+def _refuse_open(address: str, cluster: Cluster) -> None:
+    """Stay away from a cluster that asks nobody for a token, before anything of ours is sent there.
+
+    The question is one of Ray's own, put without a token: an answer means that anybody may run code there.
+    """
+    import grpc
+
+    if cluster.allow_open:
+        return
+    if address == "auto":
+        from ray._private.services import canonicalize_bootstrap_address_or_die
+
+        try:
+            address = canonicalize_bootstrap_address_or_die("auto")
+        except ConnectionError as error:
+            raise UserError(f"cannot join a Ray cluster: {str(error).splitlines()[0]}") from None
+    _knock(address)
+    with grpc.insecure_channel(address, [("grpc.enable_http_proxy", 0)]) as channel:
+        ask = channel.unary_unary(OPEN_QUESTION, request_serializer=bytes)
+        try:
+            ask(b"", timeout=10)
+        except grpc.RpcError:  # it wants a token, or is nothing that answers such questions: Ray says what
+            return
+    raise UserError(
+        f"the Ray cluster at {address} asks for no token, so that everybody who reaches it can run code there; start "
+        "it with RAY_AUTH_MODE=token, or say cluster.allow_open: true"
+    )
+
+
 def _join(address: str, **options: Any) -> None:
     import ray
 
@@ -107,15 +140,43 @@ def _start(cluster: Cluster, temporary: Path) -> str:
     cpus = max(os.cpu_count() or 1, math.ceil(cluster.workers * cluster.cpus_per_worker))
     for again in range(START_TRIES):
         try:
-            context = _init(
-                address="local", num_cpus=cpus, include_dashboard=True, dashboard_host="127.0.0.1",
-                object_store_memory=256 * 2**20, _temp_dir=str(temporary / f"ray{again}"),
-            )  # fmt: skip
+            with _dashboard_without_questions(temporary):
+                context = _init(
+                    address="local", num_cpus=cpus, include_dashboard=True, dashboard_host=LOOPBACK,
+                    object_store_memory=256 * 2**20, _temp_dir=str(temporary / f"ray{again}"),
+                    _node_ip_address=LOOPBACK,
+                )  # fmt: skip
             return str(context.address_info["gcs_address"])
         except Exception as error:  # Ray gives its head 30 s, and says no more of it than that
             _shut_down()
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     raise UserError(f"the local Ray head did not start in {START_TRIES} tries: {reason}; is the machine overloaded?")
+
+
+@contextmanager
+def _dashboard_without_questions(folder: Path) -> Iterator[None]:
+    """Let Ray start its dashboard so that it asks no network which cloud it is in.
+
+    It asks the metadata addresses of three clouds before it looks whether usage is reported at all, unless its home
+    has the file of Ray's cluster launcher; so it gets a home with such a file, and no process but it.
+    """
+    from ray._private import services
+
+    start = services.start_ray_process
+    home = folder / "dashboard"
+    home.mkdir(exist_ok=True)
+    (home / "ray_bootstrap_config.yaml").write_text("{}")
+
+    def start_quietly(command: list[str], process_type: str, *args: Any, **options: Any) -> Any:
+        if process_type == DASHBOARD:
+            options["env_updates"] = {**(options.get("env_updates") or {}), "HOME": str(home)}
+        return start(command, process_type, *args, **options)
+
+    services.start_ray_process = start_quietly
+    try:
+        yield
+    finally:
+        services.start_ray_process = start
 
 
 def _shut_down() -> None:
@@ -183,6 +244,7 @@ def _alive(pid: int) -> bool:
 
 def run_session(command: list[str]) -> int:
     """Run `command` as a session and return its exit code."""
+    environment.own_token()  # one for all the stages, also where none can lie in the home
     folder = Path(tempfile.mkdtemp(prefix="session-"))
     write_text(folder / "owner", str(os.getpid()))
     try:

@@ -1,6 +1,10 @@
 """Defaults that must be in the environment before Ray, MLflow or DVC start: private, quiet, quick to notice."""
 
+import atexit
 import os
+import shutil
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 SESSION = "PIPELINE_SESSION"  # the folder of the session that a process is part of
@@ -30,15 +34,33 @@ def prepare() -> None:
 
 
 def own_token() -> None:
-    """Make Ray's token, readable by its owner alone, before Ray would make it readable by all."""
+    """Make Ray's token, readable by its owner alone, before Ray would make it readable by all.
+
+    It lies where Ray looks for it; where no home can be written to, in a temporary folder that ends with the process,
+    and the processes that it starts are told of it.
+    """
     if os.environ["RAY_AUTH_MODE"] != "token" or {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
         return
-    path = Path.home() / ".ray" / "auth_token"
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        path.chmod(0o600)
-        return
-    with os.fdopen(handle, "w") as file:
-        file.write(os.urandom(32).hex())
+        path = _written_token(Path.home() / ".ray" / "auth_token")
+    except (OSError, RuntimeError):  # a home that cannot be written to, or none at all
+        folder = tempfile.mkdtemp(prefix="token-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        path = _written_token(Path(folder, "auth_token"))
+    os.environ["RAY_AUTH_TOKEN_PATH"] = str(path)  # also for processes that have another home
+
+
+def _written_token(path: Path) -> Path:
+    """Return where a whole token lies, made where there was none, readable by its owner alone."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and path.stat().st_size == 0:
+        path.unlink()
+    if not path.exists():
+        handle, beside = tempfile.mkstemp(dir=path.parent)
+        with os.fdopen(handle, "w") as file:
+            file.write(os.urandom(32).hex())
+        with suppress(FileExistsError):
+            os.link(beside, path)
+        os.unlink(beside)
+    path.chmod(0o600)
+    return path
