@@ -90,7 +90,7 @@ def _refuse_open(address: str, cluster: Cluster) -> None:
 
     The question is one of Ray's own, put without a token: an answer means that anybody may run code there.
     """
-    import grpc
+    import grpc  # type: ignore[import-untyped]
 
     if cluster.allow_open:
         return
@@ -144,7 +144,6 @@ def _start(cluster: Cluster, temporary: Path) -> str:
                 context = _init(
                     address="local", num_cpus=cpus, include_dashboard=True, dashboard_host=LOOPBACK,
                     object_store_memory=256 * 2**20, _temp_dir=str(temporary / f"ray{again}"),
-                    _node_ip_address=LOOPBACK,
                 )  # fmt: skip
             return str(context.address_info["gcs_address"])
         except Exception as error:  # Ray gives its head 30 s, and says no more of it than that

@@ -3,6 +3,7 @@
 import atexit
 import os
 import shutil
+import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -15,8 +16,9 @@ DEFAULTS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
     "HF_HUB_OFFLINE": "1",
-    # A cluster without a token runs anybody's code.
+    # A cluster without a token runs anybody's code; pages of metrics ask for none.
     "RAY_AUTH_MODE": "token",
+    "RAY_enable_metrics_collection": "0",
     # A report waits for the controller's poll (2 s by default); runs here report every few seconds.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
@@ -27,9 +29,17 @@ DEFAULTS = {
 }
 
 
+LOOPBACK = {
+    # Ray's way to keep to 127.0.0.1 (on a Mac and on Windows it is the default), and Gloo's.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo",
+}
+"""For heads of our own, which no other machine joins."""
+
+
 def prepare() -> None:
     """Set what the user has not set. Ray and MLflow read it when they are imported, so this comes first."""
-    for name, value in DEFAULTS.items():
+    for name, value in {**DEFAULTS, **({} if os.environ.get("RAY_ADDRESS") else LOOPBACK)}.items():
         os.environ.setdefault(name, value)
 
 
