@@ -168,7 +168,9 @@ def _dashboard_without_questions(folder: Path) -> Iterator[None]:
 
     def start_quietly(command: list[str], process_type: str, *args: Any, **options: Any) -> Any:
         if process_type == DASHBOARD:
-            options["env_updates"] = {**(options.get("env_updates") or {}), "HOME": str(home)}
+            token = os.environ.get("RAY_AUTH_TOKEN_PATH") or str(Path("~/.ray/auth_token").expanduser())
+            apart = {"HOME": str(home), "RAY_AUTH_TOKEN_PATH": token}
+            options["env_updates"] = {**(options.get("env_updates") or {}), **apart}
         return start(command, process_type, *args, **options)
 
     services.start_ray_process = start_quietly

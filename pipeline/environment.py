@@ -22,6 +22,8 @@ DEFAULTS = {
     # A report waits for the controller's poll (2 s by default); runs here report every few seconds.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    # A head gives its agents 15 s to start, and ends itself where a busy machine takes longer.
+    "RAY_agent_register_timeout_ms": "120000",
     # The first connection's migration messages are of no use to anybody.
     "MLFLOW_LOGGING_LEVEL": "ERROR",
     # webdataset refuses to unpickle or run pipes.
@@ -52,16 +54,16 @@ def own_token() -> None:
     if os.environ["RAY_AUTH_MODE"] != "token" or {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
         return
     try:
-        path = _written_token(Path.home() / ".ray" / "auth_token")
+        _write_token(Path.home() / ".ray" / "auth_token")
     except (OSError, RuntimeError):  # a home that cannot be written to, or none at all
         folder = tempfile.mkdtemp(prefix="token-")
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        path = _written_token(Path(folder, "auth_token"))
-    os.environ["RAY_AUTH_TOKEN_PATH"] = str(path)  # also for processes that have another home
+        os.environ["RAY_AUTH_TOKEN_PATH"] = str(Path(folder, "auth_token"))
+        _write_token(Path(folder, "auth_token"))
 
 
-def _written_token(path: Path) -> Path:
-    """Return where a whole token lies, made where there was none, readable by its owner alone."""
+def _write_token(path: Path) -> None:
+    """Make a token whole where there is none; it is readable by its owner alone, whatever the umask."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists() and path.stat().st_size == 0:
         path.unlink()
@@ -73,4 +75,3 @@ def _written_token(path: Path) -> Path:
             os.link(beside, path)
         os.unlink(beside)
     path.chmod(0o600)
-    return path

@@ -10,14 +10,15 @@ from types import SimpleNamespace
 import psutil
 import pytest
 from helpers import PROJECT
+from offline import NONE, offline
 
-from pipeline import cluster
+from pipeline import cluster, environment
 from pipeline.cluster import connected, run_session
 from pipeline.errors import UserError
 from pipeline.params import Cluster
 
 CONNECT = """
-import os, pathlib, signal, sys
+import contextlib, os, pathlib, psutil, signal, sys
 from pipeline import environment; environment.prepare()
 from pipeline.cluster import connected
 from pipeline.params import Cluster
@@ -30,18 +31,35 @@ for _ in range(2):
         assert signal.getsignal(signal.SIGTERM) is end, "Ray took it"
         assert ray.get(ray.remote(lambda: 7).remote()) == 7
         print(ray.get_runtime_context().gcs_address, ray.cluster_resources()["CPU"] >= 2, flush=True)
-print(pathlib.Path(os.environ["PIPELINE_SESSION"], "head").read_text())
+        head = psutil.Process(int(pathlib.Path(os.environ["PIPELINE_SESSION"], "head").read_text()))
+        listening = set()
+        for process in (psutil.Process(), head, *head.children(recursive=True)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                connections = process.net_connections(kind="inet")
+                listening |= {c.laddr.ip for c in connections if c.status == psutil.CONN_LISTEN}
+        assert listening and listening <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}, listening
+print(head.pid)
 """
 
 
-def test_a_session_shares_one_head_and_ends_it(
+def test_the_count_of_attempts_counts() -> None:
+    ask = "import socket\ntry: socket.create_connection(('169.254.169.254', 80), 1)\nexcept OSError: pass"
+    done = subprocess.run(offline([sys.executable, "-c", ask]), capture_output=True, text=True)
+    assert done.returncode == 0 and "attempts" in done.stdout and NONE not in done.stdout
+
+
+def test_a_session_shares_one_head_on_loopback_that_asks_nobody_and_ends_it(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(PROJECT))
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    assert run_session([sys.executable, "-c", CONNECT]) == 0
-    first, second, head = capfd.readouterr().out.split("\n")[:3]
+    for name in (*environment.DEFAULTS, *environment.LOOPBACK):
+        monkeypatch.delenv(name, raising=False)
+    environment.prepare()
+    assert run_session(offline([sys.executable, "-c", CONNECT])) == 0
+    first, second, head, attempts = capfd.readouterr().out.split("\n")[:4]
     assert first == second and first.endswith("True")
+    assert attempts == NONE
     assert not psutil.pid_exists(int(head))
 
 
@@ -67,8 +85,6 @@ def test_job_submission_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_token_is_its_owners_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipeline import environment
-
     monkeypatch.setenv("HOME", str(tmp_path))
     for _ in range(2):
         environment.own_token()
