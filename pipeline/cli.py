@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline import environment, faults, lifeline
-from pipeline.errors import UserError, discreet
+from pipeline.errors import DiskFull, UserError, discreet, disk_full
 from pipeline.locks import held
 from pipeline.params import Params, load
 
@@ -125,7 +125,7 @@ def call(args: argparse.Namespace) -> Call:
 
 
 def main(run: Callable[[], None]) -> None:
-    """Run a command; bad input ends it with one sentence and exit code 2, never a traceback.
+    """Run a command; bad input ends it with one sentence and exit code 2 (a full disk: 1), never a traceback.
 
     Being asked to end (SIGTERM) is an end like any other, what is open is closed; its exit code is 143, Ctrl-C's 130.
     """
@@ -150,7 +150,12 @@ def _run(run: Callable[[], None]) -> int | str | None:
         run()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return 1 if isinstance(error, DiskFull) else 2
+    except OSError as error:
+        if (full := disk_full(error)) is None:
+            raise
+        print(f"error: {full}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
     return 0

@@ -14,13 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import faults
+from pipeline.errors import disk_full
 
 
 def write_bytes(path: Path, data: bytes | memoryview) -> None:
-    """Write `data` to `path` atomically, making parent folders as needed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write `data` to `path` atomically, making parent folders as needed.
+
+    Raises:
+        DiskFull: there is no room; what was there before is intact.
+    """
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with open(beside, "wb") as file:
             file.write(data)
             file.flush()
@@ -28,6 +33,8 @@ def write_bytes(path: Path, data: bytes | memoryview) -> None:
         faults.reach("file.written", name=path.name)
         os.replace(beside, path)
         _sync(path.parent)
+    except OSError as error:
+        raise (disk_full(error, path, len(data)) or error) from None
     finally:
         beside.unlink(missing_ok=True)
 
