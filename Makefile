@@ -20,6 +20,11 @@ repro: $(READY)  ## everything params.yaml asks for: data, shards, training, rep
 	@python -m pipeline.cluster -- dvc repro
 	@echo "The report: results/report/report.html"
 
+repro: scm
+
+scm:  # a downloaded archive has no .git, and DVC wants to be told
+	@git rev-parse --git-dir >/dev/null 2>&1 || dvc config --quiet --local core.no_scm true
+
 plan: $(READY)  ## what that would cost, before anything runs: images, steps, disk, hours
 	@python -m pipeline.plan
 
@@ -44,4 +49,4 @@ lock: $(READY)  ## pin the dependencies anew
 clean:  ## remove scratch state: unfinished and finished runs, ad-hoc results (what DVC tracks stays)
 	rm -rf runs adhoc data/raw/synthetic
 
-.PHONY: help setup repro plan test test-faults lint ui bench lock clean
+.PHONY: help setup repro scm plan test test-faults lint ui bench lock clean

@@ -84,13 +84,33 @@ def test_job_submission_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> N
         pass
 
 
-def test_the_token_is_its_owners_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o777])
+def test_the_token_is_its_owners_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, umask: int) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    for _ in range(2):
-        environment.own_token()
-        token = tmp_path / ".ray" / "auth_token"
-        assert token.stat().st_mode & 0o777 == 0o600 and len(token.read_text()) == 64
-        token.chmod(0o644)
+    token = tmp_path / ".ray" / "auth_token"
+    token.parent.mkdir()
+    token.touch()  # what a kill left
+    before = os.umask(umask)
+    try:
+        for _ in range(2):
+            environment.own_token()
+            assert token.stat().st_mode & 0o777 == 0o600 and len(token.read_text()) == 64
+            assert [path.name for path in token.parent.iterdir()] == ["auth_token"]
+            token.chmod(0o644)
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.parametrize("home", ["/proc", "/dev/null"])
+def test_without_a_home_the_token_lasts_as_long_as_its_process(home: str) -> None:
+    code = "import os; from pipeline import environment; environment.prepare(); environment.own_token()\n"
+    code += "path = os.environ['RAY_AUTH_TOKEN_PATH']; print(path, oct(os.stat(path).st_mode & 0o777))"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(
+        command, cwd=PROJECT, env={**os.environ, "HOME": home}, capture_output=True, text=True, check=True
+    )
+    path, mode = done.stdout.split()
+    assert mode == "0o600" and not Path(path).parent.exists()
 
 
 def test_a_head_that_starts_at_the_third_try_is_a_head_and_one_that_never_does_a_sentence(
