@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import faults
-from pipeline.errors import UserError
+from pipeline.errors import UserError, disk_full
 
 
 def write_bytes(path: Path, data: bytes | memoryview) -> None:
@@ -25,12 +25,13 @@ def write_bytes(path: Path, data: bytes | memoryview) -> None:
 
     Raises:
         UserError: a folder lies where the file belongs.
+        DiskFull: there is no room; what was there before is intact.
     """
     if path.is_dir():
         raise UserError(f"{path} is a folder where a file of the project belongs; move it away")
-    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with open(beside, "wb") as file:
             file.write(data)
             file.flush()
@@ -38,6 +39,8 @@ def write_bytes(path: Path, data: bytes | memoryview) -> None:
         faults.reach("file.written", name=path.name)
         os.replace(beside, path)
         _sync(path.parent)
+    except OSError as error:
+        raise (disk_full(error, path, len(data)) or error) from None
     finally:
         beside.unlink(missing_ok=True)
 

@@ -16,7 +16,7 @@ from ray.train.v2.api.exceptions import TrainingFailedError
 
 from pipeline import faults
 from pipeline.engine.run import Run
-from pipeline.errors import Unreadable, UserError
+from pipeline.errors import DiskFull, Unreadable, UserError
 from pipeline.files import digest
 from pipeline.params import Cluster
 from pipeline.tracking import Recorder
@@ -64,7 +64,10 @@ def train_group(runs: list[Run], cluster: Cluster, recorder: Recorder) -> dict[s
             try:
                 return dict(trainer(runs, cluster, [Reports(recorder, faults.armed())]).fit().return_value or {})
             except TrainingFailedError as error:
-                raise UserError(f"training failed after {cluster.max_failures} restarts: {_reason(error)}") from error
+                full = (cause for cause in error.worker_failures.values() if isinstance(cause, DiskFull))
+                raise next(full, None) or UserError(
+                    f"training failed after {cluster.max_failures} restarts: {_reason(error)}"
+                ) from error
             except SystemExit:  # Ray's own answer to Ctrl-C
                 raise KeyboardInterrupt from None
             except ActorDiedError:
@@ -171,7 +174,7 @@ def _work(config: dict[str, Any]) -> dict[str, str]:
                     ray.train.report(row)
                     if gate is not None and not _together(gate, row, ranks):
                         break
-        except Unreadable:  # perhaps on this rank alone, so the group ends: the others would wait for ever
+        except (Unreadable, DiskFull):  # perhaps on this rank alone, so the group ends: the others would wait for ever
             raise
         except UserError as error:  # the same on every rank; the other runs are not at fault
             wrong[run.id] = str(error)

@@ -76,3 +76,38 @@ def test_what_is_not_finite_is_null_in_json_and_empty_in_csv(tmp_path: Path) -> 
     }
     rows = [{"x": nan, "y": 2}, {"y": infinity}, {"x": None, "y": "a,b"}]
     assert csv_text(["x", "y"], rows) == 'x,y\n,2\n,\n,"a,b"\n'
+
+
+FILL = """
+import sys
+from pathlib import Path
+from pipeline import cli
+from pipeline.files import whole_folder, write_bytes
+folder = Path(sys.argv[1])
+def run():
+    write_bytes(folder / "kept", b"old")
+    if sys.argv[2] == "file":
+        write_bytes(folder / "kept", bytes(10**6))
+    with whole_folder(folder / "report") as made:
+        (made / "picture.png").write_bytes(bytes(10**6))
+try:
+    cli.main(run)
+finally:
+    print({path.name: path.read_bytes() for path in folder.rglob("*")})
+"""
+
+
+@pytest.mark.parametrize(("what", "named"), [("file", "kept, which needs 1,000,000 bytes"), ("folder", "")])
+@pytest.mark.parametrize("how", ["disk", "limit"])
+def test_a_full_disk_is_a_sentence_and_leaves_what_was_there(tmp_path: Path, how: str, what: str, named: str) -> None:
+    command = [sys.executable, "-c", FILL, str(tmp_path), what]
+    before = 'ulimit -f 100; exec "$@"'
+    if how == "disk":
+        before = f"mount -t tmpfs -o size=200k none '{tmp_path}'; exec \"$@\""
+        if subprocess.run(["unshare", "-rm", "sh", "-c", "mount -t tmpfs none /mnt"]).returncode:
+            pytest.skip("no disk of its own size can be mounted here (unshare -rm)")
+    apart = ["unshare", "-rm"] if how == "disk" else []
+    done = subprocess.run([*apart, "sh", "-c", before, "sh", *command], cwd=PROJECT, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stdout == "{'kept': b'old'}\n", done.stderr
+    assert done.stderr.startswith("error: no room for ") and named in done.stderr and done.stderr.count("\n") == 1
+    assert "Traceback" not in done.stderr
