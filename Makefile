@@ -8,18 +8,27 @@ help:  ## list what you can type
 
 setup: $(READY)  ## the virtual environment (.venv), from requirements.lock
 
+$(READY): export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 $(READY): requirements.lock
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, python3 is " + sys.version.split()[0])'
 	python3 -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv
-	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(VENV)/bin/uv pip install --quiet -r requirements.lock
+	$(VENV)/bin/uv pip install --quiet -r requirements.lock
 	@touch $@
 
 repro: $(READY)  ## everything params.yaml asks for: data, shards, training, report (results/report/report.html)
 	@python -m pipeline.repro
 
+repro: scm
+
+scm:  # a downloaded archive has no .git, and DVC wants to be told
+	@git rev-parse --git-dir >/dev/null 2>&1 || dvc config --quiet --local core.no_scm true
+
 plan: $(READY)  ## what that would cost, before anything runs: images, steps, disk, hours
 	@python -m pipeline.plan
+
+walk: $(READY)  ## two steps of everything that params.yaml would train, before hours are spent on it
+	@python -m pipeline.walk
 
 test: $(READY)  ## the tests, without network or GPU
 	@OMP_NUM_THREADS=1 python -m pytest --numprocesses 2 --dist loadgroup
@@ -42,4 +51,4 @@ lock: $(READY)  ## pin the dependencies anew
 clean:  ## remove scratch state: unfinished and finished runs, ad-hoc results (what DVC tracks stays)
 	rm -rf runs adhoc data/raw/synthetic
 
-.PHONY: help setup repro plan test test-faults lint ui bench lock clean
+.PHONY: help setup repro scm plan walk test test-faults lint ui bench lock clean

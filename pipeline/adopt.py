@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from pipeline import records
 from pipeline.engine.run import Run
 from pipeline.errors import UserError
 from pipeline.files import clear_leftovers, whole_folder, write_json
@@ -61,10 +62,9 @@ def _copy(source: Path, run: Run, old: dict[str, Any]) -> None:
 def _decided(source: Path) -> dict[str, Any]:
     if not (source / "checkpoints").is_dir():
         raise UserError(f"--adopt {source.name}: {source} has no checkpoints of an unfinished run")
-    try:
-        decided: dict[str, Any] = json.loads((source / "decides.json").read_text())
-    except (OSError, ValueError):
-        raise UserError(f"--adopt {source.name}: {source} does not say what the run was made of") from None
+    decided = records.read(source / "decides.json", records.Decided)
+    if decided is None:
+        raise UserError(f"--adopt {source.name}: {source} does not say what the run was made of; train it anew")
     return decided
 
 

@@ -5,7 +5,6 @@
 
 import argparse
 import io
-import json
 import shlex
 import signal
 import sys
@@ -15,8 +14,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import environment, faults, lifeline
-from pipeline.errors import UserError, discreet
+from pipeline import environment, faults, lifeline, records
+from pipeline.errors import DiskFull, UserError, discreet, disk_full, shortened
 from pipeline.locks import held
 from pipeline.params import Params, load
 
@@ -83,14 +82,15 @@ class Call:
         folder = self.source(lambda folders: folders.shards(dataset) / "manifest.json").parent
         again = f"run: {self.command('fetch', dataset)} && {self.command('shard', dataset)}"
         inventory = folder.parents[1] / "raw" / f"{dataset}.json"
-        if not (folder / "manifest.json").exists() or not inventory.exists():
-            raise UserError(f"{folder} has no shards; {again}")
-        asked = getattr(self.params.data, dataset).model_dump(mode="json")
-        made = json.loads(inventory.read_text())["request"]
+        found = records.read(inventory, records.Inventory)
+        if not (folder / "manifest.json").exists() or found is None:
+            raise UserError(f"{folder} has no shards, or {inventory} does not say of what; {again}")
+        asked, made = getattr(self.params.data, dataset).model_dump(mode="json"), found["request"]
         if made != asked:
-            wrong = next(key for key in asked if made.get(key) != asked[key])
-            what = f"{folder} was made with data.{dataset}.{wrong}: {made.get(wrong)}, not {asked[wrong]}; {again}"
-            raise UserError(discreet(what))
+            wrong = next(key for key in {**asked, **made} if made.get(key, ...) != asked.get(key, ...))
+            values = [shortened(discreet(str(part.get(wrong))), 200) for part in (made, asked)]
+            what = f"{folder} was made with data.{dataset}.{shortened(wrong)}: {values[0]}, not {values[1]}"
+            raise UserError(f"{what}; {again}")
         return folder
 
     def command(self, verb: str, *words: str) -> str:
@@ -147,7 +147,7 @@ def call(args: argparse.Namespace) -> Call:
 
 
 def main(run: Callable[[], None]) -> None:
-    """Run a command; bad input ends it with one sentence and exit code 2, never a traceback.
+    """Run a command; bad input ends it with one sentence and exit code 2 (a full disk: 1), never a traceback.
 
     Being asked to end (Ctrl-C, SIGTERM, a closed terminal) is an end like any other, what is open is closed; the exit
     code is 128 and the signal's number: 130 after Ctrl-C, 143 after SIGTERM.
@@ -197,7 +197,12 @@ def _run(run: Callable[[], None]) -> int | str | None:
         run()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return 1 if isinstance(error, DiskFull) else 2
+    except OSError as error:
+        if (full := disk_full(error)) is None:
+            raise
+        print(f"error: {full}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
     return 0

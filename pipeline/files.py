@@ -3,25 +3,35 @@
 Everything the project publishes goes through here: written beside its final name, flushed to disk, then renamed.
 """
 
+import csv
 import glob
 import hashlib
+import io
 import json
+import math
 import os
 import shutil
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pipeline import faults
+from pipeline.errors import UserError, disk_full
 
 
 def write_bytes(path: Path, data: bytes | memoryview) -> None:
-    """Write `data` to `path` atomically, making parent folders as needed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write `data` to `path` atomically, making parent folders as needed.
+
+    Raises:
+        UserError: a folder lies where the file belongs.
+        DiskFull: there is no room; what was there before is intact.
+    """
+    if path.is_dir():
+        raise UserError(f"{path} is a folder where a file of the project belongs; move it away")
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with open(beside, "wb") as file:
             file.write(data)
             file.flush()
@@ -29,6 +39,8 @@ def write_bytes(path: Path, data: bytes | memoryview) -> None:
         faults.reach("file.written", name=path.name)
         os.replace(beside, path)
         _sync(path.parent)
+    except OSError as error:
+        raise (disk_full(error, path, len(data)) or error) from None
     finally:
         beside.unlink(missing_ok=True)
 
@@ -39,22 +51,28 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented JSON with sorted keys, so that equal values are equal bytes."""
-    write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
+    """Write `value` as indented JSON with sorted keys, so that equal values are equal bytes; null where not finite."""
+    write_text(path, json.dumps(finite(value), indent=2, sort_keys=True, allow_nan=False) + "\n")
 
 
-def read_object(path: Path) -> dict[str, Any] | None:
-    """Return the JSON object of a file of our own; None where it is missing, or something else, which is named."""
-    try:
-        content = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, RecursionError):
-        content = None
-    if isinstance(content, dict):
-        return content
-    print(f"{path} holds no JSON object; it is treated as missing", file=sys.stderr, flush=True)
-    return None
+def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    """Return rows as CSV under these columns; empty where one is missing, None, or a number that is not finite."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(finite(dict(row)) for row in rows)
+    return text.getvalue()
+
+
+def finite(value: Any) -> Any:
+    """Return a JSON value with None in place of NaN and infinities, which JSON has no words for."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: finite(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(part) for part in value]
+    return value
 
 
 @contextmanager

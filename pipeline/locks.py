@@ -59,7 +59,7 @@ def _holder(file: IO[str]) -> str:
         holder = json.loads(file.read())
         since = time.strftime("%H:%M:%S", time.localtime(holder["since"]))
         return f"process {holder['pid']} on {holder['host']} since {since}"
-    except (ValueError, KeyError, TypeError):  # it has the lock, and has not signed yet
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):  # it has the lock, and has not signed yet
         return "another process"
 
 

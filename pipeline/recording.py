@@ -1,15 +1,14 @@
 """The driver's side of MLflow for one training command: runs are opened before it, closed after it, however it ends."""
 
 from collections.abc import Callable, Iterator
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any
 
-from pipeline import faults
+from pipeline import faults, records
 from pipeline.cli import Call
 from pipeline.engine.run import Run
 from pipeline.errors import UserError
-from pipeline.files import read_object, write_json
+from pipeline.files import write_json
 from pipeline.provenance import commit, stage_digest
 from pipeline.shards.manifest import Manifest
 from pipeline.tracking import Opening, Recorder, Tracker, uri_of
@@ -27,7 +26,7 @@ def recorded(call: Call, runs: list[Run]) -> Iterator[Callable[[], Recorder]]:
         UserError: MLflow does not answer.
     """
     uri = uri_of(call.params.tracking, call.project)
-    with Tracker(uri) as tracker, _whole_tracker():
+    with Tracker(uri) as tracker:
         opening = tracker.open([Opening(run, _tags(call, run), config_of(run)) for run in runs])
 
         def recorder() -> Recorder:
@@ -44,26 +43,22 @@ def recorded(call: Call, runs: list[Run]) -> Iterator[Callable[[], Recorder]]:
             _note(runs, opening.result(), closed=True)
 
 
-@contextmanager
-def _whole_tracker() -> Iterator[None]:
-    try:
-        yield
-    except BrokenProcessPool:
-        raise UserError(
-            "the process that writes to MLflow was killed; is the machine out of memory? Run the command again: "
-            "what is trained is kept"
-        ) from None
-
-
 def settled(run: Run) -> bool:
     """Return whether MLflow has a finished run's whole curve; a kill may have come between the two."""
-    note = read_object(run.folder / NOTE) or {}
-    return note.get("settled") is True and isinstance(note.get("run_id"), str)
+    note = records.read(run.folder / NOTE, records.Noted)
+    return note is not None and bool(note["settled"])
 
 
 def mlflow_run_of(run: Run) -> str:
-    """Return the id of the MLflow run that a settled run is recorded in."""
-    return str((read_object(run.folder / NOTE) or {})["run_id"])
+    """Return the id of the MLflow run that a settled run is recorded in.
+
+    Raises:
+        UserError: the note of it is gone.
+    """
+    note = records.read(run.folder / NOTE, records.Noted)
+    if note is None:
+        raise UserError(f"{run.folder / NOTE} was removed meanwhile; run the command again")
+    return str(note["run_id"])
 
 
 def _note(runs: list[Run], opened: dict[str, str], closed: bool = False) -> None:

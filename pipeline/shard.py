@@ -4,11 +4,7 @@ Writes data/shards/DATASET: tars that any webdataset reader takes, an index for 
 accounts for every input file.
 """
 
-import json
-from pathlib import Path
-from typing import Any
-
-from pipeline import cli
+from pipeline import cli, records
 from pipeline.datasets import dates
 from pipeline.errors import UserError
 from pipeline.fetch import may_be_rewritten, request, resolve
@@ -27,7 +23,11 @@ def main() -> None:
 
 def shard(call: cli.Call, name: str) -> None:
     """Write the shards of what fetch found, unless it changed since."""
-    fetched = _inventory(call.source(lambda folders: folders.raw(name)), name)
+    path = call.source(lambda folders: folders.raw(name))
+    fetched = records.read(path, records.Inventory)
+    if fetched is None:
+        what = "does not say what was fetched" if path.exists() else "does not exist"
+        raise UserError(f"{path} {what}; run `{call.command('fetch', name)}` first")
     if fetched["request"] != request(name, call.params):
         raise UserError(f"data.{name} is not what was fetched; run `{call.command('fetch', name)}` first")
     listing = resolve(name, call.params, call.project)
@@ -65,17 +65,6 @@ def _account(manifest: Manifest, entry: SplitEntry) -> str:
         return f"{min(counts)} to {max(counts)} samples in {len(counts)} classes{empty}"
     words = entry.targets.words(manifest.unit)
     return words if entry.targets.seen else f"{words}; nothing to train on or to judge by, which training will refuse"
-
-
-def _inventory(path: Path, name: str) -> dict[str, Any]:
-    """Return the inventory that fetch wrote."""
-    try:
-        found = json.loads(path.read_bytes())
-        return {"request": found["request"], "digest": found["digest"]}
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist; run `python -m pipeline.fetch {name}` first") from None
-    except (ValueError, KeyError, TypeError):
-        raise UserError(f"{path} is not an inventory; run `python -m pipeline.fetch {name}` again") from None
 
 
 if __name__ == "__main__":

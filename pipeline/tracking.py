@@ -5,17 +5,18 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pipeline import lifeline
+from pipeline import lifeline, records
 from pipeline.address import sqlite_uri
 from pipeline.engine.run import Run
 from pipeline.errors import UserError
-from pipeline.files import read_object, write_json
+from pipeline.files import write_json
 from pipeline.locks import Busy, held
 from pipeline.params import Tracking
 from pipeline.store import alone, artifacts_of, connect, sentences
@@ -71,8 +72,13 @@ class Tracker:
     def __enter__(self) -> "Tracker":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._process.shutdown()
+        if kind is BrokenProcessPool:
+            raise UserError(
+                "the process that writes to MLflow was killed; is the machine out of memory? Run the command again: "
+                "what is trained is kept"
+            ) from None
 
 
 def _in_sentences(uri: str, function: Callable[..., T], *arguments: Any) -> T:
@@ -186,8 +192,8 @@ def identity_of(storage: Path) -> str:
     note = storage / "identity.json"
     with held(storage / "identity.lock", "the identity of a folder of runs", say=lambda _: None):
         inode = storage.stat().st_ino
-        known = read_object(note) or {}
-        if known.get("inode") == inode and isinstance(known.get("id"), str):
+        known = records.read(note, records.Identity)
+        if known is not None and known["inode"] == inode:
             return str(known["id"])
         name = os.urandom(6).hex()
         write_json(note, {"id": name, "inode": inode})
@@ -299,4 +305,4 @@ class Recorder:
                 log_rows(self._client, self.identifiers[row["run_id"]], [row])
         except UserError as error:
             self._client = None  # the next evaluation asks first whether it answers again
-            print(f"{error}. The training goes on, and its curve is completed at the end", flush=True)
+            print(f"{error} (the training goes on, its curve is completed at the end)", flush=True)

@@ -45,6 +45,21 @@ profile: {batch_size: 4, warmup: 1, timed: 2, train_timed: 2}
 """
 
 
+def finished_record(run_id: str = "a", seed: int = 0, **changes: Any) -> dict[str, Any]:
+    """Return what a run writes down at its end, without the digests of its files."""
+    row = {"epoch": 1.0, "step": 5, "top1": 40.0}
+    history = [{**row, "lr": 0.1, "train_loss": 1.5, "images_per_second": 10.0}]
+    return {
+        "run_id": run_id, "seed": seed, "main_metric": "top1", "final": row, "best": row, "history": history,
+        "per_class": {"n01": {"top1": 40.0}}, "parameters": 7, "train_images_per_second": 10.0, "wall_time_s": 3.0,
+        "world_size": 2, "device": "cpu", "adopted": None, **changes,
+    }  # fmt: skip
+
+
+SEALED = ("last.safetensors", "best.safetensors", "samples.png")
+"""The files of a finished run."""
+
+
 def make_project(folder: Path) -> Path:
     """Make a folder that stages can run in: small params and the code that digests name."""
     folder.mkdir(parents=True, exist_ok=True)

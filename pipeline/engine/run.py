@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline import faults
-from pipeline.files import read_object, sha256_file, write_json
+from pipeline import faults, records
+from pipeline.files import sha256_file, write_json
 from pipeline.params import Task
 from pipeline.shards.cache import ShardCache
 
@@ -49,17 +49,16 @@ class Run:
 
     def adopted(self) -> dict[str, Any] | None:
         """Return which run's checkpoint this one continued under other code, or None."""
-        return read_object(self.folder / "adopted.json")
+        return records.read(self.folder / "adopted.json", records.Adopted)
 
     def finished(self) -> dict[str, Any] | None:
         """Return the record of a finished run whose files are whole, else None."""
-        record = read_object(self.folder / "finished.json") or {}
-        files = record.get("files")
-        if not isinstance(files, dict):
+        record = records.read(self.folder / "finished.json", records.Finished)
+        if record is None or (record["run_id"], record["seed"]) != (self.id, self.seed):
             return None
         try:
-            whole = all(sha256_file(self.folder / name) == digest for name, digest in files.items())
-        except (OSError, ValueError):
+            whole = all(sha256_file(self.folder / name) == digest for name, digest in record["files"].items())
+        except OSError:
             return None
         return record if whole else None
 

@@ -129,7 +129,7 @@ def _problem(error: Exception) -> str:
     """Return a parser's complaint on one line."""
     problem = str(getattr(error, "problem", None) or error)
     if key := re.match(r'found duplicate key "(.*?)" with value', problem, re.DOTALL):
-        return f"the key {shortened(key[1])!r} stands there twice; keep one"
+        return f"the key {shortened(discreet(key[1]))!r} stands there twice; keep one"
     return shortened(" ".join(problem.split()), 200)
 
 
@@ -148,11 +148,11 @@ def _unreadable(text: str) -> str:
 
 def _refuse_odd(value: Any, where: str, keys: tuple[str, ...]) -> None:
     """Refuse what YAML can say and JSON cannot, and numbers that no computation can use."""
-    place = f"{where}: {'.'.join(map(shortened, keys))}" if keys else where
+    place = f"{where}: {'.'.join(shortened(discreet(key)) for key in keys)}" if keys else where
     if isinstance(value, dict):
         for key, part in value.items():
             if not isinstance(key, str):
-                shown = shortened(repr(key))
+                shown = shortened(discreet(repr(key)))
                 raise UserError(f"{place}: the key {shown} is no text; put it into quotes")
             _refuse_odd(part, where, (*keys, key))
     elif isinstance(value, list):

@@ -24,11 +24,11 @@ class Brief(reprlib.Repr):
 
 def sentence(error: ErrorDetails, model: type[BaseModel], prefix: str) -> str:
     """Turn one pydantic error into `where: what, and the nearest right name`."""
-    where = ".".join([prefix, *(shortened(str(part)) for part in error["loc"])]).strip(".")
+    where = ".".join([prefix, *(shortened(discreet(str(part))) for part in error["loc"])]).strip(".")
     if error["type"] == "extra_forbidden":
-        name = shortened(str(error["loc"][-1]), LONGEST_NAME)
+        name = shortened(str(error["loc"][-1]))
         return f"{where}: unknown key; {nearest(name, _keys_at(model, error['loc'][:-1]))}"
-    if error["type"] in NO_NAME and error["loc"][-1] == "[key]":
+    if error["type"] in NO_NAME and error["loc"][-1:] == ("[key]",):
         return f"{where.removesuffix('.[key]')}: this is no name; use letters, digits and _"
     if error["input"] is None and error["type"] in EMPTY:
         return f"{where}: is empty; leave it out, or write {{}}"

@@ -1,10 +1,10 @@
 """How many images a data set has and how large it is, from the best source that is there."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
+from pipeline import records
 from pipeline.cli import Call
 from pipeline.datasets import dataset as reader
 from pipeline.errors import UserError
@@ -72,14 +72,11 @@ def amount_of(call: Call, name: str) -> Amount:
 
 def _listed(call: Call, name: str, asked: Dataset) -> Amount | None:
     """Return what fetch found, if it looked at these data."""
-    try:
-        found = json.loads(call.source(lambda folders: folders.raw(name)).read_bytes())
-        if found["request"] != asked.model_dump(mode="json"):
-            return None
-        images: dict[Split, int] = {split: int(found["splits"][split]["samples"]) for split in SPLITS}
-        raw = sum(int(found["splits"][split]["bytes"]) for split in SPLITS)
-    except (OSError, ValueError, KeyError, TypeError):
+    found = records.read(call.source(lambda folders: folders.raw(name)), records.Inventory)
+    if found is None or found["request"] != asked.model_dump(mode="json") or not set(SPLITS) <= found["splits"].keys():
         return None
+    images: dict[Split, int] = {split: found["splits"][split]["samples"] for split in SPLITS}
+    raw = sum(found["splits"][split]["bytes"] for split in SPLITS)
     return Amount(name, images, raw, _as_shards(name, images, raw, call.params.shard), "inventory", _cut(call, images))
 
 

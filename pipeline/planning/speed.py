@@ -5,12 +5,12 @@ A last run says most: it read its data and averaged its gradients as the next on
 
 import json
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from math import log
 from typing import Any, Literal
 
 from models.sizes import SIZES
+from pipeline import records
 from pipeline.cli import Call, Folders
 from pipeline.params import Cluster, Dataset, Duration, Variant
 from pipeline.params.recipes import CLASSIFY
@@ -22,10 +22,6 @@ DATASET = {"classify": "imagenet", "detect": "coco", "segment": "ade20k"}
 LAST = "its last run"
 WIDER = 2
 """How many times as wide a network may be for its time to be scaled to another's."""
-NEEDED = (
-    "flops", "parameters", "train_images_per_second", "inference_images_per_second", "precision", "layout", "device",
-    "threads", "image_size",
-)  # fmt: skip
 IDLE = {
     "duration", "optimizer", "schedule", "evaluate_every", "checkpoint_every", "init_from", "shuffle_block",
     "on_non_finite", "evaluate_on", "hold_out",
@@ -84,14 +80,15 @@ class Speeds:
         """Return what the published run of the same variant measured, unless something in it took another time."""
         try:
             path = self.call.source(lambda folders: folders.results(training.task, training.name, "metrics.json"))
-            record = json.loads(path.read_text())
+            if (record := records.read(path, records.Published)) is None:
+                return None
             same = (
                 _network(record["model"], record["overrides"]) == _network_of(training.variant)
                 and _timed(record["recipe"]) == _timed(training.recipe.model_dump(mode="json"))
                 and record["data"]["source"] == self._asked(DATASET[training.task]).origin
             )
             return _of_record(record, self.call.params.cluster) if same else None
-        except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError):  # none, or of another version
+        except (ValueError, KeyError, TypeError, ZeroDivisionError, OverflowError):  # of another version
             return None
 
     def _own_profile(self, training: Training) -> Measured | None:
@@ -145,11 +142,10 @@ def _profiles(call: Call) -> Iterator[dict[str, Any]]:
     seen = set()
     for root in dict.fromkeys((call.folders, Folders(call.project))):
         for path in sorted(root.results("profile").glob("*/profile.json")):
-            with suppress(OSError, ValueError, KeyError, TypeError):
-                profile = json.loads(path.read_text())
-                if profile["variant"] not in seen and all(profile[name] for name in NEEDED):
-                    yield profile
-                    seen.add(profile["variant"])
+            profile = records.read(path, records.Profiled)
+            if profile is not None and profile["variant"] not in seen:
+                yield profile
+                seen.add(profile["variant"])
 
 
 def _network(model: str, overrides: dict[str, Any]) -> list[Any]:

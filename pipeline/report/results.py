@@ -204,7 +204,7 @@ def read_json(path: Path, model: type[Made]) -> Made:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise UserError(f"{path} does not fit at '{where}': {first['msg']}; {again}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not JSON ({error}); {again}") from None
 
 

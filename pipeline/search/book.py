@@ -1,10 +1,10 @@
 """What a search remembers between commands: how each trial ended, a file a trial, beside the runs' own folders."""
 
-import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from pipeline import records
 from pipeline.engine.run import Run
 from pipeline.files import digest, write_json
 
@@ -35,10 +35,9 @@ class Book:
     def _read(self) -> list[Ending]:
         found = []
         for path in sorted(self.folder.glob("*.json")):
-            try:
-                found.append(Ending(**json.loads(path.read_text())))
-            except (OSError, ValueError, TypeError):  # damaged: the trial is seen again as it is, or run again
-                continue
+            ended = records.read(path, records.Ended)  # None: the trial is seen again as it is, or run again
+            if ended is not None and ended["run_id"] == path.stem:
+                found.append(Ending(**{part.name: ended[part.name] for part in fields(Ending)}))
         return found
 
     def write(self, run: Run, state: State, rows: list[dict[str, Any]], costs: dict[str, int], error: str = "") -> None:

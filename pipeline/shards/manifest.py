@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, shortened
 from pipeline.files import digest, write_text
 
 NAME = "manifest.json"
@@ -174,7 +174,7 @@ class Manifest(_Part):
             raise UserError(f"no shards in {folder}: {NAME}: {error.strerror}; run the shard stage") from None
         except ValidationError as error:
             first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
+            where = shortened(".".join(map(str, first["loc"])))
             raise UserError(
                 f"{path} is not a manifest of format {FORMAT}: {where}: {first['msg']}; run the shard stage again"
             ) from None

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shlex
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -178,7 +179,7 @@ class ShardReader:
         return str(self.folder / entry.name) if self.cache is None else self.cache.remote.shown(entry.name)
 
     def _damaged(self, shard: int, index: int) -> Unreadable:
-        advice = f"`python -m pipeline.shards verify {self.folder}` lists all damage"
+        advice = f"`python -m pipeline.shards verify {shlex.quote(str(self.folder))}` lists all damage"
         return Unreadable(f"{self._name(self._entries[shard])}: sample {index} is damaged; {advice}")
 
     def __getstate__(self) -> dict[str, Any]:

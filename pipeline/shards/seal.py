@@ -15,14 +15,15 @@ import numpy as np
 import PIL
 from PIL import features
 
-from pipeline.files import sha256_file, write_text
+from pipeline.files import digest, sha256_file, write_text
 
 CODE = ("datasets", "shards")
 
 
 def store(seal: Path, key: str, record: dict[str, Any]) -> None:
     """Write a shard's record; its tar has to be on disk already."""
-    write_text(seal, json.dumps({"key": key, "record": record}))
+    plain = json.loads(json.dumps(record))
+    write_text(seal, json.dumps({"key": key, "record": plain, "digest": digest(plain)}))
 
 
 def restore(seal: Path, key: str, tar: Path) -> dict[str, Any] | None:
@@ -30,12 +31,12 @@ def restore(seal: Path, key: str, tar: Path) -> dict[str, Any] | None:
     try:
         found = json.loads(seal.read_bytes())
         record: dict[str, Any] = found["record"]
-        if found["key"] != key:
+        if found["key"] != key or found["digest"] != digest(record):
             return None
         written = record["written"]
         if written is not None and (tar.stat().st_size != written["bytes"] or sha256_file(tar) != written["sha256"]):
             return None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return record
 

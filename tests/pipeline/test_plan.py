@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from helpers import PROJECT, run_stage, write_shards
+from helpers import PROJECT, SEALED, finished_record, run_stage, write_shards
 
 from pipeline.cli import Call, call, parser
 from pipeline.errors import UserError
@@ -271,8 +271,9 @@ def test_finished_runs_cost_nothing_and_begun_ones_the_rest(
         made[variant] = runs_of(this, project / "data/shards/imagenet", variant)
     first, second, _ = made["dwnet_micro"]
     for run in (first, made["swin_micro"][0]):
-        write_json(run.folder / "last.safetensors", run.id)
-        run.finish({}, ["last.safetensors"])
+        for name in SEALED:
+            write_json(run.folder / name, run.id)
+        run.finish(finished_record(run.id, run.seed), list(SEALED))
     for step in (20, 40):
         write_json(second.checkpoints / f"{step:09d}" / "seal.json", {"step": step})
     (second.checkpoints / f"{60:09d}").mkdir()  # not sealed

@@ -26,6 +26,7 @@ APART = (
     "pipeline/faults.py",
     "pipeline/files.py",
     "pipeline/locks.py",
+    "pipeline/records.py",
     "pipeline/pictures/",
     "pipeline/shards/",
     "pipeline/engine/run.py",

@@ -93,7 +93,7 @@ def test_a_source_that_changed_since(
 
 def test_an_inventory_that_is_none(project: Path) -> None:
     (project / "data" / "raw" / "imagenet.json").write_text("{")
-    with pytest.raises(UserError, match="not an inventory"):
+    with pytest.raises(UserError, match="does not say what was fetched; run"):
         run_stage(project, "pipeline.shard", "imagenet")
 
 

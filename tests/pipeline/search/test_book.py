@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers import SEALED, finished_record
 
 from pipeline.engine.run import Run
 from pipeline.params import Classify
@@ -20,9 +21,10 @@ def run(storage: Path, name: str) -> Run:
 
 
 def finish(one: Run) -> None:
-    (one.folder / "last.safetensors").write_bytes(b"weights")
+    for name in SEALED:
+        (one.folder / name).write_bytes(b"weights")
     history = [{key: value for key, value in row.items() if key != "run_id"} for row in ROWS]
-    one.finish({"history": history, "parameters": 7}, ["last.safetensors"])
+    one.finish(finished_record(one.id, history=history, parameters=7), list(SEALED))
 
 
 @pytest.mark.parametrize("state", ["stopped", "failed"])
