@@ -19,8 +19,16 @@ $(READY): requirements.lock
 repro: $(READY)  ## everything params.yaml asks for: data, shards, training, report (results/report/report.html)
 	@python -m pipeline.repro
 
+repro: scm
+
+scm:  # a downloaded archive has no .git, and DVC wants to be told
+	@git rev-parse --git-dir >/dev/null 2>&1 || dvc config --quiet --local core.no_scm true
+
 plan: $(READY)  ## what that would cost, before anything runs: images, steps, disk, hours
 	@python -m pipeline.plan
+
+walk: $(READY)  ## two steps of everything that params.yaml would train, before hours are spent on it
+	@python -m pipeline.walk
 
 test: $(READY)  ## the tests, without network or GPU
 	@OMP_NUM_THREADS=1 python -m pytest --numprocesses 2 --dist loadgroup
@@ -43,4 +51,4 @@ lock: $(READY)  ## pin the dependencies anew
 clean:  ## remove scratch state: unfinished and finished runs, ad-hoc results (what DVC tracks stays)
 	rm -rf runs adhoc data/raw/synthetic
 
-.PHONY: help setup repro plan test test-faults lint ui bench lock clean
+.PHONY: help setup repro scm plan walk test test-faults lint ui bench lock clean

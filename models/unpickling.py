@@ -95,10 +95,12 @@ def unpickle(
     return _Reader(file, tensors, storage).load()
 
 
-class _Reader(pickle._Unpickler):  # type: ignore[name-defined, misc]
+class _Reader(pickle._Unpickler):
     """The instructions that make plain values; in Python, so that there is a list of them to choose from."""
 
     stack: list[Any]
+    append: Callable[[Any], None]
+    pop_mark: Callable[[], list[Any]]
 
     def __init__(
         self, file: BytesIO, tensors: dict[tuple[str, str], Callable[..., Any]], storage: Callable[..., Any]
@@ -176,10 +178,10 @@ class _Reader(pickle._Unpickler):  # type: ignore[name-defined, misc]
             target.update(_pairs(zip(items[::2], items[1::2], strict=True)))
 
 
-def _instructions() -> dict[int, Callable[[_Reader], None]]:
+def _instructions() -> dict[int, Callable[[Any], None]]:
     """Point each instruction to this module's version of it, and leave out those of other readers' registers."""
     left_out = {pickle.EXT1, pickle.EXT2, pickle.EXT4, pickle.BYTEARRAY8, pickle.NEXT_BUFFER, pickle.READONLY_BUFFER}
-    inherited: dict[int, Callable[..., None]] = pickle._Unpickler.dispatch  # type: ignore[attr-defined]
+    inherited: dict[int, Callable[..., None]] = pickle._Unpickler.dispatch
     return {
         code: getattr(_Reader, function.__name__)
         for code, function in inherited.items()

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline import environment, faults, lifeline, records
-from pipeline.errors import UserError, discreet, shortened
+from pipeline.errors import DiskFull, UserError, discreet, disk_full, shortened
 from pipeline.locks import held
 from pipeline.params import Params, load
 
@@ -147,7 +147,7 @@ def call(args: argparse.Namespace) -> Call:
 
 
 def main(run: Callable[[], None]) -> None:
-    """Run a command; bad input ends it with one sentence and exit code 2, never a traceback.
+    """Run a command; bad input ends it with one sentence and exit code 2 (a full disk: 1), never a traceback.
 
     Being asked to end (Ctrl-C, SIGTERM, a closed terminal) is an end like any other, what is open is closed; the exit
     code is 128 and the signal's number: 130 after Ctrl-C, 143 after SIGTERM.
@@ -197,7 +197,12 @@ def _run(run: Callable[[], None]) -> int | str | None:
         run()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return 1 if isinstance(error, DiskFull) else 2
+    except OSError as error:
+        if (full := disk_full(error)) is None:
+            raise
+        print(f"error: {full}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
     return 0

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 START_LIMIT_S = 180
 START_TRIES = 3
+DASHBOARD = "dashboard"  # as Ray calls the process
+LOOPBACK = "127.0.0.1"
+OPEN_QUESTION = "/ray.rpc.NodeInfoGcsService/GetAllNodeInfo"
 
 
 @contextmanager
@@ -54,6 +57,7 @@ def connected(cluster: Cluster) -> Iterator[None]:
     if not address:
         _refuse_missing_gpus(cluster)
     else:
+        _refuse_open(address, cluster)
         _join(address, runtime_env={"working_dir": str(Path.cwd()), "excludes": ["data", "runs", "results", "adhoc"]})
     with ExitStack() as own:
         if not address:
@@ -75,6 +79,35 @@ def _refuse_missing_gpus(cluster: Cluster) -> None:
             f"{cluster.workers} workers need {need:g} GPU, this machine has {have}; lower cluster.workers or "
             "cluster.gpus_per_worker, or name a cluster in RAY_ADDRESS"
         )
+
+
+def _refuse_open(address: str, cluster: Cluster) -> None:
+    """Stay away from a cluster that asks nobody for a token, before anything of ours is sent there.
+
+    The question is one of Ray's own, put without a token: an answer means that anybody may run code there.
+    """
+    import grpc  # type: ignore[import-untyped]
+
+    if cluster.allow_open:
+        return
+    if address == "auto":
+        from ray._private.services import canonicalize_bootstrap_address_or_die
+
+        try:
+            address = canonicalize_bootstrap_address_or_die("auto")
+        except ConnectionError as error:
+            raise UserError(f"cannot join a Ray cluster: {str(error).splitlines()[0]}") from None
+    _knock(address)
+    with grpc.insecure_channel(address, [("grpc.enable_http_proxy", 0)]) as channel:
+        ask = channel.unary_unary(OPEN_QUESTION, request_serializer=bytes)
+        try:
+            ask(b"", timeout=10)
+        except grpc.RpcError:  # it wants a token, or is nothing that answers such questions: Ray says what
+            return
+    raise UserError(
+        f"the Ray cluster at {address} asks for no token, so that everybody who reaches it can run code there; start "
+        "it with RAY_AUTH_MODE=token, or say cluster.allow_open: true"
+    )
 
 
 def _join(address: str, **options: Any) -> None:
@@ -103,15 +136,44 @@ def _start(cluster: Cluster, temporary: Path) -> str:
     cpus = max(os.cpu_count() or 1, math.ceil(cluster.workers * cluster.cpus_per_worker))
     for again in range(START_TRIES):
         try:
-            context = _init(
-                address="local", num_cpus=cpus, include_dashboard=True, dashboard_host="127.0.0.1",
-                object_store_memory=256 * 2**20, _temp_dir=str(temporary / f"ray{again}"),
-            )  # fmt: skip
+            with _dashboard_without_questions(temporary):
+                context = _init(
+                    address="local", num_cpus=cpus, include_dashboard=True, dashboard_host=LOOPBACK,
+                    object_store_memory=256 * 2**20, _temp_dir=str(temporary / f"ray{again}"),
+                )  # fmt: skip
             return str(context.address_info["gcs_address"])
         except Exception as error:  # Ray gives its head 30 s, and says no more of it than that
             _shut_down()
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     raise UserError(f"the local Ray head did not start in {START_TRIES} tries: {reason}; is the machine overloaded?")
+
+
+@contextmanager
+def _dashboard_without_questions(folder: Path) -> Iterator[None]:
+    """Let Ray start its dashboard so that it asks no network which cloud it is in.
+
+    It asks the metadata addresses of three clouds before it looks whether usage is reported at all, unless its home
+    has the file of Ray's cluster launcher; so it gets a home with such a file, and no process but it.
+    """
+    from ray._private import services
+
+    start = services.start_ray_process
+    home = folder / "dashboard"
+    home.mkdir(exist_ok=True)
+    (home / "ray_bootstrap_config.yaml").write_text("{}")
+
+    def start_quietly(command: list[str], process_type: str, *args: Any, **options: Any) -> Any:
+        if process_type == DASHBOARD:
+            token = os.environ.get("RAY_AUTH_TOKEN_PATH") or str(Path("~/.ray/auth_token").expanduser())
+            apart = {"HOME": str(home), "RAY_AUTH_TOKEN_PATH": token}
+            options["env_updates"] = {**(options.get("env_updates") or {}), **apart}
+        return start(command, process_type, *args, **options)
+
+    services.start_ray_process = start_quietly
+    try:
+        yield
+    finally:
+        services.start_ray_process = start
 
 
 def _shut_down() -> None:
@@ -223,6 +285,7 @@ def _runs(process: "psutil.Process") -> bool:
 @contextmanager
 def _session() -> Iterator[str]:
     """Make this process the owner of a session for the block: the head that is started in it ends with it."""
+    environment.own_token()  # one for all the stages, also where none can lie in the home
     folder = Path(tempfile.mkdtemp(prefix="session-"))
     write_text(folder / "owner", str(os.getpid()))
     try:

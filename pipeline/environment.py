@@ -1,6 +1,11 @@
 """Defaults that must be in the environment before Ray, MLflow or DVC start: private, quiet, quick to notice."""
 
+import atexit
 import os
+import shutil
+import sys
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 SESSION = "PIPELINE_SESSION"  # the folder of the session that a process is part of
@@ -11,11 +16,14 @@ DEFAULTS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
     "HF_HUB_OFFLINE": "1",
-    # A cluster without a token runs anybody's code.
+    # A cluster without a token runs anybody's code; pages of metrics ask for none.
     "RAY_AUTH_MODE": "token",
+    "RAY_enable_metrics_collection": "0",
     # A report waits for the controller's poll (2 s by default); runs here report every few seconds.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    # A head gives its agents 15 s to start, and ends itself where a busy machine takes longer.
+    "RAY_agent_register_timeout_ms": "120000",
     # MLflow logs tracebacks of errors that it raises as well, and prints its server's address with its password.
     "MLFLOW_LOGGING_LEVEL": "CRITICAL",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
@@ -27,22 +35,47 @@ DEFAULTS = {
 }
 
 
+LOOPBACK = {
+    # Ray's way to keep to 127.0.0.1 (on a Mac and on Windows it is the default), and Gloo's.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo",
+}
+"""For heads of our own, which no other machine joins."""
+
+
 def prepare() -> None:
     """Set what the user has not set. Ray and MLflow read it when they are imported, so this comes first."""
-    for name, value in DEFAULTS.items():
+    for name, value in {**DEFAULTS, **({} if os.environ.get("RAY_ADDRESS") else LOOPBACK)}.items():
         os.environ.setdefault(name, value)
 
 
 def own_token() -> None:
-    """Make Ray's token, readable by its owner alone, before Ray would make it readable by all."""
+    """Make Ray's token, readable by its owner alone, before Ray would make it readable by all.
+
+    It lies where Ray looks for it; where no home can be written to, in a temporary folder that ends with the process,
+    and the processes that it starts are told of it.
+    """
     if os.environ["RAY_AUTH_MODE"] != "token" or {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
         return
-    path = Path.home() / ".ray" / "auth_token"
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        path.chmod(0o600)
-        return
-    with os.fdopen(handle, "w") as file:
-        file.write(os.urandom(32).hex())
+        _write_token(Path.home() / ".ray" / "auth_token")
+    except (OSError, RuntimeError):  # a home that cannot be written to, or none at all
+        folder = tempfile.mkdtemp(prefix="token-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        os.environ["RAY_AUTH_TOKEN_PATH"] = str(Path(folder, "auth_token"))
+        _write_token(Path(folder, "auth_token"))
+
+
+def _write_token(path: Path) -> None:
+    """Make a token whole where there is none; it is readable by its owner alone, whatever the umask."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and path.stat().st_size == 0:
+        path.unlink()
+    if not path.exists():
+        handle, beside = tempfile.mkstemp(dir=path.parent)
+        with os.fdopen(handle, "w") as file:
+            file.write(os.urandom(32).hex())
+        with suppress(FileExistsError):
+            os.link(beside, path)
+        os.unlink(beside)
+    path.chmod(0o600)

@@ -1,5 +1,6 @@
 """The one exception whose message is meant for the user."""
 
+import errno
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -12,6 +13,25 @@ class UserError(Exception):
 
 class Unreadable(UserError):
     """Data that this process failed to read and others may have read: ranks cannot go on by themselves after it."""
+
+
+class DiskFull(UserError):
+    """A file found no room; what lay under its name before is intact."""
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What a system says where a disk, a quota or the limit of a file's size is reached."""
+
+
+def disk_full(error: OSError, path: object = None, needed: int | None = None) -> DiskFull | None:
+    """Return the sentence for a write of `needed` bytes to `path` that found no room; None for any other error."""
+    if error.errno not in FULL:
+        return None
+    size = "" if needed is None else f", which needs {needed:,} bytes"
+    return DiskFull(
+        f"no room for {path or error.filename or 'a file'}{size} ({error.strerror}); make room and give the same "
+        "command again: nothing half-written was left, and what was there before is intact"
+    )
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import cli
 from pipeline.errors import UserError, nearest
+from pipeline.files import finite
 from pipeline.params import TASKS
 from pipeline.runs import refuse_empty
 from pipeline.shards.cache import ShardCache
@@ -34,7 +35,7 @@ def main() -> None:
     if call.args.variant not in section.variants:
         hint = nearest(call.args.variant, section.variants)
         raise UserError(f"{call.args.task} has no variant '{call.args.variant}'; {hint}")
-    print(json.dumps(_metrics(call, section), indent=2))
+    print(json.dumps(finite(_metrics(call, section)), indent=2, allow_nan=False))
 
 
 def _metrics(call: cli.Call, section: Any) -> dict[str, float]:

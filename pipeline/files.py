@@ -3,18 +3,21 @@
 Everything the project publishes goes through here: written beside its final name, flushed to disk, then renamed.
 """
 
+import csv
 import glob
 import hashlib
+import io
 import json
+import math
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pipeline import faults
-from pipeline.errors import UserError
+from pipeline.errors import UserError, disk_full
 
 
 def write_bytes(path: Path, data: bytes | memoryview) -> None:
@@ -22,12 +25,13 @@ def write_bytes(path: Path, data: bytes | memoryview) -> None:
 
     Raises:
         UserError: a folder lies where the file belongs.
+        DiskFull: there is no room; what was there before is intact.
     """
     if path.is_dir():
         raise UserError(f"{path} is a folder where a file of the project belongs; move it away")
-    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with open(beside, "wb") as file:
             file.write(data)
             file.flush()
@@ -35,6 +39,8 @@ def write_bytes(path: Path, data: bytes | memoryview) -> None:
         faults.reach("file.written", name=path.name)
         os.replace(beside, path)
         _sync(path.parent)
+    except OSError as error:
+        raise (disk_full(error, path, len(data)) or error) from None
     finally:
         beside.unlink(missing_ok=True)
 
@@ -45,8 +51,28 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented JSON with sorted keys, so that equal values are equal bytes."""
-    write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
+    """Write `value` as indented JSON with sorted keys, so that equal values are equal bytes; null where not finite."""
+    write_text(path, json.dumps(finite(value), indent=2, sort_keys=True, allow_nan=False) + "\n")
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    """Return rows as CSV under these columns; empty where one is missing, None, or a number that is not finite."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(finite(dict(row)) for row in rows)
+    return text.getvalue()
+
+
+def finite(value: Any) -> Any:
+    """Return a JSON value with None in place of NaN and infinities, which JSON has no words for."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: finite(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(part) for part in value]
+    return value
 
 
 @contextmanager

@@ -1,7 +1,5 @@
 """What a finished run becomes under results/<task>/<variant>/: metrics, curves, weights, a picture."""
 
-import csv
-import io
 import shutil
 from typing import Any
 
@@ -9,12 +7,12 @@ from pipeline import faults
 from pipeline.cli import Call
 from pipeline.engine.run import Run
 from pipeline.errors import UserError
-from pipeline.files import whole_folder, write_json, write_text
+from pipeline.files import csv_text, whole_folder, write_json, write_text
 from pipeline.provenance import commit
 from pipeline.recording import config_of, mlflow_run_of
 from pipeline.shards.manifest import Manifest
 
-HISTORY = ("seed", "epoch", "step", "lr", "train_loss", "images_per_second")
+HISTORY = ("seed", "epoch", "step", "lr", "train_loss", "skipped_steps", "images_per_second")
 
 
 def publish(call: Call, runs: list[Run]) -> None:
@@ -34,7 +32,9 @@ def publish(call: Call, runs: list[Run]) -> None:
         shutil.copyfile(runs[0].folder / "samples.png", folder / "samples.png")
         faults.reach("results.written", variant=variant)
     metric = records[0]["main_metric"]
-    print(f"{variant}: {metric} {records[0]['final'][metric]:.1f} at the end (seed {runs[0].seed})", flush=True)
+    skipped = sum(record.get("skipped_steps", 0) for record in records)
+    passed = f"; {skipped} steps were passed over, their numbers were not finite" if skipped else ""
+    print(f"{variant}: {metric} {records[0]['final'][metric]:.1f} at the end (seed {runs[0].seed}){passed}", flush=True)
 
 
 def _record(run: Run) -> dict[str, Any]:
@@ -67,28 +67,25 @@ def _metrics(call: Call, runs: list[Run], records: list[dict[str, Any]]) -> dict
 
 
 def _seed_row(record: dict[str, Any]) -> dict[str, Any]:
-    """Return what stands once for each seed; only a run that continued another one's checkpoint says so."""
+    """Return what stands once for each seed; that it continued another checkpoint or passed over steps where it did."""
     shown = ("seed", "run_id", "mlflow_run_id", "final", "best", "train_images_per_second", "wall_time_s")
     adopted = {"adopted": record["adopted"]} if record["adopted"] else {}
-    return {**{name: record[name] for name in shown}, **adopted}
+    skipped = {"skipped_steps": record["skipped_steps"]} if record.get("skipped_steps") else {}
+    return {**{name: record[name] for name in shown}, **skipped, **adopted}
 
 
 def _history(records: list[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    metrics = sorted(records[0]["history"][0].keys() - set(HISTORY))
-    writer = csv.DictWriter(text, [*HISTORY, *metrics], lineterminator="\n")
-    writer.writeheader()
-    for record in records:
-        writer.writerows({"seed": record["seed"], **row} for row in record["history"])
-    return text.getvalue()
+    rows = [{"seed": record["seed"], **row} for record in records for row in record["history"]]
+    metrics = sorted({name for row in rows for name in row} - set(HISTORY))
+    return csv_text([*HISTORY, *metrics], rows)
 
 
 def _per_class(records: list[dict[str, Any]]) -> str:
     """Return the metrics of single classes at the end, a row per seed and class; empty where one is not defined."""
-    text = io.StringIO()
     metrics = sorted({name for record in records for row in record["per_class"].values() for name in row})
-    writer = csv.DictWriter(text, ["seed", "class", *metrics], lineterminator="\n")
-    writer.writeheader()
-    for record in records:
-        writer.writerows({"seed": record["seed"], "class": name, **row} for name, row in record["per_class"].items())
-    return text.getvalue()
+    rows = [
+        {"seed": record["seed"], "class": name, **row}
+        for record in records
+        for name, row in record["per_class"].items()
+    ]
+    return csv_text(["seed", "class", *metrics], rows)

@@ -1,7 +1,6 @@
 """The driver's side of MLflow for one training command: runs are opened before it, closed after it, however it ends."""
 
 from collections.abc import Callable, Iterator
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any
 
@@ -27,7 +26,7 @@ def recorded(call: Call, runs: list[Run]) -> Iterator[Callable[[], Recorder]]:
         UserError: MLflow does not answer.
     """
     uri = uri_of(call.params.tracking, call.project)
-    with Tracker(uri) as tracker, _whole_tracker():
+    with Tracker(uri) as tracker:
         opening = tracker.open([Opening(run, _tags(call, run), config_of(run)) for run in runs])
 
         def recorder() -> Recorder:
@@ -42,17 +41,6 @@ def recorded(call: Call, runs: list[Run]) -> Iterator[Callable[[], Recorder]]:
             tracker.close(opening.result(), runs)
             faults.reach("mlflow.closed")
             _note(runs, opening.result(), closed=True)
-
-
-@contextmanager
-def _whole_tracker() -> Iterator[None]:
-    try:
-        yield
-    except BrokenProcessPool:
-        raise UserError(
-            "the process that writes to MLflow was killed; is the machine out of memory? Run the command again: "
-            "what is trained is kept"
-        ) from None
 
 
 def settled(run: Run) -> bool:

@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -71,8 +72,13 @@ class Tracker:
     def __enter__(self) -> "Tracker":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._process.shutdown()
+        if kind is BrokenProcessPool:
+            raise UserError(
+                "the process that writes to MLflow was killed; is the machine out of memory? Run the command again: "
+                "what is trained is kept"
+            ) from None
 
 
 def _in_sentences(uri: str, function: Callable[..., T], *arguments: Any) -> T:
@@ -299,4 +305,4 @@ class Recorder:
                 log_rows(self._client, self.identifiers[row["run_id"]], [row])
         except UserError as error:
             self._client = None  # the next evaluation asks first whether it answers again
-            print(f"{error}. The training goes on, and its curve is completed at the end", flush=True)
+            print(f"{error} (the training goes on, its curve is completed at the end)", flush=True)

@@ -50,12 +50,20 @@ def train(call: Call, shards: Path) -> None:
     if any(run.finished() is None for run in wanted):
         for advice in refuse_damage(shards, wanted):
             print(advice, file=sys.stderr, flush=True)
+        _refuse_unfit([run for run in wanted if run.finished() is None])
         _train(call, wanted, _companions(call, shards, wanted))
     if unsettled := [run for run in wanted if run.finished() is not None and not settled(run)]:
         with recorded(call, unsettled) as recorder:
             recorder()
     for variant in call.args.variants:
         publish(call, [run for run in wanted if run.variant == variant])
+
+
+def _refuse_unfit(runs: list[Run]) -> None:
+    """Stop before anything starts where a network cannot be trained by its recipe; torch is not needed before."""
+    from pipeline.engine.fitting import refuse_unfit
+
+    refuse_unfit((run.label, run) for run in runs)
 
 
 def _section(call: Call) -> Task:

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 from pipeline import cli
 from pipeline.errors import UserError, discreet
@@ -16,9 +17,10 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=5000)
     call = cli.call(parser.parse_args())
     uri = uri_of(call.params.tracking, call.project)
-    connect(uri)  # creates the database before the server's processes meet it
-    if (artifacts := artifacts_of(uri)) is None:
+    if uri.startswith(("http://", "https://")):
         raise UserError(f"MLflow's pages are served at {discreet(uri)}; open them there")
+    connect(uri)  # creates the database before the server's processes meet it
+    artifacts = artifacts_of(uri) or (Path.cwd() / "mlartifacts").resolve().as_uri()
     where = ["--host", "127.0.0.1", "--port", str(call.args.port), "--workers", "1"]
     stores = {"MLFLOW_BACKEND_STORE_URI": uri, "MLFLOW_DEFAULT_ARTIFACT_ROOT": artifacts}
     print(f"MLflow: http://127.0.0.1:{call.args.port} (Ctrl-C ends it)", flush=True)

@@ -59,7 +59,8 @@ def create_detector(
         proposals: numbers of the region proposal network.
         cascade: numbers of the box and mask heads.
         **overrides: those of `models.create_backbone`. `output_norm`, `pad_to` and `shrink_windows` have the authors'
-            downstream values: `bn` and 7 for depth-wise blocks, `ln`, 1 and false for attention (paper, section 4.5).
+            downstream values: `bn` and the kernel's side for depth-wise blocks, `ln`, 1 and false for attention (paper,
+            section 4.5).
 
     Raises:
         ValueError: as `models.create_backbone`, or a timm network without these maps.

@@ -13,7 +13,8 @@ from models.mixers.timm import PREFIX, TimmFeatures, create_timm_backbone
 from models.registry import build_backbone
 
 STRIDES = (4, 8, 16, 32)
-DEPTHWISE: Mapping[str, Any] = {"output_norm": "bn", "pad_to": 7}
+WINDOW = 7
+DEPTHWISE: Mapping[str, Any] = {"output_norm": "bn"}
 ATTENTION: Mapping[str, Any] = {"output_norm": "ln", "pad_to": 1, "shrink_windows": False}
 
 
@@ -21,8 +22,8 @@ def dense_backbone(name: str, overrides: Mapping[str, Any]) -> nn.Module:
     """Builds a backbone for a detector or segmenter.
 
     Networks of this package get what the authors' downstream backbones have (paper, section 4.5), unless `overrides`
-    say otherwise: a norm behind each map, for depth-wise blocks maps filled up to multiples of 7, and for windows of
-    attention maps filled up to whole ones, however small.
+    say otherwise: a norm behind each map, for depth-wise blocks maps filled up to multiples of the kernel's side (of 7
+    where each stage has a side of its own), and for windows of attention maps filled up to whole ones, however small.
 
     Raises:
         ValueError: an unknown name or override, or a timm network whose last four maps have other strides.
@@ -31,8 +32,11 @@ def dense_backbone(name: str, overrides: Mapping[str, Any]) -> nn.Module:
         return _timm(name, overrides)
     with torch.device("meta"):
         blocks = build_backbone(name, overrides).modules()
-    defaults = DEPTHWISE if any(isinstance(block, DepthwiseBlock) for block in blocks) else ATTENTION
-    return build_backbone(name, {**defaults, **overrides})
+    if not any(isinstance(block, DepthwiseBlock) for block in blocks):
+        return build_backbone(name, {**ATTENTION, **overrides})
+    kernel = overrides.get("kernel_size", WINDOW)
+    pad_to = kernel if isinstance(kernel, int) else WINDOW
+    return build_backbone(name, {**DEPTHWISE, "pad_to": pad_to, **overrides})
 
 
 def _timm(name: str, overrides: Mapping[str, Any]) -> nn.Module:

@@ -20,6 +20,11 @@ def norms_of(model: nn.Module) -> list[tuple[_BatchNorm, float]]:
     return [(norm, 0.1 if norm.momentum is None else norm.momentum) for norm in found]
 
 
+def statistics_of(norms: Iterable[tuple[_BatchNorm, float]]) -> list[torch.Tensor]:
+    """Return the running means and variances themselves, not copies."""
+    return [part for norm, _ in norms for part in (norm.running_mean, norm.running_var) if part is not None]
+
+
 def set_momentum(norms: Iterable[tuple[_BatchNorm, float]], index: int, count: int) -> None:
     """Set the momentum for micro-batch `index` (from 0) of the `count` that this rank sees in a step."""
     for norm, momentum in norms:

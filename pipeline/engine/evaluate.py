@@ -7,8 +7,9 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from pipeline.errors import UserError
 from pipeline.evaluators import Evaluator, Result
-from pipeline.loading.batches import EvalSamples, Ranks
+from pipeline.loading.batches import Broken, EvalSamples, Ranks
 from pipeline.params import BaseRecipe, Precision
 from pipeline.tasks import Batch, TaskLogic
 
@@ -21,21 +22,41 @@ def autocast(precision: Precision, device: torch.device) -> torch.autocast:
 
 
 def evaluate(
-    logic: TaskLogic, model: nn.Module, batches: Iterable[Batch], recipe: BaseRecipe, ranks: Ranks, device: torch.device
+    logic: TaskLogic,
+    model: nn.Module,
+    batches: Iterable[Batch | Broken],
+    recipe: BaseRecipe,
+    ranks: Ranks,
+    device: torch.device,
 ) -> Result:
-    """Return the metrics over the whole split, on every rank; ranks evaluate different batches."""
-    return _joined(collect(logic, model, batches, recipe, device), ranks)
+    """Return the metrics over the whole split, on every rank; ranks evaluate different batches.
+
+    Raises:
+        UserError: a sample is broken, on every rank, whichever met it.
+    """
+    state: Any
+    try:
+        state = collect(logic, model, batches, recipe, device).state()
+    except UserError as error:
+        state = error
+    return _joined(logic, state, ranks)
 
 
 @torch.inference_mode()
 def collect(
-    logic: TaskLogic, model: nn.Module, batches: Iterable[Batch], recipe: BaseRecipe, device: torch.device
+    logic: TaskLogic, model: nn.Module, batches: Iterable[Batch | Broken], recipe: BaseRecipe, device: torch.device
 ) -> Evaluator:
-    """Return an evaluator that has seen these batches."""
+    """Return an evaluator that has seen these batches.
+
+    Raises:
+        UserError: a sample is broken; the sentence has its key.
+    """
     was_training = model.training
     model.eval()
     evaluator = logic.evaluator()
     for batch in batches:
+        if isinstance(batch, Broken):
+            raise batch.error
         prepared = logic.prepare(batch, device)
         with autocast(recipe.eval_amp, device):
             outputs = logic.predict(model, prepared)
@@ -44,15 +65,23 @@ def collect(
     return evaluator
 
 
-def _joined(evaluator: Evaluator, ranks: Ranks) -> Result:
+def _joined(logic: TaskLogic, state: Any, ranks: Ranks) -> Result:
     """Take the result on rank 0, which alone needs the memory for what all ranks collected, and tell it to all."""
-    if ranks.world == 1:
-        return evaluator.result([evaluator.state()])
-    states: list[Any] | None = [None] * ranks.world if ranks.rank == 0 else None
-    dist.gather_object(evaluator.state(), states)
-    result = [evaluator.result(states) if states is not None else None]
-    dist.broadcast_object_list(result)
+    states: list[Any] | None = [state] if ranks.world == 1 else [None] * ranks.world if ranks.rank == 0 else None
+    if ranks.world > 1:
+        dist.gather_object(state, states)
+    result = [_result(logic, states) if states is not None else None]
+    if ranks.world > 1:
+        dist.broadcast_object_list(result)
+    if isinstance(result[0], UserError):
+        raise result[0]
     return cast(Result, result[0])
+
+
+def _result(logic: TaskLogic, states: list[Any]) -> Result | UserError:
+    """Return the result of all ranks' states, or the first error that is one of them."""
+    errors = [state for state in states if isinstance(state, UserError)]
+    return errors[0] if errors else logic.evaluator().result(states)
 
 
 @torch.inference_mode()
@@ -60,5 +89,7 @@ def draw(logic: TaskLogic, model: nn.Module, samples: EvalSamples, recipe: BaseR
     """Return a picture of predictions on samples from all over the split."""
     model.eval()
     raw = samples.spread(logic.drawn)
+    if isinstance(raw, Broken):
+        raise raw.error
     with autocast(recipe.eval_amp, device):
         return logic.draw(model, logic.prepare(raw, device), raw)

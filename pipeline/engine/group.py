@@ -16,7 +16,7 @@ from ray.train.v2.api.exceptions import TrainingFailedError
 
 from pipeline import faults
 from pipeline.engine.run import Run
-from pipeline.errors import Unreadable, UserError
+from pipeline.errors import DiskFull, Unreadable, UserError
 from pipeline.files import digest
 from pipeline.params import Cluster
 from pipeline.tracking import Recorder
@@ -64,13 +64,26 @@ def train_group(runs: list[Run], cluster: Cluster, recorder: Recorder) -> dict[s
             try:
                 return dict(trainer(runs, cluster, [Reports(recorder, faults.armed())]).fit().return_value or {})
             except TrainingFailedError as error:
-                raise UserError(f"training failed after {cluster.max_failures} restarts: {error}") from error
+                full = (cause for cause in error.worker_failures.values() if isinstance(cause, DiskFull))
+                raise next(full, None) or UserError(
+                    f"training failed after {cluster.max_failures} restarts: {_reason(error)}"
+                ) from error
             except SystemExit:  # Ray's own answer to Ctrl-C
                 raise KeyboardInterrupt from None
             except ActorDiedError:
                 print("the training controller died; starting it again", flush=True)
                 _free_workers()
     raise UserError(f"the training controller died {1 + CONTROLLER_RETRIES} times; is the machine out of memory?")
+
+
+def _reason(error: TrainingFailedError) -> str:
+    """Return in one line what workers ended with: their own sentence where they had one."""
+    failures = getattr(error, "worker_failures", {}).values()
+    causes = [cause for failure in failures for cause in (failure, getattr(failure, "cause", None))]
+    if sentences := [str(cause) for cause in causes if isinstance(cause, UserError)]:
+        return sentences[0]
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
 
 
 def trainer(runs: list[Run], cluster: Cluster, callbacks: list[UserCallback], gate: Gate | None = None) -> TorchTrainer:
@@ -161,7 +174,7 @@ def _work(config: dict[str, Any]) -> dict[str, str]:
                     ray.train.report(row)
                     if gate is not None and not _together(gate, row, ranks):
                         break
-        except Unreadable:  # perhaps on this rank alone, so the group ends: the others would wait for ever
+        except (Unreadable, DiskFull):  # perhaps on this rank alone, so the group ends: the others would wait for ever
             raise
         except UserError as error:  # the same on every rank; the other runs are not at fault
             wrong[run.id] = str(error)
@@ -243,7 +256,9 @@ def _size(path: Path) -> int:
 
 def _line(now: dict[str, Any], place: int, count: int) -> str:
     minutes, seconds = divmod(round(now["seconds_left"]), 60)
+    loss = "none" if now["loss"] is None else f"{now['loss']:.3f}"
+    skipped = f"  {now['skipped']} passed over" if now.get("skipped") else ""
     return (
-        f"[{place}/{count}] {now['run']}: epoch {now['epoch']:.1f}/{now['epochs']:.0f}  loss {now['loss']:.3f}  "
+        f"[{place}/{count}] {now['run']}: epoch {now['epoch']:.1f}/{now['epochs']:.0f}  loss {loss}{skipped}  "
         f"{now['images_per_second']:.0f} images/s  {minutes}:{seconds:02d} left"
     )

@@ -17,16 +17,22 @@ class Interval:
         self.said = 0.0
         self.started, self.images = time.monotonic(), 0
         self.steps, self.loss = state.interval_steps, torch.tensor(state.interval_loss, dtype=torch.float64)
+        self.skipped = state.interval_skipped
 
     def add(self, loss: Tensor, images: int) -> None:
-        """Count one step; the loss stays on its device until somebody asks."""
+        """Count a step that was taken; the loss stays on its device until somebody asks."""
         self.loss = self.loss.to(loss.device) + loss.double()
         self.steps += 1
         self.images += images
 
-    def mean(self) -> float:
-        """Return this rank's mean loss."""
-        return float(self.loss) / max(1, self.steps)
+    def skip(self, images: int) -> None:
+        """Count a step that was passed over: it took its time, and its loss says nothing."""
+        self.skipped += 1
+        self.images += images
+
+    def mean(self) -> float | None:
+        """Return this rank's mean loss over the steps that were taken; None where none was."""
+        return float(self.loss) / self.steps if self.steps else None
 
     def rate(self) -> float:
         """Return images per second over all ranks, since the last evaluation or restart."""
@@ -39,12 +45,12 @@ class Interval:
         self.loss = self.loss / ranks.world
         return float(self.loss)
 
-    def close(self, state: State, ranks: Ranks) -> tuple[float, float]:
-        """End the interval: return the mean loss over ranks and the images per second."""
+    def close(self, state: State, ranks: Ranks) -> tuple[float | None, float]:
+        """End the interval: return the mean loss over ranks, as `mean` does, and the images per second."""
         rate, spent = self.rate(), time.monotonic() - self.started
         state.train_seconds += spent
         state.seconds += spent
-        loss = self.merge(ranks) / max(1, self.steps)
+        loss = self.merge(ranks) / self.steps if self.steps else None
         self.started = time.monotonic()
         return loss, rate
 
@@ -52,4 +58,4 @@ class Interval:
         """Begin the next interval; the evaluation just done counts as wall time only."""
         state.seconds += time.monotonic() - self.started
         self.started, self.images = time.monotonic(), 0
-        self.steps, self.loss = 0, torch.zeros_like(self.loss)
+        self.steps, self.skipped, self.loss = 0, 0, torch.zeros_like(self.loss)

@@ -5,8 +5,9 @@ goes to whoever asked for the training.
 """
 
 import json
+import math
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -24,8 +25,8 @@ from pipeline.engine.run import Run
 from pipeline.engine.schedule import lr_at
 from pipeline.engine.state import State
 from pipeline.errors import UserError
-from pipeline.files import write_bytes
-from pipeline.loading.batches import EvalSamples, Ranks, TrainSamples, eval_loader, train_loader
+from pipeline.files import finite, write_bytes
+from pipeline.loading.batches import Broken, EvalSamples, Ranks, TrainSamples, eval_loader, train_loader
 from pipeline.loading.parts import open_split
 from pipeline.loading.randomness import seed_for
 from pipeline.locks import held
@@ -49,7 +50,8 @@ def train(run: Run, ranks: Ranks, device: torch.device, wrap: Wrap, report: Repo
     """Train a run to its end and seal it, unless it is finished; every rank calls this with the same run.
 
     Raises:
-        UserError: on every rank, where the loss stops being finite or the data cannot fill one step.
+        UserError: on every rank, where the loss stops being finite, a sample is broken, or the data cannot fill one
+            step.
     """
     with closing(evaluations(run, ranks, device, wrap)) as rows:
         for row in rows:
@@ -81,6 +83,11 @@ def from_rank_0(value: T, ranks: Ranks) -> T:
     if ranks.world > 1:
         dist.broadcast_object_list(shared)
     return shared[0]
+
+
+def _measured(numbers: Mapping[str, float | None]) -> dict[str, float]:
+    """Return what has a finite value; a loss over no step at all, or that of a network gone astray, has none."""
+    return {name: value for name, value in numbers.items() if value is not None and math.isfinite(value)}
 
 
 class Loop:
@@ -173,7 +180,7 @@ class Loop:
         loader = train_loader(self.samples, state.step, self.total, self.ranks, self.run.loader_workers)
         batches = iter(loader)
         for step in range(state.step, self.total):
-            self._step(step, [next(batches) for _ in range(self.micros)])
+            self._step(step, self._whole([next(batches) for _ in range(self.micros)]))
             state.step = step + 1
             faults.reach("step", rank=self.ranks.rank, step=state.step)
             self._progress()
@@ -188,23 +195,61 @@ class Loop:
     def _due(self, every: Duration) -> bool:
         return self.state.step % self._steps(every) == 0 or self.state.step == self.total
 
+    def _whole(self, batches: list[tasks.Batch | Broken]) -> list[tasks.Batch]:
+        """Return this rank's micro-batches of a step, unless one of them is broken on any rank.
+
+        Raises:
+            UserError: on every rank, so that none waits for another that will not come.
+        """
+        broken = next((batch for batch in batches if isinstance(batch, Broken)), None)
+        if self.ranks.world > 1:
+            flag = torch.tensor(float(broken is not None), device=self.device)
+            dist.all_reduce(flag, op=dist.ReduceOp.MAX)
+            if flag:
+                everyone: list[Broken | None] = [None] * self.ranks.world
+                dist.all_gather_object(everyone, broken)
+                broken = next(one for one in everyone if one is not None)
+        if broken is not None:
+            raise type(broken.error)(f"{self.run.label}: {broken.sentence}")
+        return cast(list[tasks.Batch], batches)
+
     def _step(self, step: int, batches: list[tasks.Batch]) -> None:
-        """Accumulate the gradients of this rank's micro-batches, average over ranks, update."""
+        """Accumulate the gradients of this rank's micro-batches, average over ranks, update.
+
+        A step that is passed over leaves everything as it was, batch norm's running statistics too.
+        """
         state, numbers = self.state, self.recipe.optimizer
+        statistics = batchnorm.statistics_of(self.norms) if self.recipe.on_non_finite == "skip" else []
+        before = [statistic.clone() for statistic in statistics]
         for group in state.optimizer.param_groups:
             group["lr"] = lr_at(step, self.recipe, self.samples.steps_per_epoch)
         losses = [self._backward(step, index, batch) for index, batch in enumerate(batches)]
         state.scaler.unscale_(state.optimizer)
         norm = nn.utils.clip_grad_norm_(state.model.parameters(), numbers.clip_grad or float("inf"))
-        if self._finite(losses, norm):
+        finite_loss, finite_gradient = self._finite(losses, norm)
+        routine = state.scaler.is_enabled()  # that a gradient is infinite: the scaler lowers its scale
+        if not finite_loss or not (finite_gradient or routine):
+            if self.recipe.on_non_finite == "stop":
+                raise UserError(self._non_finite(step, losses, batches))
+            for statistic, earlier in zip(statistics, before, strict=True):
+                statistic.copy_(earlier)
+            self._pass_over(step, "loss" if not finite_loss else "gradient")
+        elif finite_gradient:
             state.scaler.step(state.optimizer)
-            state.scaler.update()
             if state.ema is not None:
                 state.ema.update_parameters(state.model)
-        elif self.recipe.on_non_finite == "stop":
-            raise UserError(self._non_finite(step, losses, batches))
+            self.interval.add(torch.stack(losses).mean(), self.recipe.global_batch)
+        else:
+            self._pass_over(step, "gradient under fp16")
+        state.scaler.update()
         state.optimizer.zero_grad(set_to_none=True)
-        self.interval.add(torch.stack(losses).mean(), self.recipe.global_batch)
+
+    def _pass_over(self, step: int, what: str) -> None:
+        """Count a step that is not taken, and say so the first time."""
+        self.interval.skip(self.recipe.global_batch)
+        if self.state.skipped == 0:
+            self._say(f"step {step} has a non-finite {what} and is passed over; such steps are counted")
+        self.state.skipped += 1
 
     def _backward(self, step: int, index: int, batch: tasks.Batch) -> Tensor:
         """Add one micro-batch's gradient; only the last of a step talks to the other ranks."""
@@ -218,18 +263,13 @@ class Loop:
             self.state.scaler.scale(loss / self.micros).backward()
         return loss.detach()
 
-    def _finite(self, losses: list[Tensor], norm: Tensor) -> bool:
-        """Say whether the step may be taken; all ranks come to the same answer.
-
-        Under fp16 an infinite gradient is routine (the scaler skips the step), an infinite loss is not.
-        """
-        good = torch.stack(losses).isfinite().all()
-        if not self.state.scaler.is_enabled():
-            good = good & norm.isfinite()
-        flag = good.float()
+    def _finite(self, losses: list[Tensor], norm: Tensor) -> tuple[bool, bool]:
+        """Say whether all losses and the gradient's norm are finite; all ranks come to the same answer."""
+        flags = torch.stack([torch.stack(losses).isfinite().all(), norm.isfinite()]).float()
         if self.ranks.world > 1:
-            dist.all_reduce(flag, op=dist.ReduceOp.MIN)
-        return bool(flag)
+            dist.all_reduce(flags, op=dist.ReduceOp.MIN)
+        loss, gradient = flags.tolist()
+        return bool(loss), bool(gradient)
 
     def _non_finite(self, step: int, losses: list[Tensor], batches: list[tasks.Batch]) -> str:
         """Return the sentence that names step and samples, the same on every rank."""
@@ -249,7 +289,8 @@ class Loop:
         models = [state.model] if state.ema is None else [state.model, state.ema]
         batchnorm.average_over_ranks(models, self.ranks.world, state.step)
         result = evaluate(self.logic, state.evaluated, self.val_loader, self.recipe, self.ranks, self.device)
-        metrics, state.per_class = result.metrics, result.per_class
+        metrics = _measured(result.metrics)
+        state.per_class = result.per_class
         if self.logic.main_metric not in metrics:
             raise UserError(
                 f"{self.run.label}: split {self.recipe.evaluate_on} has nothing to judge by, no labelled object or "
@@ -257,7 +298,8 @@ class Loop:
             )
         row = {"epoch": round(epoch, 4), "step": state.step, **metrics}
         lr = state.optimizer.param_groups[0]["lr"]
-        state.history.append({**row, "lr": lr, "train_loss": train_loss, "images_per_second": round(rate, 1)})
+        training = _measured({"lr": lr, "train_loss": train_loss, "images_per_second": round(rate, 1)})
+        state.history.append({**row, **training, "skipped_steps": self.interval.skipped})
         if not state.best or metrics[self.logic.main_metric] > state.best[self.logic.main_metric]:
             state.best = row
             self._write_weights(f"best-{state.step:09d}.safetensors")
@@ -268,6 +310,7 @@ class Loop:
         models = [self.state.model] if self.state.ema is None else [self.state.model, self.state.ema]
         batchnorm.average_over_ranks(models, self.ranks.world, self.state.step)
         self.state.interval_loss, self.state.interval_steps = self.interval.merge(self.ranks), self.interval.steps
+        self.state.interval_skipped = self.interval.skipped
         if self.ranks.rank == 0:
             checkpoint.save(self.run.checkpoints, self.state.step, self.state.to_dict())
             checkpoint.clear_superseded(self.run.checkpoints, self._bests())
@@ -279,10 +322,11 @@ class Loop:
             picture = draw(self.logic, state.evaluated, self.val, self.recipe, self.device)
             picture.save(self.run.folder / "samples.png")
             self._keep_best()
-            final = {key: state.history[-1][key] for key in state.best}
+            final = {key: value for key, value in state.history[-1].items() if key in state.best}
             record = {
                 "run_id": self.run.id, "seed": self.run.seed, "main_metric": self.logic.main_metric,
                 "final": final, "best": state.best, "history": state.history, "per_class": state.per_class,
+                "skipped_steps": state.skipped,
                 "parameters": sum(p.numel() for p in state.model.parameters()),
                 "train_images_per_second": round(self.total * self.recipe.global_batch / state.train_seconds, 1),
                 "wall_time_s": round(state.seconds, 1), "world_size": self.ranks.world, "device": self._device_name(),
@@ -325,7 +369,8 @@ class Loop:
             "run": self.run.label, "step": self.state.step, "steps": self.total,
             "epoch": self.state.step / self.samples.steps_per_epoch,
             "epochs": self.total / self.samples.steps_per_epoch,
-            "loss": self.interval.mean(), "images_per_second": rate, "seconds_left": left,
+            "loss": self.interval.mean(), "skipped": self.state.skipped, "images_per_second": rate,
+            "seconds_left": left,
         })  # fmt: skip
 
     def _say(self, sentence: str) -> None:
@@ -335,4 +380,4 @@ class Loop:
     def _append(self, line: dict[str, Any]) -> None:
         self.run.folder.mkdir(parents=True, exist_ok=True)
         with open(self.run.progress, "a") as file:
-            file.write(json.dumps(line) + "\n")
+            file.write(json.dumps(finite(line)) + "\n")

@@ -10,7 +10,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from pipeline.engine import optimizer
 from pipeline.params import Recipe
 
-PLAIN = ("step", "seconds", "train_seconds", "best", "history", "per_class", "interval_loss", "interval_steps")
+PLAIN = ("step", "seconds", "train_seconds", "best", "history", "per_class", "interval_loss", "interval_steps",
+         "interval_skipped", "skipped")  # fmt: skip
 
 
 @dataclass
@@ -29,6 +30,8 @@ class State:
     per_class: dict[str, dict[str, float]] = field(default_factory=dict)
     interval_loss: float = 0.0
     interval_steps: int = 0
+    interval_skipped: int = 0
+    skipped: int = 0
 
     @classmethod
     def fresh(cls, model: nn.Module, recipe: Recipe, device: torch.device) -> "State":
@@ -62,4 +65,4 @@ class State:
         if self.ema is not None:
             self.ema.load_state_dict(saved["ema"])
         for name in PLAIN:
-            setattr(self, name, saved[name])
+            setattr(self, name, saved.get(name, getattr(self, name)))  # an adopted one may lack what is newer

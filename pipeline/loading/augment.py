@@ -36,18 +36,22 @@ def decode(data: bytes) -> Image.Image:
 
 
 def normalise(images: "Tensor") -> "Tensor":
-    """Return images (B, 3, H, W), 0..255, in float32 with ImageNet's mean and standard deviation taken out."""
+    """Return images (B, 3, H, W), 0..255, in float32 with ImageNet's mean and standard deviation taken out.
+
+    The operations are those of torchvision's `ToTensor` and `Normalize`, so that the last bit is theirs too.
+    """
     import torch
 
-    mean, std = (255 * torch.tensor(v, device=images.device).view(1, 3, 1, 1) for v in (MEAN, STD))
-    return (images.float() - mean) / std
+    mean, std = (torch.tensor(values, device=images.device).view(1, 3, 1, 1) for values in (MEAN, STD))
+    return images.float().div(255).sub_(mean).div_(std)
 
 
 def train_transform(recipe: Recipe) -> Callable[[Image.Image], Pixels]:
-    """Random resized crop, flip, then RandAugment or colour jitter (a policy replaces the jitter, as in timm).
+    """Random resized crop, flip, then RandAugment or colour jitter.
 
-    The parts and their draws are those of `timm.data.create_transform`, in its order. The crop is cut out before it is
-    resized, so that no pixel beyond its box takes part.
+    A policy replaces the jitter, but for the sets of three operations (`t3a`), which leave it to the jitter. The parts
+    and their draws are those of `timm.data.create_transform`, in its order. The crop is cut out before it is resized,
+    so that no pixel beyond its box takes part.
     """
     from timm.data.transforms import RandomResizedCropAndInterpolation
     from torchvision.transforms import ColorJitter, Compose, RandomHorizontalFlip
@@ -59,7 +63,7 @@ def train_transform(recipe: Recipe) -> Callable[[Image.Image], Pixels]:
         parts.append(RandomHorizontalFlip(augment.flip))
     if (policy := _policy(augment, size)) is not None:
         parts.append(policy)
-    elif augment.color_jitter:
+    if augment.color_jitter and (augment.rand_augment is None or "3a" in augment.rand_augment):
         parts.append(ColorJitter(*[augment.color_jitter] * 3))
     composed = Compose(parts)
     return lambda image: np.asarray(composed(image))

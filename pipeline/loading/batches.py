@@ -9,12 +9,14 @@ Where shards come by URL, a thread of each rank fetches those of the next shuffl
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from pipeline.errors import Unreadable, UserError
 from pipeline.loading.grouping import Place, by_shape
 from pipeline.loading.order import EpochOrder
 from pipeline.loading.sizes import Int, Sizes
@@ -32,7 +34,53 @@ class Ranks:
     world: int = 1
 
 
-class TrainSamples(Dataset[dict[str, Any]]):
+@dataclass(frozen=True)
+class Broken:
+    """What a loader gives in a micro-batch's place, so that all ranks hear of it before they compute.
+
+    A sample that cannot be decoded or augmented is so for everybody and ever again; what cannot be read perhaps only
+    here and now (`again`), and may be tried another time.
+    """
+
+    sentence: str
+    again: bool = False
+
+    @property
+    def error(self) -> UserError:
+        """What ends the run, or this process."""
+        return (Unreadable if self.again else UserError)(self.sentence)
+
+
+def _batch(
+    reader: ShardReader,
+    sampling: Sampling,
+    places: Callable[[], list[Place]],
+    sample: Callable[[dict[str, Any]], dict[str, Any]],
+) -> dict[str, Any] | Broken:
+    """Return the samples at some places as one batch; where one is broken, what its key is and what is wrong."""
+    key = ""
+    try:
+        samples = []
+        for place in places():
+            key = ""
+            raw = reader.read(*place)
+            key = raw["__key__"]
+            samples.append(sample(raw))
+        key = ", ".join(sample["key"] for sample in samples if "key" in sample)
+        return sampling.collate(samples)
+    except Unreadable as error:
+        return Broken(str(error), again=True)
+    except Exception as error:
+        if not key or isinstance(error, MemoryError):  # nothing is known of a sample
+            raise
+        reason = next(iter(str(error).splitlines()), "")
+        return Broken(
+            f"{reader.folder.name}, {reader.split}: sample {key} cannot be prepared by the recipe "
+            f"({type(error).__name__}: {reason}); mend its files or the recipe's augment"
+        )
+
+
+class TrainSamples(Dataset[dict[str, Any] | Broken]):
     """Micro-batches by (step, index in the step), each as the task collates it."""
 
     def __init__(self, reader: ShardReader, sampling: Sampling, recipe: BaseRecipe, seed: int) -> None:
@@ -72,16 +120,13 @@ class TrainSamples(Dataset[dict[str, Any]]):
         first, last = order.block_at(start), order.block_at(start + self.recipe.global_batch - 1)
         return [(epoch, block) for block in range(first, last + 1)]
 
-    def __getitem__(self, at: tuple[int, int]) -> dict[str, Any]:
-        step, micro = at
-        epoch = step // self.steps_per_epoch
-        samples = [
-            self.sampling.train_sample(self.reader.read(*place), self.seed, epoch) for place in self.places(step, micro)
-        ]
-        return self.sampling.collate(samples)
+    def __getitem__(self, at: tuple[int, int]) -> dict[str, Any] | Broken:
+        epoch = at[0] // self.steps_per_epoch
+        sample = partial(self.sampling.train_sample, seed=self.seed, epoch=epoch)
+        return _batch(self.reader, self.sampling, partial(self.places, *at), sample)
 
 
-class EvalSamples(Dataset[dict[str, Any]]):
+class EvalSamples(Dataset[dict[str, Any] | Broken]):
     """Consecutive micro-batches of a split, the last one as short as it falls."""
 
     def __init__(self, reader: ShardReader, sampling: Sampling, size: int) -> None:
@@ -91,14 +136,14 @@ class EvalSamples(Dataset[dict[str, Any]]):
     def __len__(self) -> int:
         return -(-len(self.reader) // self.size)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def __getitem__(self, index: int) -> dict[str, Any] | Broken:
         return self._batch(self.places(index))
 
     def places(self, index: int) -> list[Place]:
         """Return (shard, index) of each sample of a micro-batch."""
         return self._places(np.arange(index * self.size, min((index + 1) * self.size, len(self.reader))))
 
-    def spread(self, count: int) -> dict[str, Any]:
+    def spread(self, count: int) -> dict[str, Any] | Broken:
         """Return up to `count` samples from all over the split, which may be sorted by class."""
         size = len(self.reader)
         return self._batch(self._places(np.linspace(0, size - 1, min(count, size), dtype=np.int64)))
@@ -112,8 +157,8 @@ class EvalSamples(Dataset[dict[str, Any]]):
         shards, indices = self._sizes.find(positions)
         return list(zip(shards.tolist(), indices.tolist(), strict=True))
 
-    def _batch(self, places: list[Place]) -> dict[str, Any]:
-        return self.sampling.collate([self.sampling.eval_sample(self.reader.read(*place)) for place in places])
+    def _batch(self, places: list[Place]) -> dict[str, Any] | Broken:
+        return _batch(self.reader, self.sampling, lambda: places, self.sampling.eval_sample)
 
 
 class StepShare:

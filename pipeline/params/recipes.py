@@ -14,6 +14,8 @@ Sides = Annotated[tuple[Positive, ...], Field(min_length=1)]
 Precision = Literal["none", "bf16", "fp16"]
 """Mixed precision: `none` is float32 throughout."""
 
+RAND_AUGMENT = r"^rand(-(m\d+|mstd(\d*\.)?\d+|mmax\d+|n\d|p(\d*\.)?\d+|inc[01]|t(weights|3aw?)))*$"
+
 CLASSIFY = "classify"
 """As a start: the published classification weights of the variant of the same name."""
 
@@ -70,13 +72,18 @@ class Schedule(Section):
 
 
 class Augment(Section):
-    """Training augmentation of classification, in the paper's numbers unless said otherwise."""
+    """Training augmentation of classification, in the paper's numbers unless said otherwise.
+
+    `rand_augment` is a policy in timm's words: `rand`, then sections for the magnitude (`m9`), its deviation
+    (`mstd0.5`) and limit (`mmax20`), layers (`n2`), probability (`p0.5`), operations that grow with it (`inc1`) and the
+    set of operations (`tweights`, `t3a`, `t3aw`).
+    """
 
     crop_scale: tuple[Fraction, Fraction] = (0.08, 1.0)
     crop_ratio: tuple[float, float] = (0.75, 1.3333333333333333)
     interpolation: Literal["bilinear", "bicubic"] = "bicubic"
     flip: Fraction = 0.5
-    rand_augment: str | None = "rand-m9-mstd0.5-inc1"
+    rand_augment: Annotated[str, Field(pattern=RAND_AUGMENT)] | None = "rand-m9-mstd0.5-inc1"
     color_jitter: Fraction = 0.4
     erasing: Fraction = 0.25
     mixup: Annotated[float, Field(ge=0)] = 0.8

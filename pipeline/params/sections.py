@@ -48,6 +48,7 @@ class Cluster(Section):
 
     `shards` is a URL or path under which each data set's folder lies as the shard stage wrote it (null: the local
     folder); what is read from there is kept in the folder `cache` of each node, up to `cache_gb` (10^9 bytes).
+    `allow_open` joins a Ray cluster that asks for no token: whoever reaches its ports can run code in it.
     """
 
     workers: Positive = 2
@@ -60,6 +61,7 @@ class Cluster(Section):
     shards: str | None = None
     cache: str | None = None
     cache_gb: Annotated[float, Field(gt=0)] = 200.0
+    allow_open: bool = False
 
     @field_validator("storage")
     @classmethod

@@ -104,6 +104,7 @@ def run_search(call: Call, search: Search) -> Outcome:
         if left:
             for advice in refuse_damage(runs[0].shards, runs):
                 print(advice, file=sys.stderr, flush=True)
+            _refuse_unfit(left)
         with recorded(call, search, book.id) as recorder:
             for tried in search.tried:
                 if (ending := book.ending(tried.run)) is not None:
@@ -124,6 +125,12 @@ def _refuse_workers(search: Search) -> None:
                 f"{search.name}.workers {search.workers} does not divide the {count} micro-batches of a global batch "
                 f"({tried.label}); use a number of workers that divides {count}"
             )
+
+
+def _refuse_unfit(left: list[Tried]) -> None:
+    from pipeline.engine.fitting import refuse_unfit
+
+    refuse_unfit((tried.label, tried.run) for tried in left)
 
 
 def _train(call: Call, search: Search, left: list[Tried], book: Book, recorder: Recorder) -> None:
@@ -155,7 +162,7 @@ def _fit(search: Search, left: list[Tried], book: Book, recorder: Recorder, clus
     following = Following(search, left, book, recorder, at_once)
     storage = left[0].run.folder.parent / "ray"
     name = f"tune-{book.id}-{time.time_ns()}"
-    work = Work({tried.run.id: tried.run for tried in left}, cluster, gpus, faults.armed())
+    work = Work({tried.run.id: tried.run for tried in left}, cluster, gpus, search.metric, faults.armed())
     try:
         tune.Tuner(
             tune.with_resources(tune.with_parameters(Trial, work=work), _resources(work)),

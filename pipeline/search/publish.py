@@ -1,21 +1,19 @@
 """What a search becomes under results/tune/: a table of trials, their curves, the best setting, pictures."""
 
-import csv
-import io
 from collections.abc import Iterable
 from statistics import fmean, stdev
 from typing import Any
 
 from pipeline import faults
 from pipeline.cli import Call
-from pipeline.files import whole_folder, write_json, write_text
+from pipeline.files import csv_text, whole_folder, write_json, write_text
 from pipeline.provenance import commit
 from pipeline.search.book import Ending
 from pipeline.search.driver import Outcome, Search, Tried, length
 from pipeline.search.settings import LeftOut, Setting
 from pipeline.shards.manifest import Manifest
 
-NOT_METRICS = ("run_id", "epoch", "step", "lr", "train_loss", "images_per_second")
+NOT_METRICS = ("run_id", "epoch", "step", "lr", "train_loss", "skipped_steps", "images_per_second")
 AFTER = ("parameters", "flops", "train_images_per_second", "wall_time_s", "world_size", "device", "mlflow_run_id",
          "error")  # fmt: skip
 
@@ -78,7 +76,7 @@ def _trial_row(search: Search, tried: Tried, outcome: Outcome) -> dict[str, Any]
     record = run.finished() or {}
     last = ending.rows[-1] if ending.rows else {}
     metrics = {name: value for name, value in last.items() if name not in NOT_METRICS}
-    seen = [row[search.metric] for row in ending.rows if search.metric in row]
+    seen = [row[search.metric] for row in ending.rows if row.get(search.metric) is not None]
     best = {f"best_{search.metric}": max(seen) if search.mode == "max" else min(seen)} if seen else {}
     speed = {"train_images_per_second": last["images_per_second"]} if last else {}
     whole = {name: record[name] for name in AFTER if name in record}
@@ -93,11 +91,7 @@ def table(rows: list[dict[str, Any]], first: Iterable[str]) -> str:
     """Return rows as CSV: the columns `first`, how the trial ended, metrics, costs; empty where one is not known."""
     head = [*first, "state", "epoch"]
     metrics = sorted({name for row in rows for name in row} - {*head, *AFTER})
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [*head, *metrics, *AFTER], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return csv_text([*head, *metrics, *AFTER], rows)
 
 
 def curves(search: Search, outcome: Outcome) -> str:
@@ -107,13 +101,9 @@ def curves(search: Search, outcome: Outcome) -> str:
         for tried in search.tried
         for row in outcome.endings[tried.run.id].rows
     ]
-    first = ["run_id", "seed", "epoch", "step", "lr", "train_loss", "images_per_second"]
-    text = io.StringIO()
+    first = ["run_id", "seed", "epoch", "step", "lr", "train_loss", "skipped_steps", "images_per_second"]
     names = [*first, *sorted({name for row in rows for name in row} - set(first))]
-    writer = csv.DictWriter(text, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return csv_text(names, rows)
 
 
 def best_of(search: Search, settings: list[Setting], outcome: Outcome) -> dict[str, Any]:
@@ -121,7 +111,7 @@ def best_of(search: Search, settings: list[Setting], outcome: Outcome) -> dict[s
     scored: list[tuple[float, Setting, list[Ending]]] = []
     for setting in settings:
         endings = [outcome.endings[one.run.id] for one in search.tried if one.run.section is setting.section]
-        if all(ending.state == "finished" for ending in endings):
+        if all(ending.state == "finished" and search.metric in ending.rows[-1] for ending in endings):
             scored.append((fmean(ending.rows[-1][search.metric] for ending in endings), setting, endings))
     if not scored:
         return {"metric": search.metric, "values": None, "reason": "no setting finished with every seed"}

@@ -24,11 +24,15 @@ POLL_S = 0.5
 
 @dataclass(frozen=True)
 class Work:
-    """What every trial of a search is given: the runs by id, the workers of each, and the faults of a test."""
+    """What every trial of a search is given: the runs by id, the workers of each, and the faults of a test.
+
+    A trial that cannot be judged any more, because its `metric` is no finite number, fails.
+    """
 
     runs: dict[str, Run]
     cluster: Cluster
     gpus: float
+    metric: str
     faults: str | None = None
 
 
@@ -159,6 +163,8 @@ class Trial(Trainable):
             row = self._bench.next()
             if row is None:
                 return {"run_id": self._run.id, "done": True, "finished": True}
+            if self._work.metric not in row:
+                raise UserError(f"{self._work.metric} is not finite at step {row['step']}; lower optimizer.lr")
             faults.reach("trial.evaluated", run=self._run.variant, step=row["step"])
             return {**row, "row": row, "costs": self._costs.of(self._run), "done": False}
         except UserError as error:

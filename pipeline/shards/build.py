@@ -19,7 +19,7 @@ from pipeline.datasets.images import REPAIR_QUALITY
 from pipeline.datasets.notes import brief
 from pipeline.datasets.source.place import Place
 from pipeline.datasets.targets import Tally
-from pipeline.errors import UserError
+from pipeline.errors import FULL, DiskFull, UserError
 from pipeline.files import sha256_file, write_text
 from pipeline.params import Shard
 from pipeline.shards import manifest as parts
@@ -208,10 +208,11 @@ def _sentence(error: OSError, listing: Listing, partial: Path) -> UserError:
     """Return what went wrong with which file, and what to do where the disk is full."""
     code = errno.errorcode.get(error.errno or 0, "no errno")
     what = f"{error.filename or partial}: {error.strerror or error} ({code})"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if error.errno in FULL:
         free = shutil.disk_usage(partial).free
         what += (
             f"; the shards need up to {_needed(listing):,} bytes and {free:,} are free: make room and give the same "
             "command again, it goes on from the finished shards"
         )
+        return DiskFull(what)
     return UserError(what)

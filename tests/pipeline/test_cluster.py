@@ -10,14 +10,15 @@ from types import SimpleNamespace
 import psutil
 import pytest
 from helpers import PROJECT
+from offline import NONE, offline
 
-from pipeline import cluster
+from pipeline import cluster, environment
 from pipeline.cluster import connected, run_session
 from pipeline.errors import UserError
 from pipeline.params import Cluster
 
 CONNECT = """
-import os, pathlib, psutil, signal, sys
+import contextlib, os, pathlib, psutil, signal, sys
 from pipeline import environment; environment.prepare()
 from pipeline.cluster import connected
 from pipeline.params import Cluster
@@ -34,19 +35,36 @@ for again in range(3):
         assert signal.getsignal(signal.SIGTERM) is end, "Ray took it"
         assert ray.get(ray.remote(lambda: 7).remote()) == 7
         print(ray.get_runtime_context().gcs_address, ray.cluster_resources()["CPU"] >= 2, flush=True)
+        listening = set()
+        own = psutil.Process(int(head.read_text()))
+        for process in (psutil.Process(), own, *own.children(recursive=True)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                connections = process.net_connections(kind="inet")
+                listening |= {c.laddr.ip for c in connections if c.status == psutil.CONN_LISTEN}
+        assert listening and listening <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}, listening
 print(head.read_text())
 """
 
 
-def test_a_session_shares_one_head_starts_it_again_where_it_died_and_ends_it(
+def test_the_count_of_attempts_counts() -> None:
+    ask = "import socket\ntry: socket.create_connection(('169.254.169.254', 80), 1)\nexcept OSError: pass"
+    done = subprocess.run(offline([sys.executable, "-c", ask]), capture_output=True, text=True)
+    assert done.returncode == 0 and "attempts" in done.stdout and NONE not in done.stdout
+
+
+def test_a_session_shares_one_head_on_loopback_that_asks_nobody_starts_it_again_and_ends_it(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(PROJECT))
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    assert run_session([sys.executable, "-c", CONNECT]) == 0
-    first, second, died, third, head = capfd.readouterr().out.split("\n")[:5]
+    for name in (*environment.DEFAULTS, *environment.LOOPBACK):
+        monkeypatch.delenv(name, raising=False)
+    environment.prepare()
+    assert run_session(offline([sys.executable, "-c", CONNECT])) == 0
+    first, second, died, third, head, attempts = capfd.readouterr().out.split("\n")[:6]
     assert first == second != third and first.endswith("True") and third.endswith("True")
     assert died == "the local Ray head died; starting it again"
+    assert attempts == NONE
     assert not psutil.pid_exists(int(head))
 
 
@@ -71,15 +89,33 @@ def test_job_submission_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> N
         pass
 
 
-def test_the_token_is_its_owners_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipeline import environment
-
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o777])
+def test_the_token_is_its_owners_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, umask: int) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    for _ in range(2):
-        environment.own_token()
-        token = tmp_path / ".ray" / "auth_token"
-        assert token.stat().st_mode & 0o777 == 0o600 and len(token.read_text()) == 64
-        token.chmod(0o644)
+    token = tmp_path / ".ray" / "auth_token"
+    token.parent.mkdir()
+    token.touch()  # what a kill left
+    before = os.umask(umask)
+    try:
+        for _ in range(2):
+            environment.own_token()
+            assert token.stat().st_mode & 0o777 == 0o600 and len(token.read_text()) == 64
+            assert [path.name for path in token.parent.iterdir()] == ["auth_token"]
+            token.chmod(0o644)
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.parametrize("home", ["/proc", "/dev/null"])
+def test_without_a_home_the_token_lasts_as_long_as_its_process(home: str) -> None:
+    code = "import os; from pipeline import environment; environment.prepare(); environment.own_token()\n"
+    code += "path = os.environ['RAY_AUTH_TOKEN_PATH']; print(path, oct(os.stat(path).st_mode & 0o777))"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(
+        command, cwd=PROJECT, env={**os.environ, "HOME": home}, capture_output=True, text=True, check=True
+    )
+    path, mode = done.stdout.split()
+    assert mode == "0o600" and not Path(path).parent.exists()
 
 
 def test_a_head_that_starts_at_the_third_try_is_a_head_and_one_that_never_does_a_sentence(

@@ -23,6 +23,7 @@ from killing import (
 
 from pipeline import faults
 from pipeline.errors import UserError
+from pipeline.tracking import STATE, identity_of
 
 Points = list[dict[str, Any]]
 FEW: Points = [
@@ -156,12 +157,15 @@ def test_a_kill_between_the_end_and_mlflow_is_made_good(project: Path, undisturb
     client.update_run(note["run_id"], status="RUNNING")
     (folder / "mlflow.json").write_text(json.dumps({**note, "settled": False}))
     experiment = client.get_run(note["run_id"]).info.experiment_id
-    abandoned, elsewhere = (client.create_run(experiment, tags={"run_id": name}).info.run_id for name in ("old", "far"))
+    here, there = (f"{STATE}{name}" for name in (identity_of(folder.parent), "another"))
+    abandoned, elsewhere = (
+        client.create_run(experiment, tags={"run_id": "old", state: "RUNNING"}).info.run_id for state in (here, there)
+    )
     (folder.parent / "old").mkdir()
     train(project, "undisturbed2")
     assert client.get_run(note["run_id"]).info.status == "FINISHED"
     assert client.get_run(abandoned).info.status == "KILLED"
-    assert client.get_run(elsewhere).info.status == "RUNNING", "its folder is not in this storage"
+    assert client.get_run(elsewhere).info.status == "RUNNING", "another storage has it"
     client.set_terminated(elsewhere)
     recorded_once(project, "undisturbed2")
 

@@ -1,5 +1,6 @@
 """What is published appears whole or not at all, wherever its writer is killed."""
 
+import json
 import os
 import signal
 import subprocess
@@ -10,7 +11,7 @@ import pytest
 from helpers import PROJECT
 
 from pipeline import faults
-from pipeline.files import whole_folder, write_text
+from pipeline.files import csv_text, whole_folder, write_json, write_text
 
 WRITE = """
 import sys
@@ -63,3 +64,50 @@ def test_a_fault_happens_where_and_when_it_is_asked_for(tmp_path: Path, monkeypa
     faults.reach("here", step=3)
     with pytest.raises(OSError, match="fault at there"):
         faults.reach("there")
+
+
+def test_what_is_not_finite_is_null_in_json_and_empty_in_csv(tmp_path: Path) -> None:
+    nan, infinity = float("nan"), float("inf")
+    write_json(tmp_path / "a.json", {"a": [1.5, nan, (infinity, {"b": -infinity})], "c": None, "d": "NaN"})
+    assert json.loads((tmp_path / "a.json").read_text()) == {
+        "a": [1.5, None, [None, {"b": None}]],
+        "c": None,
+        "d": "NaN",
+    }
+    rows = [{"x": nan, "y": 2}, {"y": infinity}, {"x": None, "y": "a,b"}]
+    assert csv_text(["x", "y"], rows) == 'x,y\n,2\n,\n,"a,b"\n'
+
+
+FILL = """
+import sys
+from pathlib import Path
+from pipeline import cli
+from pipeline.files import whole_folder, write_bytes
+folder = Path(sys.argv[1])
+def run():
+    write_bytes(folder / "kept", b"old")
+    if sys.argv[2] == "file":
+        write_bytes(folder / "kept", bytes(10**6))
+    with whole_folder(folder / "report") as made:
+        (made / "picture.png").write_bytes(bytes(10**6))
+try:
+    cli.main(run)
+finally:
+    print({path.name: path.read_bytes() for path in folder.rglob("*")})
+"""
+
+
+@pytest.mark.parametrize(("what", "named"), [("file", "kept, which needs 1,000,000 bytes"), ("folder", "")])
+@pytest.mark.parametrize("how", ["disk", "limit"])
+def test_a_full_disk_is_a_sentence_and_leaves_what_was_there(tmp_path: Path, how: str, what: str, named: str) -> None:
+    command = [sys.executable, "-c", FILL, str(tmp_path), what]
+    before = 'ulimit -f 100; exec "$@"'
+    if how == "disk":
+        before = f"mount -t tmpfs -o size=200k none '{tmp_path}'; exec \"$@\""
+        if subprocess.run(["unshare", "-rm", "sh", "-c", "mount -t tmpfs none /mnt"]).returncode:
+            pytest.skip("no disk of its own size can be mounted here (unshare -rm)")
+    apart = ["unshare", "-rm"] if how == "disk" else []
+    done = subprocess.run([*apart, "sh", "-c", before, "sh", *command], cwd=PROJECT, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stdout == "{'kept': b'old'}\n", done.stderr
+    assert done.stderr.startswith("error: no room for ") and named in done.stderr and done.stderr.count("\n") == 1
+    assert "Traceback" not in done.stderr

@@ -1,6 +1,8 @@
 """MLflow without Ray: a training is one MLflow run, each step stands there once, and nothing says RUNNING for ever."""
 
+import os
 import shutil
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pipeline.engine.run import Run
+from pipeline.errors import UserError
 from pipeline.locks import held
 from pipeline.params import Classify
 from pipeline.store import connect
-from pipeline.tracking import Opening, close_run, end_abandoned, identity_of, log_rows, open_run
+from pipeline.tracking import Opening, Tracker, close_run, end_abandoned, identity_of, log_rows, open_run
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -130,3 +133,12 @@ def test_a_long_curve_is_recorded_whole(client: "MlflowClient", tmp_path: Path) 
     _, identifier = opened(client, tmp_path, "long")
     log_rows(client, identifier, rows(*range(600)))
     assert len(curve(client, identifier)) == len(curve(client, identifier, "epoch")) == 600
+
+
+def test_a_killed_tracker_is_a_sentence(tmp_path: Path) -> None:
+    with (
+        pytest.raises(UserError, match="the process that writes to MLflow was killed"),
+        Tracker("sqlite://") as tracker,
+    ):
+        os.kill(tracker.submit(os.getpid).result(), signal.SIGKILL)
+        tracker.submit(os.getpid).result()

@@ -1,20 +1,23 @@
 """Training for real: Ray Train on two ranks, MLflow on SQLite; killed, compared over ranks, refused."""
 
+import fcntl
 import json
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 import yaml
 from helpers import REAL, run_stage
 
 from pipeline import tasks
+from pipeline.engine.run import Run
 from pipeline.errors import UserError
 from pipeline.params import load
 from pipeline.shards.manifest import Manifest
 from pipeline.shards.reader import ShardReader
 
 SEED = "classify.seeds=[7]"
+FLOCK = fcntl.flock
 
 
 def train(
@@ -171,3 +174,21 @@ def test_an_unknown_variant_names_the_nearest(project: Path) -> None:
 
 def test_the_manifest_is_in_the_metrics(project: Path, small_shards: Path, uninterrupted: dict[str, Any]) -> None:
     assert uninterrupted["data"]["manifest"] == Manifest.load(small_shards).digest
+
+
+def test_equal_variants_do_not_wait_for_each_other(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same name twice, and another name of the same settings, whose run is the same: a lock is taken once."""
+    params = yaml.safe_load((project / "params.yaml").read_text())
+    params["classify"]["variants"]["namesake"] = params["classify"]["variants"]["dwnet_micro"]
+    (project / "namesake.yaml").write_text(yaml.safe_dump(params))
+    trained: list[Run] = []
+    monkeypatch.setattr("pipeline.train._train_recorded", lambda _, runs: trained.extend(runs) or {})
+    monkeypatch.setattr("pipeline.locks.fcntl.flock", refuse_to_wait)
+    with pytest.raises(UserError, match="did not finish"):
+        train(project, "dwnet_micro", "namesake", "dwnet_micro", out="equal", params="namesake.yaml")
+    assert [run.variant for run in trained] in (["dwnet_micro"], ["namesake"])
+
+
+def refuse_to_wait(file: IO[str], how: int) -> None:
+    """Take a lock as `flock` does, but fail where it would wait for ever."""
+    FLOCK(file, how | fcntl.LOCK_NB)

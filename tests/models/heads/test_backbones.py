@@ -68,6 +68,11 @@ def test_the_skeleton_decides_and_not_the_mixers_name():
     assert layout("sliding_attention_micro", skeleton="depthwise") == ("bn", 7)
 
 
+def test_maps_are_filled_up_to_the_kernels_side_as_the_authors_window_is_the_kernel():
+    assert layout("dwnet_micro", kernel_size=9) == ("bn", 9)
+    assert layout("dwnet_micro", kernel_size=(3, 5, 7, 7)) == ("bn", 7)
+
+
 def test_overrides_win():
     assert layout("dwnet_micro", output_norm="ln", pad_to=1) == ("ln", 1)
     assert layout("swin_micro", output_norm=None) == (None, 1)

@@ -1,54 +1,118 @@
-"""The pixels of classification are those of the official recipe's own transforms, bit for bit."""
+"""Whatever a recipe may draw, an augmentation gives an image."""
 
-from collections.abc import Iterator
+import io
+import json
+import multiprocessing
+from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
-from timm.data import create_transform
-from torchvision import transforms
 
-from pipeline.loading.augment import eval_transform, train_transform
-from pipeline.loading.randomness import seed_libraries
-from pipeline.params import Augment, Recipe
+from pipeline.datasets.synthetic import instances, painting
+from pipeline.loading import augment
+from pipeline.loading.detection import DetectSampling
+from pipeline.loading.segmentation import SegmentSampling
+from pipeline.params import Params, Recipe, load
+from pipeline.shards.manifest import ClassEntry
+from pipeline.tasks.classify import ClassifySampling
 
-PHOTOGRAPHS = 100
+from helpers import PROJECT  # isort: skip
 
-
-def photographs() -> Iterator[Image.Image]:
-    """Yield noise of many odd sizes: each pixel that is read too much, or moved, shows."""
-    for number in range(PHOTOGRAPHS):
-        draw = np.random.default_rng(number)
-        height, width = draw.integers(24, 320, 2)
-        yield Image.fromarray(draw.integers(0, 256, (height, width, 3), np.uint8))
-
-
-@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
-@pytest.mark.parametrize(("short", "size"), [(73, 64), (64, 61)])
-def test_evaluation_is_torchvisions_resize_and_centre_crop(short: int, size: int, interpolation: str) -> None:
-    augment = Augment.model_validate({"interpolation": interpolation})
-    ours = eval_transform(Recipe(image_size=size, eval_resize=short, augment=augment))
-    mode = transforms.InterpolationMode(interpolation)
-    theirs = transforms.Compose([transforms.Resize(short, mode), transforms.CenterCrop(size)])
-    for number, image in enumerate(photographs()):
-        assert np.array_equal(ours(image), np.asarray(theirs(image))), (number, image.size)
+DRAWS, PROCESSES = 200_000, 2
+IMAGE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 24, 3), dtype=np.uint8))
+"""Too small for details, so that many can be drawn."""
+LEVELS = (0, 1, 2, 4, 5, 9, 10, 15, 20, 100, 100_000)
+LIMITS = ("", "-mmax20", "-mmax100", "-mmax100000")
+SETS = ("", "-tweights", "-t3a", "-t3aw")
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [{}, {"rand_augment": None}, {"rand_augment": None, "color_jitter": 0.0, "interpolation": "bilinear", "flip": 0.0}],
-    ids=["the paper's", "jitter", "plain"],
-)
-def test_training_is_timms_transform_with_the_same_draws(changes: dict) -> None:
-    augment = Augment(**changes)
-    ours = train_transform(Recipe(image_size=64, eval_resize=64, augment=augment))
-    theirs = create_transform(
-        64, is_training=True, scale=augment.crop_scale, ratio=augment.crop_ratio, hflip=augment.flip,
-        color_jitter=augment.color_jitter or None, auto_augment=augment.rand_augment,
-        interpolation=augment.interpolation, normalize=False,
-    )  # fmt: skip
-    for number, image in enumerate(photographs()):
-        seed_libraries("test", number)
-        pixels = ours(image)
-        seed_libraries("test", number)
-        assert np.array_equal(pixels, theirs(image).permute(1, 2, 0).numpy()), (number, image.size)
+def policy(text: str) -> Any:
+    recipe = Recipe.model_validate({"image_size": 32, "eval_resize": 32, "augment": {"rand_augment": text}})
+    return augment._policy(recipe.augment, recipe.image_size)
+
+
+@pytest.mark.parametrize("increasing", [0, 1])
+def test_every_operation_takes_every_level_that_a_policy_can_name(increasing: int) -> None:
+    for level, limit, operations in product(LEVELS, LIMITS, SETS):
+        for operation in policy(f"rand-m{level}{limit}-inc{increasing}{operations}-p1").ops:
+            assert operation(IMAGE).size == IMAGE.size
+
+
+def test_no_bits_are_a_black_image_and_others_are_timms() -> None:
+    from timm.data.auto_augment import posterize
+
+    assert not np.asarray(augment._posterize(IMAGE, 0)).any()
+    assert not np.asarray(augment._posterize(IMAGE, -3)).any()
+    for bits in range(1, 9):
+        assert augment._posterize(IMAGE, bits) == posterize(IMAGE, bits)
+
+
+@pytest.mark.parametrize("text", ["rand-m9.5", "rand-x3", "auto-m9", "rand-m", "", "rand-m9-n99", "augmix-m5"])
+def test_a_policy_that_timm_cannot_read_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="rand_augment"):
+        Recipe.model_validate({"augment": {"rand_augment": text}})
+
+
+@pytest.mark.parametrize("task", ["classify", "detect", "segment"])
+def test_a_sample_of_the_papers_recipes_raises_nothing(task: str) -> None:
+    draw(task, 0, 200)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("task", ["classify", "detect", "segment"])
+def test_200_000_augmentations_of_the_papers_recipes_raise_nothing(task: str) -> None:
+    share = DRAWS // PROCESSES
+    with multiprocessing.get_context("spawn").Pool(PROCESSES) as pool:
+        done = pool.starmap(draw, [(task, share * index, share * (index + 1)) for index in range(PROCESSES)])
+    assert sum(done) == DRAWS
+
+
+def draw(task: str, first: int, last: int) -> int:
+    """Draw augmentations by number, of the recipe of params/paper.yaml with all lengths an eighth; return how many."""
+    torch.set_num_threads(1)
+    sampling, samples = _sampling(task, load(PROJECT / "params" / "paper.yaml")), _samples(task)
+    for number in range(first, last):
+        raw = {**samples[number % len(samples)], "__key__": f"sample{number}"}
+        sampling.train_sample(raw, seed=0, epoch=0)
+    return last - first
+
+
+def _sampling(task: str, params: Params) -> Any:
+    """Return a task's sampling; every number that is drawn from stays the recipe's, lengths in pixels aside."""
+    recipe: Any = getattr(params, task).recipe
+    if task == "classify":
+        return ClassifySampling(recipe.model_copy(update={"image_size": 28, "eval_resize": 32}))
+    names = ("short_sides", "crop_short_sides", "crop", "resize")
+    less = {name: tuple(side // 8 for side in getattr(recipe.augment, name, ())) for name in names}
+    less = {name: sides for name, sides in less.items() if sides}
+    if task == "detect":
+        less["long_side"] = recipe.augment.long_side // 8  # type: ignore[assignment]
+    recipe = recipe.model_copy(update={"augment": recipe.augment.model_copy(update=less)})
+    if task == "segment":
+        return SegmentSampling(recipe)
+    return DetectSampling(recipe, [ClassEntry(id=number, name=name) for number, name in instances.CATEGORIES.items()])
+
+
+def _samples(task: str) -> list[dict[str, Any]]:
+    """Draw scenes as a task's shards hold them: photographs' shapes, thin ones among them, and a crowd."""
+    samples = []
+    for index in range(12):
+        canvas, rows = instances.draw(np.random.default_rng(index), 64, index)
+        width = (64, 64, 40, 64, 3, 64, 17)[index % 7]
+        image, labels = canvas[:, :width], np.random.default_rng(index).integers(0, 5, (64, width), dtype=np.uint8)
+        rows = [row for row in rows if row["iscrowd"] == 0 or width == 64]
+        record = {"annotations": rows, "width": width, "height": 64}
+        samples.append({
+            "jpg": painting.jpeg(image), "png": _encoded(labels, "PNG"), "cls": b"0",
+            "json": json.dumps(record).encode(),
+        })  # fmt: skip
+    return samples
+
+
+def _encoded(pixels: Any, kind: str) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, kind)
+    return file.getvalue()

@@ -53,11 +53,12 @@ def test_a_local_store_is_linked_where_make_ui_serves_it(uri: str | None, monkey
     commands: list[Any] = []
     monkeypatch.setattr("sys.argv", ["ui"])
     monkeypatch.setattr("pipeline.ui.connect", lambda uri: None)
-    monkeypatch.setattr("subprocess.call", commands.append)
+    monkeypatch.setattr("subprocess.call", lambda command, **_: commands.append(command))
     with pytest.raises(SystemExit):
         main()
     where = dict(zip(commands[0], commands[0][1:], strict=False))
     assert f"http://{where['--host']}:{where['--port']}" == SERVED
+    assert "s3cret" not in " ".join(commands[0]), "every user of the machine sees it"
 
 
 def test_the_environment_wins(monkeypatch: pytest.MonkeyPatch) -> None:
