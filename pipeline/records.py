@@ -16,6 +16,8 @@ from pipeline.errors import shortened
 
 Count = Annotated[int, Field(ge=0)]
 Rate = Annotated[FiniteFloat, Field(gt=0)]
+Rounded = Annotated[FiniteFloat, Field(ge=0)]
+"""A rate or a time to one decimal, which is 0.0 where it is very small."""
 FileName = Annotated[str, Field(pattern=r"^[\w-][\w.-]*$")]
 SEALED = {"last.safetensors", "best.safetensors", "samples.png"}
 """What a finished run leaves for those who publish it."""
@@ -56,8 +58,8 @@ class Finished(Record):
     history: Annotated[list[Row], Field(min_length=1)]
     per_class: dict[str, Values]
     parameters: Count
-    train_images_per_second: Rate
-    wall_time_s: FiniteFloat
+    train_images_per_second: Rounded
+    wall_time_s: Rounded
     world_size: Annotated[int, Field(gt=0)]
     device: str
     adopted: Adopted | None
@@ -139,8 +141,8 @@ class SeedRow(Record):
     """What a seed of a published run took."""
 
     final: Last
-    train_images_per_second: Rate
-    wall_time_s: Rate
+    train_images_per_second: Rounded
+    wall_time_s: Rounded
 
 
 class Published(Record):

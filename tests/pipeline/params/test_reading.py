@@ -134,7 +134,7 @@ TEXTS = (
     ("data.imagenet.source", "*a"), ("data.imagenet.source", "2012-01-02"), ("data.imagenet.source", " x "),
     ("data.imagenet.splits.val", "1e-4"), ("data.imagenet.real_labels", "12"), ("cluster.storage", "my #1"),
     ("cluster.cache", "~/x"), ("tracking.uri", "sqlite:///a #1"), ("classify.recipe.init_from", "a: b.pt"),
-    ("classify.recipe.augment.rand_augment", "007"), ("classify.variants.v.recipe.init_from", "a #1"),
+    ("classify.recipe.augment.rand_augment", "rand-m9"), ("classify.variants.v.recipe.init_from", "a #1"),
 )  # fmt: skip
 
 
