@@ -31,7 +31,7 @@ from pipeline.params import Cluster
 if TYPE_CHECKING:
     import psutil
 
-START_LIMIT_S = 180
+START_LIMIT_S = 600  # for all tries, on a busy machine; a head that gives up ends by itself
 START_TRIES = 3
 DASHBOARD = "dashboard"  # as Ray calls the process
 LOOPBACK = "127.0.0.1"

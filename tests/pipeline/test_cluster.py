@@ -30,7 +30,9 @@ head = pathlib.Path(os.environ["PIPELINE_SESSION"], "head")
 for again in range(3):
     if again == 2:
         parts = psutil.Process(int(head.read_text())).children()
-        next(part for part in parts if part.name() == "gcs_server").kill()
+        part = next(part for part in parts if part.name() == "gcs_server")
+        part.kill()
+        part.wait(30)
     with connected(Cluster(workers=2)):
         assert signal.getsignal(signal.SIGTERM) is end, "Ray took it"
         assert ray.get(ray.remote(lambda: 7).remote()) == 7
