@@ -1,0 +1,34 @@
+"""A trial that cannot be judged any more fails by a sentence, instead of ending the search."""
+
+from pathlib import Path
+
+import torch
+
+from pipeline.engine.run import Run
+from pipeline.params import Classify, Cluster
+from pipeline.search.trial import Trial, Work
+
+SECTION = Classify.model_validate({
+    "recipe": {
+        "duration": {"steps": 4}, "evaluate_every": {"steps": 2}, "image_size": 32, "eval_resize": 32,
+        "micro_batch": 8, "micro_batches": 2, "augment": {"rand_augment": None, "erasing": 0.0},
+        "optimizer": {"lr": 1e30, "lr_batch": None}, "schedule": {"warmup": {"steps": 1}}, "on_non_finite": "skip",
+    },
+    "variants": {"v": {"mixer": "dwnet", "size": "micro"}},
+})  # fmt: skip
+
+
+def test_a_metric_that_is_not_finite_ends_its_trial(small_shards: Path, tmp_path: Path) -> None:
+    threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    run = Run("id", "classify", "v", 1, SECTION, small_shards, tmp_path / "run")
+    trial = Trial.__new__(Trial)
+    trial.setup({"run_id": "id"}, Work({"id": run}, Cluster(workers=1), 0, "loss"))
+    try:
+        word = trial.step()
+        trial.cleanup()
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(strict)
+        torch.backends.cudnn.benchmark = False
+    assert word == {"run_id": "id", "done": True, "failed": "loss is not finite at step 2; lower optimizer.lr"}
+    assert run.finished() is None
