@@ -59,6 +59,7 @@ def test_a_lock_file_that_somebody_changed_stays(project: Path) -> None:
         json.dumps({"write": {"/x": {"pid": 1, "cmd": "repro"}}}),
         json.dumps({"read": {"/x": [{"pid": os.getpid(), "cmd": "repro"}, {"pid": 2**22 + 1, "cmd": "repro"}]}}),
     ],
+    ids=["empty", "cut off", "no mapping", "a writer of another program", "readers of other programs"],
 )
 def test_a_lock_of_nobody_is_removed(project: Path, content: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Cut off, or naming a number that another program has by now: DVC would be busy for ever."""
