@@ -101,9 +101,10 @@ def _refuse_open(address: str, cluster: Cluster) -> None:
     with grpc.insecure_channel(address, [("grpc.enable_http_proxy", 0)]) as channel:
         ask = channel.unary_unary(OPEN_QUESTION, request_serializer=bytes)
         try:
-            ask(b"", timeout=10)
-        except grpc.RpcError:  # it wants a token, or is nothing that answers such questions: Ray says what
-            return
+            ask(b"", timeout=30)
+        except grpc.RpcError as error:
+            if error.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.UNAVAILABLE):
+                return  # it wants a token, or is not there: joining says that best
     raise UserError(
         f"the Ray cluster at {address} asks for no token, so that everybody who reaches it can run code there; start "
         "it with RAY_AUTH_MODE=token, or say cluster.allow_open: true"

@@ -1,9 +1,11 @@
 """One head for all the stages of a session; it ends with the session, and outlives none that was killed."""
 
 import os
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -82,6 +84,51 @@ def test_an_address_that_nobody_answers_is_named(monkeypatch: pytest.MonkeyPatch
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert done.returncode == 2 and "cannot join the Ray cluster at 127.0.0.1:1" in done.stderr
     assert "Traceback" not in done.stderr and time.monotonic() - started < 60
+
+
+@pytest.fixture
+def control(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The address of Ray's control service alone, which is what a cluster is joined by."""
+    import ray
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    program = Path(ray.__file__).parent / "core/src/ray/gcs/gcs_server"
+    places = [f"--{name}={tmp_path}" for name in ("session-dir", "log_dir")]
+    places += [f"--gcs_server_port={port}", "--node-ip-address=127.0.0.1", "--session-name=x", "--metrics-agent-port=0"]
+    token = tmp_path / "token"
+    token.write_text("a" * 64)
+    mode = {"RAY_AUTH_MODE": request.param, "RAY_AUTH_TOKEN_PATH": str(token)}
+    with open(tmp_path / "log", "wb") as log:
+        service = subprocess.Popen([program, *places], env={**os.environ, **mode}, stdout=log, stderr=log)
+    try:
+        while socket.socket().connect_ex(("127.0.0.1", port)):
+            assert service.poll() is None, (tmp_path / "log").read_text()
+            time.sleep(0.1)
+        yield f"127.0.0.1:{port}"
+    finally:
+        service.kill()
+        service.wait()
+
+
+@pytest.mark.parametrize("control", ["disabled"], indirect=True)
+def test_an_open_cluster_is_joined_only_where_that_was_said(control: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    joined: list[str] = []
+    monkeypatch.setenv("RAY_ADDRESS", control)
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr("ray.shutdown", lambda: None)
+    monkeypatch.setattr(cluster, "_join", lambda address, **_: joined.append(address))
+    with pytest.raises(UserError, match=r"asks for no token.*cluster.allow_open: true"), connected(Cluster()):
+        pass
+    assert joined == []
+    with connected(Cluster(allow_open=True)):
+        assert joined == [control]
+
+
+@pytest.mark.parametrize("control", ["token"], indirect=True)
+def test_a_cluster_that_wants_a_token_is_none_of_the_open_ones(control: str) -> None:
+    cluster._refuse_open(control, Cluster())
 
 
 def test_job_submission_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
