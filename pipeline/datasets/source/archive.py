@@ -9,7 +9,10 @@ from typing import NamedTuple
 from pipeline.datasets.source.folder import walk
 from pipeline.datasets.source.members import Member, members_of
 from pipeline.datasets.source.tree import Filed, Tree, is_archive, is_hidden
-from pipeline.errors import UserError
+from pipeline.errors import UserError, shortened
+
+LONGEST_PATH = 4096
+"""Letters of a path; file systems take no longer ones, and every part of it would be a folder here."""
 
 
 class Archive(NamedTuple):
@@ -79,6 +82,7 @@ def _add(tree: Tree, path: Path, archive: Archive) -> None:
         inside, name = _plain(member.inside), _plain(member.name)
         if inside is None or name is None:
             given = _joined(archive.at, _joined(member.inside, member.name))
+            given = given if len(given) <= LONGEST_PATH else shortened(given, 200)
             tree.refused.append(Filed(given, "unsafe_name", f"in {path.name}"))
             continue
         if inside and f"{name}/".startswith(f"{os.path.basename(inside)}/"):  # a class tar that holds its folder
@@ -108,7 +112,9 @@ def _add_file(tree: Tree, path: Path, name: str, member: Member) -> None:
 
 
 def _plain(name: str) -> str | None:
-    """Return a member's name as a plain relative path, or None where it could lead out of a folder."""
+    """Return a member's name as a plain relative path, or None where it could lead out of a folder or is no path."""
+    if len(name) > LONGEST_PATH:
+        return None
     parts = [part for part in name.split("/") if part not in ("", ".")]
     unsafe = name.startswith("/") or "\\" in name or "\0" in name or re.match("[A-Za-z]:", name) or ".." in parts
     return None if unsafe else "/".join(parts)

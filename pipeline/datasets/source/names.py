@@ -6,6 +6,7 @@ as they are as long as files are opened by them, and are escaped where they are 
 
 import os
 import unicodedata
+from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 
@@ -61,8 +62,8 @@ def respelled(names: Collection[str], there: Collection[str]) -> dict[str, str]:
         offered = candidates.get(spelling, set())
         if len(asking) == len(offered) == 1:
             matches[min(asking)] = min(offered)
-    taken = list(matches.values())
-    return {name: match for name, match in matches.items() if taken.count(match) == 1}
+    taken = Counter(matches.values())
+    return {name: match for name, match in matches.items() if taken[match] == 1}
 
 
 def _canonical(name: str) -> str:

@@ -111,6 +111,13 @@ def test_names_that_lead_astray_in_a_tar_and_in_a_tar_in_it(tmp_path: Path, name
     assert contents(tree) == {"a/fine.jpg": b"y", "train/n01/fine.jpg": b"y"}
 
 
+def test_a_path_that_no_file_system_takes_is_refused_and_makes_no_folders(tmp_path: Path) -> None:
+    make_zip(tmp_path / "a.zip", [("x/" * 16_000 + "y.jpg", b"x"), ("fine.jpg", b"y")])
+    tree = opened(tmp_path)
+    assert set(refused(tree).values()) == {"unsafe_name"} and max(map(len, refused(tree))) < 300
+    assert contents(tree) == {"a/fine.jpg": b"y"} and len(tree.folders) < 3
+
+
 def special(kind: bytes) -> tarfile.TarInfo:
     info = tarfile.TarInfo(f"special-{kind.decode()}.jpg")
     info.type, info.linkname = kind, "/etc/passwd"
