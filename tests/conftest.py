@@ -19,6 +19,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background
 RAY_FIXTURES = {"ray_address", "ray_cluster"}
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep a file's tests in one process, and all that use the session's cluster in the same one."""
     rays = {item.path for item in items if RAY_FIXTURES & set(getattr(item, "fixturenames", ()))}

@@ -28,8 +28,10 @@ from pipeline.tracking import STATE, identity_of
 Points = list[dict[str, Any]]
 FEW: Points = [
     {"point": "step", "rank": 1, "step": 7},
-    {"point": "checkpoint.unsealed", "step": 16},
     {"point": "controller.recorded", "step": 40},
+]
+SEALING: Points = [
+    {"point": "checkpoint.unsealed", "step": 16},
     {"point": "run.unsealed"},
 ]
 CONTROLLER: Points = [
@@ -79,12 +81,14 @@ def reserved() -> list[str]:
     return [name for name, group in placement_group_table().items() if group["state"] != "REMOVED"]
 
 
-def test_killed_ranks_and_a_killed_controller_change_nothing(
-    project: Path, undisturbed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("points", [FEW, pytest.param(SEALING, marks=pytest.mark.faults)])
+def test_a_killed_rank_and_a_killed_controller_change_nothing(
+    project: Path, undisturbed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, points: Points
 ) -> None:
-    assert len(kill(project, tmp_path / "met", "few", FEW, 2, monkeypatch)) == 1 + len(FEW)
-    assert outcome(project, "few") == undisturbed(2)
-    recorded_once(project, "few")
+    out = f"few-{points[0]['point']}"
+    assert len(kill(project, tmp_path / "met", out, points, 2, monkeypatch)) == 1 + len(points)
+    assert outcome(project, out) == undisturbed(2)
+    recorded_once(project, out)
 
 
 @pytest.mark.faults
@@ -146,6 +150,7 @@ def test_a_driver_killed_anywhere_changes_nothing(
     recorded_once(project, out)
 
 
+@pytest.mark.faults
 def test_a_kill_between_the_end_and_mlflow_is_made_good(project: Path, undisturbed: Any) -> None:
     """Without Ray: a finished run is recorded to its end, and what nobody trains any more no longer says RUNNING."""
     from mlflow import MlflowClient

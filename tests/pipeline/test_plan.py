@@ -421,7 +421,7 @@ def test_bad_input_is_one_sentence(fresh: Path, tmp_path: Path, capsys: pytest.C
     (project / "dvc.yaml").write_text("stages: [")
     with pytest.raises(UserError, match="dvc cannot read this project"):
         run_stage(project, "pipeline.plan")
-    with pytest.raises(UserError, match="is not a pipeline"):
+    with pytest.raises(UserError, match=r"dvc\.yaml, line 1, is not YAML"):
         run_stage(project, "pipeline.plan", "--set", "cluster.workers=1")
 
 

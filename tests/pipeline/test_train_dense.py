@@ -79,7 +79,8 @@ def results(project: Path, task: str, out: str) -> Path:
     return project / "out" / out / "results" / task / "dwnet_micro"
 
 
-@pytest.mark.parametrize("task", ["detect", pytest.param("segment", marks=pytest.mark.faults)])
+@pytest.mark.faults
+@pytest.mark.parametrize("task", ["detect", "segment"])
 def test_a_killed_rank_changes_nothing(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str
 ) -> None:
