@@ -15,6 +15,7 @@ from ray.train.v2.api.config import LoggingConfig
 from ray.train.v2.api.exceptions import TrainingFailedError
 
 from pipeline import faults
+from pipeline.engine.rendezvous import Rendezvous
 from pipeline.engine.run import Run
 from pipeline.errors import DiskFull, Unreadable, UserError
 from pipeline.files import digest
@@ -64,7 +65,8 @@ def train_group(runs: list[Run], cluster: Cluster, recorder: Recorder) -> dict[s
             try:
                 return dict(trainer(runs, cluster, [Reports(recorder, faults.armed())]).fit().return_value or {})
             except TrainingFailedError as error:
-                full = (cause for cause in error.worker_failures.values() if isinstance(cause, DiskFull))
+                failures = getattr(error, "worker_failures", {})  # a controller's own error has none
+                full = (cause for cause in failures.values() if isinstance(cause, DiskFull))
                 raise next(full, None) or UserError(
                     f"training failed after {cluster.max_failures} restarts: {_reason(error)}"
                 ) from error
@@ -97,6 +99,7 @@ def trainer(runs: list[Run], cluster: Cluster, callbacks: list[UserCallback], ga
         train_loop_config={
             "runs": runs, "threads": threads_of(cluster), "faults": faults.armed(), "gate": gate,
         },
+        torch_config=Rendezvous(),
         scaling_config=_scaling(cluster),
         run_config=RunConfig(
             name=f"ray-{digest([run.id for run in runs])[:12]}-{time.time_ns()}",

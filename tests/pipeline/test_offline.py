@@ -15,7 +15,6 @@ STAGES = "pipeline.fetch imagenet", "pipeline.shard imagenet", "pipeline.train c
 
 
 @pytest.mark.faults
-@pytest.mark.xfail(reason="it ends well, but PyTorch's TCPStore looks up the name of ::ffff:127.0.0.1, once a rank")
 def test_the_small_pipeline_asks_nothing_but_loopback(tmp_path: Path) -> None:
     project = make_project(tmp_path / "project")
     unset = {*environment.DEFAULTS, *environment.LOOPBACK, "RAY_ADDRESS", "MLFLOW_TRACKING_URI", "CI"}
