@@ -1,0 +1,1 @@
+"""What short runs of this code give, kept to the bit."""
