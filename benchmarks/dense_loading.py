@@ -19,12 +19,12 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from pipeline.loading.detection import DetectSampling
 from pipeline.loading.grouping import is_wide
-from pipeline.loading.segmentation import SegmentSampling
+from pipeline.loading.sampling import Sampling
 from pipeline.params import DetectRecipe, SegmentRecipe
 from pipeline.shards.manifest import ClassEntry
-from pipeline.tasks import Sampling
+from pipeline.tasks.detect.sampling import DetectSampling
+from pipeline.tasks.segment.sampling import SegmentSampling
 
 IMAGES, ROUNDS = 40, 5
 CLASSES = [ClassEntry(id=number, name=str(number)) for number in range(1, 91)]

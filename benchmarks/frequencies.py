@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from pycocotools import mask as coco_mask
 
-from pipeline.evaluators.coco import CocoEvaluator
-from pipeline.evaluators.miou import MeanIoU
-from pipeline.loading.segmentation import IGNORE, read_labels
 from pipeline.shards.manifest import Manifest
 from pipeline.shards.reader import ShardReader
+from pipeline.tasks.detect.coco import CocoEvaluator
+from pipeline.tasks.segment.miou import MeanIoU
+from pipeline.tasks.segment.sampling import IGNORE, read_labels
 
 SHARDS = Path("data/shards")
 FIGURES = {"box_ap", "box_ap50", "mask_ap", "miou", "pixel_accuracy"}

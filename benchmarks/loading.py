@@ -14,10 +14,10 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
 from pipeline.datasets.synthetic import materialise
-from pipeline.loading.batches import TrainSamples
+from pipeline.loading.micro_batches import TrainSamples
 from pipeline.params import Augment, Recipe, Synthetic
 from pipeline.shards.reader import ShardReader
-from pipeline.tasks.classify import ClassifySampling
+from pipeline.tasks.classify.sampling import ClassifySampling
 
 SHARDS = Path("data/shards/imagenet")
 IMAGES, ROUNDS = 960, 7

@@ -17,11 +17,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipeline.loading.batches import Ranks, TrainSamples, train_loader
+from pipeline.loading.micro_batches import Ranks, TrainSamples, train_loader
 from pipeline.params import Augment, Cluster, Recipe
-from pipeline.shards.cache import ShardCache
 from pipeline.shards.reader import ShardReader
-from pipeline.tasks.classify import ClassifySampling
+from pipeline.shards.remote.cache import ShardCache
+from pipeline.tasks.classify.sampling import ClassifySampling
 
 SHARDS = Path("data/shards/imagenet")
 BYTES_PER_S, BATCH, BLOCK, ROUNDS = 8e6, 20, 1, 3

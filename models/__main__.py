@@ -11,11 +11,18 @@ from typing import Any
 import torch
 
 from models import create_model, list_models, mixers
-from models.flops import DOWNSTREAM_RULE, OFFICIAL_RULE, PRICES, count_by_each_rule, count_flops, count_parameters
+from models.counting.flops import (
+    DOWNSTREAM_RULE,
+    OFFICIAL_RULE,
+    PRICES,
+    count_by_each_rule,
+    count_flops,
+    count_parameters,
+)
 from models.heads import create_detector, create_segmenter
-from models.registry import split_name
-from models.sizes import SIZES
-from models.spec import declared_switches
+from models.network.registry import split_name
+from models.network.sizes import SIZES
+from models.network.spec import declared_switches
 
 COLUMNS: tuple[tuple[str, str], ...] = (
     ("name", "model"),

@@ -3,7 +3,7 @@
 `python -m pipeline.compare [--params FILE] [--set a.b.c=value]... [--out DIR]`
 """
 
-from pipeline import cli
+from pipeline.project import cli
 from pipeline.report.render import make_report
 
 

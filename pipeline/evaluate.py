@@ -8,14 +8,15 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import cli
-from pipeline.errors import UserError, nearest
-from pipeline.files import finite
+from pipeline.core.errors import UserError, nearest
+from pipeline.core.files import finite
 from pipeline.params import TASKS
-from pipeline.runs import refuse_empty
-from pipeline.shards.cache import ShardCache
+from pipeline.project import cli
+from pipeline.project.call import Call
+from pipeline.runs.make import refuse_empty
+from pipeline.runs.weights import read_weights
 from pipeline.shards.manifest import Manifest
-from pipeline.weights import read_weights
+from pipeline.shards.remote.cache import ShardCache
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,20 +39,20 @@ def main() -> None:
     print(json.dumps(finite(_metrics(call, section)), indent=2, allow_nan=False))
 
 
-def _metrics(call: cli.Call, section: Any) -> dict[str, float]:
+def _metrics(call: Call, section: Any) -> dict[str, float]:
     import torch
 
-    from pipeline import tasks
-    from pipeline.engine.evaluate import collect
-    from pipeline.loading.batches import EvalSamples, Ranks, eval_loader
-    from pipeline.loading.parts import open_split
+    from pipeline.loading.hold_out import open_split
+    from pipeline.loading.micro_batches import EvalSamples, Ranks, eval_loader
+    from pipeline.tasks.base import create
+    from pipeline.training.evaluate import collect
 
     variant, shards = call.args.variant, call.shards(section.dataset)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     recipe = section.recipe_of(variant)
     refuse_empty(shards, [recipe.evaluate_on])
     manifest = Manifest.load(shards)
-    logic = tasks.create(call.args.task, section, variant, manifest)
+    logic = create(call.args.task, section, variant, manifest)
     model = logic.build()
     size, dense = getattr(recipe, "image_size", 224), None if call.args.task == "classify" else model
     _load(model, read_weights(call.args.weights, section.variants[variant], size, dense), call.args.weights)
@@ -61,7 +62,7 @@ def _metrics(call: cli.Call, section: Any) -> dict[str, float]:
     batches = eval_loader(samples, Ranks(), call.params.cluster.loader_workers)
     state = (evaluator := collect(logic, model.to(device), batches, recipe, device)).state()
     if call.args.predictions:
-        from pipeline.evaluators.coco import write_results
+        from pipeline.tasks.detect.coco import write_results
 
         write_results(call.args.predictions, [state], manifest.classes)
     return evaluator.result([state]).metrics

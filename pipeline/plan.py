@@ -5,10 +5,10 @@ Stages, images, optimizer steps, disk, and the time of GPUs or CPU cores. Nothin
 
 import json
 
-from pipeline import cli
 from pipeline.planning.advice import advice
 from pipeline.planning.estimate import plan
 from pipeline.planning.table import as_json, as_text
+from pipeline.project import cli
 
 
 def main() -> None:

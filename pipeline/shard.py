@@ -4,11 +4,13 @@ Writes data/shards/DATASET: tars that any webdataset reader takes, an index for 
 accounts for every input file.
 """
 
-from pipeline import cli, records
+from pipeline.core import records
+from pipeline.core.errors import UserError
 from pipeline.datasets import dates
-from pipeline.errors import UserError
-from pipeline.fetch import may_be_rewritten, request, resolve
+from pipeline.datasets.inventory import may_be_rewritten, request, resolve
 from pipeline.params import DATASETS
+from pipeline.project import cli
+from pipeline.project.call import Call
 from pipeline.shards.manifest import Manifest, SplitEntry
 
 
@@ -21,7 +23,7 @@ def main() -> None:
         shard(call, call.args.dataset)
 
 
-def shard(call: cli.Call, name: str) -> None:
+def shard(call: Call, name: str) -> None:
     """Write the shards of what fetch found, unless it changed since."""
     path = call.source(lambda folders: folders.raw(name))
     fetched = records.read(path, records.Inventory)
@@ -35,7 +37,7 @@ def shard(call: cli.Call, name: str) -> None:
     if over or listing.digest() != fetched["digest"]:
         raise UserError(f"{listing.root} changed since it was fetched; run `{call.command('fetch', name)}` again")
 
-    from pipeline.cluster import connected
+    from pipeline.cluster.connection import connected
     from pipeline.shards.build import build
 
     folder = call.folders.shards(name)

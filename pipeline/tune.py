@@ -4,14 +4,12 @@ Every trial is the training that `python -m pipeline.train` does, judged on a pa
 train on. A search that was killed and is started again runs what is missing.
 """
 
-from pathlib import Path
-
-from pipeline import cli
-from pipeline.cli import Call
-from pipeline.search.driver import Search, Tried, run_search, runs_of
+from pipeline.project import cli
+from pipeline.search.driver import run_search
 from pipeline.search.publish import publish_search
-from pipeline.search.settings import LeftOut, Setting
-from pipeline.search.space import settings_of
+from pipeline.search.settings import LeftOut
+from pipeline.search.tune.space import settings_of
+from pipeline.search.tune.trials import search_of
 
 
 def main() -> None:
@@ -23,25 +21,6 @@ def main() -> None:
         search = search_of(call, settings, shards)
         _say(left_out)
         publish_search(call, search, settings, left_out, run_search(call, search))
-
-
-def search_of(call: Call, settings: list[Setting], shards: Path) -> Search:
-    """Return the trials: every setting with every seed."""
-    tune = call.params.tune
-    tried = [
-        Tried(run, setting.values)
-        for setting in settings
-        for run in runs_of(call, tune.task, setting, tune.seeds, shards)
-    ]
-    asha = tune.asha if tune.scheduler == "asha" else None
-    shown = {
-        "metric": tune.judged_by,
-        "searcher": tune.searcher,
-        "scheduler": tune.scheduler,
-        "hold_out": tune.hold_out,
-    }
-    label = f"search of {' x '.join(tune.space)}"
-    return Search("tune", label, tried, tune.judged_by, tune.mode, tune.workers, tune.concurrent, asha, shown)
 
 
 def _say(left_out: list[LeftOut]) -> None:

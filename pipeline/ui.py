@@ -5,10 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pipeline import cli
-from pipeline.errors import UserError, discreet
-from pipeline.store import artifacts_of, connect
-from pipeline.tracking import uri_of
+from pipeline.core.errors import UserError, discreet
+from pipeline.project import cli
+from pipeline.tracking.database import artifacts_of, connect
+from pipeline.tracking.tracker import uri_of
 
 
 def main() -> None:

@@ -12,8 +12,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline import cli
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
+from pipeline.project import cli
+from pipeline.project.call import Call
 from pipeline.rehearsal import table
 from pipeline.rehearsal.data import shards_of
 from pipeline.rehearsal.places import PARTS, Place, places_of, spread
@@ -42,7 +43,7 @@ def main() -> None:
         sys.exit(1)
 
 
-def walk(call: cli.Call, scratch: Path) -> Iterator[Row]:
+def walk(call: Call, scratch: Path) -> Iterator[Row]:
     """Walk the parts that were asked for, yielding each row as it is known.
 
     Raises:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from helpers import PROJECT, REAL, build_shards, make_project, run_stage
 
-from pipeline import environment
+from pipeline.core import environment
 
 environment.prepare()  # before anything imports Ray
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, as would its children

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.fetch import resolve
-from pipeline.files import sha256_file
+from pipeline.core.files import sha256_file
+from pipeline.datasets.inventory import resolve
 from pipeline.params import load
 from pipeline.shards.build import build
 from pipeline.shards.manifest import Manifest

@@ -12,8 +12,8 @@ from typing import Any
 import psutil
 from helpers import PROJECT, run_stage
 
-from pipeline import faults
-from pipeline.files import sha256_file
+from pipeline.core import failpoints
+from pipeline.core.files import sha256_file
 
 VARIANT = "dwnet_micro"
 STEPS, EVALUATE, INTERVAL = 60, 10, 4
@@ -43,7 +43,7 @@ def train(project: Path, out: str, *settings: str, adopt: str | None = None) -> 
 
 def train_apart(project: Path, out: str, address: str, fault: str, *settings: str) -> "subprocess.Popen[bytes]":
     """Start a training in a process of its own, with a fault in it."""
-    environment = {**os.environ, "RAY_ADDRESS": address, "PYTHONPATH": str(PROJECT), faults.VARIABLE: fault}
+    environment = {**os.environ, "RAY_ADDRESS": address, "PYTHONPATH": str(PROJECT), failpoints.VARIABLE: fault}
     command = [sys.executable, "-m", "pipeline.train", "classify", VARIANT, *options(project, out, *settings)]
     with open(project / f"{out}.log", "wb") as log:
         return subprocess.Popen(command, cwd=project, env=environment, stdout=log, stderr=log)

@@ -13,10 +13,10 @@ import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from pipeline.engine.loop import AVERAGING, train
-from pipeline.engine.run import Run
-from pipeline.loading.batches import Ranks
-from pipeline.tasks.classify import Classify
+from pipeline.loading.micro_batches import Ranks
+from pipeline.runs.run import Run
+from pipeline.tasks.classify.logic import Classify
+from pipeline.training.loop import AVERAGING, train
 
 STOPPED = 3
 LIMIT_S = 200

@@ -20,7 +20,7 @@ from scipy import optimize, stats
 TASKS = {"classification": "classify", "detection": "detect", "segmentation": "segment"}
 MAIN = {"classify": "top1", "detect": "box_ap", "segment": "miou"}
 MARGIN = {"classify": 0.3, "detect": 0.4, "segment": 0.5}  # of the parameters
-CLAIMS = Path(__file__).parents[1] / "pipeline" / "claims.yaml"
+CLAIMS = Path(__file__).parents[1] / "pipeline" / "report" / "claims.yaml"
 
 # What is no measurement. Everywhere: the paper's number, a percentage of an interval, the smallest p that is written.
 CONSTANTS = {"2106.04263", "95", "0.001"}

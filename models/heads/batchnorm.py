@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from models.backbone import Backbone
+from models.network.backbone import Backbone
 
 USUAL_SIZE = (224, 224)
 

@@ -2,7 +2,7 @@
 
 A mixer file `NAME.py` gives:
 
-- `SWITCHES`: a `models.spec.Switches`, the three questions answered for its default options;
+- `SWITCHES`: a `models.network.spec.Switches`, the three questions answered for its default options;
 - `block(place, *, option=default, ...) -> nn.Module`: one block of the network, (B, H, W, C) ->
   (B, H, W, C).
   The keyword-only parameters are the options that `create_model(NAME_size, option=...)` accepts. In every
@@ -21,7 +21,7 @@ from importlib import import_module
 
 from torch import nn
 
-from models.spec import Switches
+from models.network.spec import Switches
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from models.blocks import PreNormBlock
-from models.layers import Norm, make_norm, norm_tokens
-from models.options import head_channels, heads_of
-from models.spec import Place, Switches, sharing
+from models.network.blocks import PreNormBlock
+from models.network.layers import Norm, make_norm, norm_tokens
+from models.network.options import head_channels, heads_of
+from models.network.spec import Place, Switches, sharing
 
 SWITCHES = Switches(neighbourhood="global", shared_positions=False, shared_channels="groups", dynamic=True)
 

@@ -13,10 +13,10 @@ from types import MappingProxyType
 from torch import Tensor, nn
 
 from models.aggregate import aggregate_predicted
-from models.blocks import DepthwiseBlock
-from models.layers import Norm, PointConv
-from models.options import odd_kernel, resolve_groups
-from models.spec import Place, Switches, sharing
+from models.network.blocks import DepthwiseBlock
+from models.network.layers import Norm, PointConv
+from models.network.options import odd_kernel, resolve_groups
+from models.network.spec import Place, Switches, sharing
 
 SWITCHES = Switches(neighbourhood="sliding", shared_positions=False, shared_channels="groups", dynamic=True)
 SQUEEZE = 4

@@ -12,11 +12,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from models.blocks import PreNormBlock
-from models.layers import Norm, make_norm, norm_tokens, pad_map
-from models.options import odd_kernel, only_map_size, resolve_groups
-from models.spec import Place, Switches, sharing
-from models.windows import cut, join, shift_mask, window_of
+from models.network.blocks import PreNormBlock
+from models.network.layers import Norm, make_norm, norm_tokens, pad_map
+from models.network.options import odd_kernel, only_map_size, resolve_groups
+from models.network.spec import Place, Switches, sharing
+from models.network.windows import cut, join, shift_mask, window_of
 
 SWITCHES = Switches(neighbourhood="window", shared_positions=False, shared_channels="groups", dynamic=False)
 

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from models.aggregate import aggregate
-from models.blocks import DepthwiseBlock
-from models.layers import Norm
-from models.options import odd_kernel, only_map_size, resolve_groups
-from models.spec import Place, Switches, sharing
+from models.network.blocks import DepthwiseBlock
+from models.network.layers import Norm
+from models.network.options import odd_kernel, only_map_size, resolve_groups
+from models.network.spec import Place, Switches, sharing
 
 SWITCHES = Switches(neighbourhood="sliding", shared_positions=False, shared_channels="no", dynamic=False)
 

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.aggregate import aggregate
-from models.blocks import DepthwiseBlock, PreNormBlock
-from models.layers import Norm, PointConv, make_norm, norm_tokens
-from models.options import head_channels, heads_of, odd_kernel
-from models.spec import Place, Switches, sharing
+from models.network.blocks import DepthwiseBlock, PreNormBlock
+from models.network.layers import Norm, PointConv, make_norm, norm_tokens
+from models.network.options import head_channels, heads_of, odd_kernel
+from models.network.spec import Place, Switches, sharing
 
 SWITCHES = Switches(neighbourhood="sliding", shared_positions=False, shared_channels="groups", dynamic=True)
 Skeleton = Literal["attention", "depthwise"]

@@ -7,11 +7,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from models.blocks import PreNormBlock
-from models.layers import Norm, make_norm, norm_tokens, pad_map
-from models.options import head_channels, heads_of, odd_kernel
-from models.spec import Place, Switches, sharing
-from models.windows import cut, join, relative_index, shift_mask, window_of
+from models.network.blocks import PreNormBlock
+from models.network.layers import Norm, make_norm, norm_tokens, pad_map
+from models.network.options import head_channels, heads_of, odd_kernel
+from models.network.spec import Place, Switches, sharing
+from models.network.windows import cut, join, relative_index, shift_mask, window_of
 
 SWITCHES = Switches(neighbourhood="window", shared_positions=False, shared_channels="groups", dynamic=True)
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Protocol, cast
 
+from pipeline.core.errors import UserError, nearest
 from pipeline.datasets import ade20k, coco, draw, imagenet
 from pipeline.datasets.layout import Asked
 from pipeline.datasets.listing import Class, Filed, Listing, Sample, Tree
@@ -16,7 +17,6 @@ from pipeline.datasets.refusals import why_empty
 from pipeline.datasets.source import Archive, open_source
 from pipeline.datasets.source.names import escaped, printable
 from pipeline.datasets.targets import Target
-from pipeline.errors import UserError, nearest
 
 __all__ = ["Class", "Filed", "Listing", "Sample", "dataset", "in_shard_order", "limited", "list_folder"]
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from PIL import Image, UnidentifiedImageError
 
+from pipeline.core.errors import UserError
 from pipeline.datasets import keys
 from pipeline.datasets.images import INDEX_MASK, RefusedError, check_mask
 from pipeline.datasets.layout import Asked, folders
@@ -19,7 +20,6 @@ from pipeline.datasets.notes import Notes, brief
 from pipeline.datasets.source import Archive
 from pipeline.datasets.source.names import respelled
 from pipeline.datasets.targets import UNLABELLED, Tally, Target
-from pipeline.errors import UserError
 
 SPLITS = {"train": "training", "val": "validation"}
 ARCHIVES = {

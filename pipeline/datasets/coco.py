@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.core.errors import UserError
 from pipeline.datasets import instances, keys
 from pipeline.datasets.images import RefusedError
 from pipeline.datasets.layout import Asked, annotation_file, folders
@@ -21,7 +22,6 @@ from pipeline.datasets.notes import Notes, brief
 from pipeline.datasets.source import Archive
 from pipeline.datasets.source.names import respelled
 from pipeline.datasets.targets import REFUSED_IMAGE, Tally, Target
-from pipeline.errors import UserError
 
 SPLITS = {"train": "train2017", "val": "val2017"}
 ARCHIVES = {

@@ -7,8 +7,8 @@ import json
 import os
 from pathlib import Path
 
+from pipeline.core.files import digest, write_json
 from pipeline.datasets.listing import Listing
-from pipeline.files import digest, write_json
 
 
 def remember(note: Path, listing: Listing) -> None:

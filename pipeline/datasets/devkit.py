@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pipeline.core.errors import UserError
 from pipeline.datasets.listing import Listing
 from pipeline.datasets.metadata import read_bytes, read_text
 from pipeline.datasets.notes import brief
-from pipeline.errors import UserError
 
 FOLDER = "ILSVRC2012_devkit_t12"
 TRUTH = f"{FOLDER}/data/ILSVRC2012_validation_ground_truth.txt"

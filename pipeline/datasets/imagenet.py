@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 
+from pipeline.core.errors import UserError
 from pipeline.datasets import devkit, keys, solution
 from pipeline.datasets.images import RefusedError
 from pipeline.datasets.layout import Asked, folders
@@ -27,7 +28,6 @@ from pipeline.datasets.metadata import read_text
 from pipeline.datasets.source import Archive
 from pipeline.datasets.source.names import printable, respelled
 from pipeline.datasets.targets import Target
-from pipeline.errors import UserError
 
 SPLITS = {"train": "train", "val": "val"}
 ARCHIVES = {

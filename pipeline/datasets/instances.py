@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pipeline.core.errors import UserError
 from pipeline.datasets.listing import Listing
 from pipeline.datasets.metadata import read_json
 from pipeline.datasets.notes import Notes, brief
 from pipeline.datasets.objects import CROWD, DEGENERATE, NEGATIVE, unseen
 from pipeline.datasets.segmentations import Mask, drawable
 from pipeline.datasets.targets import NO_MASK, Tally
-from pipeline.errors import UserError
 
 Row = dict[str, Any]
 LARGEST_ID = 2**63 - 1

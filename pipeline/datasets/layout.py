@@ -8,9 +8,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from pipeline.core.errors import UserError
 from pipeline.datasets.listing import Tree, examples, wrong_layout
 from pipeline.datasets.source.names import printable
-from pipeline.errors import UserError
 
 OFTEN = {"train": ("train", "training"), "val": ("val", "valid", "validation")}
 """What folders of a split are often called."""

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pipeline.core.errors import UserError
 from pipeline.datasets.notes import Notes
 from pipeline.datasets.source.names import printable, raw
 from pipeline.datasets.source.tree import Filed as Filed
 from pipeline.datasets.source.tree import Tree as Tree
 from pipeline.datasets.targets import Tally
-from pipeline.errors import UserError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 ASTRAY = ("unsafe_name", "declared_too_large", "encrypted_member")  # never a matter of what the layout knows

@@ -5,9 +5,9 @@ import json
 import math
 from typing import Any, NoReturn
 
+from pipeline.core.errors import UserError
 from pipeline.datasets.images import RefusedError
 from pipeline.datasets.listing import Listing
-from pipeline.errors import UserError
 
 MOST_TEXT = 64_000_000
 MOST_JSON = 2_000_000_000

@@ -10,8 +10,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from pipeline.core.errors import UserError
 from pipeline.datasets.listing import Listing, Reassessed
-from pipeline.errors import UserError
 
 NUMBERED = re.compile(r"ILSVRC2012_val_(\d{8})")
 

@@ -27,7 +27,7 @@ class Mask(NamedTuple):
         """Return its pixels: those of run lengths, or what polygons enclose."""
         if isinstance(self.segmentation, dict):
             counts = self.segmentation["counts"]
-            runs = counts if isinstance(counts, list) else run_lengths(counts) or []
+            runs = counts if isinstance(counts, list) else lengths_of(counts) or []
             return float(sum(runs[1::2]))
         return sum(map(_enclosed, self.segmentation))
 
@@ -57,7 +57,7 @@ def drawable(segmentation: Any, width: int, height: int) -> Mask:
     return Mask(kept, next((problem for problem in problems if problem is not None), None))
 
 
-def run_lengths(counts: str) -> list[int] | None:
+def lengths_of(counts: str) -> list[int] | None:
     """Return the run lengths that COCO's compressed form holds, or None where the text is not of that form.
 
     Each number takes characters of six bits, lowest first: five of the number and one that says that more follow; from
@@ -87,7 +87,7 @@ def _runs(segmentation: dict[str, Any], width: int, height: int) -> Mask:
         return Mask([], ("bad_rle", f"size {str(size)[:60]}{swapped}; the image has [{height}, {width}]"))
     if isinstance(counts, str):
         counts = _plain(counts)
-        runs = run_lengths(counts) or []
+        runs = lengths_of(counts) or []
     else:
         runs = counts
     if not runs or min(runs) < 0 or sum(runs) != width * height:
@@ -136,3 +136,25 @@ def _enclosed(polygon: Sequence[float]) -> float:
     """Return the area that a polygon encloses, by the shoelace formula."""
     x, y = np.array(polygon, dtype=np.float64).reshape(-1, 2).T
     return float(abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2)
+
+
+def run_lengths(segmentation: Any, size: tuple[int, int]) -> dict[str, Any]:
+    """Return compressed run lengths of a segmentation in any of COCO's three forms; several polygons are united."""
+    from pycocotools import mask
+
+    encoded: dict[str, Any]
+    if isinstance(segmentation, list):
+        encoded = mask.merge(mask.frPyObjects(segmentation, *size))
+    elif isinstance(segmentation["counts"], list):
+        encoded = mask.frPyObjects(segmentation, *size)
+    else:
+        encoded = segmentation
+    return encoded
+
+
+def compressed(segmentation: Any, size: tuple[int, int]) -> bytes:
+    """Return compressed run lengths of a segmentation of an image of `size` (height, width); of none, nothing."""
+    if not segmentation:
+        return b""
+    counts = run_lengths(segmentation, size)["counts"]
+    return counts if isinstance(counts, bytes) else str(counts).encode()

@@ -3,9 +3,9 @@
 import csv
 import io
 
+from pipeline.core.errors import UserError
 from pipeline.datasets.listing import Listing
 from pipeline.datasets.metadata import read_text
-from pipeline.errors import UserError
 
 NAME = "LOC_val_solution.csv"
 COLUMNS = ["ImageId", "PredictionString"]

@@ -7,7 +7,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from pipeline.errors import discreet
+from pipeline.core.errors import discreet
 from pipeline.params.section import Positive, Section
 
 DATASETS = ("imagenet", "coco", "ade20k")

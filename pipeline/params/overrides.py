@@ -5,7 +5,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from pipeline.errors import UserError, discreet, shortened
+from pipeline.core.errors import UserError, discreet, shortened
 from pipeline.params.reading import parse
 from pipeline.params.recipes import BaseRecipe
 

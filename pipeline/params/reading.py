@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from pipeline.errors import UserError, discreet, shortened
+from pipeline.core.errors import UserError, discreet, shortened
 
 if TYPE_CHECKING:
     from ruamel.yaml.events import Event

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from pipeline.errors import discreet, nearest, shortened
+from pipeline.core.errors import discreet, nearest, shortened
 
 LONGEST_NAME, LONGEST = 60, 2000
 NO_NAME = ("string_pattern_mismatch", "string_unicode")

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from models.sizes import SIZES
-from pipeline.errors import nearest
+from models.network.sizes import SIZES
+from pipeline.core.errors import nearest
 from pipeline.params.section import Name, Positive, Section, Seeds
 
 MIXERS = Path(__file__).parents[2] / "models" / "mixers"

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from pydantic import ValidationError, model_validator
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.params.data import Data
 from pipeline.params.overrides import override
 from pipeline.params.reading import read_tree

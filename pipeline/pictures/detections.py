@@ -147,12 +147,12 @@ def of_record(record: Mapping[str, Any], index: Mapping[int | str, int]) -> Obje
     """Return the ground truth of a shard's COCO record; `index` is the manifest's class index of each category id."""
     from pycocotools import mask as coco_mask
 
-    from pipeline.evaluators.coco import run_lengths
+    from pipeline.datasets.segmentations import compressed
 
-    rows, size = record["annotations"], [record["height"], record["width"]]
+    rows, size = record["annotations"], (record["height"], record["width"])
     boxes = np.array([row["bbox"] for row in rows], dtype=np.float64).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
-    runs = [{"size": size, "counts": run_lengths(row["segmentation"], *size)} for row in rows]
+    runs = [{"size": size, "counts": compressed(row["segmentation"], size)} for row in rows]
     return Objects(
         boxes,
         np.array([index[row["category_id"]] for row in rows], dtype=np.int64),

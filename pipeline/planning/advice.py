@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 
-from pipeline.cli import Call
 from pipeline.params import TASKS
 from pipeline.planning import disk
 from pipeline.planning.estimate import Plan
 from pipeline.planning.speed import LAST
 from pipeline.planning.units import count, size
+from pipeline.project.call import Call
 
 WORTH_SAYING = 10**9
 

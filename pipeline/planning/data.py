@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
-from pipeline import records
-from pipeline.cli import Call
+from pipeline.core import records
+from pipeline.core.errors import UserError
 from pipeline.datasets import dataset as reader
-from pipeline.errors import UserError
 from pipeline.params import Dataset, Shard
+from pipeline.project.call import Call
 from pipeline.shards.manifest import Manifest
 
 Split = Literal["train", "val"]

@@ -6,10 +6,10 @@ from configparser import Error as ConfigError
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.cli import Call
 from pipeline.params import BaseRecipe, Dataset
 from pipeline.planning.data import Amount
 from pipeline.planning.work import Work
+from pipeline.project.call import Call
 
 FLOAT = 4
 STATE = 3

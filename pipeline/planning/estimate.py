@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from functools import cache, reduce
 from operator import mul
 
-from pipeline.cli import Call
 from pipeline.params import DATASETS, TASKS, Cluster
 from pipeline.params.recipes import CLASSIFY
 from pipeline.planning import disk
@@ -15,6 +14,7 @@ from pipeline.planning.speed import Kind, Measured, Speed, Speeds, threads
 from pipeline.planning.stages import DATA, Stage, stages_of
 from pipeline.planning.trainings import SEARCHES, Group, ended_in, group_of, share
 from pipeline.planning.work import Training, Work, runs_now, training_of, work_of
+from pipeline.project.call import Call
 
 NONE = Disk(0)
 

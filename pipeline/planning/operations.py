@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import mean
 from typing import Any
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.planning.work import Training
 
 PHOTOGRAPH = 4 / 3
@@ -112,6 +112,6 @@ def _fitted(sides: tuple[float, float], aspect: float) -> tuple[int, int]:
 
 
 def _counted(model: Any, size: tuple[int, int]) -> tuple[int, float]:
-    from models.flops import count_flops, count_parameters
+    from models.counting.flops import count_flops, count_parameters
 
     return count_parameters(model), float(count_flops(model, size)["total"])

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from math import log
 from typing import Any, Literal
 
-from models.sizes import SIZES
-from pipeline import records
-from pipeline.cli import Call, Folders
+from models.network.sizes import SIZES
+from pipeline.core import records
 from pipeline.params import Cluster, Dataset, Duration, Variant
 from pipeline.params.recipes import CLASSIFY
 from pipeline.planning.operations import PHOTOGRAPH, Operations, operations_of
 from pipeline.planning.work import Training, evaluations, steps_in
+from pipeline.project.call import Call, Folders
 
 Kind = Literal["GPU", "CPU"]
 DATASET = {"classify": "imagenet", "detect": "coco", "segment": "ade20k"}

@@ -7,10 +7,10 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pipeline.cli import Call
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.params import TASKS, Params
 from pipeline.params.reading import read_tree
+from pipeline.project.call import Call
 
 if TYPE_CHECKING:
     from dvc.repo import Repo

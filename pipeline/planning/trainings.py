@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipeline.cli import Call
 from pipeline.params import TASKS, Cluster, Params
 from pipeline.params.searches import Asha
 from pipeline.planning.work import Training, training_of
+from pipeline.project.call import Call
 
 if TYPE_CHECKING:
-    from pipeline.engine.run import Run
+    from pipeline.runs.run import Run
 
 SEARCHES = ("tune", "factorial")
 """Verbs that train many settings side by side, and their sections of the parameters."""
@@ -60,7 +60,7 @@ def group_of(params: Params, verb: str, key: str, controls: bool) -> Group | Non
 
 
 def _search(params: Params) -> Group:
-    from pipeline.search.space import settings_of
+    from pipeline.search.tune.space import settings_of
 
     tune = params.tune
     settings, left_out = settings_of(params)
@@ -71,7 +71,7 @@ def _search(params: Params) -> Group:
 
 
 def _design(params: Params, controls: bool) -> Group:
-    from pipeline.search.design import designs_of
+    from pipeline.search.factorial.design import designs_of
 
     factorial, designs = params.factorial, designs_of(params, controls)
     trainings = (
@@ -91,7 +91,7 @@ def ended_in(call: Call, group: Group, runs: "list[Run]") -> set[str]:
     """Return the ids of a search's runs that were stopped early, and need nothing more."""
     if not group.searches or not runs:
         return set()
-    from pipeline.search.book import Book
+    from pipeline.search.journal import Book
 
     book = Book(runs[0].folder.parent, [sorted(run.id for run in runs), group.halved and group.halved.model_dump()])
     endings = ((run.id, book.ending(run)) for run in runs)

@@ -5,13 +5,13 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from pipeline.cli import Call
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.params import Duration, Params, Task, Variant
 from pipeline.planning.data import Amount
+from pipeline.project.call import Call
 
 if TYPE_CHECKING:  # it imports NumPy, which a plan may do without
-    from pipeline.engine.run import Run
+    from pipeline.runs.run import Run
 
 
 @dataclass(frozen=True)
@@ -126,8 +126,7 @@ def _reached(run: "Run", total: int) -> int:
 
 def runs_now(call: Call, training: Training) -> "list[Run] | None":
     """Return a training's runs as the data and weights on disk decide them; None where those are not there."""
-    from pipeline.runs import make_runs
-    from pipeline.train import runs_of
+    from pipeline.runs.make import make_runs, runs_of
 
     section = training.section
     try:

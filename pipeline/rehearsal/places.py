@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.files import digest
+from pipeline.core.files import digest
 from pipeline.params import TASKS, Params, Task
-from pipeline.search.design import designs_of
+from pipeline.search.factorial.design import designs_of
 from pipeline.search.settings import Setting
-from pipeline.search.space import settings_of
+from pipeline.search.tune.space import settings_of
 
 TUNE, FACTORIAL = "tune", "factorial"
 PARTS = (*TASKS, TUNE, FACTORIAL)

@@ -13,12 +13,12 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from pipeline import lifeline
-from pipeline.engine.run import Run
-from pipeline.errors import UserError
+from pipeline.core import watchdog
+from pipeline.core.errors import UserError
 from pipeline.params.recipes import CLASSIFY
 from pipeline.rehearsal.places import Place
 from pipeline.rehearsal.small import LESS, MORE, STEPS, small
+from pipeline.runs.run import Run
 
 PAIRS = "classify"
 """The task whose micro-batches mix pairs of images."""
@@ -43,7 +43,7 @@ class Process:
         self._pool = self._new()
 
     def _new(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(1, get_context("spawn"), lifeline.follow, (os.getpid(),))
+        return ProcessPoolExecutor(1, get_context("spawn"), watchdog.follow, (os.getpid(),))
 
     def take(self, place: Place, shards: Path, scratch: Path) -> Outcome:
         """Train a place for `STEPS` steps on shards; a process that dies is that training's error."""
@@ -78,9 +78,9 @@ def sentence_of(error: Exception) -> str:
 def _taken(place: Place, shards: Path, scratch: Path) -> Outcome:
     import torch
 
-    from pipeline.engine.group import prepare_process
-    from pipeline.engine.loop import evaluations
-    from pipeline.loading.batches import Ranks
+    from pipeline.cluster.workers import prepare_process
+    from pipeline.loading.micro_batches import Ranks
+    from pipeline.training.loop import evaluations
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     prepare_process(device, torch.get_num_threads())
@@ -96,7 +96,7 @@ def _taken(place: Place, shards: Path, scratch: Path) -> Outcome:
 
 def _fitting(place: Place, shards: Path, folder: Path, start: Path | None) -> Run:
     """Return the run in the smallest micro-batch that its network can be trained with."""
-    from pipeline.engine.fitting import refuse_unfit_run
+    from pipeline.cluster.fitting import refuse_unfit_run
     from pipeline.shards.manifest import Manifest
 
     for images in range(MORE if place.task == PAIRS else LESS, MORE + 1):

@@ -7,17 +7,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipeline import factorial, train, tune
-from pipeline.cli import Call, Folders
-from pipeline.errors import UserError
+from pipeline.cluster.training import train
+from pipeline.core.errors import UserError
 from pipeline.params import Cluster, Tracking
+from pipeline.project.call import Call, Folders
 from pipeline.rehearsal.places import FACTORIAL, TUNE, Place
 from pipeline.rehearsal.small import MORE, small
 from pipeline.rehearsal.steps import Outcome, outcome_of, sentence_of
-from pipeline.search.design import Design
-from pipeline.search.driver import Search, run_search
+from pipeline.runs.make import runs_of
+from pipeline.search.driver import run_search
+from pipeline.search.factorial import trials as factorial
+from pipeline.search.factorial.design import Design
+from pipeline.search.factorial.publish import publish_factorial
 from pipeline.search.publish import publish_search
+from pipeline.search.search import Search
 from pipeline.search.settings import Setting
+from pipeline.search.tune import trials as tune
 
 WORKERS = {"classify": 2, TUNE: 2, FACTORIAL: 1}
 """By part: a worker group of Ray Train, one inside a trial of Ray Tune, and a trial that trains in its own process."""
@@ -27,7 +32,7 @@ OURS = ("RAY_ADDRESS", "MLFLOW_TRACKING_URI")
 
 def walk_under_ray(call: Call, places: list[Place], shards: dict[str, Path], scratch: Path) -> Iterator[Outcome]:
     """Run one place of each part as its command does, to published results, on a Ray of this machine."""
-    from pipeline.cluster import connected
+    from pipeline.cluster.connection import connected
 
     for name in OURS:
         os.environ.pop(name, None)
@@ -65,8 +70,8 @@ def _train(call: Call, place: Place, shards: Path) -> Outcome:
     section = place.section.model_copy(update={"seeds": (0,)})
     call.args.task, call.args.variants, call.args.adopt = place.task, [place.variant], None
     call = replace(call, params=call.params.model_copy(update={place.task: section}))
-    train.train(call, shards)
-    [run] = train.runs_of(call, shards, place.variant)
+    train(call, shards)
+    [run] = runs_of(call, shards, place.variant)
     return outcome_of(run)
 
 
@@ -82,7 +87,7 @@ def _factorial(call: Call, place: Place, shards: Path) -> Outcome:
     tiers = {"rehearsal": Design([Setting(place.variant, {}, place.section)])}
     search = factorial.search_of(call, tiers, shards)
     outcome = run_search(call, search)
-    factorial.publish_factorial(call, search, tiers, outcome)
+    publish_factorial(call, search, tiers, outcome)
     return _trial(search)
 
 

@@ -9,13 +9,13 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 
 TaskName = Literal["classify", "detect", "segment"]
 Confidence = Literal["published", "recalled"]
 TASKS: tuple[TaskName, ...] = ("classify", "detect", "segment")
 TASK_NAMES = {"classify": "classification", "detect": "detection", "segment": "segmentation"}
-CLAIMS = Path(__file__).parent.parent / "claims.yaml"
+CLAIMS = Path(__file__).parent / "claims.yaml"
 
 
 @dataclass(frozen=True)

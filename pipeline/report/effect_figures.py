@@ -10,10 +10,10 @@ from statistics import fmean
 from textwrap import fill, wrap
 from typing import TYPE_CHECKING, Any
 
+from pipeline.plots.style import QUIET, canvas, save, spread
 from pipeline.report import numbers
 from pipeline.report.effects import LEVEL, POWER, Analysis, Effect, Observation
 from pipeline.report.factors import FACTORS, GROUPS
-from pipeline.report.style import QUIET, canvas, save, spread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,7 +8,7 @@ from itertools import pairwise, product
 from math import isfinite, sqrt
 from typing import Any
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.report.factors import (
     CELLS,
     COMPARISONS,

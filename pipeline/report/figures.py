@@ -8,11 +8,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from pipeline.plots.style import canvas, colour, marker, save, spread
 from pipeline.report import numbers
 from pipeline.report.results import Metrics, Result
 from pipeline.report.scale import small_because
 from pipeline.report.statistics import summarise
-from pipeline.report.style import canvas, colour, marker, save, spread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.plots.style import QUIET, canvas, colour, marker, save
 from pipeline.report import numbers
 from pipeline.report.claims import TASK_NAMES
 from pipeline.report.contrasts import Contrast
-from pipeline.report.style import QUIET, canvas, colour, marker, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

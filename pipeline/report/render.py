@@ -6,8 +6,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline.cli import Call
-from pipeline.files import whole_folder, write_text
+from pipeline.core.files import whole_folder, write_text
+from pipeline.project.call import Call
 from pipeline.report import figures
 from pipeline.report.answers import answers
 from pipeline.report.answers.answer import Answer, Evidence

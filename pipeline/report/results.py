@@ -10,9 +10,9 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
-from pipeline.cli import Call
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.params import Task, Variant
+from pipeline.project.call import Call
 from pipeline.report.claims import TASKS
 from pipeline.report.document import code, plain
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from pipeline.plots.style import canvas, colour, label_points, marker, save
 from pipeline.report.claims import Claim
 from pipeline.report.figures import scale_of
 from pipeline.report.results import Metrics, Result
 from pipeline.report.scale import small_because
-from pipeline.report.style import canvas, colour, label_points, marker, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 from pydantic import Field, FiniteFloat, ValidationError
 
-from pipeline.cli import Call
-from pipeline.errors import UserError, discreet
+from pipeline.core.errors import UserError, discreet
+from pipeline.project.call import Call
 from pipeline.report.claims import TaskName
 from pipeline.report.results import DataFacts, File, Name, read_json
 

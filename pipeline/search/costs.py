@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from pipeline.engine.run import Run
+from pipeline.runs.run import Run
 
 
 @dataclass
@@ -23,10 +23,10 @@ class Costs:
 
 
 def _count(run: Run) -> dict[str, int]:
-    from models.flops import count_flops
-    from pipeline import tasks
+    from models.counting.flops import count_flops
     from pipeline.shards.reader import read_manifest
+    from pipeline.tasks.base import create
 
-    model = tasks.create(run.task, run.section, run.variant, read_manifest(run.shards, run.cache)).build()
+    model = create(run.task, run.section, run.variant, read_manifest(run.shards, run.cache)).build()
     parameters = sum(parameter.numel() for parameter in model.parameters())
     return {"parameters": parameters, "flops": int(count_flops(model, run.recipe.image_size)["total"])}

@@ -5,22 +5,18 @@ import shutil
 import sys
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import faults
-from pipeline.cli import Call
-from pipeline.engine.run import Run
-from pipeline.errors import UserError
-from pipeline.files import write_json
-from pipeline.locks import held
+from pipeline.core import failpoints
+from pipeline.core.errors import UserError
+from pipeline.core.files import write_json
+from pipeline.core.locks import held
 from pipeline.params import Cluster
-from pipeline.params.searches import Asha
-from pipeline.runs import file_to_start_from, make_runs, refuse_damage
-from pipeline.search.book import Book, Ending
-from pipeline.search.recording import Recorder, recorded
-from pipeline.search.settings import Setting
+from pipeline.project.call import Call
+from pipeline.runs.make import refuse_damage
+from pipeline.search.journal import Book
+from pipeline.search.search import Outcome, Search, Tried, length
+from pipeline.search.tracking import Recorder, recorded
 
 if TYPE_CHECKING:
     from pipeline.search.trial import Work
@@ -36,54 +32,6 @@ TUNE = {
 }
 COORDINATOR = {"node:__internal_head__": 0.001}
 """What a trial holds that only follows its workers: no CPU, or they would not fit beside it on a small machine."""
-
-
-@dataclass(frozen=True)
-class Tried:
-    """A trial: a run, and the values that set it apart."""
-
-    run: Run
-    values: dict[str, Any]
-
-    @property
-    def label(self) -> str:
-        """How people see it in logs and in MLflow."""
-        return " ".join(f"{key}={value}" for key, value in {**self.values, "seed": self.run.seed}.items())
-
-
-def runs_of(call: Call, task: str, setting: Setting, seeds: tuple[int, ...], shards: Path) -> list[Run]:
-    """Return the runs of a setting, one a seed.
-
-    Raises:
-        UserError: the file that it starts from is not there.
-    """
-    start = setting.recipe.init_from
-    init = None if start is None else file_to_start_from(call, start, setting.label)
-    return make_runs(call, task, setting.section, setting.name, seeds, shards, init)
-
-
-@dataclass(frozen=True)
-class Search:
-    """What is to be tried, and how. `name` is the MLflow experiment; `shown` what its run says about the whole."""
-
-    name: str
-    label: str
-    tried: list[Tried]
-    metric: str
-    mode: str
-    workers: int
-    concurrent: int | None = None
-    asha: Asha | None = None
-    shown: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How every trial ended, by run id, and the MLflow runs."""
-
-    endings: dict[str, Ending]
-    mlflow_run: str
-    mlflow_runs: dict[str, str]
 
 
 def run_search(call: Call, search: Search) -> Outcome:
@@ -128,7 +76,7 @@ def _refuse_workers(search: Search) -> None:
 
 
 def _refuse_unfit(left: list[Tried]) -> None:
-    from pipeline.engine.fitting import refuse_unfit
+    from pipeline.cluster.fitting import refuse_unfit
 
     refuse_unfit((tried.label, tried.run) for tried in left)
 
@@ -141,7 +89,7 @@ def _train(call: Call, search: Search, left: list[Tried], book: Book, recorder: 
             locks.enter_context(held(tried.run.folder / "lock", tried.label))
             write_json(tried.run.folder / "decides.json", tried.run.decides)
         os.environ.update(TUNE)
-        from pipeline.cluster import connected
+        from pipeline.cluster.connection import connected
 
         with connected(cluster):
             _fit(search, left, book, recorder, cluster)
@@ -152,7 +100,7 @@ def _fit(search: Search, left: list[Tried], book: Book, recorder: Recorder, clus
     import ray
     from ray import tune
 
-    from pipeline.engine.group import gpus_per_worker
+    from pipeline.cluster.workers import gpus_per_worker
     from pipeline.search.following import Following
     from pipeline.search.trial import Trial, Work
 
@@ -162,7 +110,7 @@ def _fit(search: Search, left: list[Tried], book: Book, recorder: Recorder, clus
     following = Following(search, left, book, recorder, at_once)
     storage = left[0].run.folder.parent / "ray"
     name = f"tune-{book.id}-{time.time_ns()}"
-    work = Work({tried.run.id: tried.run for tried in left}, cluster, gpus, search.metric, faults.armed())
+    work = Work({tried.run.id: tried.run for tried in left}, cluster, gpus, search.metric, failpoints.armed())
     try:
         tune.Tuner(
             tune.with_resources(tune.with_parameters(Trial, work=work), _resources(work)),
@@ -211,18 +159,9 @@ def _scheduler(search: Search, book: Book) -> Any:
     """Return None for all trials to their end, or the scheduler that stops some, told of those that ended before."""
     if search.asha is None:
         return None
-    from pipeline.search.scheduler import asha
+    from pipeline.search.tune.scheduler import asha
 
     endings = [ending for tried in search.tried if (ending := book.ending(tried.run)) is not None]
     ended = sorted((ending for ending in endings if ending.rows), key=lambda ending: ending.order)
     past = [(ending.run_id, ending.rows) for ending in ended]
     return asha(search.asha, search.metric, search.mode, length(search.tried[0].run, search.asha.time_attribute), past)
-
-
-def length(run: Run, unit: str) -> float:
-    """Return how long a run is in epochs or steps, as its last evaluation will say."""
-    from pipeline.loading.parts import open_split
-
-    steps_per_epoch = len(open_split(run.shards, "train", run.recipe.hold_out, run.cache)) // run.recipe.global_batch
-    steps = max(1, run.recipe.duration.in_steps(max(1, steps_per_epoch)))
-    return float(steps) if unit == "step" else steps / max(1, steps_per_epoch)

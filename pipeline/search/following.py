@@ -5,10 +5,10 @@ from typing import Any
 
 from ray.tune import Callback
 
-from pipeline import faults
-from pipeline.search.book import Book, State
-from pipeline.search.driver import Search, Tried, length
-from pipeline.search.recording import Recorder
+from pipeline.core import failpoints
+from pipeline.search.journal import Book, State
+from pipeline.search.search import Search, Tried, length
+from pipeline.search.tracking import Recorder
 
 
 class Following(Callback):
@@ -54,7 +54,7 @@ class Following(Callback):
             return
         rows.append(row)
         self.recorder.rows(tried, [row])
-        faults.reach("search.recorded", trial=len([one for one in self.rows.values() if one]))
+        failpoints.reach("search.recorded", trial=len([one for one in self.rows.values() if one]))
         if row["epoch"] < self.epochs[tried.run.id]:
             metric = self.search.metric
             reached = f"epoch {row['epoch']:g} of {self.epochs[tried.run.id]:g}"
@@ -73,7 +73,7 @@ class Following(Callback):
     def _end(self, tried: Tried, state: State, error: str) -> None:
         identifier = tried.run.id
         self.book.write(tried.run, state, self.rows[identifier], self.costs.get(identifier, {}), error)
-        faults.reach("search.noted", state=state)
+        failpoints.reach("search.noted", state=state)
         if (ending := self.book.ending(tried.run)) is not None:
             self.recorder.ending(tried, ending)
         del self.left[identifier]

@@ -6,8 +6,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from pipeline.report.style import QUIET, canvas, colour, label_points, marker, save
-from pipeline.search.driver import Outcome, Search
+from pipeline.plots.style import QUIET, canvas, colour, label_points, marker, save
+from pipeline.search.search import Outcome, Search
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -4,12 +4,13 @@ from collections.abc import Iterable
 from statistics import fmean, stdev
 from typing import Any
 
-from pipeline import faults
-from pipeline.cli import Call
-from pipeline.files import csv_text, whole_folder, write_json, write_text
-from pipeline.provenance import commit
-from pipeline.search.book import Ending
-from pipeline.search.driver import Outcome, Search, Tried, length
+from pipeline.core import failpoints
+from pipeline.core.csv import csv_text
+from pipeline.core.files import whole_folder, write_json, write_text
+from pipeline.project.call import Call
+from pipeline.project.git import commit
+from pipeline.search.journal import Ending
+from pipeline.search.search import Outcome, Search, Tried, length
 from pipeline.search.settings import LeftOut, Setting
 from pipeline.shards.manifest import Manifest
 
@@ -38,7 +39,7 @@ def publish_search(
         write_text(folder / "curves.csv", curves(search, outcome))
         write_json(folder / "best.json", best)
         pictures.draw(search, rows, outcome, folder)
-        faults.reach("results.written", variant="tune")
+        failpoints.reach("results.written", variant="tune")
     _say(search, best, rows)
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from models.sizes import SIZES
-from pipeline.errors import UserError, nearest
+from models.network.sizes import SIZES
+from pipeline.core.errors import UserError, nearest
 from pipeline.params import Params, Task, Variant
 from pipeline.params.recipes import CLASSIFY, BaseRecipe
 from pipeline.params.section import merged

@@ -12,10 +12,10 @@ from typing import Any, Protocol
 
 from ray.tune import Trainable
 
-from pipeline import faults
-from pipeline.engine.run import Run
-from pipeline.errors import UserError
+from pipeline.core import failpoints
+from pipeline.core.errors import UserError
 from pipeline.params import Cluster
+from pipeline.runs.run import Run
 from pipeline.search.costs import Costs
 
 Row = dict[str, Any]
@@ -54,9 +54,9 @@ class Alone:
     def __init__(self, run: Run, work: Work) -> None:
         import torch
 
-        from pipeline.engine.group import prepare_process, threads_of
-        from pipeline.engine.loop import evaluations
-        from pipeline.loading.batches import Ranks
+        from pipeline.cluster.workers import prepare_process, threads_of
+        from pipeline.loading.micro_batches import Ranks
+        from pipeline.training.loop import evaluations
 
         device = torch.device("cuda" if work.gpus else "cpu")
         prepare_process(device, threads_of(work.cluster))
@@ -90,7 +90,7 @@ class Together:
     def __init__(self, run: Run, work: Work) -> None:
         from ray.util.queue import Queue
 
-        from pipeline.engine.group import trainer
+        from pipeline.cluster.workers import trainer
 
         self._letters = Letters(*(Queue(actor_options={"num_cpus": 0}) for _ in range(2)))
         self._fit: Callable[[], Any] = trainer([run], work.cluster, [], self._letters).fit
@@ -143,7 +143,7 @@ class Trial(Trainable):
 
     def setup(self, config: dict[str, Any], work: Work) -> None:
         """Take the work; the run that `config` names begins with the first step."""
-        faults.arm(work.faults)
+        failpoints.arm(work.faults)
         self._work, self._costs = work, Costs()
         self._take(config)
 
@@ -165,7 +165,7 @@ class Trial(Trainable):
                 return {"run_id": self._run.id, "done": True, "finished": True}
             if self._work.metric not in row:
                 raise UserError(f"{self._work.metric} is not finite at step {row['step']}; lower optimizer.lr")
-            faults.reach("trial.evaluated", run=self._run.variant, step=row["step"])
+            failpoints.reach("trial.evaluated", run=self._run.variant, step=row["step"])
             return {**row, "row": row, "costs": self._costs.of(self._run), "done": False}
         except UserError as error:
             return {"run_id": self._run.id, "done": True, "failed": str(error)}

@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
-from pipeline.cli import main
+from pipeline.project.cli import main
 from pipeline.shards.manifest import Manifest
-from pipeline.shards.remote import Remote
+from pipeline.shards.remote.url import Remote
 from pipeline.shards.verify import verify, verify_remote
 
 

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline import faults
+from pipeline.core import failpoints
+from pipeline.core.errors import FULL, DiskFull, UserError
+from pipeline.core.files import sha256_file, write_text
 from pipeline.datasets import Listing, Sample, dataset, in_shard_order
 from pipeline.datasets.images import REPAIR_QUALITY
 from pipeline.datasets.notes import brief
 from pipeline.datasets.source.place import Place
 from pipeline.datasets.targets import Tally
-from pipeline.errors import FULL, DiskFull, UserError
-from pipeline.files import sha256_file, write_text
 from pipeline.params import Shard
 from pipeline.shards import manifest as parts
 from pipeline.shards.inputs import account, account_targets
@@ -85,7 +85,7 @@ def build(
             inventory=inventory,
             real_labels=_real_labels(listing, beside, works, done),
         )
-        faults.reach("shards.joined")
+        failpoints.reach("shards.joined")
         manifest.save(beside)
         _publish(beside, folder, old)
         shutil.rmtree(partial)
@@ -100,7 +100,7 @@ def _publish(beside: Path, folder: Path, old: Path) -> None:
     if folder.exists():
         os.rename(folder, old)
     os.rename(beside, folder)
-    faults.reach("shards.renamed")
+    failpoints.reach("shards.renamed")
     shutil.rmtree(old, ignore_errors=True)
 
 

@@ -5,11 +5,11 @@ import posixpath
 import sys
 from collections.abc import Iterable, Sequence
 
+from pipeline.core.errors import UserError
 from pipeline.datasets import Filed, Listing
 from pipeline.datasets.notes import Notes
 from pipeline.datasets.refusals import what_helps
 from pipeline.datasets.targets import Tally
-from pipeline.errors import UserError
 from pipeline.shards import duplicates
 from pipeline.shards import manifest as parts
 from pipeline.shards.task import Done, Work

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pipeline.errors import UserError, shortened
-from pipeline.files import digest, write_text
+from pipeline.core.errors import UserError, shortened
+from pipeline.core.files import digest, write_text
 
 NAME = "manifest.json"
 REAL_LABELS: Literal["val.real.json"] = "val.real.json"

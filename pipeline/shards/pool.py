@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pipeline.progress import Progress
+from pipeline.core.progress import Progress
 from pipeline.shards.task import Done, Work, write
 
 IN_FLIGHT_PER_CPU = 2

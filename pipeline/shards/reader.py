@@ -10,10 +10,10 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import Unreadable, UserError
+from pipeline.core.errors import Unreadable, UserError
 from pipeline.shards import tar
-from pipeline.shards.cache import Entry, ShardCache
 from pipeline.shards.manifest import Manifest, RealLabelsEntry
+from pipeline.shards.remote.cache import Entry, ShardCache
 from pipeline.shards.writer import INDEX_TYPE, image_member
 
 OPEN_FILES = 128

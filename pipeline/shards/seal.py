@@ -15,7 +15,7 @@ import numpy as np
 import PIL
 from PIL import features
 
-from pipeline.files import digest, sha256_file, write_text
+from pipeline.core.files import digest, sha256_file, write_text
 
 CODE = ("datasets", "shards")
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import faults
+from pipeline.core import failpoints
+from pipeline.core.files import digest
 from pipeline.datasets import Class, Filed, Sample, dataset
 from pipeline.datasets.images import RefusedError, check
 from pipeline.datasets.notes import Notes
 from pipeline.datasets.source.place import Place
 from pipeline.datasets.targets import REFUSED_IMAGE, Tally
-from pipeline.files import digest
 from pipeline.shards import duplicates, seal
 from pipeline.shards.writer import INDEX_TYPE, Member, Written, write_shard
 
@@ -97,7 +97,7 @@ def write(work: Work) -> Done:
         OSError: a file cannot be read or written; it carries the file's name.
     """
     index = int(work.path.stem)
-    faults.reach("shard.begun", split=work.split, index=index)
+    failpoints.reach("shard.begun", split=work.split, index=index)
     key = work.key() if work.seal is not None else ""  # before anything is read: what changes from now on counts
     if work.seal is not None and (record := seal.restore(work.seal, key, work.path)) is not None:
         return Done.of(record)
@@ -105,7 +105,7 @@ def write(work: Work) -> Done:
     work.path.parent.mkdir(parents=True, exist_ok=True)
     written = write_shard(work.path, _members(work, done), dataset(work.dataset).MEMBER, len(work.classes))
     done.written = written if len(written.index) else None
-    faults.reach("shard.written", split=work.split, index=index)
+    failpoints.reach("shard.written", split=work.split, index=index)
     if work.seal is not None:
         seal.store(work.seal, key, done.record())
     return done

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.errors import UserError
-from pipeline.files import sha256_file
+from pipeline.core.errors import UserError
+from pipeline.core.files import sha256_file
 from pipeline.shards.manifest import NAME, Manifest
-from pipeline.shards.remote import Remote, Unreachable
+from pipeline.shards.remote.url import Remote, Unreachable
 from pipeline.shards.writer import INDEX_TYPE
 
 REQUESTS = 16  # at once, to a server of shards

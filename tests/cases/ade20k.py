@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.loading.segmentation import read_labels
+from pipeline.tasks.segment.sampling import read_labels
 from tests.cases.case import Case, Made, Outcome, kept, refused
 from tests.cases.drawing import SIZE, encoded, jpeg, picture, put
 

@@ -15,10 +15,11 @@ from typing import Any, NamedTuple, cast
 
 import yaml
 
-from pipeline.cli import Call, Folders
-from pipeline.errors import UserError
-from pipeline.fetch import fetch, resolve
+from pipeline.core.errors import UserError
+from pipeline.datasets.inventory import resolve
+from pipeline.fetch import fetch
 from pipeline.params import load
+from pipeline.project.call import Call, Folders
 from pipeline.shards import Manifest, ShardReader, verify
 from pipeline.shards.build import build
 from tests.helpers import one_by_one

@@ -3,7 +3,7 @@
 import tempfile
 from pathlib import Path
 
-from pipeline.files import write_json
+from pipeline.core.files import write_json
 from tests.golden import record
 
 if __name__ == "__main__":

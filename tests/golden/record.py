@@ -14,19 +14,19 @@ import torchvision
 from safetensors.torch import load_file
 
 import models
+from pipeline.cluster.workers import prepare_process
+from pipeline.core.files import sha256_file
 from pipeline.datasets import list_folder
 from pipeline.datasets.synthetic import materialise
-from pipeline.engine.group import prepare_process
-from pipeline.engine.loop import evaluations
-from pipeline.engine.run import Run
-from pipeline.files import sha256_file
-from pipeline.loading.batches import Ranks
+from pipeline.loading.micro_batches import Ranks
 from pipeline.loading.order import EpochOrder
 from pipeline.loading.sizes import Sizes
 from pipeline.params import Params, load
 from pipeline.rehearsal.places import PARTS, Place, places_of
+from pipeline.runs.run import Run
 from pipeline.shards.build import build
 from pipeline.shards.task import write
+from pipeline.training.loop import evaluations
 
 FOLDER = Path(__file__).parent
 RECORD = FOLDER / "record.json"

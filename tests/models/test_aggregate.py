@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from models_reference import aggregate_reference
 from torch.nn import functional as F
 
 from models.aggregate import aggregate, aggregate_predicted
-from models.aggregate.reference import aggregate_reference
 
 # Batch, channels, height, width, groups, kernel size: also maps smaller than the kernel and long ones.
 SHAPES = [(2, 6, 5, 7, 3, 3), (3, 4, 2, 2, 4, 7), (2, 4, 9, 3, 1, 5), (1, 4, 6, 6, 2, 1)]

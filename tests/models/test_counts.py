@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from models import create_backbone, create_model
-from models.flops import count_flops, count_parameters
-from models.spec import Switches
+from models.counting.flops import count_flops, count_parameters
+from models.network.spec import Switches
 
 # Name, kernel size, parameters, operations in units of 1e9 by the rule `flops()`.
 PUBLISHED = [

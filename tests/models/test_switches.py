@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from models import create_backbone, mixers
-from models.spec import Switches
+from models.network.spec import Switches
 
 KERNEL = 5
 SIDE = 15

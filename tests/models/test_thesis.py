@@ -5,11 +5,11 @@ Each test writes one way of mixing as another, in float64.
 
 import pytest
 import torch
+from models_reference import aggregate_reference
 from torch.nn import functional as F
 
 from models import create_backbone
 from models.aggregate import aggregate, aggregate_predicted
-from models.aggregate.reference import aggregate_reference
 from models.mixers.dwnet import StaticDepthwise
 from models.mixers.dynamic_dwnet import ImageDepthwise
 from models.mixers.i_dynamic_dwnet import PositionDepthwise
@@ -17,7 +17,7 @@ from models.mixers.local_mlp import WindowMlp
 from models.mixers.locally_connected import StaticPositionwise
 from models.mixers.sliding_attention import AttentionDepthwise, SlidingAttention
 from models.mixers.swin import WindowAttention
-from models.spec import Place
+from models.network.spec import Place
 
 BATCH, DIM, HEADS, KERNEL = 2, 8, 2, 3
 

@@ -7,7 +7,8 @@ import sys
 import time
 from pathlib import Path
 
-PROJECT = Path(__file__).parents[2]
+from helpers import PROJECT
+
 PARAMS = "classify: {variants: {dwnet_micro: {mixer: dwnet, size: micro}}}\n"
 
 

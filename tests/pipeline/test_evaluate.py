@@ -10,7 +10,7 @@ import torch
 from helpers import in_the_authors_names, run_stage
 from safetensors.torch import save_file
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.evaluate import read_weights
 from pipeline.params import Variant
 

@@ -21,9 +21,9 @@ from killing import (
     wait_for,
 )
 
-from pipeline import faults
-from pipeline.errors import UserError
-from pipeline.tracking import STATE, identity_of
+from pipeline.core import failpoints
+from pipeline.core.errors import UserError
+from pipeline.tracking.tracker import STATE, identity_of
 
 Points = list[dict[str, Any]]
 FEW: Points = [
@@ -63,9 +63,9 @@ def undisturbed(project: Path) -> Any:
 
 def kill(project: Path, folder: Path, out: str, points: Points, world: int, patch: pytest.MonkeyPatch) -> list[int]:
     """Train with a kill at every point, each met, no more than an interval done again; return where it started."""
-    patch.setenv(faults.VARIABLE, as_fault(points, folder))
+    patch.setenv(failpoints.VARIABLE, as_fault(points, folder))
     train(project, out, "cluster.max_failures=50", f"cluster.workers={world}")
-    patch.delenv(faults.VARIABLE)
+    patch.delenv(failpoints.VARIABLE)
     assert len(list(folder.iterdir())) == len(points), "a point was never met"
     begun = starts(project, out)
     for point, start in zip(points, begun[1:], strict=False):
@@ -198,10 +198,10 @@ def test_a_run_goes_on_with_another_number_of_ranks(
 ) -> None:
     """Two ranks, then one, then two. In single precision rounding grows soon; the tests of the loop use double."""
     for world, step in ((2, 22), (1, 41)):
-        monkeypatch.setenv(faults.VARIABLE, f"step rank=0 step={step} once={tmp_path / str(step)}")
+        monkeypatch.setenv(failpoints.VARIABLE, f"step rank=0 step={step} once={tmp_path / str(step)}")
         with pytest.raises(UserError, match="training failed after 0 restarts"):
             train(project, "worlds", "cluster.max_failures=0", f"cluster.workers={world}")
-    monkeypatch.delenv(faults.VARIABLE)
+    monkeypatch.delenv(failpoints.VARIABLE)
     train(project, "worlds")
     assert starts(project, "worlds") == [0, 20, 40]
     header, *rows = outcome(project, "worlds")[1]
@@ -216,10 +216,10 @@ def test_a_run_goes_on_with_another_number_of_ranks(
 def test_mended_code_may_adopt_a_run(
     project: Path, undisturbed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(faults.VARIABLE, f"step rank=0 step=30 once={tmp_path / 'met'}")
+    monkeypatch.setenv(failpoints.VARIABLE, f"step rank=0 step=30 once={tmp_path / 'met'}")
     with pytest.raises(UserError, match="training failed"):
         train(project, "adopt", "cluster.max_failures=0")
-    monkeypatch.delenv(faults.VARIABLE)
+    monkeypatch.delenv(failpoints.VARIABLE)
     old = next(path for path in (project / "runs-adopt").iterdir() if (path / "checkpoints").is_dir())
 
     with pytest.raises(
@@ -227,17 +227,17 @@ def test_mended_code_may_adopt_a_run(
     ):
         train(project, "adopt", "classify.seeds=[8]", adopt=old.name)
 
-    from pipeline import provenance
+    from pipeline.runs import identity
 
-    original = provenance.decides
+    original = identity.decides
 
     def mended(*args: Any) -> dict[str, Any]:
         decided = original(*args)
-        return {**decided, "code": {**decided["code"], "pipeline/engine/loop.py": "mended"}}
+        return {**decided, "code": {**decided["code"], "pipeline/training/loop.py": "mended"}}
 
     monkeypatch.setattr("pipeline.train.decides", mended)
     seed = train(project, "adopt", adopt=old.name)["seeds"][0]
     assert seed["run_id"] != old.name
-    assert seed["adopted"] == {"from": old.name, "changed_code": ["pipeline/engine/loop.py"]}
+    assert seed["adopted"] == {"from": old.name, "changed_code": ["pipeline/training/loop.py"]}
     assert outcome(project, "adopt") == undisturbed(2)
     recorded_once(project, "adopt")

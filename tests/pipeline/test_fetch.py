@@ -13,7 +13,7 @@ import pytest
 from helpers import PROJECT, make_project, run_stage
 from pydantic import ValidationError
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.params import ImageNet
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from helpers import SEALED, finished_record, make_project, run_stage, write_shards
 
-from pipeline import cli
-from pipeline.recording import mlflow_run_of, recorded, settled
-from pipeline.runs import make_runs
+from pipeline.project import cli
+from pipeline.runs.make import make_runs
+from pipeline.runs.run import mlflow_run_of, settled
+from pipeline.tracking.trainings import recorded
 
 NAME = "a%20b c?d#e 'f' \"g\" [h] ü"
 SETTINGS = ("classify.recipe.duration={steps: 4}", "data.imagenet.synthetic.train=48", "classify.seeds=[0]")

@@ -9,7 +9,7 @@ import pytest
 from helpers import PROJECT, make_project
 from offline import NONE, offline
 
-from pipeline import environment
+from pipeline.core import environment
 
 STAGES = "pipeline.fetch imagenet", "pipeline.shard imagenet", "pipeline.train classify dwnet_micro", "pipeline.compare"
 

@@ -13,12 +13,13 @@ import pytest
 import yaml
 from helpers import PROJECT, SEALED, finished_record, run_stage, write_shards
 
-from pipeline.cli import Call, call, parser
-from pipeline.errors import UserError
-from pipeline.files import write_json
+from pipeline.core.errors import UserError
+from pipeline.core.files import write_json
 from pipeline.params import load
 from pipeline.planning import disk
-from pipeline.train import runs_of
+from pipeline.project.call import Call
+from pipeline.project.cli import call, parser
+from pipeline.runs.make import runs_of
 
 DATA = {"train": 160, "val": 37, "image_size": 32}
 RECIPE = {

@@ -17,8 +17,8 @@ import yaml
 from helpers import PROJECT, SMALL
 from killing import gone, wait_for
 
-from pipeline import faults
-from pipeline.files import sha256_file
+from pipeline.core import failpoints
+from pipeline.core.files import sha256_file
 
 COPIED = ["pipeline", "models", "dvc.yaml"]
 
@@ -121,7 +121,7 @@ def test_the_stage_digest_is_what_dvc_locked(project: Path) -> None:
     """The tag of the MLflow run equals the digest of the entry that DVC wrote."""
     from mlflow import MlflowClient
 
-    from pipeline.files import digest
+    from pipeline.core.files import digest
 
     stage = yaml.safe_load((project / "dvc.lock").read_text())["stages"]["classify@dwnet_micro"]
     locked = {
@@ -189,7 +189,7 @@ def kill_dvc(project: Path, stage: str, point: str, marker: Path, sent: signal.S
     before = outcome(project)
     if stage.startswith("classify"):
         shutil.rmtree(project / "runs")
-    faulty = {**environment(), faults.VARIABLE: f"{point} do=wait once={marker}"}
+    faulty = {**environment(), failpoints.VARIABLE: f"{point} do=wait once={marker}"}
     command = ["dvc", "repro", "--force", "--single-item", stage]
     with Watching(project, stage) as watching:
         dvc = subprocess.Popen(command, cwd=project, env=faulty, start_new_session=True, stdout=subprocess.DEVNULL)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from helpers import PROJECT
 
-from pipeline.errors import UserError
-from pipeline.repro import free_stages, keep_lock_file, mend_lock_file
+from pipeline.core.errors import UserError
+from pipeline.project.dvclock import free_stages, keep_lock_file, mend_lock_file
 
 LOCK = (PROJECT / "dvc.lock").read_bytes()
 

@@ -17,7 +17,7 @@ import yaml
 from helpers import PROJECT, make_project
 from killing import wait_for
 
-from pipeline import faults
+from pipeline.core import failpoints
 
 TRAINING = "step rank=0 step=3"
 SMALL_SEARCH = {
@@ -54,7 +54,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, small_shards: Path) -> Pat
 def end(project: Path, command: str, point: str, sent: signal.Signals, marker: Path) -> tuple[int, str]:
     """Send a signal to the group of a command that is held at a point; return its exit code and what it printed."""
     verb, *words = command.split()
-    environment = {**os.environ, "PYTHONPATH": str(PROJECT), faults.VARIABLE: f"{point} do=wait once={marker}"}
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT), failpoints.VARIABLE: f"{point} do=wait once={marker}"}
     environment.pop("RAY_ADDRESS", None)
     log = marker.with_suffix(".log")
     with open(log, "wb") as file:

@@ -9,12 +9,12 @@ import pytest
 import yaml
 from helpers import REAL, run_stage
 
-from pipeline import tasks
-from pipeline.engine.run import Run
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.params import load
+from pipeline.runs.run import Run
 from pipeline.shards.manifest import Manifest
 from pipeline.shards.reader import ShardReader
+from pipeline.tasks.base import create
 
 SEED = "classify.seeds=[7]"
 FLOCK = fcntl.flock
@@ -75,7 +75,7 @@ def test_reassessed_labels_judge_the_published_weights(
     """Counted anew from the published weights, by nothing that the evaluation uses."""
     import torch
 
-    logic = tasks.create("classify", load(project / "params.yaml").classify, "dwnet_micro", Manifest.load(small_shards))
+    logic = create("classify", load(project / "params.yaml").classify, "dwnet_micro", Manifest.load(small_shards))
     model = logic.build().eval()
     model.load_state_dict(weights(project, "whole"))
     reader, right = ShardReader(small_shards, "val"), 0
@@ -136,7 +136,7 @@ def test_a_finished_run_publishes_again_without_ray(
     def refuse(*_: object) -> None:
         raise AssertionError("Ray was asked for")
 
-    monkeypatch.setattr("pipeline.cluster.connected", refuse)
+    monkeypatch.setattr("pipeline.cluster.connection.connected", refuse)
     assert train(project, "dwnet_micro", out="whole")["final"] == uninterrupted["final"]
 
 
@@ -183,7 +183,7 @@ def test_equal_variants_do_not_wait_for_each_other(project: Path, monkeypatch: p
     (project / "namesake.yaml").write_text(yaml.safe_dump(params))
     trained: list[Run] = []
     monkeypatch.setattr("pipeline.train._train_recorded", lambda _, runs: trained.extend(runs) or {})
-    monkeypatch.setattr("pipeline.locks.fcntl.flock", refuse_to_wait)
+    monkeypatch.setattr("pipeline.core.locks.fcntl.flock", refuse_to_wait)
     with pytest.raises(UserError, match="did not finish"):
         train(project, "dwnet_micro", "namesake", "dwnet_micro", out="equal", params="namesake.yaml")
     assert [run.variant for run in trained] in (["dwnet_micro"], ["namesake"])

@@ -10,9 +10,9 @@ from helpers import in_the_authors_names, make_project, run_stage
 from safetensors.torch import save_file
 
 import models
-from pipeline import faults
-from pipeline.errors import UserError
-from pipeline.files import sha256_file
+from pipeline.core import failpoints
+from pipeline.core.errors import UserError
+from pipeline.core.files import sha256_file
 
 PARAMS = """
 data:
@@ -85,9 +85,9 @@ def test_a_killed_rank_changes_nothing(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str
 ) -> None:
     whole = train(project, task, "whole")
-    monkeypatch.setenv(faults.VARIABLE, f"{FAULT} do=kill once={tmp_path / 'met'}")
+    monkeypatch.setenv(failpoints.VARIABLE, f"{FAULT} do=kill once={tmp_path / 'met'}")
     killed = train(project, task, "killed")
-    monkeypatch.delenv(faults.VARIABLE)
+    monkeypatch.delenv(failpoints.VARIABLE)
     assert (tmp_path / "met").exists() and whole["world_size"] == killed["world_size"] == 2
     mine, theirs = (results(project, task, out) for out in ("whole", "killed"))
     assert sha256_file(mine / "model.safetensors") == sha256_file(theirs / "model.safetensors")
@@ -128,14 +128,14 @@ def test_the_authors_checkpoint_is_evaluated_as_the_same_weights_of_ours_are(
     project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], task: str
 ) -> None:
     """A file as mmcv's runner writes it, in the names of mmdetection or mmsegmentation, from the command line."""
-    from pipeline import tasks
     from pipeline.params import load
     from pipeline.shards.manifest import Manifest
+    from pipeline.tasks.base import create
 
     section = getattr(load(project / "params.yaml"), task)
     manifest = Manifest.load(project / "data" / "shards" / section.dataset)
     torch.manual_seed(3)
-    model = tasks.create(task, section, "dwnet_micro", manifest).build()
+    model = create(task, section, "dwnet_micro", manifest).build()
     save_file({key: value.contiguous() for key, value in model.state_dict().items()}, tmp_path / "w.safetensors")
     weights = in_the_authors_names(model)
     meta = {"epoch": 36, "CLASSES": tuple(entry.name for entry in manifest.classes), "mmdet_version": "2.11.0"}

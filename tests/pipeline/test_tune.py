@@ -14,8 +14,8 @@ import yaml
 from helpers import PROJECT, run_stage
 from killing import wait_for
 
-from pipeline import faults
-from pipeline.errors import UserError
+from pipeline.core import failpoints
+from pipeline.core.errors import UserError
 from pipeline.search.settings import name_of
 
 SPACE: dict[str, Any] = {"kernel_size": [1, 3, 3], "recipe.optimizer.lr": [0.002, 1e38], "group_channels": [1, 5]}
@@ -139,7 +139,7 @@ def kill_driver(project: Path, out: str, point: str, address: str, tmp_path: Pat
     tune = {"space": {"kernel_size": [1, 3, 5], "recipe.optimizer.lr": [0.002, 0.001]}}
     flags, marker = options(project, out, tune), tmp_path / "met"
     fault = f"{point} once={marker}"
-    environment = {**os.environ, "RAY_ADDRESS": address, "PYTHONPATH": str(PROJECT), faults.VARIABLE: fault}
+    environment = {**os.environ, "RAY_ADDRESS": address, "PYTHONPATH": str(PROJECT), failpoints.VARIABLE: fault}
     with open(project / f"{out}.log", "wb") as log:
         driver = subprocess.Popen([sys.executable, "-m", "pipeline.tune", *flags], cwd=project, env=environment,
                                   stdout=log, stderr=log)  # fmt: skip
@@ -166,7 +166,7 @@ def test_a_killed_driver_goes_on_where_it_was_and_a_whole_search_is_published_wi
 ) -> None:
     kill_driver(project, "killed", "search.noted state=finished", ray_address, tmp_path)
     again, _ = results(project, "killed")
-    monkeypatch.setattr("pipeline.cluster.connected", None)  # whoever asked for Ray now would fail
+    monkeypatch.setattr("pipeline.cluster.connection.connected", None)  # whoever asked for Ray now would fail
     run_stage(project, "pipeline.tune", "--params", "killed.yaml", "--out", str(project / "out" / "killed"))
     assert results(project, "killed")[0] == again
 
@@ -181,7 +181,7 @@ def test_a_driver_killed_anywhere_goes_on(project: Path, ray_address: str, tmp_p
 def test_a_trial_whose_process_dies_is_taken_up_again(project: Path, tmp_path: Path, ray_cluster: None) -> None:
     tune = {"space": {"kernel_size": [1, 3]}}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(faults.VARIABLE, f"step step=14 once={tmp_path / 'met'}")
+        patch.setenv(failpoints.VARIABLE, f"step step=14 once={tmp_path / 'met'}")
         run_stage(project, "pipeline.tune", *options(project, "dying", tune))
     run_stage(project, "pipeline.tune", *options(project, "calm", tune))
     assert (tmp_path / "met").exists()

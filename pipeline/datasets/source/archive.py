@@ -6,10 +6,10 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from pipeline.core.errors import UserError, shortened
 from pipeline.datasets.source.folder import walk
 from pipeline.datasets.source.members import Member, members_of
 from pipeline.datasets.source.tree import Filed, Tree, is_archive, is_hidden
-from pipeline.errors import UserError, shortened
 
 LONGEST_PATH = 4096
 """Letters of a path; file systems take no longer ones, and every part of it would be a folder here."""

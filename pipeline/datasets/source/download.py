@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-from pipeline import faults
-from pipeline.errors import UserError, discreet
-from pipeline.files import write_json
+from pipeline.core import failpoints
+from pipeline.core.errors import UserError, discreet
+from pipeline.core.files import write_json
+from pipeline.core.progress import Progress
 from pipeline.params import Remote
-from pipeline.progress import Progress
 
 BLOCK = 1 << 20
 TRIES = 8  # in a row that bring nothing new
@@ -152,7 +152,7 @@ def _write(response: Any, part: Path, start: int, total: int | None) -> None:
         try:
             for number, block in enumerate(response.raw.stream(BLOCK, decode_content=False)):
                 file.write(block)
-                faults.reach("download.block", number=number)
+                failpoints.reach("download.block", number=number)
                 if progress:
                     progress.show(file.tell())
         except HTTPError as error:

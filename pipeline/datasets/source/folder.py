@@ -4,9 +4,9 @@ import os
 from collections.abc import Collection
 from pathlib import Path
 
+from pipeline.core.errors import UserError
 from pipeline.datasets.source.place import Whole
 from pipeline.datasets.source.tree import Filed, Tree, is_archive, is_hidden
-from pipeline.errors import UserError
 
 FOLLOWED = "data.<name>.follow_links: true follows it"
 

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, NamedTuple, cast
 
+from pipeline.core.errors import UserError
+from pipeline.core.progress import Progress
 from pipeline.datasets.source.place import LOCAL_HEADER, Place, Stored, Unzipped, Zipped
-from pipeline.errors import UserError
-from pipeline.progress import Progress
 
 BLOCK = 512  # of a tar
 PACKINGS = {

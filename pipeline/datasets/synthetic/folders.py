@@ -8,8 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
+from pipeline.core.files import digest, whole_folder, write_text
 from pipeline.datasets.synthetic import instances, regions, relations
-from pipeline.files import digest, whole_folder, write_text
 
 VERSION = 2  # raise it when a scene changes, so that old folders are not mistaken for the new ones
 SPLIT_NUMBERS = {"train": 0, "val": 1}

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.plots.style import QUIET, canvas, save
 from pipeline.report import numbers
 from pipeline.report.answers import missing, words
 from pipeline.report.answers.answer import Answer, Drawing, Evidence, sides
@@ -16,7 +17,6 @@ from pipeline.report.document import Table, code, plain
 from pipeline.report.families import ATTENTION, DYNAMIC, STATIC
 from pipeline.report.forest import draw_forest, title_of
 from pipeline.report.results import Profile
-from pipeline.report.style import QUIET, canvas, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.report import numbers
 from pipeline.report.answers import words
 from pipeline.report.answers.answer import Evidence, Said

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from models.__main__ import main
-from models.flops import count_flops, count_parameters
+from models.counting.flops import count_flops, count_parameters
 from models.heads import create_detector, create_segmenter
 
 # Millions of parameters, giga operations and how far these may be off: published ones were computed again to a digit;

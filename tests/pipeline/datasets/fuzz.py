@@ -22,16 +22,15 @@ import numpy as np
 from helpers import one_by_one
 from PIL import Image
 
+from pipeline.core.errors import UserError
 from pipeline.datasets import list_folder
 from pipeline.datasets.images import RefusedError, check, check_mask
 from pipeline.datasets.synthetic import materialise
-from pipeline.errors import UserError
-from pipeline.evaluators.coco import run_lengths
-from pipeline.loading.geometry import Geometry
-from pipeline.loading.masks import moved
 from pipeline.params import Shard, Synthetic
 from pipeline.shards import Manifest, ShardReader
 from pipeline.shards.build import build
+from pipeline.tasks.dense.geometry import Geometry
+from pipeline.tasks.detect.masks import moved, run_lengths
 
 SIDE = 32
 NUMBERS = Synthetic(train=12, val=10, image_size=SIDE)

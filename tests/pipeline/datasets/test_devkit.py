@@ -9,9 +9,9 @@ import pytest
 from packing import DEVKIT, make_devkit, to_published
 from scipy.io import savemat
 
+from pipeline.core.errors import UserError
 from pipeline.datasets import list_folder
 from pipeline.datasets.synthetic import materialise
-from pipeline.errors import UserError
 from pipeline.params import Synthetic
 
 TRUTH = Path(DEVKIT, "data", "ILSVRC2012_validation_ground_truth.txt")

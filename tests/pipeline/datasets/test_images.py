@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageFile
 
 from pipeline.datasets.images import RefusedError, _rgb, check, check_mask
-from pipeline.loading.augment import decode
+from pipeline.loading.images import decode
 
 LIMIT = 1_000_000
 

@@ -17,7 +17,7 @@ from pipeline.datasets.notes import Notes
 from pipeline.datasets.objects import unseen
 from pipeline.datasets.segmentations import run_lengths
 from pipeline.datasets.targets import Tally
-from pipeline.evaluators.coco import run_lengths as run_lengths_of
+from pipeline.tasks.detect.masks import run_lengths as run_lengths_of
 
 SHAPE = [[1.0, 1.0, 5.0, 1.0, 5.0, 4.0]]
 

@@ -12,9 +12,9 @@ from helpers import SHARED
 from packing import flatten
 from PIL import Image
 
+from pipeline.core.errors import UserError
 from pipeline.datasets import Listing, list_folder
 from pipeline.datasets.synthetic import materialise
-from pipeline.errors import UserError
 from pipeline.params import Synthetic
 
 Drawn = Callable[[str], Path]

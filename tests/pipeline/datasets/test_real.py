@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.core.errors import UserError
 from pipeline.datasets import Listing, list_folder, real
 from pipeline.datasets.synthetic import materialise
-from pipeline.errors import UserError
 from pipeline.params import Synthetic
 
 

@@ -8,8 +8,8 @@ import pytest
 from helpers import Keys, write_shards
 from pydantic import ValidationError
 
-from pipeline.errors import Unreadable
-from pipeline.loading.batches import Ranks, TrainSamples, train_loader
+from pipeline.core.errors import Unreadable
+from pipeline.loading.micro_batches import Ranks, TrainSamples, train_loader
 from pipeline.params import DetectRecipe, Recipe, SegmentRecipe
 from pipeline.shards.reader import ShardReader
 

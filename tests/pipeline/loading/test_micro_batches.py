@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.loading.batches import EvalSamples, Ranks, TrainSamples, eval_loader, train_loader
+from pipeline.loading.micro_batches import EvalSamples, Ranks, TrainSamples, eval_loader, train_loader
 from pipeline.params import Augment, Recipe
 from pipeline.shards.reader import ShardReader
-from pipeline.tasks.classify import ClassifySampling, mix
+from pipeline.tasks.classify.logic import mix
+from pipeline.tasks.classify.sampling import ClassifySampling
 
 STEPS = 7
 

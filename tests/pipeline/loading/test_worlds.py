@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from helpers import Keys, write_shards
 
-from pipeline.loading.batches import EvalSamples, Ranks, StepShare, TrainSamples, eval_loader, train_loader
+from pipeline.loading.micro_batches import EvalSamples, Ranks, StepShare, TrainSamples, eval_loader, train_loader
 from pipeline.params import Augment, Recipe
 from pipeline.shards.reader import ShardReader
 
@@ -146,7 +146,7 @@ def test_real_loaders_all_over(tmp_path: Path, count: int, world: int, workers: 
 
 def test_an_evaluation_without_batches_ends(tmp_path: Path) -> None:
     """A rank that has nothing to evaluate still gives its sums to the others."""
-    from pipeline.evaluators.accuracy import Accuracy
+    from pipeline.tasks.classify.accuracy import Accuracy
 
     samples = EvalSamples(ShardReader(write_shards(tmp_path / "s", [1], [3]), "val"), Keys(), EVAL_BATCH)
     assert list(eval_loader(samples, Ranks(5, 8), 0)) == []

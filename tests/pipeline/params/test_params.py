@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from helpers import PROJECT
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.params import TASKS, Params, load, mixer_options
 
-PROJECT = Path(__file__).parents[3]
 FILES = ["params.yaml", "params/paper.yaml", "params/real.yaml"]
 
 

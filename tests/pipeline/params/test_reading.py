@@ -8,7 +8,7 @@ import pytest
 from dvc.utils.serialize import load_yaml
 from helpers import PROJECT
 
-from pipeline.errors import UserError, discreet
+from pipeline.core.errors import UserError, discreet
 from pipeline.params import load
 from pipeline.params.reading import parse, read_tree
 
@@ -119,7 +119,7 @@ def test_true_and_false_are_no_numbers(tmp_path: Path, override: str) -> None:
 
 @pytest.mark.parametrize("warmup", ["null", "{steps: 0}", "{epochs: 0}"])
 def test_no_warm_up_can_be_said(tmp_path: Path, warmup: str) -> None:
-    from pipeline.engine.schedule import lr_at
+    from pipeline.training.schedule import lr_at
 
     (tmp_path / "p.yaml").write_text("{}")
     recipe = load(tmp_path / "p.yaml", [f"classify.recipe.schedule.warmup={warmup}"]).classify.recipe
@@ -175,6 +175,6 @@ def test_addresses_with_secrets_are_refused_without_repeating_them(tmp_path: Pat
 
 def test_a_sentence_is_made_in_time() -> None:
     """Of 500,000 letters; what looks at each letter from each letter takes minutes."""
-    code = "from pipeline.errors import discreet; discreet('a' * 500_000); discreet('a://' * 50_000)"
+    code = "from pipeline.core.errors import discreet; discreet('a' * 500_000); discreet('a://' * 50_000)"
     subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=True, timeout=60)
     assert discreet("see HTTP://me:hush@x.org/a?b=hush 's3://me@b/c'") == "see HTTP://x.org/a 's3://b/c'"

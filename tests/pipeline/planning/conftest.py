@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.cli import Call, Folders
 from pipeline.params import Params
+from pipeline.project.call import Call, Folders
 
 
 @pytest.fixture

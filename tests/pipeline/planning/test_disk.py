@@ -7,12 +7,12 @@ import pytest
 import torch
 
 import models
-from pipeline.cli import Call, Folders
-from pipeline.engine import checkpoint
-from pipeline.engine.state import State
 from pipeline.params import Recipe
 from pipeline.planning import disk
 from pipeline.planning.work import Work
+from pipeline.project.call import Call, Folders
+from pipeline.runs import checkpoint
+from pipeline.training.state import State
 
 
 @pytest.mark.parametrize("ema", [None, 0.9])

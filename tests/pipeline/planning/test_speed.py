@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 import models
-from models.flops import count_flops, count_parameters
+from models.counting.flops import count_flops, count_parameters
 from models.heads import UPerNet, create_segmenter
-from pipeline.cli import Call
-from pipeline.files import write_json
+from pipeline.core.files import write_json
 from pipeline.planning.speed import Measured, Speeds
 from pipeline.planning.work import training_of
+from pipeline.project.call import Call
 
 RECIPE = {"image_size": 64, "eval_resize": 64, "micro_batch": 4, "micro_batches": 2}
 NARROW = {

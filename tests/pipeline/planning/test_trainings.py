@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from helpers import write_shards
 
-from pipeline.loading.parts import open_split
+from pipeline.loading.hold_out import open_split
 from pipeline.params.searches import Asha
 from pipeline.planning.data import Amount
 from pipeline.planning.trainings import share

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
-from pipeline.cli import Call
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.planning.data import Amount
 from pipeline.planning.work import evaluations, training_of, work_of
+from pipeline.project.call import Call
 
 VARIANTS = {"dwnet_micro": {"mixer": "dwnet", "size": "micro", "seeds": [3, 4]}}
 AMOUNT = Amount("imagenet", {"train": 1050, "val": 70}, 0, 0, "params")

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline import cli
 from pipeline.params import load
+from pipeline.project.call import Call, Folders
 from pipeline.report.answers import answers
 from pipeline.report.claims import Claim, load_claims
 from pipeline.report.document import to_markdown
@@ -264,9 +264,9 @@ class Project:
         path.write_text(text)
         return path
 
-    def call(self) -> cli.Call:
+    def call(self) -> Call:
         params = load(self.root / "params.yaml")
-        return cli.Call(argparse.Namespace(), params, self.root, cli.Folders(self.root))
+        return Call(argparse.Namespace(), params, self.root, Folders(self.root))
 
     def report(self) -> Path:
         """Make the report, plots and all, and return its folder."""

@@ -7,8 +7,8 @@ import torch
 import yaml
 
 from models import create_model
-from models.flops import count_parameters
-from pipeline.errors import UserError
+from models.counting.flops import count_parameters
+from pipeline.core.errors import UserError
 from pipeline.params import Variant
 from pipeline.report.claims import CLAIMS, METRICS, load_claims
 from pipeline.report.results import Result

@@ -11,7 +11,7 @@ from statistics import fmean
 import numpy as np
 import pytest
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.report.effects import Analysis, Effect, Observation, analyse, detectable_before
 from pipeline.report.factors import CELLS, Cell
 

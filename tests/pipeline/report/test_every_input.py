@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 
 # Read by other programs, or told by a page elsewhere: what the report says nothing of.
 UNUSED = {

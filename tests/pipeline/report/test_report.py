@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.report.results import read_results
 
 

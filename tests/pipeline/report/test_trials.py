@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.report.trials import read_factorial, read_search
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import torch
 
-from pipeline.engine.run import Run
 from pipeline.params import Classify, Cluster
+from pipeline.runs.run import Run
 from pipeline.search.trial import Trial, Work
 
 SECTION = Classify.model_validate({

@@ -23,10 +23,10 @@ import pytest
 from helpers import PROJECT, SHARED, make_project, one_by_one
 from PIL import Image
 
-from pipeline import faults
+from pipeline.core import failpoints
+from pipeline.core.errors import UserError
 from pipeline.datasets import Filed, list_folder
-from pipeline.errors import UserError
-from pipeline.loading.augment import photograph
+from pipeline.loading.images import photograph
 from pipeline.params import Shard
 from pipeline.shards import Manifest, ShardReader, verify
 from pipeline.shards.build import Runner, build
@@ -286,7 +286,7 @@ build("imagenet", listing, Shard(samples_per_shard=8), Path(sys.argv[2]), listin
 def convert(source: Path, folder: Path, fault: str) -> int:
     """Build the shards of ImageNet in a process of its own, without Ray; return its exit status."""
     command = [sys.executable, "-c", CONVERSION, str(source), str(folder)]
-    return subprocess.run(command, cwd=PROJECT, env={**os.environ, faults.VARIABLE: fault}, check=False).returncode
+    return subprocess.run(command, cwd=PROJECT, env={**os.environ, failpoints.VARIABLE: fault}, check=False).returncode
 
 
 @pytest.mark.parametrize(
@@ -475,7 +475,10 @@ def test_a_killed_stage_goes_on_when_the_same_command_is_given(originals: Path, 
     def stage(verb: str, fault: str = "") -> int:
         command = [sys.executable, "-m", f"pipeline.{verb}", "imagenet"]
         return subprocess.run(
-            command, cwd=project, env={**environment, faults.VARIABLE: fault, "PYTHONPATH": str(project)}, check=False
+            command,
+            cwd=project,
+            env={**environment, failpoints.VARIABLE: fault, "PYTHONPATH": str(project)},
+            check=False,
         ).returncode
 
     assert stage("fetch") == 0

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from helpers import write_shards
 
-from pipeline.errors import UserError
-from pipeline.runs import refuse_damage
+from pipeline.core.errors import UserError
+from pipeline.runs.make import refuse_damage
 from pipeline.shards import tar, verify
 
 
@@ -112,8 +112,8 @@ def test_swapped_missing_and_extra_shards(folder: Path, harm: object) -> None:
 
 @pytest.mark.parametrize("harm", [swap, lose, add])
 def test_training_refuses_before_it_starts(folder: Path, harm: object) -> None:
-    from pipeline.engine.run import Run
     from pipeline.params import Classify
+    from pipeline.runs.run import Run
 
     expected = harm(folder)  # type: ignore[operator]
     run = Run("id", "classify", "v", 1, Classify(), folder, folder.parent / "run")

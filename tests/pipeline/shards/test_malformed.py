@@ -18,9 +18,9 @@ import pytest
 from helpers import one_by_one
 from PIL import Image
 
+from pipeline.core.errors import UserError
 from pipeline.datasets import list_folder
 from pipeline.datasets.synthetic import materialise
-from pipeline.errors import UserError
 from pipeline.params import Shard, Synthetic
 from pipeline.shards import Manifest
 from pipeline.shards.build import build

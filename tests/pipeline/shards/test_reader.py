@@ -11,10 +11,10 @@ import webdataset
 from helpers import one_by_one
 from PIL import Image
 
+from pipeline.core.errors import UserError
 from pipeline.datasets import list_folder
 from pipeline.datasets.synthetic import materialise
-from pipeline.errors import UserError
-from pipeline.loading.augment import photograph
+from pipeline.loading.images import photograph
 from pipeline.params import Shard, Synthetic
 from pipeline.shards import ShardReader
 from pipeline.shards import reader as reader_module

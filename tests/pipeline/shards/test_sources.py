@@ -9,8 +9,8 @@ import pytest
 from helpers import SHARED
 from packing import number_anew, pack, to_published
 
+from pipeline.core.errors import UserError
 from pipeline.datasets import list_folder, real
-from pipeline.errors import UserError
 from pipeline.params import Shard
 from pipeline.shards import Manifest, ShardReader, verify
 from pipeline.shards.build import build

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from packing import make_tar, make_zip
 
+from pipeline.core.errors import UserError
 from pipeline.datasets.images import RefusedError
 from pipeline.datasets.source import Archive, Tree, open_source
-from pipeline.errors import UserError
 
 OFFICIAL = {
     "a.tar": Archive(fills=("a",), at="a"),

@@ -17,10 +17,10 @@ import pytest
 from helpers import PROJECT, make_project
 from packing import below, make_zip
 
+from pipeline.core.errors import UserError
 from pipeline.datasets.source import download as module
 from pipeline.datasets.source.download import download
 from pipeline.datasets.synthetic import materialise
-from pipeline.errors import UserError
 from pipeline.params import Remote, Synthetic
 
 DATA = os.urandom(3_000_000)

@@ -1,0 +1,1 @@
+"""MACs and parameters of networks, and networks made to have equal ones."""

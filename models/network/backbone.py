@@ -1,0 +1,213 @@
+"""Stem, stages, patch merging and classification head around any mixer (paper, section 1.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from models.network.layers import Norm, init_linear_and_norm, make_norm, norm_tokens, pad_map
+from models.network.sizes import SIZES
+from models.network.spec import Place, Switches, declared_switches
+
+PATCH = 4
+
+Remainder = Literal["cut", "pad"]
+"""What becomes of the last rows and columns of an image whose sides 4 does not divide: left out, or filled up."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The numbers of one network: widths, depths, heads and rates; `image_size` is (H, W) in pixels.
+
+    `output_norm` (`ln`, `bn` or None), `pad_to`, `shrink_windows` and `remainder` are what the authors' and Swin's
+    downstream backbones do differently (paper, section 4.5): theirs fill up an image whose sides 4 does not divide,
+    their classifiers cut it.
+    """
+
+    size: str
+    embed_dim: int
+    depths: tuple[int, ...]
+    num_heads: tuple[int, ...]
+    drop_path_rate: float
+    mlp_ratio: float
+    image_size: tuple[int, int]
+    output_norm: Norm | None = None
+    pad_to: int = 1
+    shrink_windows: bool = True
+    remainder: Remainder = "pad"
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        """Channels of every stage: each has twice those of the one before."""
+        return tuple(self.embed_dim * 2**stage for stage in range(len(self.depths)))
+
+    def places(self) -> list[list[Place]]:
+        """One `Place` a block, by stages; drop path grows linearly from 0 to its rate over all blocks."""
+        rates = iter(torch.linspace(0, self.drop_path_rate, sum(self.depths), device="cpu").tolist())
+        return [
+            [
+                Place(
+                    size=self.size,
+                    stage=stage,
+                    index=index,
+                    dim=self.dims[stage],
+                    heads=self.num_heads[stage],
+                    mlp_ratio=self.mlp_ratio,
+                    drop_path=next(rates),
+                    map_size=self._map_size(stage),
+                    image_size=self.image_size,
+                    pad_to=self.pad_to,
+                    shrink_windows=self.shrink_windows,
+                )
+                for index in range(depth)
+            ]
+            for stage, depth in enumerate(self.depths)
+        ]
+
+    def _map_size(self, stage: int) -> tuple[int, int]:
+        over = PATCH - 1 if self.remainder == "pad" else 0
+        height, width = (-(-((side + over) // PATCH) // 2**stage) for side in self.image_size)
+        return height, width
+
+
+class Stem(nn.Module):
+    """Cuts an image into 4x4 patches and embeds each: Conv2d with kernel and stride 4, then LayerNorm."""
+
+    def __init__(self, dim: int, remainder: Remainder = "pad") -> None:
+        """`dim` is the number of channels C of the first stage."""
+        super().__init__()
+        self.proj = nn.Conv2d(3, dim, kernel_size=PATCH, stride=PATCH)
+        self.norm = nn.LayerNorm(dim)
+        self.remainder = remainder
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, ceil(H/4), ceil(W/4), C) with zeros in the last patches, or rounded down without them."""
+        bottom, right = -images.shape[2] % PATCH, -images.shape[3] % PATCH
+        if self.remainder == "pad" and (bottom or right):
+            images = nn.functional.pad(images, (0, right, 0, bottom))
+        tokens = self.proj(images.contiguous(memory_format=torch.channels_last)).permute(0, 2, 3, 1)
+        out: Tensor = self.norm(tokens.contiguous())
+        return out
+
+
+class PatchMerging(nn.Module):
+    """Halves a map and doubles its channels: 2x2 neighbours side by side, LayerNorm, Linear 4C -> 2C."""
+
+    def __init__(self, dim: int) -> None:
+        """`dim` is C of the incoming map."""
+        super().__init__()
+        self.norm = nn.LayerNorm(4 * dim)
+        self.reduction = nn.Linear(4 * dim, 2 * dim, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, H, W, C) -> (B, ceil(H/2), ceil(W/2), 2C); an odd map gets a last row or column of zeros."""
+        x = pad_map(x, 2)
+        batch, height, width, channels = x.shape
+        cells = x.view(batch, height // 2, 2, width // 2, 2, channels)
+        # Column parity before row parity: the order in which the official weights expect the four neighbours.
+        rows = cells.permute(0, 1, 3, 4, 2, 5).reshape(batch, height // 2, width // 2, 4 * channels)
+        out: Tensor = self.reduction(self.norm(rows))
+        return out
+
+
+class Stage(nn.Module):
+    """Patch merging (in all stages but the first), then the blocks."""
+
+    def __init__(self, merge: nn.Module | None, blocks: Sequence[nn.Module]) -> None:
+        """`merge` is None in the first stage."""
+        super().__init__()
+        self.merge = merge
+        self.blocks = nn.ModuleList(blocks)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, H, W, C) -> (B, H', W', C'), halved and doubled where there is a merge."""
+        if self.merge is not None:
+            x = self.merge(x)
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+class Backbone(nn.Module):
+    """Images (B, 3, H, W) to four feature maps (B, C_i, ceil(H/4)/2^i, ceil(W/4)/2^i), rounded up.
+
+    Where the layout cuts the remainder, H/4 and W/4 are rounded down.
+
+    The maps are the stages' outputs as they are, or each through a norm of its own where the layout has an
+    `output_norm`.
+
+    Attributes:
+        layout: the numbers that it was built from.
+        channels: C_i of the four maps.
+        switches: what the mixer declares about itself with the options given.
+    """
+
+    def __init__(self, layout: Layout, block: Callable[[Place], nn.Module]) -> None:
+        """`block` builds the block for a place; parameters are drawn from torch's global generator."""
+        super().__init__()
+        self.layout = layout
+        self.channels = layout.dims
+        self.stem = Stem(layout.embed_dim, layout.remainder)
+        stages = []
+        for number, places in enumerate(layout.places()):
+            merge = PatchMerging(layout.dims[number - 1]) if number else None
+            stages.append(Stage(merge, [block(place) for place in places]))
+        self.stages = nn.ModuleList(stages)
+        if layout.output_norm is not None:
+            self.output_norms = nn.ModuleList(make_norm(layout.output_norm, dim) for dim in layout.dims)
+        self.apply(partial(init_linear_and_norm, linear_std=SIZES[layout.size].linear_std))
+
+    @property
+    def switches(self) -> Switches:
+        """What the mixer of its blocks declares."""
+        return declared_switches(self.stages)
+
+    def tokens(self, images: Tensor) -> list[Tensor]:
+        """(B, 3, H, W) -> the four maps as tokens, (B, H_i, W_i, C_i)."""
+        x: Tensor = self.stem(images)
+        maps = []
+        for stage in self.stages:
+            x = stage(x)
+            maps.append(x)
+        return maps
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """(B, 3, H, W) -> four maps (B, C_i, H_i, W_i), channels_last in memory."""
+        maps = self.tokens(images)
+        if self.layout.output_norm is not None:
+            maps = [norm_tokens(norm, tokens) for norm, tokens in zip(self.output_norms, maps, strict=True)]
+        return [tokens.permute(0, 3, 1, 2) for tokens in maps]
+
+
+class Classifier(nn.Module):
+    """Backbone, LayerNorm on the last map's tokens, mean over them, Linear to the classes."""
+
+    def __init__(self, backbone: Backbone, num_classes: int) -> None:
+        """`num_classes` is the length of the logits.
+
+        Raises:
+            ValueError: the backbone has output norms, which only its maps pass through.
+        """
+        super().__init__()
+        if backbone.layout.output_norm is not None:
+            raise ValueError("output_norm is for feature maps: a classifier has a norm of its own")
+        self.backbone = backbone
+        self.norm = nn.LayerNorm(backbone.channels[-1])
+        self.head = nn.Linear(backbone.channels[-1], num_classes)
+        self.head.apply(partial(init_linear_and_norm, linear_std=SIZES[backbone.layout.size].linear_std))
+
+    @property
+    def switches(self) -> Switches:
+        """Those of the backbone."""
+        return self.backbone.switches
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) -> logits (B, num_classes)."""
+        tokens = self.norm(self.backbone.tokens(images)[-1])
+        logits: Tensor = self.head(tokens.mean(dim=(1, 2)))
+        return logits

@@ -1,0 +1,1 @@
+"""The authors' weights: read without running anything, and renamed."""

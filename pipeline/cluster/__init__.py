@@ -1,0 +1,1 @@
+"""Where Ray runs, and the worker groups of Ray Train in it."""

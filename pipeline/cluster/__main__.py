@@ -1,0 +1,27 @@
+"""`python -m pipeline.cluster -- dvc repro`: a command with one Ray head for all the stages in it."""
+
+import argparse
+from pathlib import Path
+
+from pipeline.cluster.head import hold
+from pipeline.cluster.session import run_session
+from pipeline.params import Cluster
+from pipeline.project import cli
+
+
+def main() -> None:
+    """Run a command as a session, or be its head."""
+    made = argparse.ArgumentParser(description="Run a command with one Ray head for all the stages in it.")
+    made.add_argument("--head", type=Path, help=argparse.SUPPRESS)
+    made.add_argument("--workers", type=int, default=1, help=argparse.SUPPRESS)
+    made.add_argument("--cpus", type=float, default=1, help=argparse.SUPPRESS)
+    made.add_argument("command", nargs="*", help="the command, after --")
+    args = made.parse_args()
+    if args.head:
+        hold(args.head, Cluster(workers=args.workers, cpus_per_worker=args.cpus))
+    else:
+        raise SystemExit(run_session(args.command))
+
+
+if __name__ == "__main__":
+    cli.main(main)

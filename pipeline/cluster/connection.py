@@ -1,0 +1,110 @@
+"""Connecting a process to Ray: to the head of its session, or to the cluster that RAY_ADDRESS names."""
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from pipeline.cluster.head import init_ray
+from pipeline.cluster.session import new_session, session_head
+from pipeline.core import environment
+from pipeline.core.environment import SESSION
+from pipeline.core.errors import UserError
+from pipeline.params import Cluster
+
+OPEN_QUESTION = "/ray.rpc.NodeInfoGcsService/GetAllNodeInfo"
+
+
+@contextmanager
+def connected(cluster: Cluster) -> Iterator[None]:
+    """Connect this process to Ray for the duration of the block.
+
+    Raises:
+        UserError: RAY_ADDRESS names something that cannot be joined, or this machine has not the GPUs asked for.
+    """
+    environment.own_token()
+    import ray
+
+    if ray.is_initialized():  # somebody above us owns the connection
+        yield
+        return
+    address = os.environ.get("RAY_ADDRESS")
+    if address and "://" in address:
+        raise UserError(f"RAY_ADDRESS={address}: submitting a job is not supported yet; use host:port or auto")
+    if not address:
+        _refuse_missing_gpus(cluster)
+    else:
+        _refuse_open(address, cluster)
+        _join(address, runtime_env={"working_dir": str(Path.cwd()), "excludes": ["data", "runs", "results", "adhoc"]})
+    with ExitStack() as own:
+        if not address:
+            session = os.environ.get(SESSION) or own.enter_context(new_session())
+            _join(session_head(Path(session), cluster))
+        own.callback(ray.shutdown)
+        yield
+
+
+def _refuse_missing_gpus(cluster: Cluster) -> None:
+    """Say now what a head of our own would not have; starting one first takes half a minute."""
+    if cluster.gpus_per_worker in ("auto", 0):
+        return
+    import torch
+
+    need, have = float(cluster.gpus_per_worker) * cluster.workers, torch.cuda.device_count()
+    if need > have:
+        raise UserError(
+            f"{cluster.workers} workers need {need:g} GPU, this machine has {have}; lower cluster.workers or "
+            "cluster.gpus_per_worker, or name a cluster in RAY_ADDRESS"
+        )
+
+
+def _refuse_open(address: str, cluster: Cluster) -> None:
+    """Stay away from a cluster that asks nobody for a token, before anything of ours is sent there.
+
+    The question is one of Ray's own, put without a token: an answer means that anybody may run code there.
+    """
+    import grpc  # type: ignore[import-untyped]
+
+    if cluster.allow_open:
+        return
+    if address == "auto":
+        from ray._private.services import canonicalize_bootstrap_address_or_die
+
+        try:
+            address = canonicalize_bootstrap_address_or_die("auto")
+        except ConnectionError as error:
+            raise UserError(f"cannot join a Ray cluster: {str(error).splitlines()[0]}") from None
+    _knock(address)
+    with grpc.insecure_channel(address, [("grpc.enable_http_proxy", 0)]) as channel:
+        ask = channel.unary_unary(OPEN_QUESTION, request_serializer=bytes)
+        try:
+            ask(b"", timeout=30)
+        except grpc.RpcError as error:
+            if error.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.UNAVAILABLE):
+                return  # it wants a token, or is not there: joining says that best
+    raise UserError(
+        f"the Ray cluster at {address} asks for no token, so that everybody who reaches it can run code there; start "
+        "it with RAY_AUTH_MODE=token, or say cluster.allow_open: true"
+    )
+
+
+def _join(address: str, **options: Any) -> None:
+    import ray
+
+    if address != "auto":
+        _knock(address)
+    try:
+        init_ray(address=address, **options)
+    except (ConnectionError, ray.exceptions.RayError, ValueError) as error:
+        raise UserError(f"cannot join the Ray cluster at {address}: {str(error).splitlines()[0]}") from None
+
+
+def _knock(address: str) -> None:
+    """Fail now where nobody listens: Ray tries for minutes and then ends the process."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot join the Ray cluster at {address}: {error}; is RAY_ADDRESS right?") from None

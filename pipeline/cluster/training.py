@@ -1,0 +1,96 @@
+"""Training the runs of a call that are not finished, in one worker group, while MLflow records them."""
+
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+from pipeline.core import failpoints
+from pipeline.core.errors import UserError
+from pipeline.core.files import write_json
+from pipeline.core.locks import Busy, held
+from pipeline.project.call import Call
+from pipeline.runs.adopt import adopt
+from pipeline.runs.make import refuse_damage, runs_of, section_of
+from pipeline.runs.publish import publish
+from pipeline.runs.run import Run, settled
+from pipeline.tracking.trainings import recorded
+
+
+def train(call: Call, shards: Path) -> None:
+    """Train the asked-for runs that are not finished, bring MLflow up to date, publish."""
+    wanted = [run for variant in call.args.variants for run in runs_of(call, shards, variant)]
+    if call.args.adopt:
+        adopt(call.args.adopt, wanted)
+    if any(run.finished() is None for run in wanted):
+        for advice in refuse_damage(shards, wanted):
+            print(advice, file=sys.stderr, flush=True)
+        _refuse_unfit([run for run in wanted if run.finished() is None])
+        _train(call, wanted, _companions(call, shards, wanted))
+    if unsettled := [run for run in wanted if run.finished() is not None and not settled(run)]:
+        with recorded(call, unsettled) as recorder:
+            recorder()
+    for variant in call.args.variants:
+        publish(call, [run for run in wanted if run.variant == variant])
+
+
+def _refuse_unfit(runs: list[Run]) -> None:
+    """Stop before anything starts where a network cannot be trained by its recipe; torch is not needed before."""
+    from pipeline.cluster.fitting import refuse_unfit
+
+    refuse_unfit((run.label, run) for run in runs)
+
+
+def _companions(call: Call, shards: Path, wanted: list[Run]) -> list[Run]:
+    """Return unfinished, unpublished runs of the task's other variants, where `cluster.together` says so.
+
+    Their own stages find them finished: several stages pay for one start of processes and imports.
+    """
+    if not call.params.cluster.together:
+        return []
+    others = [name for name in section_of(call).variants if name not in {run.variant for run in wanted}]
+    runs = [run for name in others for run in runs_of(call, shards, name)]
+    return [run for run in runs if run.finished() is None and not _published(call, run)]
+
+
+def _published(call: Call, run: Run) -> bool:
+    metrics = call.folders.results(run.task, run.variant, "metrics.json")
+    return metrics.is_file() and run.id.encode() in metrics.read_bytes()
+
+
+def _train(call: Call, wanted: list[Run], companions: list[Run]) -> None:
+    """Train runs in one worker group while MLflow records them; raise where one that was asked for ended badly.
+
+    A run that another process trains is waited for where it was asked for, and left to it where it is a companion.
+    """
+    with ExitStack() as locks:
+        once = {run.id: run for run in sorted(wanted, key=lambda run: run.id)}  # two variants may be the same run
+        for run in once.values():
+            locks.enter_context(held(run.folder / "lock", run.label))
+        runs = [*once.values()] + [run for run in companions if _free(run, locks)]
+        unfinished = [run for run in runs if run.finished() is None]  # another process may have been at them
+        wrong = _train_recorded(call, unfinished) if unfinished else {}
+    if asked := [wrong[run.id] for run in wanted if run.id in wrong]:
+        raise UserError("; ".join(asked))
+
+
+def _free(run: Run, locks: ExitStack) -> bool:
+    """Take a run's lock if nobody has it."""
+    try:
+        locks.enter_context(held(run.folder / "lock", run.label, wait=False))
+    except Busy:
+        return False
+    return True
+
+
+def _train_recorded(call: Call, runs: list[Run]) -> dict[str, str]:
+    """Train runs; return those that bad input ended, with the reason."""
+    for run in runs:
+        write_json(run.folder / "decides.json", run.decides)
+    with recorded(call, runs) as recorder:
+        from pipeline.cluster.connection import connected
+        from pipeline.cluster.workers import train_group
+
+        with connected(call.params.cluster):
+            wrong = train_group(runs, call.params.cluster, recorder())
+            failpoints.reach("train.ended")
+            return wrong

@@ -1,0 +1,1 @@
+"""What the pictures of search and report share."""

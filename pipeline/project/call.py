@@ -1,0 +1,91 @@
+"""One call of a command: its parameters, and the folders that it reads and writes."""
+
+import argparse
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.core import failpoints, records
+from pipeline.core.errors import UserError, discreet, shortened
+from pipeline.core.locks import held
+from pipeline.core.shell import shell_line
+from pipeline.params import Params
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where a call reads and writes: the project itself, or a root of its own for an ad-hoc call."""
+
+    root: Path
+
+    def raw(self, dataset: str) -> Path:
+        """The inventory that fetch writes."""
+        return self.root / "data" / "raw" / f"{dataset}.json"
+
+    def shards(self, dataset: str) -> Path:
+        """The folder of shards and their manifest."""
+        return self.root / "data" / "shards" / dataset
+
+    def dates(self, dataset: str) -> Path:
+        """When fetch found each raw file to be written last; scratch, like the runs."""
+        return self.root / "runs" / "fetched" / f"{dataset}.json"
+
+    def lock(self, name: str) -> Path:
+        """The lock of one stage; scratch, like the runs."""
+        return self.root / "runs" / "locks" / name
+
+    def results(self, *parts: str) -> Path:
+        """What a stage publishes."""
+        return self.root.joinpath("results", *parts)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a stage command."""
+
+    args: argparse.Namespace
+    params: Params
+    project: Path
+    folders: Folders
+
+    @contextmanager
+    def alone(self, verb: str, *names: str) -> Iterator[None]:
+        """Be the only process that does this for this root, e.g. `shard` of `imagenet`; others wait for their turn."""
+        with ExitStack() as locks:
+            for name in sorted(set(names)):  # a name that was given twice would wait for itself
+                locks.enter_context(held(self.folders.lock(f"{verb}-{name}"), f"{verb} {name}"))
+            failpoints.reach("stage.begun", stage=f"{verb}@{name}")
+            yield
+            failpoints.reach("stage.done", stage=f"{verb}@{name}")
+
+    def source(self, path: Callable[[Folders], Path]) -> Path:
+        """Return an input: the ad-hoc root's own where it was made, else what the project publishes."""
+        own = path(self.folders)
+        return own if own.exists() else path(Folders(self.project))
+
+    def shards(self, dataset: str) -> Path:
+        """Return the folder of a data set's shards, after checking that these parameters' data are in it.
+
+        Raises:
+            UserError: where the shards are missing, or were made from other data than the parameters name.
+        """
+        folder = self.source(lambda folders: folders.shards(dataset) / "manifest.json").parent
+        again = f"run: {self.command('fetch', dataset)} && {self.command('shard', dataset)}"
+        inventory = folder.parents[1] / "raw" / f"{dataset}.json"
+        found = records.read(inventory, records.Inventory)
+        if not (folder / "manifest.json").exists() or found is None:
+            raise UserError(f"{folder} has no shards, or {inventory} does not say of what; {again}")
+        asked, made = getattr(self.params.data, dataset).model_dump(mode="json"), found["request"]
+        if made != asked:
+            wrong = next(key for key in {**asked, **made} if made.get(key, ...) != asked.get(key, ...))
+            values = [shortened(discreet(str(part.get(wrong))), 200) for part in (made, asked)]
+            what = f"{folder} was made with data.{dataset}.{shortened(wrong)}: {values[0]}, not {values[1]}"
+            raise UserError(f"{what}; {again}")
+        return folder
+
+    def command(self, verb: str, *words: str) -> str:
+        """Return the command of a stage with this call's options, to be pasted into a shell; secrets are left out."""
+        changes = [("--set", item) for item in self.args.set]
+        options = [("--params", self.args.params), *changes, ("--out", self.args.out)]
+        return shell_line("python", "-m", f"pipeline.{verb}", *words, *(option for option in options if option[1]))

@@ -1,0 +1,63 @@
+"""A stage's inputs as DVC will write them into dvc.lock."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from pipeline.core.errors import UserError
+from pipeline.core.files import digest
+from pipeline.params.reading import read_tree
+
+
+def stage_digest(project: Path, stage: str) -> str | None:
+    """Return the digest of a stage's dependencies and parameters as dvc.lock will hold them.
+
+    `stage` is a name such as `classify@dwnet_micro`. None where the project has no such stage.
+    """
+    group, _, key = stage.partition("@")
+    try:
+        stages, tree = read_tree(project / "dvc.yaml")["stages"], read_tree(project / "params.yaml")
+        body = stages[group]
+        item = _lookup(tree, body["foreach"][2:-1])[key] if key else None
+    except (UserError, KeyError, TypeError):
+        return None
+    body = body.get("do", body)
+    fill = {"key": key, **({f"item.{name}": value for name, value in item.items()} if isinstance(item, dict) else {})}
+    deps = sorted(_filled(path, fill, tree) for path in body.get("deps", []))
+    params = [_filled(name, fill, tree) for name in body.get("params", [])]
+    locked = {
+        "deps": [{"path": path, **_hashed(project / path)} for path in deps],
+        "params": {name: _lookup(tree, name) for name in params},
+    }
+    return digest(locked)
+
+
+def _filled(text: str, fill: dict[str, Any], tree: dict[str, Any]) -> str:
+    for name, value in fill.items():
+        text = text.replace(f"${{{name}}}", str(value))
+    while "${" in text:
+        name = text[text.index("${") + 2 : text.index("}")]
+        text = text.replace(f"${{{name}}}", str(_lookup(tree, name)))
+    return text
+
+
+def _lookup(tree: Any, dotted: str) -> Any:
+    for part in dotted.split("."):
+        tree = tree[part]
+    return tree
+
+
+def _hashed(path: Path) -> dict[str, Any]:
+    """Return a file's or folder's MD5 and size as DVC has them; a folder's is that of the list of its files."""
+    if path.is_file():
+        return {"md5": _md5(path), "size": path.stat().st_size}
+    files = sorted(p for p in path.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+    rows = [{"md5": _md5(file), "relpath": file.relative_to(path).as_posix()} for file in files]
+    listed = hashlib.md5(json.dumps(rows, sort_keys=True).encode(), usedforsecurity=False).hexdigest()
+    return {"md5": f"{listed}.dir", "size": sum(file.stat().st_size for file in files)}
+
+
+def _md5(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

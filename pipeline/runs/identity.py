@@ -1,0 +1,59 @@
+"""What decides a run's result, and the run's fingerprint: a digest of it."""
+
+from pathlib import Path
+from typing import Any
+
+from pipeline.core.files import digest, sha256_file
+from pipeline.params import Task, Variant
+
+TRAINING = (
+    "models/__init__.py",
+    "models/aggregate",
+    "models/mixers/__init__.py",
+    "models/network",
+    "pipeline/loading",
+    "pipeline/tasks/base.py",
+    "pipeline/training",
+)
+DENSE = ("models/heads", "pipeline/tasks/dense")
+OF_TASK = {
+    "classify": ("pipeline/tasks/classify",),
+    "detect": (*DENSE, "pipeline/datasets/objects.py", "pipeline/datasets/segmentations.py", "pipeline/tasks/detect"),
+    "segment": (*DENSE, "pipeline/tasks/segment"),
+}
+"""The code that decides a run's result; a folder stands for its modules. dvc.yaml lists the same, and a test holds both
+against the imports."""
+
+
+def code_of(task: str, mixer: str) -> list[str]:
+    """Return the files and folders whose content decides a run of `task` with `mixer`, relative to the project."""
+    return sorted({*TRAINING, *OF_TASK[task], f"models/mixers/{mixer}.py"})
+
+
+def modules(project: Path, code: list[str]) -> list[str]:
+    """Return the files, folders opened."""
+    paths = [project / name for name in code]
+    files = [file for path in paths for file in (sorted(path.glob("*.py")) if path.is_dir() else [path])]
+    return [file.relative_to(project).as_posix() for file in files]
+
+
+def decides(
+    project: Path, task: str, section: Task, variant: str, seed: int, manifest: str, init: Path | None
+) -> dict[str, Any]:
+    """Return everything that decides a run's result; cluster and tracking are not in it. Its digest is the run's id."""
+    entry: Variant = section.variants[variant]
+    return {
+        "task": task,
+        "model": entry.model_name,
+        "overrides": entry.overrides,
+        "recipe": section.recipe_of(variant).model_dump(mode="json"),
+        "seed": seed,
+        "manifest": manifest,
+        "init": sha256_file(init) if init else None,
+        "code": {name: sha256_file(project / name) for name in modules(project, code_of(task, entry.mixer))},
+    }
+
+
+def run_id(decided: dict[str, Any]) -> str:
+    """Return the id of a run: a digest of what `decides` says."""
+    return digest(decided)[:16]

@@ -1,0 +1,91 @@
+"""What a finished run becomes under results/<task>/<variant>/: metrics, curves, weights, a picture."""
+
+import shutil
+from typing import Any
+
+from pipeline.core import failpoints
+from pipeline.core.csv import csv_text
+from pipeline.core.errors import UserError
+from pipeline.core.files import whole_folder, write_json, write_text
+from pipeline.project.call import Call
+from pipeline.project.git import commit
+from pipeline.runs.run import Run, config_of, mlflow_run_of
+from pipeline.shards.manifest import Manifest
+
+HISTORY = ("seed", "epoch", "step", "lr", "train_loss", "skipped_steps", "images_per_second")
+
+
+def publish(call: Call, runs: list[Run]) -> None:
+    """Write results/<task>/<variant>/ from the finished runs of a variant, one a seed; whole or not at all.
+
+    Raises:
+        UserError: a run is not finished.
+    """
+    variant = runs[0].variant
+    records = [_record(run) for run in runs]
+    with whole_folder(call.folders.results(runs[0].task, variant)) as folder:
+        write_json(folder / "metrics.json", _metrics(call, runs, records))
+        write_text(folder / "history.csv", _history(records))
+        if any(record["per_class"] for record in records):
+            write_text(folder / "per_class.csv", _per_class(records))
+        shutil.copyfile(runs[0].folder / "last.safetensors", folder / "model.safetensors")
+        shutil.copyfile(runs[0].folder / "samples.png", folder / "samples.png")
+        failpoints.reach("results.written", variant=variant)
+    metric = records[0]["main_metric"]
+    skipped = sum(record.get("skipped_steps", 0) for record in records)
+    passed = f"; {skipped} steps were passed over, their numbers were not finite" if skipped else ""
+    print(f"{variant}: {metric} {records[0]['final'][metric]:.1f} at the end (seed {runs[0].seed}){passed}", flush=True)
+
+
+def _record(run: Run) -> dict[str, Any]:
+    """Return a finished run's record with the id of its MLflow run."""
+    record = run.finished()
+    if record is None:
+        raise UserError(f"{run.label} did not finish; run the command again to continue")
+    return {**record, "mlflow_run_id": mlflow_run_of(run)}
+
+
+def _metrics(call: Call, runs: list[Run], records: list[dict[str, Any]]) -> dict[str, Any]:
+    first, manifest = records[0], Manifest.load(runs[0].shards)
+    head, dirty = commit(call.project)
+    dataset = runs[0].section.dataset
+    whole = ("main_metric", "parameters", "world_size", "device", "final", "best", "train_images_per_second")
+    return {
+        **{name: value for name, value in config_of(runs[0]).items() if name != "seed"},
+        **{name: first[name] for name in whole},
+        "task": runs[0].task,
+        "wall_time_s": round(sum(record["wall_time_s"] for record in records), 1),
+        "commit": head,
+        "dirty": dirty,
+        "data": {
+            "dataset": dataset, "source": getattr(call.params.data, dataset).origin, "manifest": manifest.digest,
+            "train_samples": manifest.splits["train"].samples, "val_samples": manifest.splits["val"].samples,
+            "classes": len(manifest.classes), "evaluated_on": runs[0].recipe.evaluate_on,
+        },
+        "seeds": [_seed_row(record) for record in records],
+    }  # fmt: skip
+
+
+def _seed_row(record: dict[str, Any]) -> dict[str, Any]:
+    """Return what stands once for each seed; that it continued another checkpoint or passed over steps where it did."""
+    shown = ("seed", "run_id", "mlflow_run_id", "final", "best", "train_images_per_second", "wall_time_s")
+    adopted = {"adopted": record["adopted"]} if record["adopted"] else {}
+    skipped = {"skipped_steps": record["skipped_steps"]} if record.get("skipped_steps") else {}
+    return {**{name: record[name] for name in shown}, **skipped, **adopted}
+
+
+def _history(records: list[dict[str, Any]]) -> str:
+    rows = [{"seed": record["seed"], **row} for record in records for row in record["history"]]
+    metrics = sorted({name for row in rows for name in row} - set(HISTORY))
+    return csv_text([*HISTORY, *metrics], rows)
+
+
+def _per_class(records: list[dict[str, Any]]) -> str:
+    """Return the metrics of single classes at the end, a row per seed and class; empty where one is not defined."""
+    metrics = sorted({name for record in records for row in record["per_class"].values() for name in row})
+    rows = [
+        {"seed": record["seed"], "class": name, **row}
+        for record in records
+        for name, row in record["per_class"].items()
+    ]
+    return csv_text(["seed", "class", *metrics], rows)

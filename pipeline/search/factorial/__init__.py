@@ -1,0 +1,1 @@
+"""The factorial design: factors crossed in one skeleton, controls and contrasts."""

@@ -1,0 +1,32 @@
+"""The trials of the factorial design: every setting of every tier with every seed."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pipeline.project.call import Call
+from pipeline.search.factorial.design import Design
+from pipeline.search.search import Search, Tried, runs_of
+
+Tiers = dict[str, Design]
+
+
+def search_of(call: Call, tiers: Tiers, shards: Path) -> Search:
+    """Return the trials: every setting of every tier with every seed."""
+    factorial = call.params.factorial
+    tried = [
+        Tried(run, {"tier": tier, **setting.values, **_switches(design, setting.name)})
+        for tier, design in tiers.items()
+        for setting in design.settings
+        for run in runs_of(call, factorial.task, setting, factorial.seeds, shards)
+    ]
+    shown = {"metric": factorial.judged_by, "tiers": list(tiers), "seeds": factorial.seeds}
+    label, metric = "crossed design", factorial.judged_by
+    return Search(
+        "factorial", label, tried, metric, factorial.mode, factorial.workers, factorial.concurrent, None, shown
+    )
+
+
+def _switches(design: Design, name: str) -> dict[str, Any]:
+    """Return a cell's switches as values of its trials."""
+    return asdict(design.cells[name]) if name in design.cells else {}

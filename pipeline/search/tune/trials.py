@@ -1,0 +1,26 @@
+"""The trials of a search: every setting with every seed."""
+
+from pathlib import Path
+
+from pipeline.project.call import Call
+from pipeline.search.search import Search, Tried, runs_of
+from pipeline.search.settings import Setting
+
+
+def search_of(call: Call, settings: list[Setting], shards: Path) -> Search:
+    """Return the trials: every setting with every seed."""
+    tune = call.params.tune
+    tried = [
+        Tried(run, setting.values)
+        for setting in settings
+        for run in runs_of(call, tune.task, setting, tune.seeds, shards)
+    ]
+    asha = tune.asha if tune.scheduler == "asha" else None
+    shown = {
+        "metric": tune.judged_by,
+        "searcher": tune.searcher,
+        "scheduler": tune.scheduler,
+        "hold_out": tune.hold_out,
+    }
+    label = f"search of {' x '.join(tune.space)}"
+    return Search("tune", label, tried, tune.judged_by, tune.mode, tune.workers, tune.concurrent, asha, shown)

@@ -1,0 +1,1 @@
+"""Shards that come by URL: read, kept in a cache, fetched ahead."""

@@ -1,0 +1,98 @@
+"""What a task gives to the engine, which knows no task by name."""
+
+import importlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.loading.sampling import Batch, Sampling
+from pipeline.params import Task
+from pipeline.shards.manifest import Manifest
+
+
+@dataclass(frozen=True)
+class Result:
+    """Metrics by name, and by class name where a task has them for single classes; numbers are finite."""
+
+    metrics: dict[str, float]
+    per_class: dict[str, dict[str, float]] = field(default_factory=dict)
+
+
+class Evaluator(Protocol):
+    """Collects over batches on one rank; `result` joins the ranks."""
+
+    def update(self, outputs: Any, batch: dict[str, Any]) -> None:
+        """Add one batch and what was predicted for it."""
+        ...
+
+    def state(self) -> Any:
+        """Return what was collected, in a form that pickles."""
+        ...
+
+    def result(self, states: list[Any]) -> Result:
+        """Return the metrics from the states of all ranks, in the order of ranks."""
+        ...
+
+
+class TaskLogic(Protocol):
+    """One task: its model, samples, loss and metrics."""
+
+    main_metric: str
+    drawn: int
+    """How many images `draw` is given."""
+
+    @property
+    def eval_batch(self) -> int:
+        """Images at a time in evaluation."""
+        ...
+
+    sampling: Sampling
+
+    def build(self) -> nn.Module:
+        """Return the model with fresh weights, drawn from torch's global generator."""
+        ...
+
+    def start_from(self, model: nn.Module, weights: dict[str, Tensor]) -> list[str]:
+        """Load given weights and return the names left fresh."""
+        ...
+
+    def prepare(self, batch: Batch, device: torch.device) -> Batch:
+        """Move a batch to the device and normalise it."""
+        ...
+
+    def loss(self, model: nn.Module, batch: Batch, seed: tuple[int, int, int]) -> Tensor:
+        """Return the mean loss of a prepared micro-batch; `seed` is (seed, step, micro-batch)."""
+        ...
+
+    def predict(self, model: nn.Module, batch: Batch) -> Any:
+        """Return what the evaluator takes for a prepared batch; the model is in eval mode."""
+        ...
+
+    def evaluator(self) -> Evaluator:
+        """Return an empty evaluator."""
+        ...
+
+    def draw(self, model: nn.Module, batch: Batch, raw: Batch) -> Any:
+        """Return a PIL image of predictions to look at."""
+        ...
+
+
+LOGIC = {"classify": "Classify", "detect": "Detect", "segment": "Segment"}
+"""Task name, which is that of its folder, to the class in its `logic`."""
+
+
+def create(task: str, section: Task, variant: str, manifest: Manifest) -> TaskLogic:
+    """Return a task's logic for one of its variants."""
+    module = importlib.import_module(f"pipeline.tasks.{task}.logic")
+    logic: TaskLogic = getattr(module, LOGIC[task])(section.variants[variant], section.recipe_of(variant), manifest)
+    return logic
+
+
+def distinct(names: Sequence[str]) -> list[str]:
+    """Return class names, those that repeat with their number, so that results by name lose none."""
+    times = Counter(names)
+    return [name if times[name] == 1 else f"{name} (class {index})" for index, name in enumerate(names)]

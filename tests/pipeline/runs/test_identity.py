@@ -1,0 +1,117 @@
+"""What digests a result is what is imported to make it; dvc.yaml says the same."""
+
+import ast
+from pathlib import Path
+
+import pytest
+import yaml
+from helpers import PROJECT
+
+from pipeline.params import TASKS, load
+from pipeline.runs.identity import code_of, modules, run_id
+
+# Imported, but without influence on a result that the digest does not hold otherwise: parameters enter by value,
+# data by the manifest's digest, weights to start from by theirs (and each name and shape is checked), the rest moves
+# bytes, prints or draws.
+APART = (
+    "models/mixers/",
+    "models/weights/",
+    "pipeline/core/",
+    "pipeline/params/",
+    "pipeline/pictures/",
+    "pipeline/project/",
+    "pipeline/runs/",
+    "pipeline/shards/",
+)
+
+
+def imported(path: Path) -> set[Path]:
+    """Return the project's own modules that a file imports, lazily or not."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    own = {name for name in names if name.split(".")[0] in ("pipeline", "models")}
+    candidates = [PROJECT / name.replace(".", "/") for name in own]
+    return {p for c in candidates for p in (c.with_suffix(".py"), c / "__init__.py") if p.exists()}
+
+
+def closure(start: list[Path]) -> set[str]:
+    found, todo = set(), start
+    while todo:
+        path = todo.pop()
+        if path not in found:
+            found.add(path)
+            todo += imported(path)
+    return {str(path.relative_to(PROJECT)) for path in found}
+
+
+MIXERS = sorted(path.stem for path in (PROJECT / "models/mixers").glob("[a-z]*.py"))
+ROWS = [("classify", mixer) for mixer in MIXERS] + [("detect", "dwnet"), ("segment", "swin")]
+
+
+def decides(task: str, mixer: str) -> set[str]:
+    start = ["pipeline/training/loop.py", f"pipeline/tasks/{task}/logic.py", f"models/mixers/{mixer}.py"]
+    return {
+        name
+        for name in closure([PROJECT / name for name in start])
+        if not (name.startswith(APART) or name.endswith("__init__.py"))
+    }
+
+
+def listed(task: str, mixer: str) -> set[str]:
+    return {
+        name
+        for name in modules(PROJECT, code_of(task, mixer))
+        if not (name.startswith(APART) or name.endswith("__init__.py"))
+    }
+
+
+@pytest.mark.parametrize(("task", "mixer"), ROWS)
+def test_the_digest_holds_what_is_imported(task: str, mixer: str) -> None:
+    assert decides(task, mixer) <= listed(task, mixer)
+    assert f"models/mixers/{mixer}.py" in code_of(task, mixer)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_digest_holds_nothing_that_no_mixer_needs(task: str) -> None:
+    needed = set.union(*(decides(task, mixer) for mixer in MIXERS))
+    assert needed == set.union(*(listed(task, mixer) for mixer in MIXERS))
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_dvc_lists_the_same_files(task: str) -> None:
+    stage = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"][task]["do"]
+    code = {
+        path.replace("${item.mixer}", "MIXER") for path in stage["deps"] if path.startswith(("models/", "pipeline/"))
+    }
+    assert code == set(code_of(task, "MIXER"))
+
+
+def test_the_id_changes_with_what_decides_and_with_nothing_else() -> None:
+    params = load(PROJECT / "params.yaml")
+    name = next(iter(params.classify.variants))
+
+    def fingerprint(*overrides: str, seed: int = 0, manifest: str = "m") -> str:
+        section = load(PROJECT / "params.yaml", list(overrides)).classify
+        return run_id(identity.decides(PROJECT, "classify", section, name, seed, manifest, None))
+
+    same = [
+        fingerprint(),
+        fingerprint("cluster.workers=1"),
+        fingerprint("cluster.loader_workers=3"),
+        fingerprint("tracking.uri=sqlite:///x"),
+        fingerprint("profile.timed=1"),
+        fingerprint("classify.seeds=[0, 5]"),
+    ]
+    other = [
+        fingerprint(seed=1),
+        fingerprint(manifest="n"),
+        fingerprint("classify.recipe.optimizer.lr=0.5"),
+        fingerprint("classify.recipe.micro_batch=24"),
+        fingerprint(f"classify.variants.{name}.drop_path_rate=0.1"),
+    ]
+    assert len(set(same)) == 1
+    assert len({same[0], *other}) == len(other) + 1
