@@ -1,7 +1,9 @@
-"""Raw archives read in place against unpacking them first: the list of members and all their bytes, one process.
+"""Raw archives read in place against unpacking them first: the list of members and all their bytes,
+one process.
 
-Prints one JSON line for each kind of archive: medians of interleaved pairs, and the median of the pairs' ratios (above
-1: in place is faster). Unpacking writes to the disk that holds the temporary folder.
+Prints one JSON line for each kind of archive: medians of interleaved pairs, and the median of the
+pairs' ratios (above 1: in place is faster). Unpacking writes to the disk that holds the temporary
+folder.
 """
 
 import io
@@ -27,10 +29,14 @@ OFFICIAL = {**imagenet.ARCHIVES, **coco.ARCHIVES, **ade20k.ARCHIVES}
 
 
 def photographs() -> list[bytes]:
-    """Return JPEGs of noise, some 30 kB each; a few are drawn, the others differ in their comment."""
+    """Return JPEGs of noise, some 30 kB each; a few are drawn, the others differ in their
+    comment.
+    """
     drawn = []
     for seed in range(20):
-        pixels = np.random.default_rng(seed).integers(0, 256, (SIDE // 4, SIDE // 4, 3), dtype=np.uint8)
+        pixels = np.random.default_rng(seed).integers(
+            0, 256, (SIDE // 4, SIDE // 4, 3), dtype=np.uint8
+        )
         image = Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
         drawn.append(image)
     made = []
@@ -114,7 +120,9 @@ def main() -> None:
                 theirs, same = timed(unpacked, path, folder)
                 shutil.rmtree(folder)
                 if not size == same == sum(map(len, images)):
-                    raise SystemExit(f"{name}: {size} and {same} bytes came, {sum(map(len, images))} went in")
+                    raise SystemExit(
+                        f"{name}: {size} and {same} bytes came, {sum(map(len, images))} went in"
+                    )
                 pairs.append((ours, theirs))
             figure = {
                 "figure": "archives",

@@ -1,8 +1,9 @@
-"""Training samples of detection and segmentation at the paper's sizes: images per CPU-second, and where the time goes.
+"""Training samples of detection and segmentation at the paper's sizes: images per CPU-second, and
+where the time goes.
 
-Drawn photographs of COCO's usual size (640 x 480, 10 polygons) and of ADE20K's (683 x 512, 12 regions), in batches of
-two as the recipes have them. Prints one JSON line a figure; `--real FOLDER` reads photographs in the official layouts
-under FOLDER/coco and FOLDER/ade instead.
+Drawn photographs of COCO's usual size (640 x 480, 10 polygons) and of ADE20K's (683 x 512, 12
+regions), in batches of two as the recipes have them. Prints one JSON line a figure; `--real FOLDER`
+reads photographs in the official layouts under FOLDER/coco and FOLDER/ade instead.
 """
 
 import argparse
@@ -56,12 +57,26 @@ def detection(draw: np.random.Generator, number: int) -> Raw:
         corners = np.array(shape).reshape(-1, 2)
         (left, top), (right, bottom) = corners.min(axis=0).tolist(), corners.max(axis=0).tolist()
         box = [left, top, right - left, bottom - top]
-        rows.append({"bbox": box, "category_id": label + 1, "iscrowd": 0, "area": 99.0, "segmentation": [shape]})
+        rows.append(
+            {
+                "bbox": box,
+                "category_id": label + 1,
+                "iscrowd": 0,
+                "area": 99.0,
+                "segmentation": [shape],
+            }
+        )
     return detection_raw(str(number), jpeg(photograph(draw, width, height)), width, height, rows)
 
 
 def detection_raw(key: str, data: bytes, width: int, height: int, rows: list[Any]) -> Raw:
-    record = {"image_id": 1, "file_name": key, "width": width, "height": height, "annotations": rows}
+    record = {
+        "image_id": 1,
+        "file_name": key,
+        "width": width,
+        "height": height,
+        "annotations": rows,
+    }
     return {"__key__": key, "jpg": data, "json": json.dumps(record, sort_keys=True).encode()}
 
 
@@ -90,7 +105,9 @@ def real(folder: Path) -> tuple[list[Raw], list[Raw]]:
     masks = sorted((folder / "ade/annotations/training").glob("*.png"))[:IMAGES]
     jpegs = [folder / f"ade/images/training/{mask.stem}.jpg" for mask in masks]
     pairs = zip(masks, jpegs, strict=True)
-    return found, [{"__key__": m.stem, "jpg": j.read_bytes(), "png": m.read_bytes()} for m, j in pairs]
+    return found, [
+        {"__key__": m.stem, "jpg": j.read_bytes(), "png": m.read_bytes()} for m, j in pairs
+    ]
 
 
 def epoch(sampling: Sampling, raws: list[Raw], number: int) -> None:
@@ -110,7 +127,10 @@ def measure(figure: str, sampling: Sampling, raws: list[Raw]) -> None:
     profile.runcall(epoch, sampling, raws, 0)
     stats: Any = pstats.Stats(profile)
     most = sorted(((row[2], name[2]) for name, row in stats.stats.items()), reverse=True)[:6]
-    shares = {name.strip("<>").removeprefix("method ")[:48]: round(spent / stats.total_tt, 2) for spent, name in most}
+    shares = {
+        name.strip("<>").removeprefix("method ")[:48]: round(spent / stats.total_tt, 2)
+        for spent, name in most
+    }
     rate = {"images_per_cpu_second": round(statistics.median(rates), 1), "rounds": ROUNDS}
     print(json.dumps({"figure": figure, **rate, "share_of_time": shares}), flush=True)
 
@@ -133,7 +153,9 @@ def main() -> None:
         found, masks = real(folder)
     else:
         draw = np.random.default_rng(0)
-        found, masks = ([make(draw, i) for i in range(IMAGES)] for make in (detection, segmentation))
+        found, masks = (
+            [make(draw, i) for i in range(IMAGES)] for make in (detection, segmentation)
+        )
     where = "real" if folder else "drawn"
     measure(f"detection, {where}", DetectSampling(DetectRecipe(), CLASSES), found)
     measure(f"segmentation, {where}", SegmentSampling(SegmentRecipe()), masks)

@@ -1,7 +1,9 @@
-"""What a predictor reaches that knows only how frequent classes are, on the validation shards of COCO and ADE20K.
+"""What a predictor reaches that knows only how frequent classes are, on the validation shards of
+COCO and ADE20K.
 
-It takes every pixel for the class that most pixels of the training split have; and it finds, in every image, each class
-once over the whole image, the more frequent the surer. Prints one JSON line a figure: what a trained network must beat.
+It takes every pixel for the class that most pixels of the training split have; and it finds, in
+every image, each class once over the whole image, the more frequent the surer. Prints one JSON line
+a figure: what a trained network must beat.
 """
 
 import json
@@ -46,7 +48,9 @@ def objects(folder: Path) -> dict[str, float]:
     classes = Manifest.load(folder).classes
     index = {entry.id: label for label, entry in enumerate(classes)}
     records = (json.loads(sample["json"]) for sample in samples(folder, "train"))
-    counts = Counter(index[row["category_id"]] for record in records for row in record["annotations"])
+    counts = Counter(
+        index[row["category_id"]] for record in records for row in record["annotations"]
+    )
     labels, evaluator = torch.tensor(sorted(counts)), CocoEvaluator(classes)
     scores = torch.tensor([counts[label] / sum(counts.values()) for label in labels.tolist()])
     for sample in samples(folder, "val"):
@@ -66,7 +70,14 @@ def main() -> None:
             raise SystemExit("no shards: run `make repro` first")
         found = measure(folder)
         for metric in sorted(FIGURES & found.keys()):
-            print(json.dumps({"figure": f"{name}: {metric} of class frequencies alone, %", "value": found[metric]}))
+            print(
+                json.dumps(
+                    {
+                        "figure": f"{name}: {metric} of class frequencies alone, %",
+                        "value": found[metric],
+                    }
+                )
+            )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
-"""Training samples by URL through the node's cache against local shards: time to the first batch, and steady rate.
+"""Training samples by URL through the node's cache against local shards: time to the first batch,
+and steady rate.
 
-The server is this machine's, held to a bandwidth. Prints one JSON line a case: `cold` fetches, `warm` finds all shards
-in the cache of an earlier start (and hashes each again), `local` reads the folder.
+The server is this machine's, held to a bandwidth. Prints one JSON line a case: `cold` fetches,
+`warm` finds all shards in the cache of an earlier start (and hashes each again), `local` reads the
+folder.
 """
 
 import functools
@@ -35,7 +37,9 @@ class Throttled(http.server.SimpleHTTPRequestHandler):
     def copyfile(self, source: Any, outputfile: Any) -> None:
         while data := source.read(64 << 10):
             with Throttled.turn:
-                Throttled.free_at = max(Throttled.free_at, time.monotonic()) + len(data) / BYTES_PER_S
+                Throttled.free_at = (
+                    max(Throttled.free_at, time.monotonic()) + len(data) / BYTES_PER_S
+                )
                 wait = Throttled.free_at - time.monotonic()
             time.sleep(max(0.0, wait))
             outputfile.write(data)
@@ -57,13 +61,22 @@ def served(folder: Path) -> Iterator[str]:
 
 
 def timed(cache: ShardCache | None) -> tuple[float, float, float]:
-    """Return seconds to the first batch, images/s over the rest of an epoch, and the longest wait for a batch in s."""
+    """Return seconds to the first batch, images/s over the rest of an epoch, and the longest wait
+    for a batch in s.
+    """
     start = time.perf_counter()
     augment = Augment(rand_augment=None)
     recipe = Recipe(
-        image_size=64, eval_resize=64, micro_batch=BATCH, micro_batches=1, shuffle_block=BLOCK, augment=augment
+        image_size=64,
+        eval_resize=64,
+        micro_batch=BATCH,
+        micro_batches=1,
+        shuffle_block=BLOCK,
+        augment=augment,
     )
-    samples = TrainSamples(ShardReader(SHARDS, "train", cache), ClassifySampling(recipe), recipe, seed=0)
+    samples = TrainSamples(
+        ShardReader(SHARDS, "train", cache), ClassifySampling(recipe), recipe, seed=0
+    )
     batches = iter(train_loader(samples, 0, samples.steps_per_epoch, Ranks(), 0))
     next(batches)
     first = time.perf_counter()
@@ -84,11 +97,22 @@ def main() -> None:
             shutil.rmtree(folder)
             for case in found:
                 cluster = Cluster(shards=url, cache=folder)
-                found[case].append(timed(None if case == "local" else ShardCache.of(cluster, SHARDS)))
+                found[case].append(
+                    timed(None if case == "local" else ShardCache.of(cluster, SHARDS))
+                )
     for case, rounds in found.items():
         first, rate, wait = (sorted(column)[ROUNDS // 2] for column in zip(*rounds, strict=True))
-        figure = {"figure": "shards by URL", "case": case, "server_mb_per_s": BYTES_PER_S / 1e6, "rounds": ROUNDS}
-        numbers = {"first_batch_s": round(first, 3), "images_per_s": round(rate), "longest_wait_s": round(wait, 3)}
+        figure = {
+            "figure": "shards by URL",
+            "case": case,
+            "server_mb_per_s": BYTES_PER_S / 1e6,
+            "rounds": ROUNDS,
+        }
+        numbers = {
+            "first_batch_s": round(first, 3),
+            "images_per_s": round(rate),
+            "longest_wait_s": round(wait, 3),
+        }
         print(json.dumps(figure | numbers))
 
 

@@ -1,4 +1,6 @@
-"""`python -m models [--json] [--downstream]`: every network with its switches, parameters and operations."""
+"""`python -m models [--json] [--downstream]`: every network with its switches, parameters and
+operations.
+"""
 
 from __future__ import annotations
 
@@ -45,8 +47,13 @@ DOWNSTREAM_COLUMNS: tuple[tuple[str, str], ...] = (
     ("image_size", "pixels"),
     ("flops", f"operations, {DOWNSTREAM_RULE}"),
 )
-DOWNSTREAM = (("Cascade Mask R-CNN", create_detector, (800, 1280)), ("UPerNet", create_segmenter, (512, 2048)))
-"""Heads, what builds a network with them, and the (height, width) that the paper counts its operations at."""
+DOWNSTREAM = (
+    ("Cascade Mask R-CNN", create_detector, (800, 1280)),
+    ("UPerNet", create_segmenter, (512, 2048)),
+)
+"""Heads, what builds a network with them, and the (height, width) that the paper counts its
+operations at.
+"""
 
 ABLATIONS: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("dwnet_tiny", {"group_channels": 32}),
@@ -94,7 +101,8 @@ def describe(name: str, options: Mapping[str, Any] | None = None) -> dict[str, A
 
 
 def describe_downstream(name: str) -> list[dict[str, Any]]:
-    """The rows of one network as a detector and as a segmenter, with the paper's heads and numbers of classes.
+    """The rows of one network as a detector and as a segmenter, with the paper's heads and numbers
+    of classes.
 
     Raises:
         ValueError: an unknown name.
@@ -119,14 +127,22 @@ def describe_downstream(name: str) -> list[dict[str, Any]]:
 
 def table(rows: list[dict[str, Any]], columns: Sequence[tuple[str, str]] = COLUMNS) -> str:
     """The rows as aligned text."""
-    cells = [[title for _, title in columns], *([_cell(row[key]) for key, _ in columns] for row in rows)]
+    cells = [
+        [title for _, title in columns],
+        *([_cell(row[key]) for key, _ in columns] for row in rows),
+    ]
     widths = [max(len(line[column]) for line in cells) for column in range(len(columns))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in cells]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        for line in cells
+    ]
     return "\n".join(line.rstrip() for line in lines)
 
 
 def _takes_any_size(name: str) -> bool:
-    """Whether images of many sizes can go through: a network with static weights for every position takes one."""
+    """Whether images of many sizes can go through: a network with static weights for every position
+    takes one.
+    """
     switches = mixers.load(split_name(name)[0]).switches
     return switches.shared_positions or switches.dynamic
 
@@ -145,11 +161,17 @@ def main() -> None:
     """Prints the table, or with `--json` the rows as JSON."""
     parser = argparse.ArgumentParser(prog="python -m models", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument("--only", metavar="MIXER", choices=mixers.names(), help="the rows of one mixer")
-    parser.add_argument("--downstream", action="store_true", help="with the heads for detection and segmentation")
+    parser.add_argument(
+        "--only", metavar="MIXER", choices=mixers.names(), help="the rows of one mixer"
+    )
+    parser.add_argument(
+        "--downstream", action="store_true", help="with the heads for detection and segmentation"
+    )
     args = parser.parse_args()
     wanted = [*((name, {}) for name in list_models()), *(() if args.downstream else ABLATIONS)]
-    wanted = [(name, options) for name, options in wanted if args.only in (None, split_name(name)[0])]
+    wanted = [
+        (name, options) for name, options in wanted if args.only in (None, split_name(name)[0])
+    ]
     if args.downstream:
         names = [name for name, _ in wanted if _takes_any_size(name)]
         rows = [row for name in names for row in describe_downstream(name)]

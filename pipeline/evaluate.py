@@ -1,4 +1,5 @@
-"""Evaluate given weights: `python -m pipeline.evaluate classify dwnet_tiny --weights model.safetensors`.
+"""Evaluate given weights: `python -m pipeline.evaluate classify dwnet_tiny --weights
+model.safetensors`.
 
 For detection `--predictions FILE` writes the detections in COCO's results format.
 Runs in this process on its device, over the whole validation split.
@@ -27,11 +28,17 @@ def main() -> None:
     parser = cli.parser("Evaluate weights on the validation split.")
     parser.add_argument("task", choices=TASKS)
     parser.add_argument("variant", help="an entry of the task's variants")
-    parser.add_argument("--weights", required=True, type=Path, help="published weights, or the authors' checkpoint")
-    parser.add_argument("--predictions", type=Path, metavar="FILE", help="detect: write COCO's results format, JSON")
+    parser.add_argument(
+        "--weights", required=True, type=Path, help="published weights, or the authors' checkpoint"
+    )
+    parser.add_argument(
+        "--predictions", type=Path, metavar="FILE", help="detect: write COCO's results format, JSON"
+    )
     call = cli.call(parser.parse_args())
     if call.args.predictions and call.args.task != "detect":
-        raise UserError(f"--predictions is for detect; {call.args.task} has no format of its own for them")
+        raise UserError(
+            f"--predictions is for detect; {call.args.task} has no format of its own for them"
+        )
     section = getattr(call.params, call.args.task)
     if call.args.variant not in section.variants:
         hint = nearest(call.args.variant, section.variants)
@@ -54,8 +61,15 @@ def _metrics(call: Call, section: Any) -> dict[str, float]:
     manifest = Manifest.load(shards)
     logic = create(call.args.task, section, variant, manifest)
     model = logic.build()
-    size, dense = getattr(recipe, "image_size", 224), None if call.args.task == "classify" else model
-    _load(model, read_weights(call.args.weights, section.variants[variant], size, dense), call.args.weights)
+    size, dense = (
+        getattr(recipe, "image_size", 224),
+        None if call.args.task == "classify" else model,
+    )
+    _load(
+        model,
+        read_weights(call.args.weights, section.variants[variant], size, dense),
+        call.args.weights,
+    )
     cache = ShardCache.of(call.params.cluster, shards)
     reader = open_split(shards, recipe.evaluate_on, recipe.hold_out, cache)
     samples = EvalSamples(reader, logic.sampling, logic.eval_batch)
@@ -73,8 +87,10 @@ def _load(model: Any, weights: "dict[str, Tensor]", path: Path) -> None:
     for name, value in weights.items():
         if name in expected and value.shape != expected[name].shape:
             raise UserError(
-                f"{path} does not fit: {name} has shape {tuple(value.shape)}, the network for these data "
-                f"{tuple(expected[name].shape)}; was it trained on other classes, or with other settings?"
+                f"{path} does not fit: {name} has shape {tuple(value.shape)}, the network for "
+                "these data "
+                f"{tuple(expected[name].shape)}; was it trained on other classes, or with other "
+                "settings?"
             )
     try:
         model.load_state_dict(weights)

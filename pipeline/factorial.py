@@ -1,8 +1,8 @@
 """Train the crossed design of params.yaml: `python -m pipeline.factorial`.
 
-Sharing over positions x channels that share a weight x dynamic weights, in one skeleton with paired seeds, controls of
-equal size and contrasts beside it. Each run trains on the whole training set and is judged on `val`; a design that was
-killed and is started again runs what is missing.
+Sharing over positions x channels that share a weight x dynamic weights, in one skeleton with paired
+seeds, controls of equal size and contrasts beside it. Each run trains on the whole training set and
+is judged on `val`; a design that was killed and is started again runs what is missing.
 """
 
 from pipeline.project import cli
@@ -15,13 +15,17 @@ from pipeline.search.factorial.trials import search_of
 def main() -> None:
     """Read the command line, run what is missing, publish."""
     call = cli.call(
-        cli.parser("Train the factorial: three factors crossed in one skeleton, and contrasts.").parse_args()
+        cli.parser(
+            "Train the factorial: three factors crossed in one skeleton, and contrasts."
+        ).parse_args()
     )
     tiers = designs_of(call.params)
     with call.alone("factorial", "design"):
         shards = call.shards(next(iter(tiers.values())).settings[0].section.dataset)
         search = search_of(call, tiers, shards)
-        for name, reason in {name: why for design in tiers.values() for name, why in design.left_out.items()}.items():
+        for name, reason in {
+            name: why for design in tiers.values() for name, why in design.left_out.items()
+        }.items():
             print(f"left out, {name}: {reason}", flush=True)
         publish_factorial(call, search, tiers, run_search(call, search))
 

@@ -1,7 +1,8 @@
-"""`python -m pipeline.fetch DATASET`: look at the raw data, downloading them first where params name URLs.
+"""`python -m pipeline.fetch DATASET`: look at the raw data, downloading them first where params
+name URLs.
 
-The inventory data/raw/DATASET.json holds counts, a digest of the listing and every file that cannot be used. Only
-names and sizes are looked at; `pipeline.shard` decodes.
+The inventory data/raw/DATASET.json holds counts, a digest of the listing and every file that cannot
+be used. Only names and sizes are looked at; `pipeline.shard` decodes.
 """
 
 from pipeline.core.files import clear_leftovers, write_json
@@ -33,9 +34,14 @@ def fetch(call: Call, name: str) -> None:
     if may_be_rewritten(name, call.params):
         if dates.rewritten(call.folders.dates(name), listing):
             own = call.folders.root == call.project
-            again = f"dvc repro --force --single-item shard@{name}" if own else call.command("shard", name)
+            again = (
+                f"dvc repro --force --single-item shard@{name}"
+                if own
+                else call.command("shard", name)
+            )
             print(
-                f"warning: files in {printable(str(listing.root))} were written since they were fetched last, none "
+                f"warning: files in {printable(str(listing.root))} were written since they were "
+                "fetched last, none "
                 "with another size; shards made before hold what was there then "
                 f"({again})"
             )
@@ -44,7 +50,8 @@ def fetch(call: Call, name: str) -> None:
         print(f"refused: {entry}")
     counts = ", ".join(f"{split} {part['samples']}" for split, part in found["splits"].items())
     print(
-        f"{name}: {counts} images, {found['classes']} classes, {len(found['refused'])} files refused; "
+        f"{name}: {counts} images, {found['classes']} classes, {len(found['refused'])} files "
+        "refused; "
         f"listing {found['digest'][:12]}"
     )
 

@@ -1,6 +1,8 @@
-"""What a run would cost, before anything runs: `python -m pipeline.plan`, as a table, with `--json` as JSON.
+"""What a run would cost, before anything runs: `python -m pipeline.plan`, as a table, with `--json`
+as JSON.
 
-Stages, images, optimizer steps, disk, and the time of GPUs or CPU cores. Nothing is written and nothing is started.
+Stages, images, optimizer steps, disk, and the time of GPUs or CPU cores. Nothing is written and
+nothing is started.
 """
 
 import json
@@ -18,7 +20,12 @@ def main() -> None:
     call = cli.call(parser.parse_args())
     made = plan(call)
     sentences = list(advice(call, made))
-    print(json.dumps(as_json(made, sentences), indent=2) if call.args.json else as_text(made, sentences), end="")
+    print(
+        json.dumps(as_json(made, sentences), indent=2)
+        if call.args.json
+        else as_text(made, sentences),
+        end="",
+    )
 
 
 if __name__ == "__main__":

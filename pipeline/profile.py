@@ -12,11 +12,16 @@ from pipeline.project.call import Call
 def main() -> None:
     """Measure the variant that the command line names and publish profile.json."""
     parser = cli.parser("Parameters, FLOPs, images/s and peak memory of a classification variant.")
-    parser.add_argument("variant", help="an entry of classify.variants, or a stage of DVC, as in profile@dwnet_micro")
+    parser.add_argument(
+        "variant",
+        help="an entry of classify.variants, or a stage of DVC, as in profile@dwnet_micro",
+    )
     call = cli.call(parser.parse_args())
     name = cli.words_of(call.args.variant)[-1]
     if name not in call.params.classify.variants:
-        raise UserError(f"classify.variants has no '{name}'; {nearest(name, call.params.classify.variants)}")
+        raise UserError(
+            f"classify.variants has no '{name}'; {nearest(name, call.params.classify.variants)}"
+        )
     with call.alone("profile", name):
         profile(call, name)
 
@@ -27,7 +32,8 @@ def profile(call: Call, name: str) -> None:
     with whole_folder(call.folders.results("profile", name)) as folder:
         write_json(folder / "profile.json", {"variant": name, **measured})
     print(
-        f"{name}: {measured['parameters'] / 1e6:.2f} M parameters, {measured['flops'] / 1e9:.3f} G FLOPs, "
+        f"{name}: {measured['parameters'] / 1e6:.2f} M parameters, {measured['flops'] / 1e9:.3f} "
+        "G FLOPs, "
         f"{measured['inference_images_per_second']:.0f} images/s in inference, "
         f"{measured['train_images_per_second']:.0f} in training ({measured['device']})"
     )
@@ -49,7 +55,9 @@ def measured_of(params: Params, name: str) -> dict[str, Any]:
     bound = {} if variant.mixer == "timm" else {"image_size": recipe.image_size}
     torch.manual_seed(0)
     try:
-        model = models.create_model(variant.model_name, num_classes=1000, **bound, **variant.overrides)
+        model = models.create_model(
+            variant.model_name, num_classes=1000, **bound, **variant.overrides
+        )
     except ValueError as error:
         raise UserError(str(error)) from None
     counted = count_flops(model, recipe.image_size)

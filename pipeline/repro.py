@@ -1,7 +1,8 @@
 """Everything that params.yaml asks for: `make repro`.
 
-DVC runs the stages. Around it: one at a time, a lock file of DVC's that a kill left behind or cut off does not stop the
-next one, and a `dvc.lock` that was cut off while it was written is what it was before.
+DVC runs the stages. Around it: one at a time, a lock file of DVC's that a kill left behind or cut
+off does not stop the next one, and a `dvc.lock` that was cut off while it was written is what it
+was before.
 """
 
 import argparse
@@ -17,7 +18,9 @@ FETCH = ["fetch@imagenet", "fetch@coco", "fetch@ade20k"]
 
 
 def _main() -> None:
-    parser = argparse.ArgumentParser(description="Run every stage that changed; look at the raw data in any case.")
+    parser = argparse.ArgumentParser(
+        description="Run every stage that changed; look at the raw data in any case."
+    )
     parser.parse_args()
     project = Path.cwd()
     with held(Folders(project).lock("repro"), "make repro"):

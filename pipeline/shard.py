@@ -1,7 +1,7 @@
 """`python -m pipeline.shard DATASET`: turn the raw data that fetch listed into verified shards.
 
-Writes data/shards/DATASET: tars that any webdataset reader takes, an index for random access, and a manifest that
-accounts for every input file.
+Writes data/shards/DATASET: tars that any webdataset reader takes, an index for random access, and a
+manifest that accounts for every input file.
 """
 
 from pipeline.core import records
@@ -31,11 +31,18 @@ def shard(call: Call, name: str) -> None:
         what = "does not say what was fetched" if path.exists() else "does not exist"
         raise UserError(f"{path} {what}; run `{call.command('fetch', name)}` first")
     if fetched["request"] != request(name, call.params):
-        raise UserError(f"data.{name} is not what was fetched; run `{call.command('fetch', name)}` first")
+        raise UserError(
+            f"data.{name} is not what was fetched; run `{call.command('fetch', name)}` first"
+        )
     listing = resolve(name, call.params, call.project)
-    over = may_be_rewritten(name, call.params) and dates.rewritten(call.source(lambda f: f.dates(name)), listing)
+    over = may_be_rewritten(name, call.params) and dates.rewritten(
+        call.source(lambda f: f.dates(name)), listing
+    )
     if over or listing.digest() != fetched["digest"]:
-        raise UserError(f"{listing.root} changed since it was fetched; run `{call.command('fetch', name)}` again")
+        raise UserError(
+            f"{listing.root} changed since it was fetched; run "
+            f"`{call.command('fetch', name)}` again"
+        )
 
     from pipeline.cluster.connection import connected
     from pipeline.shards.build import build
@@ -43,17 +50,22 @@ def shard(call: Call, name: str) -> None:
     folder = call.folders.shards(name)
     with connected(call.params.cluster):
         manifest = build(name, listing, call.params.shard, folder, fetched["digest"])
-    counts = ", ".join(f"{split} {part.samples} in {len(part.shards)}" for split, part in manifest.splits.items())
+    counts = ", ".join(
+        f"{split} {part.samples} in {len(part.shards)}" for split, part in manifest.splits.items()
+    )
     inputs = manifest.inputs
     print(
-        f"{name}: {counts} shards; of {inputs.listed} files {inputs.kept} kept, {inputs.files('repaired')} repaired, "
+        f"{name}: {counts} shards; of {inputs.listed} files {inputs.kept} kept, "
+        f"{inputs.files('repaired')} repaired, "
         f"{inputs.files('quarantined')} quarantined, {inputs.files('ignored')} ignored"
     )
     print_account(manifest)
 
 
 def print_account(manifest: Manifest) -> None:
-    """Print what became of each split's annotations, or how many samples its classes have, and what was noted."""
+    """Print what became of each split's annotations, or how many samples its classes have, and what
+    was noted.
+    """
     for split, entry in manifest.splits.items():
         print(f"{manifest.dataset} {split}: {_account(manifest, entry)}")
     for code, note in manifest.inputs.notes.items():
@@ -66,7 +78,11 @@ def _account(manifest: Manifest, entry: SplitEntry) -> str:
         empty = f", {counts.count(0)} without any" if 0 in counts else ""
         return f"{min(counts)} to {max(counts)} samples in {len(counts)} classes{empty}"
     words = entry.targets.words(manifest.unit)
-    return words if entry.targets.seen else f"{words}; nothing to train on or to judge by, which training will refuse"
+    return (
+        words
+        if entry.targets.seen
+        else f"{words}; nothing to train on or to judge by, which training will refuse"
+    )
 
 
 if __name__ == "__main__":

@@ -13,19 +13,32 @@ from pipeline.runs.make import section_of
 def main() -> None:
     """Read the command line, train what is not trained, publish."""
     parser = cli.parser("Train a task's variant on all its seeds and publish the result.")
-    parser.add_argument("task", help=f"{', '.join(TASKS)}; or a stage of DVC, as in classify@dwnet_micro")
-    parser.add_argument("variants", nargs="*", metavar="variant", help="entries of the task's variants in params.yaml")
-    parser.add_argument("--adopt", metavar="ID", help="continue run ID, whose code was mended since, and say so")
+    parser.add_argument(
+        "task", help=f"{', '.join(TASKS)}; or a stage of DVC, as in classify@dwnet_micro"
+    )
+    parser.add_argument(
+        "variants",
+        nargs="*",
+        metavar="variant",
+        help="entries of the task's variants in params.yaml",
+    )
+    parser.add_argument(
+        "--adopt", metavar="ID", help="continue run ID, whose code was mended since, and say so"
+    )
     args = parser.parse_args()
     args.task, *first = cli.words_of(args.task)
     args.variants = [*first, *args.variants]
     call = cli.call(args)
     task, section = call.args.task, section_of(call)
     if not args.variants:
-        raise UserError(f"which variant of {task} is missing; known: {', '.join(section.variants) or 'none'}")
+        raise UserError(
+            f"which variant of {task} is missing; known: {', '.join(section.variants) or 'none'}"
+        )
     for variant in call.args.variants:
         if variant not in section.variants:
-            raise UserError(f"{task}.variants has no '{variant}'; {nearest(variant, section.variants)}")
+            raise UserError(
+                f"{task}.variants has no '{variant}'; {nearest(variant, section.variants)}"
+            )
     call.args.variants = list(dict.fromkeys(call.args.variants))
     with call.alone(task, *call.args.variants):
         train(call, call.shards(section.dataset))

@@ -1,7 +1,7 @@
 """Search the space of params.yaml: `python -m pipeline.tune`.
 
-Every trial is the training that `python -m pipeline.train` does, judged on a part of the training set that it does not
-train on. A search that was killed and is started again runs what is missing.
+Every trial is the training that `python -m pipeline.train` does, judged on a part of the training
+set that it does not train on. A search that was killed and is started again runs what is missing.
 """
 
 from pipeline.project import cli
@@ -14,7 +14,11 @@ from pipeline.search.tune.trials import search_of
 
 def main() -> None:
     """Read the command line, run the trials that are missing, publish."""
-    call = cli.call(cli.parser("Search mixers, kernel sizes and sharing groups, or any other parameter.").parse_args())
+    call = cli.call(
+        cli.parser(
+            "Search mixers, kernel sizes and sharing groups, or any other parameter."
+        ).parse_args()
+    )
     settings, left_out = settings_of(call.params)
     with call.alone("tune", "search"):
         shards = call.shards(settings[0].section.dataset)

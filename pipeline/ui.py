@@ -24,7 +24,11 @@ def main() -> None:
     where = ["--host", "127.0.0.1", "--port", str(call.args.port), "--workers", "1"]
     stores = {"MLFLOW_BACKEND_STORE_URI": uri, "MLFLOW_DEFAULT_ARTIFACT_ROOT": artifacts}
     print(f"MLflow: http://127.0.0.1:{call.args.port} (Ctrl-C ends it)", flush=True)
-    raise SystemExit(subprocess.call([sys.executable, "-m", "mlflow", "server", *where], env={**os.environ, **stores}))
+    raise SystemExit(
+        subprocess.call(
+            [sys.executable, "-m", "mlflow", "server", *where], env={**os.environ, **stores}
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -13,7 +13,9 @@ from helpers import PROJECT, REAL, build_shards, make_project, run_stage
 from pipeline.core import environment
 
 environment.prepare()  # before anything imports Ray
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, as would its children
+signal.signal(
+    signal.SIGINT, signal.default_int_handler
+)  # a shell's background job ignores it, as would its children
 
 
 RAY_FIXTURES = {"ray_address", "ray_cluster"}
@@ -21,7 +23,9 @@ RAY_FIXTURES = {"ray_address", "ray_cluster"}
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep a file's tests in one process, and all that use the session's cluster in the same one."""
+    """Keep a file's tests in one process, and all that use the session's cluster in the same
+    one.
+    """
     rays = {item.path for item in items if RAY_FIXTURES & set(getattr(item, "fixturenames", ()))}
     for item in items:
         item.add_marker(pytest.mark.xdist_group("ray" if item.path in rays else str(item.path)))
@@ -37,9 +41,14 @@ def ray_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
     def start() -> Any:
         return ray.init(
-            address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR",
-            object_store_memory=128 * 2**20, _temp_dir=str(tmp_path_factory.mktemp("r")),
-        )  # fmt: skip
+            address="local",
+            num_cpus=4,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="ERROR",
+            object_store_memory=128 * 2**20,
+            _temp_dir=str(tmp_path_factory.mktemp("r")),
+        )
 
     for more in (True, True, False):
         try:
@@ -60,10 +69,14 @@ def ray_cluster(ray_address: str) -> None:
 
 @pytest.fixture(scope="session")
 def small_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Shards of 160 training and 37 validation images at 32 px with reassessed labels, built without Ray."""
+    """Shards of 160 training and 37 validation images at 32 px with reassessed labels, built
+    without Ray.
+    """
     project = make_project(tmp_path_factory.mktemp("small"))
     (project / "real.json").write_text(json.dumps(REAL))
     params = (project / "params.yaml").read_text()
-    (project / "params.yaml").write_text(params.replace("{imagenet: {", "{imagenet: {real_labels: real.json, "))
+    (project / "params.yaml").write_text(
+        params.replace("{imagenet: {", "{imagenet: {real_labels: real.json, ")
+    )
     run_stage(project, "pipeline.fetch", "imagenet")
     return build_shards(project, "imagenet")

@@ -50,10 +50,21 @@ def finished_record(run_id: str = "a", seed: int = 0, **changes: Any) -> dict[st
     row = {"epoch": 1.0, "step": 5, "top1": 40.0}
     history = [{**row, "lr": 0.1, "train_loss": 1.5, "images_per_second": 10.0}]
     return {
-        "run_id": run_id, "seed": seed, "main_metric": "top1", "final": row, "best": row, "history": history,
-        "per_class": {"n01": {"top1": 40.0}}, "parameters": 7, "train_images_per_second": 10.0, "wall_time_s": 3.0,
-        "world_size": 2, "device": "cpu", "adopted": None, **changes,
-    }  # fmt: skip
+        "run_id": run_id,
+        "seed": seed,
+        "main_metric": "top1",
+        "final": row,
+        "best": row,
+        "history": history,
+        "per_class": {"n01": {"top1": 40.0}},
+        "parameters": 7,
+        "train_images_per_second": 10.0,
+        "wall_time_s": 3.0,
+        "world_size": 2,
+        "device": "cpu",
+        "adopted": None,
+        **changes,
+    }
 
 
 SEALED = ("last.safetensors", "best.safetensors", "samples.png")
@@ -83,11 +94,20 @@ def one_by_one(works: Sequence[Work], in_flight: int | None, label: str) -> list
 
 
 def build_shards(project: Path, name: str) -> Path:
-    """Write the shards of a data set that a project has fetched, as the stage does, in this process."""
+    """Write the shards of a data set that a project has fetched, as the stage does, in this
+    process.
+    """
     params = load(project / "params.yaml")
     folder = project / "data" / "shards" / name
     inventory = json.loads((project / "data" / "raw" / f"{name}.json").read_text())
-    build(name, resolve(name, params, project), params.shard, folder, inventory["digest"], run=one_by_one)
+    build(
+        name,
+        resolve(name, params, project),
+        params.shard,
+        folder,
+        inventory["digest"],
+        run=one_by_one,
+    )
     return folder
 
 
@@ -99,7 +119,9 @@ def write_shards(
     member: str = "cls",
     target: Callable[[int], bytes] = lambda number: b"0",
 ) -> Path:
-    """Write shards of so many samples each, without Ray: images are noise, keys say split and number."""
+    """Write shards of so many samples each, without Ray: images are noise, keys say split and
+    number.
+    """
     splits = {}
     for split, sizes in {"train": train, "val": val}.items():
         (folder / split).mkdir(parents=True)
@@ -111,19 +133,37 @@ def write_shards(
                 members.append(Member(f"{split}{number:05d}", noise, target(number), (0,)))
             written = write_shard(folder / split / f"{shard:06d}.tar", members, member, classes=1)
             rows.append(written.index)
-            entries.append({
-                "name": f"{shard:06d}.tar", "sha256": written.sha256, "bytes": written.bytes, "samples": size,
-                "classes": written.classes,
-            })  # fmt: skip
+            entries.append(
+                {
+                    "name": f"{shard:06d}.tar",
+                    "sha256": written.sha256,
+                    "bytes": written.bytes,
+                    "samples": size,
+                    "classes": written.classes,
+                }
+            )
         path = folder / f"{split}.index.npy"
         np.save(path, np.concatenate(rows))
         index = {"name": path.name, "sha256": sha256_file(path), "bytes": path.stat().st_size}
         splits[split] = {"samples": sum(sizes), "shards": entries, "index": index}
-    Manifest.model_validate({
-        "dataset": "imagenet", "classes": [{"id": 0, "name": "noise"}], "target": {"member": member},
-        "images": {"repair_quality": 90}, "splits": splits, "inventory": "0" * 64,
-        "inputs": {"listed": 0, "kept": 0, "repaired": [], "quarantined": [], "ignored": [], "notes": {}},
-    }).save(folder)  # fmt: skip
+    Manifest.model_validate(
+        {
+            "dataset": "imagenet",
+            "classes": [{"id": 0, "name": "noise"}],
+            "target": {"member": member},
+            "images": {"repair_quality": 90},
+            "splits": splits,
+            "inventory": "0" * 64,
+            "inputs": {
+                "listed": 0,
+                "kept": 0,
+                "repaired": [],
+                "quarantined": [],
+                "ignored": [],
+                "notes": {},
+            },
+        }
+    ).save(folder)
     return folder
 
 
@@ -141,20 +181,33 @@ class Keys:
 
 
 def in_the_authors_names(model: Any) -> dict[str, Any]:
-    """Return a network's weights in the names of the official models; heads have those of mmdetection and mmseg."""
+    """Return a network's weights in the names of the official models; heads have those of
+    mmdetection and mmseg.
+    """
     weights = model.state_dict()
     parts = {name.split(".")[0] for name in weights}
     prefix = "" if parts == {"backbone", "norm", "head"} else "backbone."
     names = {key: _official_name(key, prefix, model) for key in weights}
-    if any(key.endswith("spatial.squeeze.bias") for key in weights):  # the inhomogeneous generator's are sequences
-        wrapped = {".conv.conv1.": ".conv.conv1.0.", ".conv.bn.": ".conv.conv1.1.", ".conv.conv2.": ".conv.conv2.0."}
+    if any(
+        key.endswith("spatial.squeeze.bias") for key in weights
+    ):  # the inhomogeneous generator's are sequences
+        wrapped = {
+            ".conv.conv1.": ".conv.conv1.0.",
+            ".conv.bn.": ".conv.conv1.1.",
+            ".conv.conv2.": ".conv.conv2.0.",
+        }
         for ours, theirs in wrapped.items():
-            names = {key: name.replace(f".attn2conv{ours}", f".attn2conv{theirs}") for key, name in names.items()}
+            names = {
+                key: name.replace(f".attn2conv{ours}", f".attn2conv{theirs}")
+                for key, name in names.items()
+            }
     return {names[key]: value for key, value in weights.items()}
 
 
 def _official_name(key: str, prefix: str, model: Any) -> str:
-    """Return a parameter's official name: stages merge at their end, normed layers of heads are `conv` and `bn`."""
+    """Return a parameter's official name: stages merge at their end, normed layers of heads are
+    `conv` and `bn`.
+    """
     first, *rest = key.split(".")
     if first == "backbone":
         return prefix + _official_backbone(rest)
@@ -184,8 +237,14 @@ def _official_backbone(rest: list[str]) -> str:
 def _official_mixer(tail: list[str]) -> list[str]:
     if tail[0] in ("qkv", "proj", "relative_position_bias_table"):
         return ["attn", *tail]
-    names = {"conv_in": "conv0", "bn_in": "bn0", "spatial": "conv", "bn_mid": "bn", "conv_out": "conv2",
-             "bn_out": "bn2"}  # fmt: skip
+    names = {
+        "conv_in": "conv0",
+        "bn_in": "bn0",
+        "spatial": "conv",
+        "bn_mid": "bn",
+        "conv_out": "conv2",
+        "bn_out": "bn2",
+    }
     generator = {"squeeze": "conv1", "expand": "conv2"}
     inner = [generator.get(part, part) for part in tail[1:]]
     return ["attn2conv", names[tail[0]], *inner]
@@ -200,7 +259,9 @@ def _official_pyramid(rest: list[str]) -> str:
 
 
 def _official_stage(rest: list[str], convs: int) -> str:
-    """Return the name in a box or mask head; behind `convs` convolutions stand flattening and the hidden layer."""
+    """Return the name in a box or mask head; behind `convs` convolutions stand flattening and the
+    hidden layer.
+    """
     heads, stage, *layer = rest
     if heads == "box_heads":
         head = f"roi_head.bbox_head.{stage}"

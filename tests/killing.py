@@ -37,14 +37,30 @@ def options(project: Path, out: str, *settings: str) -> list[str]:
 def train(project: Path, out: str, *settings: str, adopt: str | None = None) -> dict[str, Any]:
     """Train the variant in this process, on the session's cluster; return the published metrics."""
     extra = ["--adopt", adopt] if adopt else []
-    run_stage(project, "pipeline.train", "classify", VARIANT, *options(project, out, *settings), *extra)
+    run_stage(
+        project, "pipeline.train", "classify", VARIANT, *options(project, out, *settings), *extra
+    )
     return published(project, out)
 
 
-def train_apart(project: Path, out: str, address: str, fault: str, *settings: str) -> "subprocess.Popen[bytes]":
+def train_apart(
+    project: Path, out: str, address: str, fault: str, *settings: str
+) -> "subprocess.Popen[bytes]":
     """Start a training in a process of its own, with a fault in it."""
-    environment = {**os.environ, "RAY_ADDRESS": address, "PYTHONPATH": str(PROJECT), failpoints.VARIABLE: fault}
-    command = [sys.executable, "-m", "pipeline.train", "classify", VARIANT, *options(project, out, *settings)]
+    environment = {
+        **os.environ,
+        "RAY_ADDRESS": address,
+        "PYTHONPATH": str(PROJECT),
+        failpoints.VARIABLE: fault,
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "pipeline.train",
+        "classify",
+        VARIANT,
+        *options(project, out, *settings),
+    ]
     with open(project / f"{out}.log", "wb") as log:
         return subprocess.Popen(command, cwd=project, env=environment, stdout=log, stderr=log)
 
@@ -53,7 +69,9 @@ def wait_for(marker: Path, process: "subprocess.Popen[bytes]", limit_s: float = 
     """Wait until a fault was met; return the id of the process that met it."""
     deadline = time.monotonic() + limit_s
     while not marker.exists() or not marker.read_text():
-        assert process.poll() is None, f"the process ended with {process.returncode} before {marker.name} was met"
+        assert process.poll() is None, (
+            f"the process ended with {process.returncode} before {marker.name} was met"
+        )
         assert time.monotonic() < deadline, f"{marker.name} was not met"
         time.sleep(0.05)
     return int(marker.read_text())
@@ -80,10 +98,16 @@ def results(project: Path, out: str) -> Path:
 
 
 def outcome(project: Path, out: str) -> tuple[str, list[list[str]]]:
-    """Return what must not depend on kills: the weights' digest, and the curve but for its speeds."""
-    rows = [line.split(",") for line in (results(project, out) / "history.csv").read_text().splitlines()]
+    """Return what must not depend on kills: the weights' digest, and the curve but for its
+    speeds.
+    """
+    rows = [
+        line.split(",") for line in (results(project, out) / "history.csv").read_text().splitlines()
+    ]
     speed = rows[0].index("images_per_second")
-    return sha256_file(results(project, out) / "model.safetensors"), [row[:speed] + row[speed + 1 :] for row in rows]
+    return sha256_file(results(project, out) / "model.safetensors"), [
+        row[:speed] + row[speed + 1 :] for row in rows
+    ]
 
 
 def run_folder(project: Path, out: str) -> Path:
@@ -95,11 +119,15 @@ def starts(project: Path, out: str) -> list[int]:
     """Return the steps that the run was started or continued at."""
     lines = (run_folder(project, out) / "progress.jsonl").read_text().splitlines()
     notes = [json.loads(line).get("note", "") for line in lines]
-    return [int(note.split()[3]) for note in notes if note.startswith(("starts at", "continues at"))]
+    return [
+        int(note.split()[3]) for note in notes if note.startswith(("starts at", "continues at"))
+    ]
 
 
 def recorded_once(project: Path, out: str) -> None:
-    """Check the run in MLflow: finished, one MLflow run, every metric once a step, none left running."""
+    """Check the run in MLflow: finished, one MLflow run, every metric once a step, none left
+    running.
+    """
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri=f"sqlite:///{project / 'mlflow.db'}")
@@ -115,12 +143,16 @@ def recorded_once(project: Path, out: str) -> None:
 
 
 def random_points(count: int, world: int, seed: int) -> list[dict[str, int | str]]:
-    """Return points of a run at which to kill a rank, in the order in which the run comes to them."""
+    """Return points of a run at which to kill a rank, in the order in which the run comes to
+    them.
+    """
     draw = random.Random(seed)
     points: list[dict[str, int | str]] = []
     for step in sorted(draw.sample(range(2, STEPS), count)):
         saving = step - step % INTERVAL
-        kinds: list[dict[str, int | str]] = [{"point": "step", "step": step, "rank": draw.randrange(world)}] * 2
+        kinds: list[dict[str, int | str]] = [
+            {"point": "step", "step": step, "rank": draw.randrange(world)}
+        ] * 2
         if saving and all(point["step"] != saving for point in points):
             names = ("checkpoint.begun", "checkpoint.unsealed", "checkpoint.sealed")
             kinds += [{"point": draw.choice(names), "step": saving}] * 2
@@ -132,7 +164,12 @@ def as_fault(points: list[dict[str, int | str]], markers: Path) -> str:
     """Return PIPELINE_FAULT for these points, each to be met once."""
     markers.mkdir(parents=True)
     words = [
-        " ".join([str(point["point"]), *(f"{key}={value}" for key, value in point.items() if key != "point")])
+        " ".join(
+            [
+                str(point["point"]),
+                *(f"{key}={value}" for key, value in point.items() if key != "point"),
+            ]
+        )
         for point in points
     ]
     return ";".join(f"{word} once={markers / str(i)}" for i, word in enumerate(words))

@@ -12,14 +12,18 @@ from models.aggregate.shapes import kernel_size
 def aggregate_reference(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """y[b, c, p] = sum over k of weight[b, g(c), k, p] * x[b, c, p + k], zeros outside the map.
 
-    Shapes and errors are those of `models.aggregate.aggregate`. Slow and differentiable; the measure of
-    every faster path.
+    Shapes and errors are those of `models.aggregate.aggregate`. Slow and differentiable; the
+    measure of every faster path.
     """
     size = kernel_size(x, weight)
     batch, channels, height, width = x.shape
     groups, reach = weight.shape[1], size // 2
-    padded = F.pad(x, (reach, reach, reach, reach)).view(batch, groups, channels // groups, height + 2 * reach, -1)
-    y = torch.zeros_like(x, memory_format=torch.contiguous_format).view(batch, groups, -1, height, width)
+    padded = F.pad(x, (reach, reach, reach, reach)).view(
+        batch, groups, channels // groups, height + 2 * reach, -1
+    )
+    y = torch.zeros_like(x, memory_format=torch.contiguous_format).view(
+        batch, groups, -1, height, width
+    )
     for tap in range(size * size):
         row, column = divmod(tap, size)
         shifted = padded[..., row : row + height, column : column + width]

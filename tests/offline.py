@@ -23,7 +23,8 @@ NONE = "attempts to leave loopback: 0"
 
 
 def offline(command: Sequence[str]) -> list[str]:
-    """Return a command that runs another where no route leads out, and says how often one was asked for.
+    """Return a command that runs another where no route leads out, and says how often one was asked
+    for.
 
     Skips the test where no such place can be made.
     """

@@ -20,7 +20,9 @@ def make_tar(path: Path, members: Iterable[tuple[str, bytes]], mode: str = "w") 
             archive.addfile(info, io.BytesIO(data))
 
 
-def make_zip(path: Path, members: Iterable[tuple[str, bytes]], method: int = zipfile.ZIP_DEFLATED) -> None:
+def make_zip(
+    path: Path, members: Iterable[tuple[str, bytes]], method: int = zipfile.ZIP_DEFLATED
+) -> None:
     with zipfile.ZipFile(path, "w", method) as archive:
         for name, data in members:
             archive.writestr(name, data)
@@ -42,7 +44,8 @@ def flatten(folder: Path) -> None:
 
 
 def make_devkit(folder: Path, labels: Mapping[int, str], words: Mapping[str, str]) -> None:
-    """Write an unpacked development kit: numbers follow no order of the synsets, inner nodes have numbers too.
+    """Write an unpacked development kit: numbers follow no order of the synsets, inner nodes have
+    numbers too.
 
     Args:
         folder: the folder to fill.
@@ -52,7 +55,12 @@ def make_devkit(folder: Path, labels: Mapping[int, str], words: Mapping[str, str
     order = sorted(words, key=lambda wnid: wnid[::-1])
     rows = [(i, wnid, words[wnid], 0) for i, wnid in enumerate(order, start=1)]
     rows.append((len(rows) + 1, "n99999999", "whatever", 3))
-    kinds = [("ILSVRC2012_ID", object), ("WNID", object), ("words", object), ("num_children", object)]
+    kinds = [
+        ("ILSVRC2012_ID", object),
+        ("WNID", object),
+        ("words", object),
+        ("num_children", object),
+    ]
     (folder / "data").mkdir(parents=True)
     savemat(folder / "data" / "meta.mat", {"synsets": np.array(rows, dtype=kinds).reshape(-1, 1)})
     numbers = {wnid: i for i, wnid, _, _ in rows}
@@ -62,7 +70,8 @@ def make_devkit(folder: Path, labels: Mapping[int, str], words: Mapping[str, str
 
 
 def to_published(folder: Path) -> None:
-    """Turn class folders into what is published: a flat `val` with the development kit, no list of names.
+    """Turn class folders into what is published: a flat `val` with the development kit, no list of
+    names.
 
     Validation images are numbered anew where their numbers have gaps.
     """
@@ -75,9 +84,13 @@ def to_published(folder: Path) -> None:
 
 
 def number_anew(folder: Path) -> list[Path]:
-    """Name the images of class folders ILSVRC2012_val_00000001.JPEG and so on without gaps; return them in order."""
+    """Name the images of class folders ILSVRC2012_val_00000001.JPEG and so on without gaps; return
+    them in order.
+    """
     paths = sorted(folder.glob("*/*"), key=lambda path: path.name)
-    targets = [path.with_name(f"ILSVRC2012_val_{i:08d}.JPEG") for i, path in enumerate(paths, start=1)]
+    targets = [
+        path.with_name(f"ILSVRC2012_val_{i:08d}.JPEG") for i, path in enumerate(paths, start=1)
+    ]
     for path, target in zip(paths, targets, strict=True):
         path.rename(target)  # numbers only become smaller, so nothing is in the way
     return targets
@@ -99,7 +112,9 @@ def pack(name: str, folder: Path, into: Path) -> Path:
     elif name == "coco":
         for part in ("train2017", "val2017"):
             make_zip(into / f"{part}.zip", below(folder / part, part + "/"), zipfile.ZIP_STORED)
-        make_zip(into / "annotations_trainval2017.zip", below(folder / "annotations", "annotations/"))
+        make_zip(
+            into / "annotations_trainval2017.zip", below(folder / "annotations", "annotations/")
+        )
     else:
         make_zip(into / "ADEChallengeData2016.zip", below(folder, "ADEChallengeData2016/"))
     return into

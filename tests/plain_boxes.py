@@ -15,7 +15,9 @@ def plain_match(boxes, truth, positive, negative, best):
     found = []
     for row in table:
         index = max(range(len(truth)), key=lambda i: row[i])
-        found.append(index if row[index] >= positive else BACKGROUND if row[index] < negative else IGNORED)
+        found.append(
+            index if row[index] >= positive else BACKGROUND if row[index] < negative else IGNORED
+        )
     for i in range(len(truth) if best is not None else 0):
         highest = max(row[i] for row in table)
         for number, row in enumerate(table):

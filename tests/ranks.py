@@ -1,4 +1,6 @@
-"""The training loop on several ranks of this machine without Ray, in double precision, where rounding is no excuse."""
+"""The training loop on several ranks of this machine without Ray, in double precision, where
+rounding is no excuse.
+"""
 
 import multiprocessing
 import time
@@ -23,9 +25,11 @@ LIMIT_S = 200
 
 
 def train_on(world: int, run: Run, stop_at: int | None = None) -> None:
-    """Train a run on `world` ranks, to its end or until all ranks end in the evaluation of step `stop_at`.
+    """Train a run on `world` ranks, to its end or until all ranks end in the evaluation of step
+    `stop_at`.
 
-    The other ranks see an empty folder, as a node may that a shared folder is slow on: they go by what rank 0 tells.
+    The other ranks see an empty folder, as a node may that a shared folder is slow on: they go by
+    what rank 0 tells.
     """
     if world == 1:
         with pytest.raises(SystemExit) if stop_at else nullcontext():
@@ -52,7 +56,9 @@ def train_on(world: int, run: Run, stop_at: int | None = None) -> None:
 def _rank(ranks: Ranks, meeting: Path, run: Run, stop_at: int | None) -> None:
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=ranks.rank, world_size=ranks.world)
+    dist.init_process_group(
+        "gloo", init_method=f"file://{meeting}", rank=ranks.rank, world_size=ranks.world
+    )
     _train(ranks, run, stop_at)
 
 
@@ -63,7 +69,13 @@ def _train(ranks: Ranks, run: Run, stop_at: int | None) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Classify, "build", _in_double(Classify.build))
-        train(run, ranks, torch.device("cpu"), _wrap if ranks.world > 1 else lambda model: model, report)
+        train(
+            run,
+            ranks,
+            torch.device("cpu"),
+            _wrap if ranks.world > 1 else lambda model: model,
+            report,
+        )
 
 
 def _wrap(model: torch.nn.Module) -> torch.nn.Module:

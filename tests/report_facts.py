@@ -1,4 +1,5 @@
-"""What a report may say: every number of the results, and what follows from them, computed here a second time.
+"""What a report may say: every number of the results, and what follows from them, computed here a
+second time.
 
 Nothing of the report's own code is used: JSON, CSV, NumPy and SciPy.
 """
@@ -22,10 +23,23 @@ MAIN = {"classify": "top1", "detect": "box_ap", "segment": "miou"}
 MARGIN = {"classify": 0.3, "detect": 0.4, "segment": 0.5}  # of the parameters
 CLAIMS = Path(__file__).parents[1] / "pipeline" / "report" / "claims.yaml"
 
-# What is no measurement. Everywhere: the paper's number, a percentage of an interval, the smallest p that is written.
+# What is no measurement. Everywhere: the paper's number, a percentage of an interval, the smallest
+# p that is written.
 CONSTANTS = {"2106.04263", "95", "0.001"}
 OF_SECTIONS = {
-    "How to read this": {"0.2", "0.3", "0.4", "0.5", "0.1", "2", "95", "100", "80", "5", "0"},  # tolerances, rules
+    "How to read this": {
+        "0.2",
+        "0.3",
+        "0.4",
+        "0.5",
+        "0.1",
+        "2",
+        "95",
+        "100",
+        "80",
+        "5",
+        "0",
+    },  # tolerances, rules
     "4.": {"5", "80"},  # level and power of the smallest detectable effect
     "1.": {"5", "80", "100"},
     "2.": {"5", "80", "100"},
@@ -33,7 +47,21 @@ OF_SECTIONS = {
     "5.": {"100"},
 }
 # Data and length of the paper, and its image size, in brackets behind those of a small run.
-PAPER = {"1,281,167", "50,000", "1,000", "300", "118,287", "5,000", "80", "36", "20,210", "2,000", "150", "126", "224"}
+PAPER = {
+    "1,281,167",
+    "50,000",
+    "1,000",
+    "300",
+    "118,287",
+    "5,000",
+    "80",
+    "36",
+    "20,210",
+    "2,000",
+    "150",
+    "126",
+    "224",
+}
 
 NUMBER = re.compile(r"(?<![\w.])[-+]?\d+(?:,\d{3})*(?:\.\d+)?")
 ORDER = ("mixer", "kernel_size", "group_channels")  # in which a setting of the search is named
@@ -74,7 +102,9 @@ class Facts:
         self.of_task: dict[str, Values] = defaultdict(list)
         self.values: dict[tuple[str, str], dict[int, float]] = {}
         self.costs: dict[tuple[str, str], list[list[float]]] = defaultdict(list)
-        self.shown: dict[tuple[str, str], Values] = defaultdict(list)  # costs in the units that the report has
+        self.shown: dict[tuple[str, str], Values] = defaultdict(
+            list
+        )  # costs in the units that the report has
         self.effects: dict[str, Values] = {}
         self.of_section: dict[str, Values] = defaultdict(list)
         self.claims = claimed()
@@ -89,11 +119,15 @@ class Facts:
         if (self.results / "tune").is_dir():
             self._search(json.loads((self.results / "tune" / "search.json").read_text()))
         for folder in ("factorial", "tune"):
-            self.of_section["Factorial" if folder == "factorial" else "Search"] += hours(self._rows(folder))
+            self.of_section["Factorial" if folder == "factorial" else "Search"] += hours(
+                self._rows(folder)
+            )
         self.of_section["4."] += hours(self._rows("factorial"))
 
     def pair(self, left: tuple[str, str], right: tuple[str, str]) -> Values:
-        """Seeds, margin, mean, deviation, interval, and ratios of costs of one setting beside another."""
+        """Seeds, margin, mean, deviation, interval, and ratios of costs of one setting beside
+        another.
+        """
         if left not in self.values or right not in self.values:
             return []
         if (left, right) not in self._pairs:
@@ -110,7 +144,9 @@ class Facts:
         if len(seeds) > 1:
             found += [differences.std(ddof=1), *interval(differences)]
         for mine, yours in zip(self.costs[left], self.costs[right], strict=False):
-            found += [a / b for a, b in zip(mine, yours, strict=True) if a and b and a == a and b == b]
+            found += [
+                a / b for a, b in zip(mine, yours, strict=True) if a and b and a == a and b == b
+            ]
         return found
 
     def _variant(self, task: str, name: str, metrics: dict[str, Any]) -> None:
@@ -125,7 +161,13 @@ class Facts:
             found += [row[part][key] for part in ("final", "best") for key in (main, "epoch")]
         speed = float(np.mean([row["train_images_per_second"] for row in rows]))
         samples = [data["train_samples"], data["val_samples"]]
-        found += [*samples, data["classes"], metrics["parameters"] / 1e6, speed, recipe.get("image_size", 0)]
+        found += [
+            *samples,
+            data["classes"],
+            metrics["parameters"] / 1e6,
+            speed,
+            recipe.get("image_size", 0),
+        ]
         found += [recipe["duration"]["epochs"] or 0]
         self.of_task[task] += [*samples, metrics["world_size"]]
         self.costs[task, name].append([metrics["parameters"], speed])
@@ -133,8 +175,17 @@ class Facts:
 
     def _profile(self, name: str, profile: dict[str, Any]) -> None:
         task = "classify"
-        costs = [profile["parameters"], profile["flops"], *(profile[measure] for measure in MEASURES)]
-        scaled = [profile["parameters"] / 1e6, profile["flops"] / 1e9, *costs[2:], profile["image_size"]]
+        costs = [
+            profile["parameters"],
+            profile["flops"],
+            *(profile[measure] for measure in MEASURES),
+        ]
+        scaled = [
+            profile["parameters"] / 1e6,
+            profile["flops"] / 1e9,
+            *costs[2:],
+            profile["image_size"],
+        ]
         self.of_name[task, name] += [*scaled, 1]
         self.costs[task, name].append(costs)
         self.shown[task, name] += scaled[:-1]
@@ -144,7 +195,12 @@ class Facts:
 
     def _sample(self, task: str, name: str, values: dict[int, float]) -> None:
         self.values[task, name] = values
-        self.of_name[task, name] += [len(values), *spread(list(values.values())), *values.values(), *values]
+        self.of_name[task, name] += [
+            len(values),
+            *spread(list(values.values())),
+            *values.values(),
+            *values,
+        ]
 
     def _rows(self, folder: str) -> list[dict[str, str]]:
         path = self.results / folder / "trials.csv"
@@ -165,7 +221,9 @@ class Facts:
             if done:
                 self._sample(task, name, {int(row["seed"]): float(row[metric]) for row in done})
                 costs = [float(done[0]["parameters"]), float(done[0]["flops"] or "nan")]
-                costs.append(float(np.mean([float(row["train_images_per_second"]) for row in done])))
+                costs.append(
+                    float(np.mean([float(row["train_images_per_second"]) for row in done]))
+                )
                 self.shown[task, name] += [costs[0] / 1e6, costs[1] / 1e9, costs[2]]
                 self.of_name[task, name] += self.shown[task, name]
                 self.costs[task, name].append(costs)
@@ -176,7 +234,9 @@ class Facts:
         data = [design["data"][key] for key in ("train_samples", "val_samples", "classes")]
         self.of_section["Factorial"] += [len(design["seeds"]), design["image_size"], *data]
         self.of_section["Factorial"] += [tier["epochs"] for tier in design["tiers"].values()]
-        done = [row for row in rows if row["state"] == "finished" and row["setting"] in design["cells"]]
+        done = [
+            row for row in rows if row["state"] == "finished" and row["setting"] in design["cells"]
+        ]
         values = {(row["setting"], int(row["seed"])): float(row[metric]) for row in done}
         if len(values) == len(design["cells"]) * len(design["seeds"]):
             self.effects, scatter = effects(design["cells"], values, design["seeds"])
@@ -185,15 +245,23 @@ class Facts:
 
     def _search(self, search: dict[str, Any]) -> None:
         rows, metric = self._rows("tune"), search["metric"]
-        named = ((", ".join(row[key] if key == "mixer" else f"{key} {row[key]}" for key in ORDER), row) for row in rows)
+        named = (
+            (", ".join(row[key] if key == "mixer" else f"{key} {row[key]}" for key in ORDER), row)
+            for row in rows
+        )
         self._trials(search["task"], named, metric)
         best = json.loads((self.results / "tune" / "best.json").read_text())
         data = search["data"]
         self.of_section["Search"] += [
-            len(search["seeds"]), search["epochs"], search["image_size"],
-            data["train_samples"], data["val_samples"], data["classes"],
-            100 * search["hold_out"], *Counter(row["state"] for row in rows).values(),
-        ]  # fmt: skip
+            len(search["seeds"]),
+            search["epochs"],
+            search["image_size"],
+            data["train_samples"],
+            data["val_samples"],
+            data["classes"],
+            100 * search["hold_out"],
+            *Counter(row["state"] for row in rows).values(),
+        ]
         if best["values"]:
             self.of_section["Search"] += [best["mean"], best["sd"] or 0.0, len(best["seeds"])]
 
@@ -207,7 +275,9 @@ def interval(differences: Any) -> Values:
     """The 95% t-interval of a mean."""
     if differences.std() == 0:
         return [differences.mean()]
-    return list(stats.t.interval(0.95, len(differences) - 1, differences.mean(), stats.sem(differences)))
+    return list(
+        stats.t.interval(0.95, len(differences) - 1, differences.mean(), stats.sem(differences))
+    )
 
 
 def hours(rows: list[dict[str, str]]) -> Values:
@@ -221,7 +291,9 @@ def hours(rows: list[dict[str, str]]) -> Values:
 def effects(
     cells: dict[str, Any], values: dict[tuple[str, int], float], seeds: list[int]
 ) -> tuple[dict[str, Values], Values]:
-    """Effects of a whole crossed design from means alone: by name, and the scatter with its degrees of freedom."""
+    """Effects of a whole crossed design from means alone: by name, and the scatter with its degrees
+    of freedom.
+    """
     table = np.array([[values[cell, seed] for seed in seeds] for cell in cells])
     residuals = table - table.mean(1, keepdims=True) - table.mean(0, keepdims=True) + table.mean()
     freedom = (len(cells) - 1) * (len(seeds) - 1)
@@ -240,14 +312,30 @@ def effects(
             for parts in product(*chosen):
                 weights = np.ones(len(cells))
                 for _, key, left, right in parts:
-                    weights *= [(cell[key] == left) * 1.0 - (cell[key] == right) for cell in cells.values()]
+                    weights *= [
+                        (cell[key] == left) * 1.0 - (cell[key] == right) for cell in cells.values()
+                    ]
                 weights /= (weights > 0).sum() / 2 ** (order - 1)
-                name = parts[0][0] if order == 1 else " × ".join(f"({p[0]})" if "−" in p[0] else p[0] for p in parts)
-                estimate, error = weights @ table.mean(1), np.sqrt(variance * (weights**2).sum() / len(seeds))
+                name = (
+                    parts[0][0]
+                    if order == 1
+                    else " × ".join(f"({p[0]})" if "−" in p[0] else p[0] for p in parts)
+                )
+                estimate, error = (
+                    weights @ table.mean(1),
+                    np.sqrt(variance * (weights**2).sum() / len(seeds)),
+                )
                 half = stats.t.ppf(0.975, freedom) * error
                 p = 2 * stats.t.sf(abs(estimate) / error, freedom)
                 runs = int((weights != 0).sum()) * len(seeds)
-                tested[name] = [estimate, estimate - half, estimate + half, p, detectable(freedom) * error, runs]
+                tested[name] = [
+                    estimate,
+                    estimate - half,
+                    estimate + half,
+                    p,
+                    detectable(freedom) * error,
+                    runs,
+                ]
     ranked, highest = sorted(tested, key=lambda name: tested[name][3]), 0.0
     for place, name in enumerate(ranked):  # Holm
         highest = max(highest, min(1.0, tested[name][3] * (len(ranked) - place)))
@@ -261,7 +349,9 @@ def detectable(freedom: int) -> float:
     limit = stats.t.ppf(0.975, freedom)
 
     def lacking(shift: float) -> float:
-        return float(stats.nct.sf(limit, freedom, shift) + stats.nct.cdf(-limit, freedom, shift) - 0.8)
+        return float(
+            stats.nct.sf(limit, freedom, shift) + stats.nct.cdf(-limit, freedom, shift) - 0.8
+        )
 
     return float(optimize.brentq(lacking, 0.5, 8))
 
@@ -269,7 +359,11 @@ def detectable(freedom: int) -> float:
 def claimed() -> Values:
     """Every number of claims.yaml, those in the names of its tables and networks too."""
     rows = yaml.safe_load(CLAIMS.read_text())
-    named = (number for row in rows for number in NUMBER.findall(f"{row['table']} {row['model']}".replace("/", " ")))
+    named = (
+        number
+        for row in rows
+        for number in NUMBER.findall(f"{row['table']} {row['model']}".replace("/", " "))
+    )
     return [*(float(value) for row in rows for value in row["values"].values()), *map(float, named)]
 
 
@@ -277,7 +371,9 @@ def is_one_of(token: str, values: Iterable[float]) -> bool:
     """Whether a number as written is one of these values, rounded as it is."""
     bare = token.lstrip("+-").replace(",", "")
     number = float(bare)
-    half = 0.5 * 10.0 ** -len(bare.partition(".")[2]) + 1e-9  # on the edge of two roundings a value may fall either way
+    half = (
+        0.5 * 10.0 ** -len(bare.partition(".")[2]) + 1e-9
+    )  # on the edge of two roundings a value may fall either way
     return any(
         (abs(abs(value) - number) <= half or bare in (f"{abs(value):.3g}", f"{abs(value):.4g}"))
         and (number == 0 or _sign(token, value))
@@ -290,7 +386,9 @@ def _sign(token: str, value: float) -> bool:
 
 
 def unfound(markdown: str, facts: Facts) -> list[str]:
-    """Every number of a report that its results do not hold where it stands, with the line it is in."""
+    """Every number of a report that its results do not hold where it stands, with the line it is
+    in.
+    """
     section = heading = ""
     head: list[str] = []  # of the table
     seeds: set[float] = set()  # of the pairs under a heading
@@ -298,13 +396,19 @@ def unfound(markdown: str, facts: Facts) -> list[str]:
     lines = markdown.splitlines()
     for place, line in enumerate(lines):
         if line.startswith("#"):
-            section, heading = (line[3:], "") if line.startswith("## ") else (section, line.strip("# "))
+            section, heading = (
+                (line[3:], "") if line.startswith("## ") else (section, line.strip("# "))
+            )
             seeds = set()
             continue
         pairs = PAIR.findall(line)
         tasks = tasks_of(line) or tasks_of(heading) or list(TASKS.values())
-        seeds |= {facts.pair((task, left), (task, right))[0] for task in tasks for left, right in pairs
-                  if (task, left) in facts.values and (task, right) in facts.values}  # fmt: skip
+        seeds |= {
+            facts.pair((task, left), (task, right))[0]
+            for task in tasks
+            for left, right in pairs
+            if (task, left) in facts.values and (task, right) in facts.values
+        }
         if count := re.search(r"<summary>.*: (\d+) published numbers", line):
             below = lines[place + 4 : lines.index("</details>", place)]
             held = sum(row.split(" | ")[2].count(";") + 1 for row in below if row.startswith("| "))
@@ -315,9 +419,17 @@ def unfound(markdown: str, facts: Facts) -> list[str]:
             head = cells
         for column, cell in enumerate(cells):
             over = head[column] if line.startswith("| ") and column < len(head) else ""
-            for piece, values, constants in _pieces(facts, section, heading, line, cell, over, tasks, seeds):
-                tokens = NUMBER.findall(plain(piece.replace("/", " ") if section == "Not run" else piece))
-                lost += [f"{t} in: {line}" for t in tokens if t not in constants and not is_one_of(t, values)]
+            for piece, values, constants in _pieces(
+                facts, section, heading, line, cell, over, tasks, seeds
+            ):
+                tokens = NUMBER.findall(
+                    plain(piece.replace("/", " ") if section == "Not run" else piece)
+                )
+                lost += [
+                    f"{t} in: {line}"
+                    for t in tokens
+                    if t not in constants and not is_one_of(t, values)
+                ]
     return lost
 
 
@@ -333,17 +445,28 @@ def tasks_of(text: str) -> list[str]:
 
 
 def _pieces(
-    facts: Facts, section: str, heading: str, line: str, cell: str, over: str, tasks: list[str], seeds: set[float]
+    facts: Facts,
+    section: str,
+    heading: str,
+    line: str,
+    cell: str,
+    over: str,
+    tasks: list[str],
+    seeds: set[float],
 ) -> Iterator[tuple[str, Values, set[str]]]:
     """A cell or line in pieces, each with the numbers and the constants that may stand in it."""
     question = heading[:2] if section == "Five questions" else ""
     constants = CONSTANTS | OF_SECTIONS.get(question or section, set())
-    if section == "Not run" or (section == "Measured beside published" and over.startswith("published")):
+    if section == "Not run" or (
+        section == "Measured beside published" and over.startswith("published")
+    ):
         yield cell, facts.claims, constants
     elif line.startswith("**How sure:**"):
         ends = [min(seeds), max(seeds)] if seeds else []
         yield cell, [*ends, *facts.of_section[question], *[0.0] * (0.0 in seeds)], constants
-    elif found := [part for part in re.split(r"\*\*([^*]+)\*\*", line) if line.startswith("- ")][1:]:
+    elif found := [part for part in re.split(r"\*\*([^*]+)\*\*", line) if line.startswith("- ")][
+        1:
+    ]:
         shared = facts.of_section["detectable"] if question == "4." else []
         effects_here = [MAIN_EFFECTS.get(name, name) in facts.effects for name in found[::2]]
         if not any(effects_here):
@@ -365,17 +488,40 @@ def _pieces(
 
 
 def _of_line(facts: Facts, section: str, question: str, line: str, tasks: list[str]) -> Values:
-    """The numbers of the pairs that a line is about; else of the names in it; else of its task and section."""
+    """The numbers of the pairs that a line is about; else of the names in it; else of its task and
+    section.
+    """
     if pairs := PAIR.findall(line):
         return [
             value
             for task in tasks
             for left, right in pairs
-            for value in [*facts.pair((task, left), (task, right)), *facts.shown[task, left], *facts.shown[task, right]]
+            for value in [
+                *facts.pair((task, left), (task, right)),
+                *facts.shown[task, left],
+                *facts.shown[task, right],
+            ]
         ]
-    names = [name for name in re.findall(r"`([^`]+)`", line) if any((task, name) in facts.of_name for task in tasks)]
+    names = [
+        name
+        for name in re.findall(r"`([^`]+)`", line)
+        if any((task, name) in facts.of_name for task in tasks)
+    ]
     if names:
-        extra = facts.of_section[section] if line.startswith("- ") and section in ("Search", "Factorial") else []
-        return [value for task in tasks for name in names for value in facts.of_name.get((task, name), [])] + extra
-    of_tasks = [] if section in ("Search", "Factorial") else [value for task in tasks for value in facts.of_task[task]]
+        extra = (
+            facts.of_section[section]
+            if line.startswith("- ") and section in ("Search", "Factorial")
+            else []
+        )
+        return [
+            value
+            for task in tasks
+            for name in names
+            for value in facts.of_name.get((task, name), [])
+        ] + extra
+    of_tasks = (
+        []
+        if section in ("Search", "Factorial")
+        else [value for task in tasks for value in facts.of_task[task]]
+    )
     return [*of_tasks, *facts.of_section[question or section]]

@@ -69,8 +69,12 @@ def test_the_file_is_a_mixer_and_the_line_trains_it(project: Path) -> None:
 def test_the_commands_of_the_page_show_and_test_it(project: Path) -> None:
     look, test = (command.split()[1:] for command in commands() if command.startswith("python "))
     rows = python(project, *look).splitlines()
-    assert [row.split()[0] for row in rows[1:]] == [f"cross_{size}" for size in ("micro", "tiny", "small", "base")]
-    assert "passed" in python(project, *test, "-q", "-p", "no:cacheprovider", "-o", "addopts=--import-mode=importlib")
+    assert [row.split()[0] for row in rows[1:]] == [
+        f"cross_{size}" for size in ("micro", "tiny", "small", "base")
+    ]
+    assert "passed" in python(
+        project, *test, "-q", "-p", "no:cacheprovider", "-o", "addopts=--import-mode=importlib"
+    )
 
 
 def test_the_stages_of_the_page_are_those_of_the_pipeline(project: Path) -> None:

@@ -24,7 +24,9 @@ def fenced(language: str) -> list[str]:
 
 
 def classes(root: Path) -> None:
-    for number, path in enumerate(f"{split}/{name}/{split}.jpg" for split in ("train", "val") for name in "ab"):
+    for number, path in enumerate(
+        f"{split}/{name}/{split}.jpg" for split in ("train", "val") for name in "ab"
+    ):
         put(root, path, jpeg(number))
 
 
@@ -56,7 +58,12 @@ def named(*names: str) -> Callable[[Made], str]:
     ("name", "draw", "right", "names"),
     [
         ("imagenet", classes, kept(2, 2), ("a", "b")),
-        ("coco", boxes, kept(1, 1, noted={"area_missing": 4, "iscrowd_missing": 4}), ("cup", "spoon")),
+        (
+            "coco",
+            boxes,
+            kept(1, 1, noted={"area_missing": 4, "iscrowd_missing": 4}),
+            ("cup", "spoon"),
+        ),
         ("ade20k", masks, kept(1, 1), ("wall", "floor")),
     ],
 )
@@ -68,7 +75,15 @@ def test_the_least_that_the_page_names_is_read(
 
 
 def test_settings_and_endings_on_the_page_exist() -> None:
-    fields = {name for model in (type(Params().data.imagenet), type(Params().data.coco)) for name in model.model_fields}
+    fields = {
+        name
+        for model in (type(Params().data.imagenet), type(Params().data.coco))
+        for name in model.model_fields
+    }
     settings = set(re.findall(r"`data\.(?:<name>|coco)\.([a-z_]+)", PAGE))
-    assert {"splits", "annotations", "hold_out", "limit", "seed", "follow_links", "source"} == settings <= fields
+    assert (
+        {"splits", "annotations", "hold_out", "limit", "seed", "follow_links", "source"}
+        == settings
+        <= fields
+    )
     assert all(f"`{ending}`" in PAGE for ending in IMAGE_SUFFIXES)

@@ -15,9 +15,9 @@ __all__ = ["aggregate", "aggregate_predicted"]
 def aggregate(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """y[b, c, p] = sum over k of weight[b, g(c), k, p] * x[b, c, p + k], zeros outside the map.
 
-    The axes of `weight` that have length 1 say what is shared: over images (static weights), over positions
-    (a convolution), and G < C over channels, in contiguous groups of C / G. Which path computes it depends
-    on those axes; the result does not.
+    The axes of `weight` that have length 1 say what is shared: over images (static weights), over
+    positions (a convolution), and G < C over channels, in contiguous groups of C / G. Which path
+    computes it depends on those axes; the result does not.
 
     Args:
         x: (B, C, H, W), any memory layout.

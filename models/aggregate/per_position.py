@@ -1,7 +1,8 @@
 """Aggregation with weights of their own at every position, as a loop over the taps.
 
-Unfolding would write K*K copies of the map. Here each tap multiplies the part of the map that it reaches,
-and the gradient is a loop of the same kind, so that nothing but the arguments is kept for it.
+Unfolding would write K*K copies of the map. Here each tap multiplies the part of the map that it
+reaches, and the gradient is a loop of the same kind, so that nothing but the arguments is kept for
+it.
 """
 
 from __future__ import annotations
@@ -29,10 +30,11 @@ def per_position(x: Tensor, weight: Tensor, bias: Tensor | None, size: int) -> T
 
 
 def _same_layout(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Gives x as (C, H, W, B) and weight as (G, K*K, H, W, B or 1), in a memory order that fits both.
+    """Gives x as (C, H, W, B) and weight as (G, K*K, H, W, B or 1), in a memory order that fits
+    both.
 
-    Both are float32 or longer. The weights are the larger of the two. If whole rows of them lie in memory
-    one after the other they stay as they are, else the batch becomes the innermost axis.
+    Both are float32 or longer. The weights are the larger of the two. If whole rows of them lie in
+    memory one after the other they stay as they are, else the batch becomes the innermost axis.
     """
     kind = torch.promote_types(x.dtype, torch.float32)
     x, weight = x.to(kind), weight.to(kind)
@@ -63,12 +65,15 @@ class TapLoop(torch.autograd.Function):
         dx = torch.zeros_like(x) if ctx.needs_input_grad[0] else None
         dw = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
         product = torch.empty_like(x)
-        # Channels of a group share a weight, and so do all images if there is one set of weights for them.
+        # Channels of a group share a weight, and so do all images if there is one set of weights
+        # for them.
         shared = (1,) if weight.shape[-1] == x.shape[-1] else (1, 4)
         for tap, to, source in taps_on(x.shape[2], x.shape[3], ctx.size):
             if dx is not None:
                 at(dx, source).addcmul_(at(weight[:, tap].unsqueeze(1), to), at(dy, to))
             if dw is not None:
                 torch.mul(at(dy, to), at(x, source), out=at(product, to))
-                torch.sum(at(product, to), dim=shared, keepdim=True, out=at(dw[:, tap].unsqueeze(1), to))
+                torch.sum(
+                    at(product, to), dim=shared, keepdim=True, out=at(dw[:, tap].unsqueeze(1), to)
+                )
         return dx, dw, None

@@ -1,8 +1,9 @@
-"""Aggregation whose weights at a position are a linear function of features there, without ever holding them.
+"""Aggregation whose weights at a position are a linear function of features there, without ever
+holding them.
 
-With 32 groups and 49 taps a position has 1568 weights, sixteen times its 96 channels: written out they
-would be the largest tensor of the network. One row of the kernels is predicted at a time, used while it is
-in the cache and forgotten; the gradient predicts it again.
+With 32 groups and 49 taps a position has 1568 weights, sixteen times its 96 channels: written out
+they would be the largest tensor of the network. One row of the kernels is predicted at a time, used
+while it is in the cache and forgotten; the gradient predicts it again.
 """
 
 from __future__ import annotations
@@ -18,8 +19,12 @@ from models.aggregate.shapes import odd_root
 from models.aggregate.taps import at, laid_out_like, rows_on
 
 
-def aggregate_predicted(x: Tensor, features: Tensor, projection: Tensor, bias: Tensor, groups: int) -> Tensor:
-    """`aggregate(x, weight)`, weight[b, g, k, p] = projection[g*K*K + k] . features[b, :, p] + bias[g*K*K + k].
+def aggregate_predicted(
+    x: Tensor, features: Tensor, projection: Tensor, bias: Tensor, groups: int
+) -> Tensor:
+    """`aggregate(x, weight)`, weight[b, g, k, p] = projection[g*K*K + k] .
+
+    features[b, :, p] + bias[g*K*K + k].
 
     Sums are kept in float32 where the input is shorter.
 
@@ -38,12 +43,16 @@ def aggregate_predicted(x: Tensor, features: Tensor, projection: Tensor, bias: T
     """
     channels, height, width = x.shape[1:]
     if channels % groups or projection.shape[0] % groups:
-        raise ValueError(f"{groups} groups do not divide {channels} channels and {projection.shape[0]} weights")
+        raise ValueError(
+            f"{groups} groups do not divide {channels} channels and {projection.shape[0]} weights"
+        )
     size = odd_root(projection.shape[0] // groups)
     kind = torch.promote_types(x.dtype, torch.float32)
-    # The batch becomes the innermost axis: memory runs stay long on the smallest map, with its rows of two.
+    # The batch becomes the innermost axis: memory runs stay long on the smallest map, with its rows
+    # of two.
     inner = x.permute(1, 2, 3, 0).to(kind).contiguous()
-    # A last feature that is always 1 carries the bias: one product predicts, and one brings it its gradient.
+    # A last feature that is always 1 carries the bias: one product predicts, and one brings it its
+    # gradient.
     constant = F.pad(features.permute(1, 2, 3, 0).to(kind).flatten(1), (0, 0, 0, 1), value=1.0)
     affine = torch.cat((projection, bias.unsqueeze(1)), dim=1).to(kind)
     # What one row of the kernels needs lies together: (K rows, K taps and G groups, D + 1).
@@ -72,8 +81,16 @@ class PredictedRows(torch.autograd.Function):
         """Predicts each row again and passes its gradient on to the features and the projection."""
         x, features, rows = ctx.saved_tensors
         dy = laid_out_like(dy, x)
-        dx, dfeatures, drows = torch.zeros_like(x), torch.zeros_like(features), torch.zeros_like(rows)
-        weight, dweight, product = _row_of_weights(x, rows), _row_of_weights(x, rows), torch.empty_like(x)
+        dx, dfeatures, drows = (
+            torch.zeros_like(x),
+            torch.zeros_like(features),
+            torch.zeros_like(rows),
+        )
+        weight, dweight, product = (
+            _row_of_weights(x, rows),
+            _row_of_weights(x, rows),
+            torch.empty_like(x),
+        )
         flat = dweight.view(rows.shape[1], -1)
         for row, taps in rows_on(x.shape[2], x.shape[3], rows.shape[0]):
             torch.mm(rows[row], features, out=weight.view(rows.shape[1], -1))

@@ -11,8 +11,8 @@ def kernel_size(x: Tensor, weight: Tensor) -> int:
     """Checks x (B, C, H, W) against weight (B or 1, G, K*K, H or 1, W or 1) and returns K.
 
     Raises:
-        ValueError: a wrong number of axes, groups that do not divide the channels, an even or broken
-            kernel, or axes of `weight` that are neither 1 nor as long as those of `x`.
+        ValueError: a wrong number of axes, groups that do not divide the channels, an even or
+            broken kernel, or axes of `weight` that are neither 1 nor as long as those of `x`.
     """
     if x.ndim != 4 or weight.ndim != 5:
         raise ValueError(
@@ -26,7 +26,8 @@ def kernel_size(x: Tensor, weight: Tensor) -> int:
         raise ValueError(f"{groups} groups do not divide {channels} channels")
     if b not in (1, batch) or (h, w) not in ((1, 1), (height, width)):
         raise ValueError(
-            f"weight {tuple(weight.shape)} fits neither one nor all of {batch} images and {height}x{width} positions"
+            f"weight {tuple(weight.shape)} fits neither one nor all of {batch} images and "
+            f"{height}x{width} positions"
         )
     return size
 

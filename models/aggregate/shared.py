@@ -1,4 +1,6 @@
-"""Aggregation with weights shared over positions: depth-wise convolutions, static or one a image."""
+"""Aggregation with weights shared over positions: depth-wise convolutions, static or one a
+image.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ def static(x: Tensor, weight: Tensor, bias: Tensor | None, size: int) -> Tensor:
 
 
 def per_image(x: Tensor, weight: Tensor, bias: Tensor | None, size: int) -> Tensor:
-    """One kernel a channel and image, weight (B, G, K*K, 1, 1): the batch folded into the channels."""
+    """One kernel a channel and image, weight (B, G, K*K, 1, 1): the batch folded into the
+    channels.
+    """
     batch, channels, height, width = x.shape
     kernels = _per_channel(weight, channels).reshape(batch * channels, 1, size, size)
     folded = x.reshape(1, batch * channels, height, width)
@@ -25,4 +29,8 @@ def per_image(x: Tensor, weight: Tensor, bias: Tensor | None, size: int) -> Tens
 
 def _per_channel(weight: Tensor, channels: int) -> Tensor:
     """(..., G, K*K, 1, 1) -> (..., C, K*K, 1, 1): every group's kernel for each of its channels."""
-    return weight.repeat_interleave(channels // weight.shape[-4], dim=-4) if weight.shape[-4] != channels else weight
+    return (
+        weight.repeat_interleave(channels // weight.shape[-4], dim=-4)
+        if weight.shape[-4] != channels
+        else weight
+    )

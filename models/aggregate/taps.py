@@ -10,11 +10,14 @@ from torch import Tensor
 Window = tuple[slice, slice]
 
 
-def rows_on(height: int, width: int, size: int) -> Iterator[tuple[int, list[tuple[int, Window, Window]]]]:
-    """Yields each row of the window and its taps: the tap's column, where it writes and where it reads.
+def rows_on(
+    height: int, width: int, size: int
+) -> Iterator[tuple[int, list[tuple[int, Window, Window]]]]:
+    """Yields each row of the window and its taps: the tap's column, where it writes and where it
+    reads.
 
-    Zero padding needs no zeros: a tap skips the positions whose neighbour is outside the map, and a tap
-    that is outside everywhere does not appear.
+    Zero padding needs no zeros: a tap skips the positions whose neighbour is outside the map, and a
+    tap that is outside everywhere does not appear.
     """
     columns = list(_shifts(width, size))
     for row, to_rows, from_rows in _shifts(height, size):
@@ -34,7 +37,9 @@ def at(x: Tensor, window: Window) -> Tensor:
 
 
 def laid_out_like(dy: Tensor, x: Tensor) -> Tensor:
-    """A gradient in the memory order of x; it comes in that of whatever follows, and K*K passes are made."""
+    """A gradient in the memory order of x; it comes in that of whatever follows, and K*K passes are
+    made.
+    """
     return dy if dy.stride() == x.stride() else torch.empty_like(x).copy_(dy)
 
 

@@ -1,4 +1,6 @@
-"""Counting: parameters, and operations by each of the three rules that the published numbers follow."""
+"""Counting: parameters, and operations by each of the three rules that the published numbers
+follow.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +20,16 @@ from models.network.backbone import Backbone, Classifier
 from models.network.blocks import DepthwiseBlock, PreNormBlock
 
 OFFICIAL_RULE = "flops()"
-"""Multiply-adds of convolutions, linear layers and mixing; 1 a value for each norm of the Swin skeleton (a
-depth-wise block counts both, though it has only the second); 8 a value for the norms and activations inside a
-depth-wise sandwich. Biases, GELU, softmax and residual sums are free (official code; paper, section 1.4)."""
+"""Multiply-adds of convolutions, linear layers and mixing; 1 a value for each norm of the Swin
+skeleton (a depth-wise block counts both, though it has only the second); 8 a value for the norms
+and activations inside a depth-wise sandwich. Biases, GELU, softmax and residual sums are free
+(official code; paper, section 1.4).
+"""
 
 MACS_RULE = "macs"
-"""Multiply-adds of convolutions, linear layers and matrix products alone; for models of other people."""
+"""Multiply-adds of convolutions, linear layers and matrix products alone; for models of other
+people.
+"""
 
 
 @dataclass(frozen=True)
@@ -54,11 +60,15 @@ def count_parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
-def count_flops(model: nn.Module, image_size: int | tuple[int, int], rule: str = OFFICIAL_RULE) -> dict[str, Any]:
-    """Counts what one image costs in one forward pass, on the device of the weights (`meta` is the fastest).
+def count_flops(
+    model: nn.Module, image_size: int | tuple[int, int], rule: str = OFFICIAL_RULE
+) -> dict[str, Any]:
+    """Counts what one image costs in one forward pass, on the device of the weights (`meta` is the
+    fastest).
 
-    A detector is counted with all the proposals and detections that it may have at test, a segmenter without its
-    auxiliary head; their published numbers are by the rule `downstream` at (800, 1280) and (512, 2048).
+    A detector is counted with all the proposals and detections that it may have at test, a
+    segmenter without its auxiliary head; their published numbers are by the rule `downstream` at
+    (800, 1280) and (512, 2048).
 
     Args:
         model: a network of this package, a module around one, or any other image network.
@@ -66,8 +76,8 @@ def count_flops(model: nn.Module, image_size: int | tuple[int, int], rule: str =
         rule: one of `RULES`; for other networks it is always `macs`.
 
     Returns:
-        `rule` (the one asked for, or `macs`), `total`, and, for networks of this package, its parts:
-        `convolution`, `linear`, `mixing`, `norm`, and but for `flops()` `activation`.
+        `rule` (the one asked for, or `macs`), `total`, and, for networks of this package, its
+        parts: `convolution`, `linear`, `mixing`, `norm`, and but for `flops()` `activation`.
 
     Raises:
         ValueError: there is no such rule.
@@ -82,7 +92,9 @@ def count_flops(model: nn.Module, image_size: int | tuple[int, int], rule: str =
 
 
 def count_by_each_rule(model: nn.Module, image_size: int | tuple[int, int]) -> dict[str, int]:
-    """The totals of `count_flops` for a network of this package by all `RULES`, in one forward pass."""
+    """The totals of `count_flops` for a network of this package by all `RULES`, in one forward
+    pass.
+    """
     return {rule: counted["total"] for rule, counted in _count(model, image_size, RULES).items()}
 
 
@@ -90,13 +102,17 @@ Cost = Callable[[Tensor, Tensor], int]
 """What one call of a module costs, from its input and its output."""
 
 
-def _count(model: nn.Module, image_size: int | tuple[int, int], rules: Sequence[str]) -> dict[str, dict[str, Any]]:
+def _count(
+    model: nn.Module, image_size: int | tuple[int, int], rules: Sequence[str]
+) -> dict[str, dict[str, Any]]:
     """The result of `count_flops` for each rule."""
     parts: dict[str, Counter[str]] = {rule: Counter() for rule in rules}
     hooks = [
         module.register_forward_hook(partial(_add, parts[rule], kind, cost))
         for rule in rules
-        for module, kind, cost in (_official(model) if rule == OFFICIAL_RULE else _priced(model, PRICES[rule]))
+        for module, kind, cost in (
+            _official(model) if rule == OFFICIAL_RULE else _priced(model, PRICES[rule])
+        )
     ]
     try:
         with _in_eval(model), torch.no_grad():
@@ -104,11 +120,15 @@ def _count(model: nn.Module, image_size: int | tuple[int, int], rules: Sequence[
     finally:
         for hook in hooks:
             hook.remove()
-    return {rule: {"rule": rule, "total": sum(found.values()), **found} for rule, found in parts.items()}
+    return {
+        rule: {"rule": rule, "total": sum(found.values()), **found} for rule, found in parts.items()
+    }
 
 
 def _pass(model: nn.Module) -> Callable[[Tensor], Any]:
-    """What is counted: a pass, or where that depends on what is in the image, the model's `fixed_work`."""
+    """What is counted: a pass, or where that depends on what is in the image, the model's
+    `fixed_work`.
+    """
     found: Callable[[Tensor], Any] = getattr(model, "fixed_work", model)
     return found
 
@@ -119,7 +139,9 @@ def _image(model: nn.Module, image_size: int | tuple[int, int]) -> Tensor:
     return torch.zeros(1, 3, height, width, device=parameter.device, dtype=parameter.dtype)
 
 
-def _add(parts: Counter[str], kind: str, cost: Cost, _: nn.Module, args: tuple[Tensor], out: Tensor) -> None:
+def _add(
+    parts: Counter[str], kind: str, cost: Cost, _: nn.Module, args: tuple[Tensor], out: Tensor
+) -> None:
     parts[kind] += cost(args[0], out)
 
 
@@ -136,7 +158,9 @@ def _products(module: nn.Module) -> Iterator[tuple[nn.Module, str, Cost]]:
 
 
 def _official(model: nn.Module) -> Iterator[tuple[nn.Module, str, Cost]]:
-    skeletons = [module for module in model.modules() if isinstance(module, PreNormBlock | DepthwiseBlock)]
+    skeletons = [
+        module for module in model.modules() if isinstance(module, PreNormBlock | DepthwiseBlock)
+    ]
     in_skeleton = {part for skeleton in skeletons for part in skeleton.modules()}
     for module in model.modules():
         yield from _products(module)
@@ -164,9 +188,12 @@ def _priced(model: nn.Module, prices: Prices) -> Iterator[tuple[nn.Module, str, 
                 yield module, part, lambda x, _, price=price: price * x.numel()  # type: ignore[misc]
         if isinstance(module, nn.LayerNorm | _BatchNorm) or module._parameters.get("bias") is None:
             continue
-        # A bias beside the weights of a mixing operator is that of the convolution in the authors' code.
+        # A bias beside the weights of a mixing operator is that of the convolution in the authors'
+        # code.
         linear = isinstance(module, nn.Linear)
-        price, part = (prices.linear_bias, "linear") if linear else (prices.conv_bias, "convolution")
+        price, part = (
+            (prices.linear_bias, "linear") if linear else (prices.conv_bias, "convolution")
+        )
         yield module, part, lambda _, out, price=price: price * out.numel()  # type: ignore[misc]
 
 

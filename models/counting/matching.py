@@ -1,4 +1,6 @@
-"""Parameter-matched controls: the feed-forward width with which one network is as large as another."""
+"""Parameter-matched controls: the feed-forward width with which one network is as large as
+another.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +27,9 @@ def matched_mlp_ratio(
 ) -> tuple[float, int]:
     """The `mlp_ratio` with which a classifier comes as near as it can to a number of parameters.
 
-    The hidden widths of all stages follow from that of the last one, so there are as many sizes of a network as
-    widths of its last stage. Of two sizes that are equally near the smaller one is taken, and of the ratios that
-    give the same network the one with the fewest decimals.
+    The hidden widths of all stages follow from that of the last one, so there are as many sizes of
+    a network as widths of its last stage. Of two sizes that are equally near the smaller one is
+    taken, and of the ratios that give the same network the one with the fewest decimals.
 
     Args:
         name: `MIXER_SIZE` as in `models.list_models()`.
@@ -40,8 +42,8 @@ def matched_mlp_ratio(
         The ratio, and the number of parameters that the network has with it.
 
     Raises:
-        ValueError: the network is larger than that with the narrowest feed-forward layers already, or it has none,
-            or `models.create_model` refuses the name or an override.
+        ValueError: the network is larger than that with the narrowest feed-forward layers already,
+            or it has none, or `models.create_model` refuses the name or an override.
     """
     dims, rest = _feed_forward(name, overrides, num_classes, image_size)
     narrow, wide = min(dims), max(dims)
@@ -53,7 +55,8 @@ def matched_mlp_ratio(
     smallest = wide // narrow
     if total(smallest) > parameters:
         raise ValueError(
-            f"{name} has {total(smallest):,} parameters with the narrowest feed-forward layers that it can have, "
+            f"{name} has {total(smallest):,} parameters with the narrowest feed-forward layers "
+            "that it can have, "
             f"more than the {parameters:,} asked for"
         )
     widths = range(smallest, smallest + parameters // (2 * wide + 1) + 1)
@@ -63,13 +66,20 @@ def matched_mlp_ratio(
 
 
 def _feed_forward(
-    name: str, overrides: Mapping[str, Any], num_classes: int, image_size: int | tuple[int, int] | None
+    name: str,
+    overrides: Mapping[str, Any],
+    num_classes: int,
+    image_size: int | tuple[int, int] | None,
 ) -> tuple[list[int], int]:
-    """Channels of each feed-forward network, and the number of parameters without their hidden layers."""
+    """Channels of each feed-forward network, and the number of parameters without their hidden
+    layers.
+    """
     from models import create_model
 
     if name.startswith(PREFIX):
-        raise ValueError(f"{name} is a network of timm; only those of this package have an mlp_ratio to match")
+        raise ValueError(
+            f"{name} is a network of timm; only those of this package have an mlp_ratio to match"
+        )
     size = {} if image_size is None else {"image_size": image_size}
     with torch.device("meta"):
         model = create_model(name, num_classes, **{**overrides, **size})
@@ -81,7 +91,9 @@ def _feed_forward(
 
 
 def _ratio(width: int, dims: list[int]) -> float:
-    """The number with the fewest decimals with which hidden layers of the widest stage have `width` channels."""
+    """The number with the fewest decimals with which hidden layers of the widest stage have `width`
+    channels.
+    """
     wide = max(dims)
     for decimals in count():
         ratio: float = ceil(Fraction(width, wide) * 10**decimals) / 10**decimals

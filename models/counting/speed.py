@@ -1,6 +1,7 @@
 """A classifier's speed and memory on this device.
 
-Inference follows the authors' protocol: one batch, 50 warm-up forwards, 30 timed forwards, synchronised.
+Inference follows the authors' protocol: one batch, 50 warm-up forwards, 30 timed forwards,
+synchronised.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ PRECISIONS = {"none": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a speed is taken: images of a batch, and how many passes of each kind warm up and are timed."""
+    """How a speed is taken: images of a batch, and how many passes of each kind warm up and are
+    timed.
+    """
 
     batch_size: int
     warmup: int
@@ -31,7 +34,12 @@ class Protocol:
 
 
 def measure(
-    model: nn.Module, image_size: int, protocol: Protocol, device: torch.device, amp: str, channels_last: bool
+    model: nn.Module,
+    image_size: int,
+    protocol: Protocol,
+    device: torch.device,
+    amp: str,
+    channels_last: bool,
 ) -> dict[str, Any]:
     """Time a classifier of 1,000 classes on random images (B, 3, image_size, image_size).
 
@@ -44,7 +52,8 @@ def measure(
         channels_last: the memory layout of images and weights.
 
     Returns:
-        Images per second in inference and in training, the peak of memory in MB, and how they were taken.
+        Images per second in inference and in training, the peak of memory in MB, and how they were
+        taken.
     """
     layout = torch.channels_last if channels_last else torch.contiguous_format
     model = model.to(device, memory_format=layout)  # type: ignore[call-overload]
@@ -54,7 +63,11 @@ def measure(
     precision = torch.autocast(device.type, dtype=PRECISIONS[amp], enabled=amp != "none")
     model.eval()
     inference = _rate(
-        _inference(model, images, precision), protocol.batch_size, protocol.warmup, protocol.timed, device
+        _inference(model, images, precision),
+        protocol.batch_size,
+        protocol.warmup,
+        protocol.timed,
+        device,
     )
     model.train()
     step = _training(model, images, labels, precision)
@@ -83,7 +96,9 @@ def _inference(model: nn.Module, images: Tensor, precision: torch.autocast) -> C
     return infer
 
 
-def _training(model: nn.Module, images: Tensor, labels: Tensor, precision: torch.autocast) -> Callable[[], None]:
+def _training(
+    model: nn.Module, images: Tensor, labels: Tensor, precision: torch.autocast
+) -> Callable[[], None]:
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=images.is_cuda or None)
 
     def train() -> None:
@@ -96,7 +111,9 @@ def _training(model: nn.Module, images: Tensor, labels: Tensor, precision: torch
     return train
 
 
-def _rate(step: Callable[[], None], images: int, warmup: int, timed: int, device: torch.device) -> float:
+def _rate(
+    step: Callable[[], None], images: int, warmup: int, timed: int, device: torch.device
+) -> float:
     """Return images per second over `timed` calls, after `warmup` calls."""
     wait: Callable[[], None] = torch.cuda.synchronize if device.type == "cuda" else lambda: None
     for _ in range(warmup):
@@ -123,5 +140,7 @@ def device_name(device: torch.device) -> str:
         return torch.cuda.get_device_name(device)
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    named = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
+    named = next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), ""
+    )
     return f"cpu {named or platform.processor() or platform.machine()}".strip()

@@ -1,8 +1,9 @@
-"""Heads for dense tasks around any backbone: Cascade Mask R-CNN (arXiv 1712.00726) and UPerNet (arXiv 1807.10221).
+"""Heads for dense tasks around any backbone: Cascade Mask R-CNN (arXiv 1712.00726) and UPerNet
+(arXiv 1807.10221).
 
-They follow mmdetection 2.11 and mmsegmentation 0.11, which the authors used. Importing this package is free; building
-a network imports torch and torchvision. Batch norms are plain; a caller with several ranks converts them to
-`SyncBatchNorm`.
+They follow mmdetection 2.11 and mmsegmentation 0.11, which the authors used. Importing this package
+is free; building a network imports torch and torchvision. Batch norms are plain; a caller with
+several ranks converts them to `SyncBatchNorm`.
 """
 
 from __future__ import annotations
@@ -54,13 +55,14 @@ def create_detector(
     Starting values are drawn from torch's global generator.
 
     Args:
-        name: `MIXER_SIZE` as in `models.list_models()`, or `timm:NAME` of a network with maps at strides 4 to 32.
+        name: `MIXER_SIZE` as in `models.list_models()`, or `timm:NAME` of a network with maps at
+            strides 4 to 32.
         num_classes: classes without the background.
         proposals: numbers of the region proposal network.
         cascade: numbers of the box and mask heads.
-        **overrides: those of `models.create_backbone`. `output_norm`, `pad_to` and `shrink_windows` have the authors'
-            downstream values: `bn` and the kernel's side for depth-wise blocks, `ln`, 1 and false for attention (paper,
-            section 4.5).
+        **overrides: those of `models.create_backbone`. `output_norm`, `pad_to` and `shrink_windows`
+            have the authors' downstream values: `bn` and the kernel's side for depth-wise blocks,
+            `ln`, 1 and false for attention (paper, section 4.5).
 
     Raises:
         ValueError: as `models.create_backbone`, or a timm network without these maps.
@@ -71,7 +73,9 @@ def create_detector(
     return Detector(dense_backbone(name, overrides), num_classes, proposals, cascade)
 
 
-def create_segmenter(name: str, num_classes: int = 150, *, upernet: UPerNet = UPERNET, **overrides: Any) -> Segmenter:
+def create_segmenter(
+    name: str, num_classes: int = 150, *, upernet: UPerNet = UPERNET, **overrides: Any
+) -> Segmenter:
     """Builds UPerNet with its auxiliary head: images -> logits, see `Segmenter.forward`.
 
     Args:

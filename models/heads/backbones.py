@@ -1,4 +1,6 @@
-"""Backbones as the heads want them: four maps at strides 4, 8, 16 and 32, with the authors' downstream defaults."""
+"""Backbones as the heads want them: four maps at strides 4, 8, 16 and 32, with the authors'
+downstream defaults.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +23,14 @@ ATTENTION: Mapping[str, Any] = {"output_norm": "ln", "pad_to": 1, "shrink_window
 def dense_backbone(name: str, overrides: Mapping[str, Any]) -> nn.Module:
     """Builds a backbone for a detector or segmenter.
 
-    Networks of this package get what the authors' downstream backbones have (paper, section 4.5), unless `overrides`
-    say otherwise: a norm behind each map, for depth-wise blocks maps filled up to multiples of the kernel's side (of 7
-    where each stage has a side of its own), and for windows of attention maps filled up to whole ones, however small.
+    Networks of this package get what the authors' downstream backbones have (paper, section 4.5),
+    unless `overrides` say otherwise: a norm behind each map, for depth-wise blocks maps filled up
+    to multiples of the kernel's side (of 7 where each stage has a side of its own), and for windows
+    of attention maps filled up to whole ones, however small.
 
     Raises:
-        ValueError: an unknown name or override, or a timm network whose last four maps have other strides.
+        ValueError: an unknown name or override, or a timm network whose last four maps have other
+            strides.
     """
     if name.startswith(PREFIX):
         return _timm(name, overrides)
@@ -45,5 +49,8 @@ def _timm(name: str, overrides: Mapping[str, Any]) -> nn.Module:
     strides = tuple(backbone.net.feature_info.reduction())[-4:]  # type: ignore[union-attr, operator]
     if strides != STRIDES:
         needed, given = (", ".join(map(str, found)) for found in (STRIDES, strides))
-        raise ValueError(f"a detector or segmenter needs maps at strides {needed}, but those of {name} are at {given}")
+        raise ValueError(
+            f"a detector or segmenter needs maps at strides {needed}, but those of {name} are at "
+            f"{given}"
+        )
     return backbone

@@ -1,7 +1,10 @@
-"""Boxes: as offsets from other boxes, matched with true boxes, and clipped. A box is (x1, y1, x2, y2) in pixels.
+"""Boxes: as offsets from other boxes, matched with true boxes, and clipped.
 
-torchvision's coder and matcher mean something else: the coder limits growth but not shrinking, and the matcher gives
-every box its best anchor however little they overlap, so that a box that no anchor touches claims all of them.
+A box is (x1, y1, x2, y2) in pixels.
+
+torchvision's coder and matcher mean something else: the coder limits growth but not shrinking, and
+the matcher gives every box its best anchor however little they overlap, so that a box that no
+anchor touches claims all of them.
 """
 
 from __future__ import annotations
@@ -21,11 +24,19 @@ Size = tuple[int, int]
 
 
 def encode(boxes: Tensor, targets: Tensor) -> Tensor:
-    """Offsets (N, 4) that take `boxes` (N, 4) to `targets` (N, 4): shift in units of the sides, log of the ratios."""
+    """Offsets (N, 4) that take `boxes` (N, 4) to `targets` (N, 4): shift in units of the sides, log
+    of the ratios.
+    """
     x, y, width, height = box_convert(boxes, "xyxy", "cxcywh").unbind(-1)
     to_x, to_y, to_width, to_height = box_convert(targets, "xyxy", "cxcywh").unbind(-1)
     return torch.stack(
-        ((to_x - x) / width, (to_y - y) / height, (to_width / width).log(), (to_height / height).log()), dim=-1
+        (
+            (to_x - x) / width,
+            (to_y - y) / height,
+            (to_width / width).log(),
+            (to_height / height).log(),
+        ),
+        dim=-1,
     )
 
 
@@ -52,7 +63,9 @@ def decode(boxes: Tensor, offsets: Tensor, stds: Sequence[float] = (1.0, 1.0, 1.
     return decoded
 
 
-def match(boxes: Tensor, truth: Tensor, positive: float, negative: float, best: float | None = None) -> Tensor:
+def match(
+    boxes: Tensor, truth: Tensor, positive: float, negative: float, best: float | None = None
+) -> Tensor:
     """Which true box each box stands for.
 
     Args:
@@ -60,8 +73,8 @@ def match(boxes: Tensor, truth: Tensor, positive: float, negative: float, best: 
         truth: (N, 4), N may be 0.
         positive: IoU from which on a box stands for the true box that it overlaps most.
         negative: IoU below which it is background.
-        best: if given, the boxes that a true box overlaps most stand for it from this IoU on, even if they overlap
-            another one more; of several such true boxes the last.
+        best: if given, the boxes that a true box overlaps most stand for it from this IoU on, even
+            if they overlap another one more; of several such true boxes the last.
 
     Returns:
         (M,) int64, indices into `truth`, `BACKGROUND` or `IGNORED`.
@@ -69,8 +82,12 @@ def match(boxes: Tensor, truth: Tensor, positive: float, negative: float, best: 
     if not len(truth):
         return torch.full((len(boxes),), BACKGROUND, device=boxes.device)
     ious = box_iou(truth, boxes).nan_to_num(0.0)  # of two boxes without area: 0 / 0
-    overlap, index = ious.max(dim=0) if len(boxes) else (ious.new_empty(0), ious.new_empty(0, dtype=torch.int64))
-    matched = torch.where(overlap >= positive, index, torch.where(overlap < negative, BACKGROUND, IGNORED))
+    overlap, index = (
+        ious.max(dim=0) if len(boxes) else (ious.new_empty(0), ious.new_empty(0, dtype=torch.int64))
+    )
+    matched = torch.where(
+        overlap >= positive, index, torch.where(overlap < negative, BACKGROUND, IGNORED)
+    )
     if best is None or not len(boxes):
         return matched
     highest = ious.max(dim=1, keepdim=True).values

@@ -1,4 +1,6 @@
-"""Box and mask heads of the cascade's stages (arXiv 1712.00726), and how the stages follow each other."""
+"""Box and mask heads of the cascade's stages (arXiv 1712.00726), and how the stages follow each
+other.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,10 @@ class BoxHead(nn.Module):
         super().__init__()
         width, side = settings.fpn_channels, settings.region_size
         self.features = FastRCNNConvFCHead(
-            (width, side, side), [width] * settings.box_convs, [settings.box_hidden], norm_layer=nn.BatchNorm2d
+            (width, side, side),
+            [width] * settings.box_convs,
+            [settings.box_hidden],
+            norm_layer=nn.BatchNorm2d,
         )
         self.scores = nn.Linear(settings.box_hidden, num_classes + 1)
         self.offsets = nn.Linear(settings.box_hidden, 4 * num_classes)
@@ -39,7 +44,9 @@ class BoxHead(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, regions: Tensor) -> tuple[Tensor, Tensor]:
-        """(R, channels, side, side) -> logits (R, C + 1), background last, and offsets (R, C, 4); float32."""
+        """(R, channels, side, side) -> logits (R, C + 1), background last, and offsets (R, C, 4);
+        float32.
+        """
         x = self.features(regions)
         return self.scores(x).float(), self.offsets(x).unflatten(1, (-1, 4)).float()
 
@@ -80,18 +87,25 @@ class CascadeHeads(nn.Module):
             maps: four or more (B, channels, H_i, W_i).
             proposals: (P, 4) of each image.
             sizes: (height, width) of each image's valid part.
-            targets: `boxes` (N, 4), `labels` (N,) and `masks` (N, H, W) of each image; boxes have an area. `masked`
-                (N,) bool, where it is there, says which objects have a mask.
+            targets: `boxes` (N, 4), `labels` (N,) and `masks` (N, H, W) of each image; boxes have
+                an area. `masked` (N,) bool, where it is there, says which objects have a mask.
         """
         settings, found = self.settings, {}
         sampler = BalancedPositiveNegativeSampler(settings.regions, settings.positive_fraction)
-        for stage, (weight, iou) in enumerate(zip(settings.loss_weights, settings.ious, strict=True)):
-            regions = [sample(p, t["boxes"], iou, sampler) for p, t in zip(proposals, targets, strict=True)]
+        for stage, (weight, iou) in enumerate(
+            zip(settings.loss_weights, settings.ious, strict=True)
+        ):
+            regions = [
+                sample(p, t["boxes"], iou, sampler) for p, t in zip(proposals, targets, strict=True)
+            ]
             labels = [self._labels(r, t["labels"]) for r, t in zip(regions, targets, strict=True)]
-            scores, offsets = self.box_heads[stage](pool(maps, [r.boxes for r in regions], settings.region_size))
+            scores, offsets = self.box_heads[stage](
+                pool(maps, [r.boxes for r in regions], settings.region_size)
+            )
             losses = {
                 "class": F.cross_entropy(scores, torch.cat(labels)),
-                "box": settings.giou_weight * self._box_loss(stage, regions, labels, offsets, targets),
+                "box": settings.giou_weight
+                * self._box_loss(stage, regions, labels, offsets, targets),
                 "mask": self._mask_loss(stage, maps, regions, labels, targets),
             }
             found.update({f"{kind}_{stage + 1}": weight * loss for kind, loss in losses.items()})
@@ -118,7 +132,9 @@ class CascadeHeads(nn.Module):
         boxes = torch.cat([r.boxes for r in regions])[positive]
         truth = [t["boxes"][r.matched[r.positive]] for r, t in zip(regions, targets, strict=True)]
         moved = decode(boxes, offsets[positive, label[positive]], self.settings.box_stds[stage])
-        loss: Tensor = generalized_box_iou_loss(moved, torch.cat(truth), reduction="sum") / len(positive)
+        loss: Tensor = generalized_box_iou_loss(moved, torch.cat(truth), reduction="sum") / len(
+            positive
+        )
         return loss
 
     def _mask_loss(
@@ -129,7 +145,9 @@ class CascadeHeads(nn.Module):
         labels: Sequence[Tensor],
         targets: Sequence[Mapping[str, Tensor]],
     ) -> Tensor:
-        """Mean binary cross-entropy of the objects' masks for their class; objects without a mask are left out."""
+        """Mean binary cross-entropy of the objects' masks for their class; objects without a mask
+        are left out.
+        """
         size = self.settings.mask_size
         drawn = [_with_mask(r, t) for r, t in zip(regions, targets, strict=True)]
         boxes = [r.boxes[chosen] for r, chosen in zip(regions, drawn, strict=True)]
@@ -141,7 +159,9 @@ class CascadeHeads(nn.Module):
             ]
         )
         predicted = self._masks(stage, pool(maps, boxes, size // 2), label)
-        return F.binary_cross_entropy_with_logits(predicted, wanted, reduction="sum") / max(1, wanted.numel())
+        return F.binary_cross_entropy_with_logits(predicted, wanted, reduction="sum") / max(
+            1, wanted.numel()
+        )
 
     def _masks(self, stage: int, regions: Tensor, labels: Tensor) -> Tensor:
         """Mask logits (R, size, size) of each region's class, float32."""
@@ -157,13 +177,20 @@ class CascadeHeads(nn.Module):
         offsets: Tensor,
         sizes: Sequence[Size],
     ) -> list[Tensor]:
-        """The next stage's proposals: moved for the true class, background for the likeliest; no true boxes."""
+        """The next stage's proposals: moved for the true class, background for the likeliest; no
+        true boxes.
+        """
         labels = torch.where(labels == self.num_classes, scores[:, :-1].argmax(dim=1), labels)
         moved = self._move(stage, [r.boxes for r in regions], labels, offsets, sizes)
         return [own[~r.added] for own, r in zip(moved, regions, strict=True)]
 
     def _move(
-        self, stage: int, boxes: Sequence[Tensor], labels: Tensor, offsets: Tensor, sizes: Sequence[Size]
+        self,
+        stage: int,
+        boxes: Sequence[Tensor],
+        labels: Tensor,
+        offsets: Tensor,
+        sizes: Sequence[Size],
     ) -> list[Tensor]:
         """Boxes of each image after a stage's offsets for one class each, clipped."""
         chosen = offsets[torch.arange(len(labels), device=labels.device), labels]
@@ -189,7 +216,9 @@ class CascadeHeads(nn.Module):
         moved = decode(torch.cat(boxes).unsqueeze(1), offsets, self.settings.box_stds[last])
         found = [
             self._best(own, probability)
-            for own, probability in zip(clip(moved.split(numbers), sizes), likely.split(numbers), strict=True)
+            for own, probability in zip(
+                clip(moved.split(numbers), sizes), likely.split(numbers), strict=True
+            )
         ]
         self._add_masks(maps, found)
         return found
@@ -205,13 +234,17 @@ class CascadeHeads(nn.Module):
         """Adds `masks`, the mean of the mask heads' probabilities."""
         regions = pool(maps, [own["boxes"] for own in found], self.settings.mask_size // 2)
         labels = torch.cat([own["labels"] for own in found])
-        stages = [self._masks(stage, regions, labels).sigmoid() for stage in range(len(self.mask_heads))]
+        stages = [
+            self._masks(stage, regions, labels).sigmoid() for stage in range(len(self.mask_heads))
+        ]
         masks = torch.stack(stages).mean(dim=0).split([len(own["boxes"]) for own in found])
         for own, predicted in zip(found, masks, strict=True):
             own["masks"] = predicted
 
     def fixed_work(self, like: Tensor, regions: int, detections: int) -> None:
-        """Runs the heads on as many empty regions and detections, of the type and device of `like`."""
+        """Runs the heads on as many empty regions and detections, of the type and device of
+        `like`.
+        """
         settings = self.settings
         for heads, number, side in (
             (self.box_heads, regions, settings.region_size),

@@ -14,13 +14,17 @@ from models.heads.proposals import ProposalNetwork
 from models.heads.settings import Cascade, Proposals
 
 SMALLEST = 1e-3
-"""True boxes with a shorter side, in pixels, have no area to speak of: no offset takes another box to them."""
+"""True boxes with a shorter side, in pixels, have no area to speak of: no offset takes another box
+to them.
+"""
 
 
 class Detector(nn.Module):
     """Finds objects, their boxes and masks."""
 
-    def __init__(self, backbone: nn.Module, num_classes: int, proposals: Proposals, cascade: Cascade) -> None:
+    def __init__(
+        self, backbone: nn.Module, num_classes: int, proposals: Proposals, cascade: Cascade
+    ) -> None:
         """`backbone` gives four maps at strides 4 to 32 and has `channels`."""
         super().__init__()
         self.backbone = backbone
@@ -36,23 +40,29 @@ class Detector(nn.Module):
         self.heads = CascadeHeads(num_classes, cascade)
 
     def forward(
-        self, images: Tensor, sizes: Sequence[Size], targets: Sequence[Mapping[str, Tensor]] | None = None
+        self,
+        images: Tensor,
+        sizes: Sequence[Size],
+        targets: Sequence[Mapping[str, Tensor]] | None = None,
     ) -> dict[str, Tensor] | list[dict[str, Tensor]]:
         """Losses if there are targets, else detections.
 
-        Regions are sampled with torch's global generators. Boxes and losses are float32 also under autocast.
+        Regions are sampled with torch's global generators. Boxes and losses are float32 also under
+        autocast.
 
         Args:
             images: (B, 3, H, W), normalised, zeros beyond each image's valid part.
             sizes: (height, width) in pixels of each valid part, at the upper left.
-            targets: for each image `boxes` (N, 4) float, (x1, y1, x2, y2) in pixels, `labels` (N,) int64 from 0, and
-                `masks` (N, H, W) uint8 or bool; N may be 0, and boxes without an area are left out. `masked` (N,)
-                bool says which objects have a mask, where some have a box alone: these have no part in mask losses.
+            targets: for each image `boxes` (N, 4) float, (x1, y1, x2, y2) in pixels, `labels` (N,)
+                int64 from 0, and `masks` (N, H, W) uint8 or bool; N may be 0, and boxes without an
+                area are left out. `masked` (N,) bool says which objects have a mask, where some
+                have a box alone: these have no part in mask losses.
 
         Returns:
-            With targets, weighted scalar losses by name, to be added up. Without, for each image at most
-            `cascade.detections`, best first: `boxes` (K, 4) inside the valid part, `labels` (K,), `scores` (K,), and
-            `masks` (K, S, S), the probabilities of the class over the box, for `paste`.
+            With targets, weighted scalar losses by name, to be added up. Without, for each image at
+            most `cascade.detections`, best first: `boxes` (K, 4) inside the valid part, `labels`
+            (K,), `scores` (K,), and `masks` (K, S, S), the probabilities of the class over the box,
+            for `paste`.
         """
         maps = self._maps(images)
         if targets is None:
@@ -68,14 +78,21 @@ class Detector(nn.Module):
         return list(self.pyramid(maps).values())
 
     def fixed_work(self, images: Tensor) -> None:
-        """Runs what an image costs in layers at test, whatever is in it: all proposals and detections are there."""
+        """Runs what an image costs in layers at test, whatever is in it: all proposals and
+        detections are there.
+        """
         maps = self._maps(images)
         self.proposals.head(maps)
-        self.heads.fixed_work(images, self.proposals.settings.kept_test, self.heads.settings.detections)
+        self.heads.fixed_work(
+            images, self.proposals.settings.kept_test, self.heads.settings.detections
+        )
 
 
 def _with_area(target: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """The target without boxes that have no area, in float32."""
     boxes = target["boxes"].float()
     kept = remove_small_boxes(boxes, SMALLEST)
-    return {"boxes": boxes[kept], **{key: target[key][kept] for key in ("labels", "masks", "masked") if key in target}}
+    return {
+        "boxes": boxes[kept],
+        **{key: target[key][kept] for key in ("labels", "masks", "masked") if key in target},
+    }

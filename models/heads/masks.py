@@ -36,7 +36,8 @@ def mask_targets(masks: Tensor, index: Tensor, boxes: Tensor, size: int) -> Tens
 
 
 def paste(masks: Tensor, boxes: Tensor, size: Size, threshold: float = 0.5) -> Tensor:
-    """Puts predicted masks into an image, interpolated bilinearly between the centres of their cells.
+    """Puts predicted masks into an image, interpolated bilinearly between the centres of their
+    cells.
 
     torchvision's function of this kind rounds boxes to whole pixels.
 
@@ -54,14 +55,21 @@ def paste(masks: Tensor, boxes: Tensor, size: Size, threshold: float = 0.5) -> T
     for start in range(0, len(masks), few):
         part = slice(start, start + few)
         x1, y1, x2, y2 = boxes[part].float().unbind(-1)
-        rows, columns = _weights(y1, y2, size[0], masks.shape[-2]), _weights(x1, x2, size[1], masks.shape[-1])
+        rows, columns = (
+            _weights(y1, y2, size[0], masks.shape[-2]),
+            _weights(x1, x2, size[1], masks.shape[-1]),
+        )
         pasted[part] = rows @ masks[part].float() @ columns.transpose(1, 2) >= threshold
     return pasted
 
 
 def _weights(start: Tensor, end: Tensor, pixels: int, cells: int) -> Tensor:
-    """What each of S cells between start and end (K,) gives to each pixel of an axis: (K, pixels, S)."""
+    """What each of S cells between start and end (K,) gives to each pixel of an axis: (K, pixels,
+    S).
+    """
     centres = torch.arange(pixels, device=start.device) + 0.5
     position = (centres - start.unsqueeze(1)) / (end - start).unsqueeze(1) * cells - 0.5
     distance = (position.unsqueeze(2) - torch.arange(cells, device=start.device)).abs()
-    return (1 - distance).clamp(min=0)  # for a box without extent 0 or NaN, and neither is above a threshold
+    return (1 - distance).clamp(
+        min=0
+    )  # for a box without extent 0 or NaN, and neither is above a threshold

@@ -18,17 +18,22 @@ STRIDES = (4, 8, 16, 32, 64)
 
 
 def make_anchors(shapes: Sequence[Size], settings: Proposals, device: torch.device) -> list[Tensor]:
-    """Anchors (H*W*A, 4) of each level, from the (height, width) of its map: centred at multiples of the stride.
+    """Anchors (H*W*A, 4) of each level, from the (height, width) of its map: centred at multiples
+    of the stride.
 
-    torchvision's generator guesses the stride from the sides of image and map, which fails for sides that 64 does
-    not divide, and rounds the anchors to whole pixels.
+    torchvision's generator guesses the stride from the sides of image and map, which fails for
+    sides that 64 does not divide, and rounds the anchors to whole pixels.
     """
     roots = torch.tensor(settings.anchor_ratios, device=device).sqrt()
     levels = []
     for (height, width), stride in zip(shapes, STRIDES, strict=True):
-        half_width, half_height = (0.5 * settings.anchor_scale * stride * factor for factor in (1 / roots, roots))
+        half_width, half_height = (
+            0.5 * settings.anchor_scale * stride * factor for factor in (1 / roots, roots)
+        )
         shapes_here = torch.stack((-half_width, -half_height, half_width, half_height), dim=-1)
-        y, x = torch.meshgrid(*(torch.arange(n, device=device) * stride for n in (height, width)), indexing="ij")
+        y, x = torch.meshgrid(
+            *(torch.arange(n, device=device) * stride for n in (height, width)), indexing="ij"
+        )
         centres = torch.stack((x, y, x, y), dim=-1).flatten(0, 1)
         levels.append((centres.unsqueeze(1) + shapes_here).flatten(0, 1))
     return levels
@@ -54,13 +59,18 @@ class ProposalNetwork(nn.Module):
             truth: the true boxes (N, 4) of each image, in training.
 
         Returns:
-            Proposals (P, 4) of each image, clipped, best first and at least one; one that was clipped at both sides has
-            no area, and stays (mmdetection 2.11). Losses, none without `truth`.
+            Proposals (P, 4) of each image, clipped, best first and at least one; one that was
+            clipped at both sides has no area, and stays (mmdetection 2.11). Losses, none without
+            `truth`.
         """
         scores, offsets = self.head(list(maps))
         scores = [level.permute(0, 2, 3, 1).flatten(1).float() for level in scores]
-        offsets = [level.permute(0, 2, 3, 1).reshape(len(level), -1, 4).float() for level in offsets]
-        anchors = make_anchors([(m.shape[-2], m.shape[-1]) for m in maps], self.settings, scores[0].device)
+        offsets = [
+            level.permute(0, 2, 3, 1).reshape(len(level), -1, 4).float() for level in offsets
+        ]
+        anchors = make_anchors(
+            [(m.shape[-2], m.shape[-1]) for m in maps], self.settings, scores[0].device
+        )
         losses = {} if truth is None else self._losses(scores, offsets, anchors, sizes, truth)
         kept = self.settings.kept_test if truth is None else self.settings.kept_train
         with torch.no_grad():
@@ -71,11 +81,18 @@ class ProposalNetwork(nn.Module):
         return proposals, losses
 
     def _propose(
-        self, scores: list[Tensor], offsets: list[Tensor], anchors: list[Tensor], size: Size, kept: int
+        self,
+        scores: list[Tensor],
+        offsets: list[Tensor],
+        anchors: list[Tensor],
+        size: Size,
+        kept: int,
     ) -> Tensor:
         """The proposals of one image: the best of each level, then suppression level by level."""
         best = [level.topk(min(kept, len(level))) for level in scores]
-        boxes = torch.cat([decode(a[top], o[top]) for (_, top), a, o in zip(best, anchors, offsets, strict=True)])
+        boxes = torch.cat(
+            [decode(a[top], o[top]) for (_, top), a, o in zip(best, anchors, offsets, strict=True)]
+        )
         levels = torch.cat([torch.full_like(top, number) for number, (_, top) in enumerate(best)])
         # Diverged weights give numbers that are none, and no evaluator takes them.
         boxes = clip_boxes_to_image(boxes.nan_to_num(), size)
@@ -93,28 +110,45 @@ class ProposalNetwork(nn.Module):
     ) -> dict[str, Tensor]:
         """Objectness and boxes, both over the number of sampled anchors of the whole batch.
 
-        An image without a positive anchor counts as if it had one, and so does one without a negative (mmdetection).
+        An image without a positive anchor counts as if it had one, and so does one without a
+        negative (mmdetection).
         """
-        every, score, offset = torch.cat(anchors), torch.cat(scores, dim=1), torch.cat(offsets, dim=1)
-        matched = torch.stack([self._match(every, size, own) for size, own in zip(sizes, truth, strict=True)])
-        sampler = BalancedPositiveNegativeSampler(self.settings.sampled, self.settings.positive_fraction)
+        every, score, offset = (
+            torch.cat(anchors),
+            torch.cat(scores, dim=1),
+            torch.cat(offsets, dim=1),
+        )
+        matched = torch.stack(
+            [self._match(every, size, own) for size, own in zip(sizes, truth, strict=True)]
+        )
+        sampler = BalancedPositiveNegativeSampler(
+            self.settings.sampled, self.settings.positive_fraction
+        )
         # The sampler takes 0 for background, -1 for ignored and more for objects: the match plus 1.
         positive, negative = (torch.stack(chosen).bool() for chosen in sampler(list(matched + 1)))
         sampled = positive | negative
-        wanted = [encode(every[p], own[m[p]]) for p, m, own in zip(positive, matched, truth, strict=True)]
+        wanted = [
+            encode(every[p], own[m[p]]) for p, m, own in zip(positive, matched, truth, strict=True)
+        ]
         number = int(torch.stack((positive, negative)).sum(dim=2).clamp(min=1).sum())
-        objectness = F.binary_cross_entropy_with_logits(score[sampled], positive[sampled].float(), reduction="sum")
+        objectness = F.binary_cross_entropy_with_logits(
+            score[sampled], positive[sampled].float(), reduction="sum"
+        )
         boxes = F.smooth_l1_loss(
             offset[positive], torch.cat(wanted), beta=self.settings.smooth_l1_beta, reduction="sum"
         )
         return {"rpn_objectness": objectness / number, "rpn_box": boxes / number}
 
     def _match(self, anchors: Tensor, size: Size, truth: Tensor) -> Tensor:
-        """Matches anchors that lie inside the image; the others are ignored, which torchvision does not do."""
+        """Matches anchors that lie inside the image; the others are ignored, which torchvision does
+        not do.
+        """
         settings = self.settings
         height, width = size
         x1, y1, x2, y2 = anchors.unbind(-1)
         inside = (x1 >= 0) & (y1 >= 0) & (x2 < width) & (y2 < height)
         matched = torch.full((len(anchors),), IGNORED, device=anchors.device)
-        matched[inside] = match(anchors[inside], truth, settings.positive_iou, settings.negative_iou, settings.best_iou)
+        matched[inside] = match(
+            anchors[inside], truth, settings.positive_iou, settings.negative_iou, settings.best_iou
+        )
         return matched

@@ -14,14 +14,16 @@ from models.heads.backbones import STRIDES
 from models.heads.boxes import BACKGROUND, match
 
 FINEST = 56
-"""Regions below twice this side, in pixels, are cut out of the finest map, those up to twice that out of the next."""
+"""Regions below twice this side, in pixels, are cut out of the finest map, those up to twice that
+out of the next.
+"""
 
 
 def pool(maps: Sequence[Tensor], boxes: Sequence[Tensor], size: int) -> Tensor:
     """RoIAlign from the level that fits a region's size.
 
-    torchvision's `MultiScaleRoIAlign` leaves out the shift by half a pixel that makes the cut exact, and guesses the
-    strides from the first image that it sees.
+    torchvision's `MultiScaleRoIAlign` leaves out the shift by half a pixel that makes the cut
+    exact, and guesses the strides from the first image that it sees.
 
     Args:
         maps: at least four (B, C, H_i, W_i) at strides 4 to 32.
@@ -38,7 +40,9 @@ def pool(maps: Sequence[Tensor], boxes: Sequence[Tensor], size: int) -> Tensor:
     pooled = maps[0].new_zeros((len(every), maps[0].shape[1], size, size), dtype=torch.float32)
     for number, (values, stride) in enumerate(zip(maps, STRIDES, strict=False)):
         here = (level == number).nonzero().squeeze(1)
-        pooled[here] = roi_align(values.float(), regions[here], size, 1 / stride, sampling_ratio=0, aligned=True)
+        pooled[here] = roi_align(
+            values.float(), regions[here], size, 1 / stride, sampling_ratio=0, aligned=True
+        )
     return pooled
 
 
@@ -61,10 +65,13 @@ class Sample(NamedTuple):
         return self.matched != BACKGROUND
 
 
-def sample(proposals: Tensor, truth: Tensor, iou: float, sampler: BalancedPositiveNegativeSampler) -> Sample:
+def sample(
+    proposals: Tensor, truth: Tensor, iou: float, sampler: BalancedPositiveNegativeSampler
+) -> Sample:
     """Draws regions from proposals (P, 4) and the true boxes (N, 4), which are added to them.
 
-    A proposal is an object if it overlaps a true box by `iou`. The draw comes from torch's global generator.
+    A proposal is an object if it overlaps a true box by `iou`. The draw comes from torch's global
+    generator.
     """
     own = torch.arange(len(truth), device=truth.device)
     boxes = torch.cat((truth, proposals))

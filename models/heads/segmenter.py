@@ -1,4 +1,6 @@
-"""UPerNet (arXiv 1807.10221) with an auxiliary head, and their loss, as mmsegmentation 0.11 builds them."""
+"""UPerNet (arXiv 1807.10221) with an auxiliary head, and their loss, as mmsegmentation 0.11 builds
+them.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,8 @@ class PyramidPooling(nn.Module):
         """`scales` are the sides of the grids."""
         super().__init__()
         self.grids = nn.ModuleList(
-            nn.Sequential(nn.AdaptiveAvgPool2d(scale), NormedConv(in_channels, channels, 1)) for scale in scales
+            nn.Sequential(nn.AdaptiveAvgPool2d(scale), NormedConv(in_channels, channels, 1))
+            for scale in scales
         )
         self.join = NormedConv(in_channels + len(scales) * channels, channels, 3)
 
@@ -56,7 +59,9 @@ class UPerHead(nn.Module):
         super().__init__()
         width = settings.channels
         self.pooling = PyramidPooling(in_channels[-1], width, settings.pool_scales)
-        self.lateral = nn.ModuleList(NormedConv(channels, width, 1) for channels in in_channels[:-1])
+        self.lateral = nn.ModuleList(
+            NormedConv(channels, width, 1) for channels in in_channels[:-1]
+        )
         self.levels = nn.ModuleList(NormedConv(width, width, 3) for _ in in_channels[:-1])
         self.join = NormedConv(len(in_channels) * width, width, 3)
         self.classify = Classify(width, num_classes, settings.dropout)
@@ -65,7 +70,9 @@ class UPerHead(nn.Module):
         """Four (B, C_i, H_i, W_i) -> logits (B, num_classes, H_0, W_0)."""
         top = self.pooling(maps[-1])
         joined = [top]
-        for lateral, level, values in reversed(list(zip(self.lateral, self.levels, maps[:-1], strict=True))):
+        for lateral, level, values in reversed(
+            list(zip(self.lateral, self.levels, maps[:-1], strict=True))
+        ):
             top = lateral(values) + resize(top, size=values.shape[2:])
             joined.insert(0, level(top))
         size = joined[0].shape[2:]
@@ -83,7 +90,10 @@ class Segmenter(nn.Module):
         self.backbone = backbone
         channels: Sequence[int] = backbone.channels  # type: ignore[assignment]
         width = settings.auxiliary_channels
-        convs = [NormedConv(channels[2] if i == 0 else width, width, 3) for i in range(settings.auxiliary_convs)]
+        convs = [
+            NormedConv(channels[2] if i == 0 else width, width, 3)
+            for i in range(settings.auxiliary_convs)
+        ]
         self.head = UPerHead(channels, num_classes, settings)
         self.auxiliary = nn.Sequential(*convs, Classify(width, num_classes, settings.dropout))
         for heads in (self.head, self.auxiliary):
@@ -99,7 +109,9 @@ class Segmenter(nn.Module):
         return {"logits": logits, "auxiliary": self.auxiliary(maps[2])} if self.training else logits
 
 
-def segmentation_loss(outputs: Mapping[str, Tensor] | Tensor, labels: Tensor, auxiliary_weight: float = 0.4) -> Tensor:
+def segmentation_loss(
+    outputs: Mapping[str, Tensor] | Tensor, labels: Tensor, auxiliary_weight: float = 0.4
+) -> Tensor:
     """Cross-entropy at the size of the labels, float32 also under autocast.
 
     The mean is over all pixels: ignored ones add nothing to the sum but count in its divisor.
@@ -114,7 +126,9 @@ def segmentation_loss(outputs: Mapping[str, Tensor] | Tensor, labels: Tensor, au
     """
     if isinstance(outputs, Tensor):
         return _cross_entropy(outputs, labels)
-    return _cross_entropy(outputs["logits"], labels) + auxiliary_weight * _cross_entropy(outputs["auxiliary"], labels)
+    return _cross_entropy(outputs["logits"], labels) + auxiliary_weight * _cross_entropy(
+        outputs["auxiliary"], labels
+    )
 
 
 def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

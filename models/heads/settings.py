@@ -1,4 +1,5 @@
-"""The numbers of the heads; defaults are those of the authors' configurations (paper, sections 4.3 and 4.4).
+"""The numbers of the heads; defaults are those of the authors' configurations (paper, sections 4.3
+and 4.4).
 
 Imports no torch. `pipeline/recipes.py` has the same fields with the same defaults for params.yaml.
 """
@@ -20,7 +21,8 @@ class Proposals:
         positive_fraction: how many of them may be positive.
         positive_iou: from here on an anchor stands for the box that it overlaps most.
         negative_iou: below it an anchor is background; in between it is ignored.
-        best_iou: from here on the anchors that a box overlaps most stand for it, whatever they overlap more.
+        best_iou: from here on the anchors that a box overlaps most stand for it, whatever they
+            overlap more.
         nms_iou: of two proposals of one level that overlap more, the better remains.
         kept_train: proposals of a level before suppression, and of an image after it, in training.
         kept_test: the same at test.
@@ -84,9 +86,14 @@ class Cascade:
     def __post_init__(self) -> None:
         """Raises `ValueError` for an odd mask size, and for stages that are not three."""
         if self.mask_size % 2:
-            raise ValueError(f"mask_size must be even, not {self.mask_size}: the head doubles the map that it sees")
+            raise ValueError(
+                f"mask_size must be even, not {self.mask_size}: the head doubles the map that "
+                "it sees"
+            )
         if {len(self.ious), len(self.loss_weights), len(self.box_stds)} != {3}:
-            raise ValueError("ious, loss_weights and box_stds have three entries each, one for each stage")
+            raise ValueError(
+                "ious, loss_weights and box_stds have three entries each, one for each stage"
+            )
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,14 @@
 
 A mixer file `NAME.py` gives:
 
-- `SWITCHES`: a `models.network.spec.Switches`, the three questions answered for its default options;
+- `SWITCHES`: a `models.network.spec.Switches`, the three questions answered for its default
+  options;
 - `block(place, *, option=default, ...) -> nn.Module`: one block of the network, (B, H, W, C) ->
   (B, H, W, C).
-  The keyword-only parameters are the options that `create_model(NAME_size, option=...)` accepts. In every
-  block that it returns, the module that mixes has an attribute `switches`, which says what the options made
-  of it, and, for work that no Linear or Conv2d does, a method `extra_macs(x) -> int` for its input x.
+  The keyword-only parameters are the options that `create_model(NAME_size, option=...)` accepts. In
+  every block that it returns, the module that mixes has an attribute `switches`, which says what
+  the options made of it, and, for work that no Linear or Conv2d does, a method `extra_macs(x) ->
+  int` for its input x.
 """
 
 from __future__ import annotations
@@ -52,14 +54,17 @@ def load(name: str) -> MixerFile:
     """Imports one mixer by its file name.
 
     Raises:
-        ValueError: there is no such file (the nearest name is given), or it lacks `SWITCHES` or `block`.
+        ValueError: there is no such file (the nearest name is given), or it lacks `SWITCHES` or
+            `block`.
     """
     if name not in names():
         raise ValueError(f"there is no mixer '{name}'; {nearest(name, names())}")
     module = import_module(f"{__name__}.{name}")
     for part in ("SWITCHES", "block"):
         if not hasattr(module, part):
-            raise ValueError(f"the mixer file {name}.py must define {part}, see models/mixers/__init__.py")
+            raise ValueError(
+                f"the mixer file {name}.py must define {part}, see models/mixers/__init__.py"
+            )
     return MixerFile(name, module.SWITCHES, module.block)
 
 

@@ -1,7 +1,8 @@
-"""Static depth-wise convolution ("DW Conv." of the paper, section 1.3): one learned kernel a channel.
+"""Static depth-wise convolution ("DW Conv." of the paper, section 1.3): one learned kernel a
+channel.
 
-With fewer `groups` than channels a group shares one kernel; with `kernel_size=1` nothing is mixed at all, the
-control for sparse connectivity.
+With fewer `groups` than channels a group shares one kernel; with `kernel_size=1` nothing is mixed
+at all, the control for sparse connectivity.
 """
 
 from __future__ import annotations
@@ -18,11 +19,15 @@ from models.network.layers import Norm
 from models.network.options import odd_kernel, resolve_groups
 from models.network.spec import Place, Switches, sharing
 
-SWITCHES = Switches(neighbourhood="sliding", shared_positions=True, shared_channels="no", dynamic=False)
+SWITCHES = Switches(
+    neighbourhood="sliding", shared_positions=True, shared_channels="no", dynamic=False
+)
 
 
 class StaticDepthwise(nn.Module):
-    """K x K kernels that are the same everywhere and for all images, one for each of G groups of channels."""
+    """K x K kernels that are the same everywhere and for all images, one for each of G groups of
+    channels.
+    """
 
     def __init__(self, dim: int, kernel_size: int, groups: int) -> None:
         """Weights and bias start as those of a depth-wise `Conv2d`."""

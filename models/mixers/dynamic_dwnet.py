@@ -1,6 +1,7 @@
 """Homogeneous dynamic depth-wise convolution ("D-DW Conv." of the paper, section 1.3).
 
-Every image has its own kernels, predicted from the mean of its map; they are the same at all positions.
+Every image has its own kernels, predicted from the mean of its map; they are the same at all
+positions.
 """
 
 from __future__ import annotations
@@ -16,15 +17,17 @@ from models.network.layers import Norm, PointConv
 from models.network.options import odd_kernel, resolve_groups
 from models.network.spec import Place, Switches, sharing
 
-SWITCHES = Switches(neighbourhood="sliding", shared_positions=True, shared_channels="no", dynamic=True)
+SWITCHES = Switches(
+    neighbourhood="sliding", shared_positions=True, shared_channels="no", dynamic=True
+)
 SQUEEZE = 4
 
 
 class ImageDepthwise(nn.Module):
     """Predicts one K x K kernel a group of channels and image, C -> C/4 -> G*K*K, and applies it.
 
-    The kernels are used as predicted, without a softmax or another norm; the bias is learned and the same
-    for all images (official code).
+    The kernels are used as predicted, without a softmax or another norm; the bias is learned and
+    the same for all images (official code).
     """
 
     def __init__(self, dim: int, kernel_size: int, groups: int) -> None:
@@ -59,7 +62,9 @@ def block(
     projection_norm: bool = True,
     se: bool = False,
 ) -> nn.Module:
-    """One block; without `groups` or `group_channels` every channel has its own kernel, as in the official network."""
+    """One block; without `groups` or `group_channels` every channel has its own kernel, as in the
+    official network.
+    """
     number = resolve_groups(place.dim, groups, group_channels, default=place.dim)
     spatial = ImageDepthwise(place.dim, odd_kernel(kernel_size), number)
     return DepthwiseBlock(place, spatial, norm, projection_norm, se)

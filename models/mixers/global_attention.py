@@ -1,7 +1,7 @@
 """Global attention: every position sees the whole map (the paper's ViT row, in this backbone).
 
-Swin's attention without windows. Position enters as in Swin, by a bias for every offset; no network of this kind was
-trained by the authors.
+Swin's attention without windows. Position enters as in Swin, by a bias for every offset; no network
+of this kind was trained by the authors.
 """
 
 from __future__ import annotations
@@ -16,14 +16,18 @@ from models.network.layers import Norm, make_norm, norm_tokens
 from models.network.options import head_channels, heads_of
 from models.network.spec import Place, Switches, sharing
 
-SWITCHES = Switches(neighbourhood="global", shared_positions=False, shared_channels="groups", dynamic=True)
+SWITCHES = Switches(
+    neighbourhood="global", shared_positions=False, shared_channels="groups", dynamic=True
+)
 
 
 class GlobalAttention(nn.Module):
-    """Multi-head attention over all tokens of the map, with a learned bias for every relative offset.
+    """Multi-head attention over all tokens of the map, with a learned bias for every relative
+    offset.
 
-    The table of biases reaches over the map that the network is built for; offsets on a larger map that lie beyond
-    it use its edge (clipped relative positions, arXiv 1803.02155), so that any map is taken.
+    The table of biases reaches over the map that the network is built for; offsets on a larger map
+    that lie beyond it use its edge (clipped relative positions, arXiv 1803.02155), so that any map
+    is taken.
     """
 
     def __init__(
@@ -51,24 +55,33 @@ class GlobalAttention(nn.Module):
             rows, columns = (2 * reach + 1 for reach in self.reach)
             self.relative_position_bias_table = nn.Parameter(torch.empty(rows, columns, heads))
             nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
-        self.qkv_norm = nn.Identity() if projection_norm is None else make_norm(projection_norm, 3 * place.dim)
-        self.proj_norm = nn.Identity() if projection_norm is None else make_norm(projection_norm, place.dim)
+        self.qkv_norm = (
+            nn.Identity() if projection_norm is None else make_norm(projection_norm, 3 * place.dim)
+        )
+        self.proj_norm = (
+            nn.Identity() if projection_norm is None else make_norm(projection_norm, place.dim)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C)."""
         height, width = x.shape[1:3]
-        qkv = norm_tokens(self.qkv_norm, self.qkv(x)).flatten(1, 2).unflatten(2, (3, self.heads, -1))
+        qkv = (
+            norm_tokens(self.qkv_norm, self.qkv(x)).flatten(1, 2).unflatten(2, (3, self.heads, -1))
+        )
         query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         scores = (query * self.scale) @ key.transpose(-2, -1)
         if self.relative_position_bias_table is not None:
-            scores = scores + self._bias(self.relative_position_bias_table, height, width).to(scores.dtype)
+            scores = scores + self._bias(self.relative_position_bias_table, height, width).to(
+                scores.dtype
+            )
         mixed = (self.softmax(scores).to(value.dtype) @ value).transpose(1, 2).flatten(2)
         return norm_tokens(self.proj_norm, self.proj(mixed.unflatten(1, (height, width))))
 
     def _bias(self, table: Tensor, height: int, width: int) -> Tensor:
         """What is added to the scores: (heads, tokens, tokens)."""
         down, right = (
-            _offsets(length, reach, table.device) for length, reach in zip((height, width), self.reach, strict=True)
+            _offsets(length, reach, table.device)
+            for length, reach in zip((height, width), self.reach, strict=True)
         )
         pairs = table[down[:, None, :, None], right[None, :, None, :]]
         return pairs.permute(4, 0, 1, 2, 3).reshape(self.heads, height * width, height * width)
@@ -93,7 +106,9 @@ def block(
     projection_norm: bool = False,
     se: bool = False,
 ) -> nn.Module:
-    """One block; `group_channels` is the channels of a head, without it there are as many heads as the size has."""
+    """One block; `group_channels` is the channels of a head, without it there are as many heads as
+    the size has.
+    """
     mixer = GlobalAttention(
         place,
         heads_of(place, group_channels),

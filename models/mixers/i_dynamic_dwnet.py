@@ -1,7 +1,8 @@
-"""Inhomogeneous dynamic depth-wise convolution ("I-D-DW Conv." of the paper, section 1.3; involution-like).
+"""Inhomogeneous dynamic depth-wise convolution ("I-D-DW Conv." of the paper, section 1.3;
+involution-like).
 
-Every position of every image has its own kernels, predicted from the position itself and shared by the
-channels of a group.
+Every position of every image has its own kernels, predicted from the position itself and shared by
+the channels of a group.
 """
 
 from __future__ import annotations
@@ -18,10 +19,14 @@ from models.network.layers import Norm, PointConv
 from models.network.options import odd_kernel, resolve_groups
 from models.network.spec import Place, Switches, sharing
 
-SWITCHES = Switches(neighbourhood="sliding", shared_positions=False, shared_channels="groups", dynamic=True)
+SWITCHES = Switches(
+    neighbourhood="sliding", shared_positions=False, shared_channels="groups", dynamic=True
+)
 SQUEEZE = 4
 GROUPS = 32
-"""Groups in every stage of every size: the official configuration gives C / heads, which is 32 throughout."""
+"""Groups in every stage of every size: the official configuration gives C / heads, which is 32
+throughout.
+"""
 GROUPS_OF_SIZE: Mapping[str, int] = MappingProxyType({"micro": 8})
 
 
@@ -61,7 +66,11 @@ def block(
     projection_norm: bool = True,
     se: bool = False,
 ) -> nn.Module:
-    """One block; `groups` is the number of kernels a position, `group_channels` says the same as C / groups."""
-    number = resolve_groups(place.dim, groups, group_channels, GROUPS_OF_SIZE.get(place.size, GROUPS))
+    """One block; `groups` is the number of kernels a position, `group_channels` says the same as C
+    / groups.
+    """
+    number = resolve_groups(
+        place.dim, groups, group_channels, GROUPS_OF_SIZE.get(place.size, GROUPS)
+    )
     spatial = PositionDepthwise(place.dim, odd_kernel(kernel_size), number)
     return DepthwiseBlock(place, spatial, norm, projection_norm, se)

@@ -1,8 +1,8 @@
 """Local MLP: Swin with a learned matrix in place of attention, the same for all images.
 
-Swin's block without queries, keys and position biases (paper, sections 1.3 and 1.4). No code of it was released.
-Windows are cut, shifted and filled up with zeros as in Swin; where a shifted window holds tokens that were no
-neighbours, their weights count as 0, as attention between them does.
+Swin's block without queries, keys and position biases (paper, sections 1.3 and 1.4). No code of it
+was released. Windows are cut, shifted and filled up with zeros as in Swin; where a shifted window
+holds tokens that were no neighbours, their weights count as 0, as attention between them does.
 """
 
 from __future__ import annotations
@@ -18,13 +18,17 @@ from models.network.options import odd_kernel, only_map_size, resolve_groups
 from models.network.spec import Place, Switches, sharing
 from models.network.windows import cut, join, shift_mask, window_of
 
-SWITCHES = Switches(neighbourhood="window", shared_positions=False, shared_channels="groups", dynamic=False)
+SWITCHES = Switches(
+    neighbourhood="window", shared_positions=False, shared_channels="groups", dynamic=False
+)
 
 
 class WindowMlp(nn.Module):
-    """Static mixing inside windows of K x K tokens: a matrix (K*K, K*K) for each of G groups of channels.
+    """Static mixing inside windows of K x K tokens: a matrix (K*K, K*K) for each of G groups of
+    channels.
 
-    With a matrix for every window the weights belong to one map size; shared over windows they take any.
+    With a matrix for every window the weights belong to one map size; shared over windows they take
+    any.
     """
 
     def __init__(
@@ -38,31 +42,47 @@ class WindowMlp(nn.Module):
         row_bias: bool = False,
         projection_norm: Norm | None = None,
     ) -> None:
-        """`shifted` moves the windows by half their length, `row_bias` adds a learned number to every sum.
+        """`shifted` moves the windows by half their length, `row_bias` adds a learned number to
+        every sum.
 
         `projection_norm` puts a norm of that kind behind both projections.
         """
         super().__init__()
         self.switches = replace(SWITCHES, shared_channels=sharing(groups, place.dim))
-        self.window, self.groups, self.shifted, self.shrink = window, groups, shifted, place.shrink_windows
-        self.map_size, self.image_size = (None if shared_windows else place.map_size), place.image_size
+        self.window, self.groups, self.shifted, self.shrink = (
+            window,
+            groups,
+            shifted,
+            place.shrink_windows,
+        )
+        self.map_size, self.image_size = (
+            (None if shared_windows else place.map_size),
+            place.image_size,
+        )
         tokens = window * window
         windows = 1
         if not shared_windows:
             windows = -(-place.map_size[0] // window) * -(-place.map_size[1] // window)
         self.value = nn.Linear(place.dim, place.dim)
         # Each sum starts as wide as that of a depth-wise convolution over as many tokens.
-        self.weight = nn.Parameter(torch.empty(windows, groups, tokens, tokens).uniform_(-1 / window, 1 / window))
+        self.weight = nn.Parameter(
+            torch.empty(windows, groups, tokens, tokens).uniform_(-1 / window, 1 / window)
+        )
         self.bias = nn.Parameter(torch.zeros(windows, groups, tokens)) if row_bias else None
         self.proj = nn.Linear(place.dim, place.dim)
-        self.value_norm = nn.Identity() if projection_norm is None else make_norm(projection_norm, place.dim)
-        self.proj_norm = nn.Identity() if projection_norm is None else make_norm(projection_norm, place.dim)
+        self.value_norm = (
+            nn.Identity() if projection_norm is None else make_norm(projection_norm, place.dim)
+        )
+        self.proj_norm = (
+            nn.Identity() if projection_norm is None else make_norm(projection_norm, place.dim)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C).
 
         Raises:
-            ValueError: weights for every window, and a map of another size than the one they were built for.
+            ValueError: weights for every window, and a map of another size than the one they were
+                built for.
         """
         height, width = x.shape[1:3]
         if self.map_size is not None:
@@ -109,7 +129,9 @@ def block(
     projection_norm: bool = False,
     se: bool = False,
 ) -> nn.Module:
-    """One block; `kernel_size` is the side of the window, and there are as many groups as Swin has heads."""
+    """One block; `kernel_size` is the side of the window, and there are as many groups as Swin has
+    heads.
+    """
     mixer = WindowMlp(
         place,
         odd_kernel(kernel_size),

@@ -1,7 +1,8 @@
-"""Locally connected layer: the depth-wise network with a kernel of its own at every position, for all images the same.
+"""Locally connected layer: the depth-wise network with a kernel of its own at every position, for
+all images the same.
 
-The paper's "DW conv." without sharing over positions; no code of it was released. The weights belong to one map
-size, that of the `image_size` which the network is built for.
+The paper's "DW conv." without sharing over positions; no code of it was released. The weights
+belong to one map size, that of the `image_size` which the network is built for.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from models.network.layers import Norm
 from models.network.options import odd_kernel, only_map_size, resolve_groups
 from models.network.spec import Place, Switches, sharing
 
-SWITCHES = Switches(neighbourhood="sliding", shared_positions=False, shared_channels="no", dynamic=False)
+SWITCHES = Switches(
+    neighbourhood="sliding", shared_positions=False, shared_channels="no", dynamic=False
+)
 
 
 class StaticPositionwise(nn.Module):

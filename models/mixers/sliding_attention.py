@@ -1,8 +1,10 @@
-"""Local attention with a window around every position ("sliding" sampling; paper, sections 1.3 and 3.5).
+"""Local attention with a window around every position ("sliding" sampling; paper, sections 1.3 and
+3.5).
 
-The same attention as Swin's over the neighbours that a depth-wise convolution sees: an aggregation whose weights
-are a softmax of dot products. No code of it was released; neighbours outside the map take no part in the softmax.
-It stands in Swin's block, or as the operator in the block of the depth-wise networks, beside `i_dynamic_dwnet`.
+The same attention as Swin's over the neighbours that a depth-wise convolution sees: an aggregation
+whose weights are a softmax of dot products. No code of it was released; neighbours outside the map
+take no part in the softmax. It stands in Swin's block, or as the operator in the block of the
+depth-wise networks, beside `i_dynamic_dwnet`.
 """
 
 from __future__ import annotations
@@ -20,12 +22,16 @@ from models.network.layers import Norm, PointConv, make_norm, norm_tokens
 from models.network.options import head_channels, heads_of, odd_kernel
 from models.network.spec import Place, Switches, sharing
 
-SWITCHES = Switches(neighbourhood="sliding", shared_positions=False, shared_channels="groups", dynamic=True)
+SWITCHES = Switches(
+    neighbourhood="sliding", shared_positions=False, shared_channels="groups", dynamic=True
+)
 Skeleton = Literal["attention", "depthwise"]
 
 
 class SlidingAttention(nn.Module):
-    """Multi-head attention of every token to the K x K tokens around it, with a learned bias for each offset."""
+    """Multi-head attention of every token to the K x K tokens around it, with a learned bias for
+    each offset.
+    """
 
     def __init__(
         self,
@@ -48,13 +54,21 @@ class SlidingAttention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim)
         self.softmax = nn.Softmax(dim=2)
         self.proj = nn.Linear(dim, dim)
-        self.relative_position_bias_table = offset_biases(kernel_size, heads) if position_bias else None
-        self.qkv_norm = nn.Identity() if projection_norm is None else make_norm(projection_norm, 3 * dim)
-        self.proj_norm = nn.Identity() if projection_norm is None else make_norm(projection_norm, dim)
+        self.relative_position_bias_table = (
+            offset_biases(kernel_size, heads) if position_bias else None
+        )
+        self.qkv_norm = (
+            nn.Identity() if projection_norm is None else make_norm(projection_norm, 3 * dim)
+        )
+        self.proj_norm = (
+            nn.Identity() if projection_norm is None else make_norm(projection_norm, dim)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C)."""
-        query, key, value = norm_tokens(self.qkv_norm, self.qkv(x)).permute(0, 3, 1, 2).chunk(3, dim=1)
+        query, key, value = (
+            norm_tokens(self.qkv_norm, self.qkv(x)).permute(0, 3, 1, 2).chunk(3, dim=1)
+        )
         scores = sliding_scores(
             query * self.scale, key, self.heads, self.kernel_size, self.relative_position_bias_table
         )
@@ -67,13 +81,16 @@ class SlidingAttention(nn.Module):
 
 
 class AttentionDepthwise(nn.Module):
-    """The same attention as an operator of the depth-wise skeleton, whose 1x1 convolutions are its projections.
+    """The same attention as an operator of the depth-wise skeleton, whose 1x1 convolutions are its
+    projections.
 
     It aggregates its input as it is. Queries and keys are made of that input too, as the kernels of
     `i_dynamic_dwnet` are; like those it has no bias.
     """
 
-    def __init__(self, dim: int, heads: int, kernel_size: int, *, position_bias: bool = True) -> None:
+    def __init__(
+        self, dim: int, heads: int, kernel_size: int, *, position_bias: bool = True
+    ) -> None:
         """`dim` is C.
 
         Raises:
@@ -85,7 +102,9 @@ class AttentionDepthwise(nn.Module):
         self.scale = head_channels(dim, heads) ** -0.5
         self.query_key = PointConv(dim, 2 * dim, bias=True)
         self.softmax = nn.Softmax(dim=2)
-        self.relative_position_bias_table = offset_biases(kernel_size, heads) if position_bias else None
+        self.relative_position_bias_table = (
+            offset_biases(kernel_size, heads) if position_bias else None
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
@@ -107,8 +126,11 @@ def offset_biases(kernel_size: int, heads: int) -> nn.Parameter:
     return table
 
 
-def sliding_scores(query: Tensor, key: Tensor, heads: int, kernel_size: int, biases: Tensor | None) -> Tensor:
-    """Dot products of every position's query with the keys around it, and the biases of their offsets.
+def sliding_scores(
+    query: Tensor, key: Tensor, heads: int, kernel_size: int, biases: Tensor | None
+) -> Tensor:
+    """Dot products of every position's query with the keys around it, and the biases of their
+    offsets.
 
     Args:
         query: (B, C, H, W), scaled.
@@ -146,18 +168,20 @@ def block(
     projection_norm: bool | None = None,
     se: bool = False,
 ) -> nn.Module:
-    """One block; `group_channels` is the channels of a head, without it there are as many heads as the size has.
+    """One block; `group_channels` is the channels of a head, without it there are as many heads as
+    the size has.
 
-    `skeleton` is Swin's block (`attention`) or that of the depth-wise networks (`depthwise`). What `norm` and
-    `projection_norm` leave open is as that skeleton has it: LayerNorm and none behind the projections, or BatchNorm
-    and one behind each.
+    `skeleton` is Swin's block (`attention`) or that of the depth-wise networks (`depthwise`). What
+    `norm` and `projection_norm` leave open is as that skeleton has it: LayerNorm and none behind
+    the projections, or BatchNorm and one behind each.
 
     Raises:
         ValueError: another skeleton, or a number that does not fit.
     """
     if skeleton not in get_args(Skeleton):
         raise ValueError(
-            f"skeleton must be attention (Swin's block) or depthwise (the depth-wise networks'), not {skeleton!r}"
+            "skeleton must be attention (Swin's block) or depthwise (the depth-wise networks'), "
+            f"not {skeleton!r}"
         )
     heads, size = heads_of(place, group_channels), odd_kernel(kernel_size)
     if skeleton == "depthwise":
@@ -166,6 +190,10 @@ def block(
         return DepthwiseBlock(place, operator, norm or "bn", in_projections, se)
     kind = norm or "ln"
     mixer = SlidingAttention(
-        place.dim, heads, size, position_bias=position_bias, projection_norm=kind if projection_norm else None
+        place.dim,
+        heads,
+        size,
+        position_bias=position_bias,
+        projection_norm=kind if projection_norm else None,
     )
     return PreNormBlock(place, mixer, kind, se)

@@ -1,4 +1,6 @@
-"""Local attention in shifted windows (Swin Transformer; "local attention" of the paper, section 1.3)."""
+"""Local attention in shifted windows (Swin Transformer; "local attention" of the paper, section
+1.3).
+"""
 
 from __future__ import annotations
 
@@ -13,14 +15,18 @@ from models.network.options import head_channels, heads_of, odd_kernel
 from models.network.spec import Place, Switches, sharing
 from models.network.windows import cut, join, relative_index, shift_mask, window_of
 
-SWITCHES = Switches(neighbourhood="window", shared_positions=False, shared_channels="groups", dynamic=True)
+SWITCHES = Switches(
+    neighbourhood="window", shared_positions=False, shared_channels="groups", dynamic=True
+)
 
 
 class WindowAttention(nn.Module):
-    """Multi-head attention inside windows of K x K tokens, with a learned bias for every relative offset.
+    """Multi-head attention inside windows of K x K tokens, with a learned bias for every relative
+    offset.
 
-    A map that K does not divide is filled up with zeros, which take part as official Swin lets them. A map
-    with a side of K or less is cut into windows as long as that side, and not shifted, unless they may not shrink.
+    A map that K does not divide is filled up with zeros, which take part as official Swin lets
+    them. A map with a side of K or less is cut into windows as long as that side, and not shifted,
+    unless they may not shrink.
     """
 
     def __init__(
@@ -44,17 +50,29 @@ class WindowAttention(nn.Module):
         """
         super().__init__()
         self.switches = replace(SWITCHES, shared_channels=sharing(heads, dim))
-        self.dim, self.heads, self.window, self.shifted, self.shrink = dim, heads, window, shifted, shrink
+        self.dim, self.heads, self.window, self.shifted, self.shrink = (
+            dim,
+            heads,
+            window,
+            shifted,
+            shrink,
+        )
         self.scale = head_channels(dim, heads) ** -0.5
         self.qkv = nn.Linear(dim, 3 * dim)
         self.softmax = nn.Softmax(dim=-1)
         self.proj = nn.Linear(dim, dim)
         self.relative_position_bias_table = None
         if position_bias:
-            self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * window - 1) ** 2, heads))
+            self.relative_position_bias_table = nn.Parameter(
+                torch.zeros((2 * window - 1) ** 2, heads)
+            )
             nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
-        self.qkv_norm = nn.Identity() if projection_norm is None else make_norm(projection_norm, 3 * dim)
-        self.proj_norm = nn.Identity() if projection_norm is None else make_norm(projection_norm, dim)
+        self.qkv_norm = (
+            nn.Identity() if projection_norm is None else make_norm(projection_norm, 3 * dim)
+        )
+        self.proj_norm = (
+            nn.Identity() if projection_norm is None else make_norm(projection_norm, dim)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C)."""
@@ -72,7 +90,9 @@ class WindowAttention(nn.Module):
     def _attend(self, x: Tensor, window: int, shift: int, padded: tuple[int, int]) -> Tensor:
         """(B, windows, tokens, C) -> the same shape."""
         batch, windows, tokens, _ = x.shape
-        qkv = norm_tokens(self.qkv_norm, self.qkv(x)).reshape(batch, windows, tokens, 3, self.heads, -1)
+        qkv = norm_tokens(self.qkv_norm, self.qkv(x)).reshape(
+            batch, windows, tokens, 3, self.heads, -1
+        )
         query, key, value = qkv.permute(3, 0, 1, 4, 2, 5).unbind(0)
         scores = (query * self.scale) @ key.transpose(-2, -1)
         scores = scores + self._bias(window, shift, padded, scores)
@@ -90,7 +110,9 @@ class WindowAttention(nn.Module):
         return bias.to(scores.dtype)
 
     def extra_macs(self, x: Tensor) -> int:
-        """The two products of attention, scores and weighted sum, on the map filled up to whole windows."""
+        """The two products of attention, scores and weighted sum, on the map filled up to whole
+        windows.
+        """
         batch, height, width, _ = x.shape
         window, _ = window_of(height, width, self.window, self.shifted, self.shrink)
         tokens = (height + -height % window) * (width + -width % window)
@@ -108,7 +130,8 @@ def block(
     projection_norm: bool = False,
     se: bool = False,
 ) -> nn.Module:
-    """One block; `kernel_size` is the side of the window, and every second block of a stage shifts it.
+    """One block; `kernel_size` is the side of the window, and every second block of a stage shifts
+    it.
 
     `group_channels` is the channels of a head; without it there are as many heads as the size has.
     """

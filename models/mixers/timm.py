@@ -16,10 +16,11 @@ PREFIX = "timm:"
 
 
 def create_timm(name: str, num_classes: int, overrides: dict[str, Any]) -> nn.Module:
-    """Builds timm's model NAME for `timm:NAME`, without pretrained weights; overrides go to timm as they are.
+    """Builds timm's model NAME for `timm:NAME`, without pretrained weights; overrides go to timm as
+    they are.
 
-    A `drop_path_rate` that the model has no use for is left out with a warning, so that one recipe can name
-    many baselines.
+    A `drop_path_rate` that the model has no use for is left out with a warning, so that one recipe
+    can name many baselines.
 
     Raises:
         ValueError: timm has no such model, or the model takes no such override.
@@ -58,7 +59,10 @@ class TimmFeatures(nn.Module):
     def forward(self, images: Tensor) -> list[Tensor]:
         """(B, 3, H, W) -> maps (B, C_i, H_i, W_i), fine to coarse."""
         maps = list(self.net(images))[-4:]
-        return [m if m.shape[1] == c else m.permute(0, 3, 1, 2) for m, c in zip(maps, self.channels, strict=True)]
+        return [
+            m if m.shape[1] == c else m.permute(0, 3, 1, 2)
+            for m, c in zip(maps, self.channels, strict=True)
+        ]
 
 
 def _build(name: str, options: dict[str, Any]) -> nn.Module:
@@ -69,6 +73,8 @@ def _build(name: str, options: dict[str, Any]) -> nn.Module:
     except TypeError as error:
         if "'drop_path_rate'" in str(error):
             warnings.warn(f"timm:{name} has no drop path; drop_path_rate is left out", stacklevel=3)
-            return _build(name, {key: value for key, value in options.items() if key != "drop_path_rate"})
+            return _build(
+                name, {key: value for key, value in options.items() if key != "drop_path_rate"}
+            )
         raise ValueError(f"timm:{name} does not take these overrides: {error}") from error
     return model

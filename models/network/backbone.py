@@ -17,16 +17,19 @@ from models.network.spec import Place, Switches, declared_switches
 PATCH = 4
 
 Remainder = Literal["cut", "pad"]
-"""What becomes of the last rows and columns of an image whose sides 4 does not divide: left out, or filled up."""
+"""What becomes of the last rows and columns of an image whose sides 4 does not divide: left out, or
+filled up.
+"""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The numbers of one network: widths, depths, heads and rates; `image_size` is (H, W) in pixels.
+    """The numbers of one network: widths, depths, heads and rates; `image_size` is (H, W) in
+    pixels.
 
-    `output_norm` (`ln`, `bn` or None), `pad_to`, `shrink_windows` and `remainder` are what the authors' and Swin's
-    downstream backbones do differently (paper, section 4.5): theirs fill up an image whose sides 4 does not divide,
-    their classifiers cut it.
+    `output_norm` (`ln`, `bn` or None), `pad_to`, `shrink_windows` and `remainder` are what the
+    authors' and Swin's downstream backbones do differently (paper, section 4.5): theirs fill up an
+    image whose sides 4 does not divide, their classifiers cut it.
     """
 
     size: str
@@ -47,8 +50,12 @@ class Layout:
         return tuple(self.embed_dim * 2**stage for stage in range(len(self.depths)))
 
     def places(self) -> list[list[Place]]:
-        """One `Place` a block, by stages; drop path grows linearly from 0 to its rate over all blocks."""
-        rates = iter(torch.linspace(0, self.drop_path_rate, sum(self.depths), device="cpu").tolist())
+        """One `Place` a block, by stages; drop path grows linearly from 0 to its rate over all
+        blocks.
+        """
+        rates = iter(
+            torch.linspace(0, self.drop_path_rate, sum(self.depths), device="cpu").tolist()
+        )
         return [
             [
                 Place(
@@ -76,7 +83,9 @@ class Layout:
 
 
 class Stem(nn.Module):
-    """Cuts an image into 4x4 patches and embeds each: Conv2d with kernel and stride 4, then LayerNorm."""
+    """Cuts an image into 4x4 patches and embeds each: Conv2d with kernel and stride 4, then
+    LayerNorm.
+    """
 
     def __init__(self, dim: int, remainder: Remainder = "pad") -> None:
         """`dim` is the number of channels C of the first stage."""
@@ -86,7 +95,9 @@ class Stem(nn.Module):
         self.remainder = remainder
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) -> (B, ceil(H/4), ceil(W/4), C) with zeros in the last patches, or rounded down without them."""
+        """(B, 3, H, W) -> (B, ceil(H/4), ceil(W/4), C) with zeros in the last patches, or rounded
+        down without them.
+        """
         bottom, right = -images.shape[2] % PATCH, -images.shape[3] % PATCH
         if self.remainder == "pad" and (bottom or right):
             images = nn.functional.pad(images, (0, right, 0, bottom))
@@ -96,7 +107,9 @@ class Stem(nn.Module):
 
 
 class PatchMerging(nn.Module):
-    """Halves a map and doubles its channels: 2x2 neighbours side by side, LayerNorm, Linear 4C -> 2C."""
+    """Halves a map and doubles its channels: 2x2 neighbours side by side, LayerNorm, Linear 4C ->
+    2C.
+    """
 
     def __init__(self, dim: int) -> None:
         """`dim` is C of the incoming map."""
@@ -105,11 +118,14 @@ class PatchMerging(nn.Module):
         self.reduction = nn.Linear(4 * dim, 2 * dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, H, W, C) -> (B, ceil(H/2), ceil(W/2), 2C); an odd map gets a last row or column of zeros."""
+        """(B, H, W, C) -> (B, ceil(H/2), ceil(W/2), 2C); an odd map gets a last row or column of
+        zeros.
+        """
         x = pad_map(x, 2)
         batch, height, width, channels = x.shape
         cells = x.view(batch, height // 2, 2, width // 2, 2, channels)
-        # Column parity before row parity: the order in which the official weights expect the four neighbours.
+        # Column parity before row parity: the order in which the official weights expect the four
+        # neighbours.
         rows = cells.permute(0, 1, 3, 4, 2, 5).reshape(batch, height // 2, width // 2, 4 * channels)
         out: Tensor = self.reduction(self.norm(rows))
         return out
@@ -138,8 +154,8 @@ class Backbone(nn.Module):
 
     Where the layout cuts the remainder, H/4 and W/4 are rounded down.
 
-    The maps are the stages' outputs as they are, or each through a norm of its own where the layout has an
-    `output_norm`.
+    The maps are the stages' outputs as they are, or each through a norm of its own where the layout
+    has an `output_norm`.
 
     Attributes:
         layout: the numbers that it was built from.
@@ -148,7 +164,9 @@ class Backbone(nn.Module):
     """
 
     def __init__(self, layout: Layout, block: Callable[[Place], nn.Module]) -> None:
-        """`block` builds the block for a place; parameters are drawn from torch's global generator."""
+        """`block` builds the block for a place; parameters are drawn from torch's global
+        generator.
+        """
         super().__init__()
         self.layout = layout
         self.channels = layout.dims
@@ -159,7 +177,9 @@ class Backbone(nn.Module):
             stages.append(Stage(merge, [block(place) for place in places]))
         self.stages = nn.ModuleList(stages)
         if layout.output_norm is not None:
-            self.output_norms = nn.ModuleList(make_norm(layout.output_norm, dim) for dim in layout.dims)
+            self.output_norms = nn.ModuleList(
+                make_norm(layout.output_norm, dim) for dim in layout.dims
+            )
         self.apply(partial(init_linear_and_norm, linear_std=SIZES[layout.size].linear_std))
 
     @property
@@ -180,7 +200,10 @@ class Backbone(nn.Module):
         """(B, 3, H, W) -> four maps (B, C_i, H_i, W_i), channels_last in memory."""
         maps = self.tokens(images)
         if self.layout.output_norm is not None:
-            maps = [norm_tokens(norm, tokens) for norm, tokens in zip(self.output_norms, maps, strict=True)]
+            maps = [
+                norm_tokens(norm, tokens)
+                for norm, tokens in zip(self.output_norms, maps, strict=True)
+            ]
         return [tokens.permute(0, 3, 1, 2) for tokens in maps]
 
 
@@ -199,7 +222,9 @@ class Classifier(nn.Module):
         self.backbone = backbone
         self.norm = nn.LayerNorm(backbone.channels[-1])
         self.head = nn.Linear(backbone.channels[-1], num_classes)
-        self.head.apply(partial(init_linear_and_norm, linear_std=SIZES[backbone.layout.size].linear_std))
+        self.head.apply(
+            partial(init_linear_and_norm, linear_std=SIZES[backbone.layout.size].linear_std)
+        )
 
     @property
     def switches(self) -> Switches:

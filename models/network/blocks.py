@@ -1,8 +1,8 @@
 """The two block skeletons of the paper, each around any module that mixes neighbours.
 
-Both take and give maps of tokens, (B, H, W, C). A contiguous map of tokens seen as (B, C, H, W) is a
-channels_last image, so that convolutions and token layers share one memory and nothing is copied between
-them.
+Both take and give maps of tokens, (B, H, W, C). A contiguous map of tokens seen as (B, C, H, W) is
+a channels_last image, so that convolutions and token layers share one memory and nothing is copied
+between them.
 """
 
 from __future__ import annotations
@@ -24,10 +24,14 @@ from models.network.spec import Place, Switches, declared_switches
 
 
 class PreNormBlock(nn.Module):
-    """Transformer block: x + mixer(norm(x)), then x + Mlp(norm(x)) (official Swin, where the norms are LN)."""
+    """Transformer block: x + mixer(norm(x)), then x + Mlp(norm(x)) (official Swin, where the norms
+    are LN).
+    """
 
     def __init__(self, place: Place, mixer: nn.Module, norm: Norm = "ln", se: bool = False) -> None:
-        """`mixer` maps (B, H, W, C) to the same shape; `se` adds squeeze-and-excitation to what it gives."""
+        """`mixer` maps (B, H, W, C) to the same shape; `se` adds squeeze-and-excitation to what it
+        gives.
+        """
         super().__init__()
         self.norm1 = make_norm(norm, place.dim)
         self.mixer = mixer
@@ -48,14 +52,18 @@ class PreNormBlock(nn.Module):
 
 
 class PointwiseSandwich(nn.Module):
-    """A spatial operator between two 1x1 convolutions, with BatchNorm and ReLU as in the official DWBlock.
+    """A spatial operator between two 1x1 convolutions, with BatchNorm and ReLU as in the official
+    DWBlock.
 
-    conv, BN, ReLU, operator, BN, ReLU, conv, BN: the two convolutions stand where attention has its value
-    and output projections (paper, section 1.2). Without the norms the ReLUs go too and the convolutions get
+    conv, BN, ReLU, operator, BN, ReLU, conv, BN: the two convolutions stand where attention has its
+    value and output projections (paper, section 1.2). Without the norms the ReLUs go too and the
+    convolutions get
     biases: what is left are Swin's value projection, the operator and Swin's output projection.
     """
 
-    def __init__(self, dim: int, spatial: nn.Module, norm: Norm = "bn", projection_norm: bool = True) -> None:
+    def __init__(
+        self, dim: int, spatial: nn.Module, norm: Norm = "bn", projection_norm: bool = True
+    ) -> None:
         """`spatial` maps (B, C, H, W) to the same shape and declares its `switches`."""
         super().__init__()
         bare = not projection_norm
@@ -82,8 +90,8 @@ class PointwiseSandwich(nn.Module):
 class DepthwiseBlock(nn.Module):
     """Block of the depth-wise networks: x + sandwich(x), then x + Mlp(BN(x)) (paper, section 1.2).
 
-    The norms inside the sandwich make one in front of it superfluous; without them (`projection_norm=False`)
-    it gets one, as in Swin's block.
+    The norms inside the sandwich make one in front of it superfluous; without them
+    (`projection_norm=False`) it gets one, as in Swin's block.
     """
 
     def __init__(
@@ -94,7 +102,9 @@ class DepthwiseBlock(nn.Module):
         projection_norm: bool = True,
         se: bool = False,
     ) -> None:
-        """`spatial` is the operator in the middle of the sandwich, on (B, C, H, W); `norm` the kind of all norms."""
+        """`spatial` is the operator in the middle of the sandwich, on (B, C, H, W); `norm` the kind
+        of all norms.
+        """
         super().__init__()
         self.bn_front = nn.Identity() if projection_norm else make_norm(norm, place.dim)
         self.mixer = PointwiseSandwich(place.dim, spatial, norm, projection_norm)
@@ -111,7 +121,9 @@ class DepthwiseBlock(nn.Module):
         return out
 
     def _mix(self, x: Tensor) -> Tensor:
-        """The sandwich on the map, filled up with zeros first and cut back afterwards where `pad_to` asks for it."""
+        """The sandwich on the map, filled up with zeros first and cut back afterwards where
+        `pad_to` asks for it.
+        """
         height, width = x.shape[1:3]
         mixed: Tensor = self.mixer(pad_map(x, self.pad_to).permute(0, 3, 1, 2))
         return mixed[:, :, :height, :width].permute(0, 2, 3, 1)
@@ -119,7 +131,7 @@ class DepthwiseBlock(nn.Module):
     def norm_macs(self, x: Tensor) -> int:
         """What the official counter takes for norms and the sandwich's activations.
 
-        1 a value for each of two norms, one of which the official block does not have but its counter kept
-        from Swin, and 8 a value for what stands inside the sandwich.
+        1 a value for each of two norms, one of which the official block does not have but its
+        counter kept from Swin, and 8 a value for what stands inside the sandwich.
         """
         return (10 if self.projection_norm else 2) * x.numel()

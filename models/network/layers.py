@@ -1,4 +1,6 @@
-"""Small parts that several blocks share: drop path, feed-forward, norms and 1x1 convolution on tokens."""
+"""Small parts that several blocks share: drop path, feed-forward, norms and 1x1 convolution on
+tokens.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +11,11 @@ from torch.nn import functional as F
 
 
 class DropPath(nn.Module):
-    """Drops a residual branch for some samples of a batch and scales the others up (stochastic depth).
+    """Drops a residual branch for some samples of a batch and scales the others up (stochastic
+    depth).
 
-    The draw comes from the global generator of the input's device, one number a sample, so that a caller
-    who seeds it before a micro-batch decides what is dropped.
+    The draw comes from the global generator of the input's device, one number a sample, so that a
+    caller who seeds it before a micro-batch decides what is dropped.
     """
 
     def __init__(self, rate: float) -> None:
@@ -34,7 +37,9 @@ class DropPath(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Feed-forward network of a block: Linear C -> ratio*C, exact GELU, Linear back (paper, section 1.2)."""
+    """Feed-forward network of a block: Linear C -> ratio*C, exact GELU, Linear back (paper, section
+    1.2).
+    """
 
     def __init__(self, dim: int, ratio: float) -> None:
         """`dim` is C; `ratio` the width of the hidden layer in units of C."""
@@ -51,15 +56,19 @@ class Mlp(nn.Module):
 
 
 def hidden_width(dim: int, ratio: float) -> int:
-    """Width of the hidden layer of a feed-forward network on C channels, rounded down (official Swin)."""
+    """Width of the hidden layer of a feed-forward network on C channels, rounded down (official
+    Swin).
+    """
     return int(dim * ratio)
 
 
 class PointConv(nn.Conv2d):
-    """1x1 convolution. Weights and initial values are those of `Conv2d`, the product is a plain matrix product.
+    """1x1 convolution.
 
-    On a channels_last map the tokens are rows of one matrix, and a matrix product over them needs neither
-    the layout changes nor the set-up that a convolution library spends on a 1x1 kernel.
+    Weights and initial values are those of `Conv2d`, the product is a plain matrix product.
+
+    On a channels_last map the tokens are rows of one matrix, and a matrix product over them needs
+    neither the layout changes nor the set-up that a convolution library spends on a 1x1 kernel.
     """
 
     def __init__(self, in_channels: int, out_channels: int, bias: bool = False) -> None:
@@ -68,14 +77,17 @@ class PointConv(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, out_channels, H, W), channels_last."""
-        return F.linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
+        return F.linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias).permute(
+            0, 3, 1, 2
+        )
 
 
 class SqueezeExcitation(nn.Module):
-    """Scales every channel by a gate that is computed from the mean over the map: C -> C/16, ReLU, -> C, sigmoid.
+    """Scales every channel by a gate that is computed from the mean over the map: C -> C/16, ReLU,
+    -> C, sigmoid.
 
-    Where it stands in the paper's networks and how far it squeezes is not known. Here it scales the output of the
-    mixing branch and squeezes by 16, as its own paper does (arXiv 1709.01507).
+    Where it stands in the paper's networks and how far it squeezes is not known. Here it scales the
+    output of the mixing branch and squeezes by 16, as its own paper does (arXiv 1709.01507).
     """
 
     SQUEEZE = 16
@@ -114,7 +126,9 @@ def make_norm(kind: Norm, dim: int) -> nn.LayerNorm | nn.BatchNorm2d:
 
 
 def norm_tokens(norm: nn.Module, x: Tensor) -> Tensor:
-    """Applies a LayerNorm or BatchNorm2d to tokens (B, ., ., C); for BatchNorm a view in and a view out."""
+    """Applies a LayerNorm or BatchNorm2d to tokens (B, ., ., C); for BatchNorm a view in and a view
+    out.
+    """
     if isinstance(norm, nn.LayerNorm | nn.Identity):
         same: Tensor = norm(x)
         return same
@@ -134,9 +148,10 @@ def norm_map(norm: nn.Module, x: Tensor) -> Tensor:
 def init_linear_and_norm(module: nn.Module, linear_std: float | None) -> None:
     """Sets one module's starting values by the paper's rule; made for `nn.Module.apply`.
 
-    Linear weights are drawn from a normal cut at two units with standard deviation `linear_std` (the paper's
-    0.02; None: one over the square root of the inputs), their biases are 0, LayerNorm is 1 and 0. Convolutions
-    and BatchNorm keep PyTorch's defaults (paper, section 1.1; official code).
+    Linear weights are drawn from a normal cut at two units with standard deviation `linear_std`
+    (the paper's 0.02; None: one over the square root of the inputs), their biases are 0, LayerNorm
+    is 1 and 0. Convolutions and BatchNorm keep PyTorch's defaults (paper, section 1.1; official
+    code).
     """
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=linear_std or module.in_features**-0.5)
@@ -148,6 +163,8 @@ def init_linear_and_norm(module: nn.Module, linear_std: float | None) -> None:
 
 
 def pad_map(x: Tensor, multiple: int) -> Tensor:
-    """Pads a map of tokens (B, H, W, C) with zeros at the right and the bottom to multiples of `multiple`."""
+    """Pads a map of tokens (B, H, W, C) with zeros at the right and the bottom to multiples of
+    `multiple`.
+    """
     bottom, right = -x.shape[1] % multiple, -x.shape[2] % multiple
     return F.pad(x, (0, 0, 0, right, 0, bottom)) if bottom or right else x

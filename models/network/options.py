@@ -34,15 +34,21 @@ def resolve_groups(dim: int, groups: int | None, group_channels: int | None, def
         raise ValueError("give groups or group_channels, not both: one follows from the other")
     if group_channels is not None:
         if group_channels < 1 or dim % group_channels:
-            raise ValueError(f"group_channels={group_channels} does not divide the {dim} channels of a stage")
+            raise ValueError(
+                f"group_channels={group_channels} does not divide the {dim} channels of a stage"
+            )
         return dim // group_channels
     number = default if groups is None else groups
     if number < 1 or dim % number:
-        raise ValueError(f"groups={number} does not divide the {dim} channels of a stage; give groups that do")
+        raise ValueError(
+            f"groups={number} does not divide the {dim} channels of a stage; give groups that do"
+        )
     return number
 
 
-def only_map_size(mixer: str, given: Sequence[int], built: Sequence[int], image_size: Sequence[int]) -> None:
+def only_map_size(
+    mixer: str, given: Sequence[int], built: Sequence[int], image_size: Sequence[int]
+) -> None:
     """Lets pass the one map that weights per position were built for.
 
     Raises:
@@ -51,7 +57,8 @@ def only_map_size(mixer: str, given: Sequence[int], built: Sequence[int], image_
     if tuple(given) != tuple(built):
         raise ValueError(
             f"{mixer} has weights for every position of a {built[0]}x{built[1]} map (images of "
-            f"{image_size[0]}x{image_size[1]} pixels) and cannot take a map of {given[0]}x{given[1]}; "
+            f"{image_size[0]}x{image_size[1]} pixels) and cannot take a map of "
+            f"{given[0]}x{given[1]}; "
             "build it with image_size= the images' size"
         )
 
@@ -74,5 +81,8 @@ def head_channels(dim: int, heads: int) -> int:
         ValueError: `heads` does not divide C.
     """
     if dim % heads:
-        raise ValueError(f"num_heads={heads} does not divide the {dim} channels of a stage; give num_heads that do")
+        raise ValueError(
+            f"num_heads={heads} does not divide the {dim} channels of a stage; give num_heads "
+            "that do"
+        )
     return dim // heads

@@ -49,7 +49,8 @@ def split_name(name: str) -> tuple[str, str]:
 
 
 def build_classifier(name: str, num_classes: int, overrides: Mapping[str, Any]) -> Classifier:
-    """Builds the classifier of a network of this package, which cuts the remainder as the authors' do.
+    """Builds the classifier of a network of this package, which cuts the remainder as the authors'
+    do.
 
     Raises:
         ValueError: as `build_backbone`.
@@ -76,7 +77,9 @@ def _refuse_unknown(name: str, mixer: MixerFile, overrides: Mapping[str, Any]) -
         if key not in known:
             raise ValueError(f"{name} takes no override '{key}'; {nearest(key, known)}")
     if "num_heads" in overrides and {"groups", "group_channels"} & overrides.keys():
-        raise ValueError("give num_heads or groups or group_channels, one of them: the others follow from it")
+        raise ValueError(
+            "give num_heads or groups or group_channels, one of them: the others follow from it"
+        )
 
 
 def _layout(size: str, overrides: Mapping[str, Any]) -> Layout:
@@ -93,7 +96,9 @@ def _layout(size: str, overrides: Mapping[str, Any]) -> Layout:
     )
     if isinstance(chosen.get("image_size"), int):
         chosen["image_size"] = (chosen["image_size"],) * 2
-    chosen.update({key: tuple(chosen[key]) for key in ("depths", "num_heads", "image_size") if key in chosen})
+    chosen.update(
+        {key: tuple(chosen[key]) for key in ("depths", "num_heads", "image_size") if key in chosen}
+    )
     layout = replace(layout, **chosen)
     _check(layout)
     return layout
@@ -103,20 +108,30 @@ def _check(layout: Layout) -> None:
     for key in ("depths", "num_heads"):
         values = getattr(layout, key)
         if len(values) != STAGES or min(values) < 1:
-            raise ValueError(f"{key} must be {STAGES} whole numbers of at least 1, one for each stage, not {values}")
+            raise ValueError(
+                f"{key} must be {STAGES} whole numbers of at least 1, one for each stage, not "
+                f"{values}"
+            )
     if layout.embed_dim < 4 or layout.embed_dim % 4:
         raise ValueError(f"embed_dim must be a multiple of 4, not {layout.embed_dim}")
     if not 0 <= layout.drop_path_rate < 1:
-        raise ValueError(f"drop_path_rate must be at least 0 and below 1, not {layout.drop_path_rate}")
+        raise ValueError(
+            f"drop_path_rate must be at least 0 and below 1, not {layout.drop_path_rate}"
+        )
     if len(layout.image_size) != 2 or min(layout.image_size) < 1:
-        raise ValueError(f"image_size must be one side or (height, width) in pixels, not {layout.image_size}")
+        raise ValueError(
+            f"image_size must be one side or (height, width) in pixels, not {layout.image_size}"
+        )
     if layout.remainder not in get_args(Remainder):
         raise ValueError(f"remainder must be cut or pad, not {layout.remainder!r}")
     if layout.remainder == "cut" and min(layout.image_size) < PATCH:
-        raise ValueError(f"image_size must be at least {PATCH}, the side of a patch, not {layout.image_size}")
+        raise ValueError(
+            f"image_size must be at least {PATCH}, the side of a patch, not {layout.image_size}"
+        )
     if hidden_width(layout.embed_dim, layout.mlp_ratio) < 1:
         raise ValueError(
-            f"mlp_ratio must leave the {layout.embed_dim} channels of the first stage a hidden one, "
+            f"mlp_ratio must leave the {layout.embed_dim} channels of the first stage a "
+            "hidden one, "
             f"so be at least {1 / layout.embed_dim:.3g}, not {layout.mlp_ratio}"
         )
     if layout.pad_to < 1:
@@ -124,16 +139,22 @@ def _check(layout: Layout) -> None:
 
 
 def _block_builder(mixer: MixerFile, options: Mapping[str, Any]) -> Callable[[Place], nn.Module]:
-    """A function of the place alone; an option that is a sequence of four gives each stage its own value."""
+    """A function of the place alone; an option that is a sequence of four gives each stage its own
+    value.
+    """
     for key, value in options.items():
         if isinstance(value, Sequence) and not isinstance(value, str) and len(value) != STAGES:
-            raise ValueError(f"{key} must be one value or {STAGES}, one for each stage, not {value}")
+            raise ValueError(
+                f"{key} must be one value or {STAGES}, one for each stage, not {value}"
+            )
     return partial(_block, mixer, options)
 
 
 def _block(mixer: MixerFile, options: Mapping[str, Any], place: Place) -> nn.Module:
     here = {
-        key: value[place.stage] if isinstance(value, Sequence) and not isinstance(value, str) else value
+        key: value[place.stage]
+        if isinstance(value, Sequence) and not isinstance(value, str)
+        else value
         for key, value in options.items()
     }
     return mixer.block(place, **here)

@@ -1,4 +1,7 @@
-"""The sizes that every mixer comes in. Imports no torch, so that parameters can be checked quickly."""
+"""The sizes that every mixer comes in.
+
+Imports no torch, so that parameters can be checked quickly.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,8 @@ from types import MappingProxyType
 class Size:
     """The numbers that differ between micro, tiny, small and base (paper, section 1.1).
 
-    `linear_std` is the standard deviation that linear weights start with; None means one over the square root of
-    the inputs.
+    `linear_std` is the standard deviation that linear weights start with; None means one over the
+    square root of the inputs.
     """
 
     embed_dim: int
@@ -25,9 +28,9 @@ class Size:
 
 SIZES: Mapping[str, Size] = MappingProxyType(
     {
-        # Not in the paper: small enough to train on one CPU core, with widths that vector units like. The paper's
-        # 0.02 is meant for hundreds of inputs; from 16 it lets attention start so flat that it learns nothing for
-        # a long while.
+        # Not in the paper: small enough to train on one CPU core, with widths that vector units
+        # like. The paper's 0.02 is meant for hundreds of inputs; from 16 it lets attention start so
+        # flat that it learns nothing for a long while.
         "micro": Size(16, (1, 1, 2, 1), (1, 2, 4, 8), 0.0, image_size=64, linear_std=None),
         "tiny": Size(96, (2, 2, 6, 2), (3, 6, 12, 24), 0.2),
         "small": Size(96, (2, 2, 18, 2), (3, 6, 12, 24), 0.3),

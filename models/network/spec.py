@@ -13,11 +13,12 @@ Sharing = Literal["yes", "groups", "no"]
 
 @dataclass(frozen=True)
 class Switches:
-    """The three questions of the paper, answered for one way of mixing, and the neighbourhood it looks at.
+    """The three questions of the paper, answered for one way of mixing, and the neighbourhood it
+    looks at.
 
     Attributes:
-        neighbourhood: `window` (the map is cut into tiles that do not see each other), `sliding` (every
-            position has the window around itself) or `global`.
+        neighbourhood: `window` (the map is cut into tiles that do not see each other), `sliding`
+            (every position has the window around itself) or `global`.
         shared_positions: whether all positions of an image use the same weights.
         shared_channels: whether channels use the same weights: all of them, in groups, or none.
         dynamic: whether the weights are computed from the image.
@@ -41,11 +42,12 @@ class Place:
         heads: attention heads of the stage; for mixers that have heads.
         mlp_ratio: hidden width of the feed-forward network in units of C.
         drop_path: probability that a sample loses a residual branch of this block.
-        map_size: (H, W) of the stage's map for the image size that the model is built for; only mixers with
-            weights per position are bound to it.
+        map_size: (H, W) of the stage's map for the image size that the model is built for; only
+            mixers with weights per position are bound to it.
         image_size: that image size, (H, W) in pixels.
         pad_to: sides that a depth-wise block fills its map up to multiples of; 1 for none.
-        shrink_windows: whether windows shrink to a map that is smaller; it is filled up to whole ones otherwise.
+        shrink_windows: whether windows shrink to a map that is smaller; it is filled up to whole
+            ones otherwise.
     """
 
     size: str
@@ -69,10 +71,11 @@ def sharing(groups: int, channels: int) -> Sharing:
 
 
 def declared_switches(network: nn.Module) -> Switches:
-    """What a network, or a part of one, says about how it mixes: all its blocks mix in the same way.
+    """What a network, or a part of one, says about how it mixes: all its blocks mix in the same
+    way.
 
-    Its last block speaks for all: the first stage of a small network may have a single head, so that groups of
-    channels and all channels are the same there.
+    Its last block speaks for all: the first stage of a small network may have a single head, so
+    that groups of channels and all channels are the same there.
 
     Raises:
         ValueError: no module in it declares `switches`.

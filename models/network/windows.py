@@ -8,12 +8,14 @@ import torch
 from torch import Tensor
 
 
-def window_of(height: int, width: int, window: int, shifted: bool, shrink: bool = True) -> tuple[int, int]:
+def window_of(
+    height: int, width: int, window: int, shifted: bool, shrink: bool = True
+) -> tuple[int, int]:
     """Side and shift of the windows on a map: (window, window // 2 or 0).
 
-    Where the map's shorter side is not longer than the window, the window shrinks to it and nothing is
-    shifted (official Swin); without `shrink` such a map is filled up and shifted like any other (official Swin as the
-    backbone of detectors and segmenters).
+    Where the map's shorter side is not longer than the window, the window shrinks to it and nothing
+    is shifted (official Swin); without `shrink` such a map is filled up and shifted like any other
+    (official Swin as the backbone of detectors and segmenters).
     """
     shorter = min(height, width)
     if shrink and shorter <= window:
@@ -40,7 +42,8 @@ def join(x: Tensor, size: tuple[int, int]) -> Tensor:
 def relative_index(window: int, table_window: int, device: torch.device) -> Tensor:
     """Row of the bias table for every pair of tokens of a window, (tokens, tokens), int64.
 
-    The table holds the offsets of windows of `table_window`, row by row; a smaller window uses its middle.
+    The table holds the offsets of windows of `table_window`, row by row; a smaller window uses its
+    middle.
     """
     # A tensor that is made in inference mode could not take part in training later.
     with torch.inference_mode(False):
@@ -54,12 +57,16 @@ def relative_index(window: int, table_window: int, device: torch.device) -> Tens
 
 @lru_cache(maxsize=16)
 def shift_mask(height: int, width: int, window: int, shift: int, device: torch.device) -> Tensor:
-    """0 where two tokens of a window were neighbours before the shift, else -100: (windows, tokens, tokens).
+    """0 where two tokens of a window were neighbours before the shift, else -100: (windows, tokens,
+    tokens).
 
     A shifted map wraps around; tokens that meet only because of that belong to different regions.
     """
     with torch.inference_mode(False):
-        rows, columns = _region(height, window, shift, device), _region(width, window, shift, device)
+        rows, columns = (
+            _region(height, window, shift, device),
+            _region(width, window, shift, device),
+        )
         regions = (3 * rows[:, None] + columns[None, :]).view(1, height, width, 1)
         tiles = cut(regions, window).view(-1, window * window)
         apart = tiles[:, :, None] != tiles[:, None, :]
@@ -67,6 +74,8 @@ def shift_mask(height: int, width: int, window: int, shift: int, device: torch.d
 
 
 def _region(length: int, window: int, shift: int, device: torch.device) -> Tensor:
-    """0, 1 or 2 for each position of a shifted axis: before the last window, kept of it, wrapped around."""
+    """0, 1 or 2 for each position of a shifted axis: before the last window, kept of it, wrapped
+    around.
+    """
     line = torch.arange(length, device=device)
     return (line >= length - window).long() + (line >= length - shift).long()

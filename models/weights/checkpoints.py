@@ -1,9 +1,10 @@
 """Reading a `torch.save` file of somebody else without running anything that is in it.
 
-The authors' files hold, beside the weights, a pickled configuration whose class (`yacs.config.CfgNode`) need not be
-installed here. `torch.load(weights_only=True)` refuses such files, and without it unpickling calls whatever the file
-names. Both forms of such a file are simple: a pickle that describes tensors, and the bytes of their storages, in a zip
-archive or one after the other. They are read here, the pickle by `models.weights.unpickling`.
+The authors' files hold, beside the weights, a pickled configuration whose class
+(`yacs.config.CfgNode`) need not be installed here. `torch.load(weights_only=True)` refuses such
+files, and without it unpickling calls whatever the file names. Both forms of such a file are
+simple: a pickle that describes tensors, and the bytes of their storages, in a zip archive or one
+after the other. They are read here, the pickle by `models.weights.unpickling`.
 """
 
 from __future__ import annotations
@@ -48,8 +49,8 @@ def read_checkpoint(path: Path) -> Any:
     """Reads a file of `torch.save`, in its zip form or the older plain one, to the CPU.
 
     Returns:
-        What was saved: tensors without gradients, numbers, texts and plain containers. Objects of other classes are
-        empty shells.
+        What was saved: tensors without gradients, numbers, texts and plain containers. Objects of
+        other classes are empty shells.
 
     Raises:
         CodeInFile: the file asks for a call that reading weights does not need; nothing was called.
@@ -60,24 +61,33 @@ def read_checkpoint(path: Path) -> Any:
         zipped = file.read(4) == b"PK\x03\x04"
         file.seek(0)
         if not zipped and tarfile.is_tarfile(path):
-            raise CodeInFile("it has the tar layout of the first torch versions; load and save it again with a newer")
+            raise CodeInFile(
+                "it has the tar layout of the first torch versions; load and save it again with "
+                "a newer"
+            )
         try:
             return _read_zip(file) if zipped else _read_plain(file)
         except (CodeInFile, OSError):
             raise
         except Exception as error:  # a broken pickle fails in any way it likes
-            raise ValueError(f"it is no whole checkpoint of torch.save ({type(error).__name__})") from None
+            raise ValueError(
+                f"it is no whole checkpoint of torch.save ({type(error).__name__})"
+            ) from None
 
 
 @dataclass
 class _Storages:
-    """The storages that a pickle describes, as flat tensors by key; together no larger than the file."""
+    """The storages that a pickle describes, as flat tensors by key; together no larger than the
+    file.
+    """
 
     room: int
     flat: dict[str, Tensor] = field(default_factory=dict)
 
     def get(self, description: tuple[Any, ...]) -> Tensor:
-        """Return the storage of a description: type, key, device, elements, and in old files a part of it."""
+        """Return the storage of a description: type, key, device, elements, and in old files a part
+        of it.
+        """
         kind, key, _, count, *view = description
         dtype = _DTYPES[kind.name]
         if key not in self.flat:
@@ -95,12 +105,16 @@ class _Storages:
 
 
 def _read_zip(file: BinaryIO) -> Any:
-    """Read the form of today: a member for the pickle, and one for each storage, none of them compressed."""
+    """Read the form of today: a member for the pickle, and one for each storage, none of them
+    compressed.
+    """
     size = os.fstat(file.fileno()).st_size
     with zipfile.ZipFile(file) as archive:
         members = {info.filename.partition("/")[2]: info for info in archive.infolist()}
     if "constants.pkl" in members:
-        raise CodeInFile("it is a TorchScript program, not weights; save its state_dict and use that file")
+        raise CodeInFile(
+            "it is a TorchScript program, not weights; save its state_dict and use that file"
+        )
     if any(info.compress_type != zipfile.ZIP_STORED for info in members.values()):
         raise ValueError("it is compressed")
     if members["data.pkl"].file_size > LIMIT:
@@ -123,7 +137,9 @@ def _read_zip(file: BinaryIO) -> Any:
 
 
 def _place(file: BinaryIO, info: zipfile.ZipInfo) -> tuple[int, int]:
-    """Return where a member's bytes begin, and how many they are; checksums may be left out in such files."""
+    """Return where a member's bytes begin, and how many they are; checksums may be left out in such
+    files.
+    """
     file.seek(info.header_offset)
     name, extra = struct.unpack("<26x2H", file.read(30))
     return info.header_offset + 30 + name + extra, info.file_size
@@ -138,7 +154,9 @@ def _read_text(file: BinaryIO, info: zipfile.ZipInfo | None, default: str) -> st
 
 
 def _read_plain(file: BinaryIO) -> Any:
-    """Read the form before torch 1.6: five pickles, then each storage behind its number of elements."""
+    """Read the form before torch 1.6: five pickles, then each storage behind its number of
+    elements.
+    """
     storages = _Storages(os.fstat(file.fileno()).st_size)
     head = BytesIO(file.read(LIMIT))
     if (_unpickle_plain(head), _unpickle_plain(head)) != (_MAGIC, _PROTOCOL):

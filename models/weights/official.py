@@ -44,18 +44,20 @@ def convert(state_dict: Mapping[str, Any], name: str, **overrides: Any) -> dict[
     """Renames official weights for `create_model(name, num_classes, **overrides)`.
 
     Args:
-        state_dict: names -> tensors under the authors' names (for Swin, official Swin's or timm's), bare or inside
-            `model` or `state_dict` as the official trainers save it, with or without a leading `module.`.
+        state_dict: names -> tensors under the authors' names (for Swin, official Swin's or timm's),
+            bare or inside `model` or `state_dict` as the official trainers save it, with or without
+            a leading `module.`.
         name: a network of this package, such as `dwnet_tiny`.
-        **overrides: those that the network is built with. `num_classes` is read from the head's weights.
+        **overrides: those that the network is built with. `num_classes` is read from the head's
+            weights.
 
     Returns:
         A state dict that `load_state_dict` takes strictly. Tensors are those given, not copies.
 
     Raises:
-        ValueError: names are missing or left over, or shapes differ; all three are in the sentence, and the network
-            that they would fit, or fit best, where it is another one. Or they are those of a detector or segmenter:
-            `convert_dense` takes them.
+        ValueError: names are missing or left over, or shapes differ; all three are in the sentence,
+            and the network that they would fit, or fit best, where it is another one. Or they are
+            those of a detector or segmenter: `convert_dense` takes them.
     """
     weights = _weights(state_dict)
     head = weights.get("head.weight")
@@ -63,11 +65,15 @@ def convert(state_dict: Mapping[str, Any], name: str, **overrides: Any) -> dict[
     return _fitting(name, weights, _skeleton(name, classes, overrides).state_dict())
 
 
-def convert_backbone(state_dict: Mapping[str, Any], name: str, **overrides: Any) -> dict[str, Tensor]:
-    """Renames the backbone of an official detector or segmenter for `create_backbone(name, **overrides)`.
+def convert_backbone(
+    state_dict: Mapping[str, Any], name: str, **overrides: Any
+) -> dict[str, Tensor]:
+    """Renames the backbone of an official detector or segmenter for `create_backbone(name,
+    **overrides)`.
 
-    The authors' depth-wise backbones were trained with `output_norm="bn", pad_to=7`, official Swin's with
-    `output_norm="ln"` (paper, section 4.5). Weights outside the backbone are left aside.
+    The authors' depth-wise backbones were trained with `output_norm="bn", pad_to=7`, official
+    Swin's with `output_norm="ln"` (paper, section 4.5). Weights outside the backbone are left
+    aside.
 
     Args:
         state_dict: as for `convert`; names may begin with `backbone.`.
@@ -90,13 +96,15 @@ def convert_dense(state_dict: Mapping[str, Any], name: str, model: nn.Module) ->
     """Renames the weights of an official detector or segmenter, heads included.
 
     Args:
-        state_dict: names -> tensors as mmdetection and mmsegmentation save them: under `state_dict`, `model` or bare,
-            with or without a leading `module.`. Averages of weights beside them (`state_dict_ema`) are left aside.
+        state_dict: names -> tensors as mmdetection and mmsegmentation save them: under
+            `state_dict`, `model` or bare, with or without a leading `module.`. Averages of weights
+            beside them (`state_dict_ema`) are left aside.
         name: the backbone's network, such as `dwnet_tiny`.
         model: what `models.heads.create_detector` or `create_segmenter` gave for it.
 
     Returns:
-        A state dict that `model.load_state_dict` takes strictly. Tensors are those given, not copies.
+        A state dict that `model.load_state_dict` takes strictly. Tensors are those given, not
+        copies.
 
     Raises:
         ValueError: as `convert`; or the weights are of another kind of network, which is named.
@@ -114,32 +122,43 @@ def _weights(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
     """The weights of a classifier's file under the names of this package.
 
     Raises:
-        ValueError: there is no state dict, something in it is no tensor, or it is of another kind of network.
+        ValueError: there is no state dict, something in it is no tensor, or it is of another kind
+            of network.
     """
     source = unwrap(state_dict)
     _refuse_other_kind(source, "classifier")
     rename = _rename_timm if _is_timm(source) else _rename
-    return _renamed({key: value for key, value in source.items() if not COMPUTED.search(key)}, rename)
+    return _renamed(
+        {key: value for key, value in source.items() if not COMPUTED.search(key)}, rename
+    )
 
 
 def _backbone(source: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weights of a file's backbone under the names that a backbone of this package has."""
     if any(key.startswith(BACKBONE) for key in source):
-        source = {key.removeprefix(BACKBONE): value for key, value in source.items() if key.startswith(BACKBONE)}
+        source = {
+            key.removeprefix(BACKBONE): value
+            for key, value in source.items()
+            if key.startswith(BACKBONE)
+        }
     return _renamed(_weights(source), lambda key: key.removeprefix(BACKBONE)) if source else {}
 
 
 def unwrap(state_dict: Any) -> dict[str, Tensor]:
-    """The state dict of a checkpoint, from under `model` or `state_dict` if it is there, without a leading `module.`.
+    """The state dict of a checkpoint, from under `model` or `state_dict` if it is there, without a
+    leading `module.`.
 
     Raises:
-        ValueError: there is none, something in it is no tensor, or two of its names differ by `module.` alone.
+        ValueError: there is none, something in it is no tensor, or two of its names differ by
+            `module.` alone.
     """
     for key in WRAPPERS:
         if isinstance(state_dict, Mapping) and isinstance(state_dict.get(key), Mapping):
             state_dict = state_dict[key]
     if not isinstance(state_dict, Mapping) or not state_dict:
-        raise ValueError("there are no weights in it: neither under 'model' nor 'state_dict' nor bare")
+        raise ValueError(
+            "there are no weights in it: neither under 'model' nor 'state_dict' nor bare"
+        )
     for key, value in state_dict.items():
         if not isinstance(key, str) or not isinstance(value, Tensor):
             raise ValueError(f"there are no weights in it: '{key}' is no tensor")
@@ -150,25 +169,37 @@ def _renamed(weights: Mapping[str, Tensor], rename: Callable[[str], str]) -> dic
     renamed: dict[str, Tensor] = {}
     for key, value in weights.items():
         if (new := rename(key)) in renamed:
-            raise ValueError(f"{key} and another of its weights both stand for {new}; it must hold one of them")
+            raise ValueError(
+                f"{key} and another of its weights both stand for {new}; it must hold one of them"
+            )
         renamed[new] = value
     return renamed
 
 
 def _refuse_other_kind(source: Mapping[str, Tensor], kind: str | None) -> None:
-    """Raises `ValueError` for the weights of a classifier, detector or segmenter where another of them is needed."""
+    """Raises `ValueError` for the weights of a classifier, detector or segmenter where another of
+    them is needed.
+    """
     content = kind_of(source)
     if content is not None and kind is not None and content != kind:
         raise ValueError(f"it holds the weights of a {content}, where those of a {kind} are needed")
 
 
 def _is_timm(weights: Mapping[str, Any]) -> bool:
-    """Whether a Swin has timm's names: the same but for the head, and merging at the start of a stage."""
-    return "head.fc.weight" in weights or any(key.startswith("layers.3.downsample.") for key in weights)
+    """Whether a Swin has timm's names: the same but for the head, and merging at the start of a
+    stage.
+    """
+    return "head.fc.weight" in weights or any(
+        key.startswith("layers.3.downsample.") for key in weights
+    )
 
 
 def _rename_timm(key: str) -> str:
-    merge = re.sub(r"^layers\.(\d+)\.downsample\.", lambda found: f"layers.{int(found[1]) - 1}.downsample.", key)
+    merge = re.sub(
+        r"^layers\.(\d+)\.downsample\.",
+        lambda found: f"layers.{int(found[1]) - 1}.downsample.",
+        key,
+    )
     return _rename(merge.replace("head.fc.", "head."))
 
 
@@ -189,13 +220,17 @@ def _skeleton(name: str, num_classes: int, overrides: Mapping[str, Any]) -> nn.M
         return build_classifier(name, num_classes, overrides)
 
 
-def _fitting(name: str, weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _fitting(
+    name: str, weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
     """The weights in the order of `expected`, whose names and shapes they must have.
 
     Files that are older than batch norm's counters hold none of them: they count from 0 then.
     """
     if not any(key.endswith(COUNTER) for key in weights):
-        means = (key.removesuffix("running_mean") for key in weights if key.endswith(".running_mean"))
+        means = (
+            key.removesuffix("running_mean") for key in weights if key.endswith(".running_mean")
+        )
         weights = {**weights, **{f"{norm}{COUNTER}": torch.tensor(0) for norm in means}}
     _compare(name, weights, expected)
     return {key: weights[key] for key in expected}
@@ -213,13 +248,22 @@ def _compare(name: str, weights: Mapping[str, Tensor], expected: Mapping[str, Te
     parts = [f"{len(keys)} {what}: {_some(keys)}" for what, keys in found if keys]
     if parts:
         guess = _guess(name, weights)
-        hint = "" if guess or missing or unexpected else "; were they trained on other classes, or with other settings?"
+        hint = (
+            ""
+            if guess or missing or unexpected
+            else "; were they trained on other classes, or with other settings?"
+        )
         raise ValueError(f"these weights do not fit {name}{guess}: {'; '.join(parts)}{hint}")
 
 
 def _guess(name: str, weights: Mapping[str, Tensor]) -> str:
-    """Half a sentence on the network whose names and shapes these are, or are most, if it is another one."""
-    given, stem = _shapes(weights), weights.get("backbone.stem.proj.weight", weights.get("stem.proj.weight"))
+    """Half a sentence on the network whose names and shapes these are, or are most, if it is
+    another one.
+    """
+    given, stem = (
+        _shapes(weights),
+        weights.get("backbone.stem.proj.weight", weights.get("stem.proj.weight")),
+    )
     best, most = name, 0.0
     for candidate in list_models():
         if stem is None or SIZES[split_name(candidate)[1]].embed_dim != stem.shape[0]:
@@ -234,7 +278,9 @@ def _guess(name: str, weights: Mapping[str, Tensor]) -> str:
 
 
 def _shapes(weights: Mapping[str, Tensor]) -> set[tuple[str, tuple[int, ...]]]:
-    """Names and shapes of a backbone's weights, without the norms that only some have behind their maps."""
+    """Names and shapes of a backbone's weights, without the norms that only some have behind their
+    maps.
+    """
     prefixed = any(key.startswith(BACKBONE) for key in weights)
     bare = {
         key.removeprefix(BACKBONE): tuple(value.shape)

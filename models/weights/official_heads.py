@@ -1,4 +1,6 @@
-"""The names of mmdetection's and mmsegmentation's heads, under which the authors saved detectors and segmenters."""
+"""The names of mmdetection's and mmsegmentation's heads, under which the authors saved detectors
+and segmenters.
+"""
 
 from __future__ import annotations
 
@@ -32,29 +34,38 @@ RENAMES: Rules = (
 )
 """Patterns and what replaces them, applied in this order (mmdetection 2.11, mmsegmentation 0.11).
 
-What the tensors hold is the same there: the background is the last class, a box head's hidden layer sees (channels,
-rows, columns) in a row, and offsets are four for each class.
+What the tensors hold is the same there: the background is the last class, a box head's hidden layer
+sees (channels, rows, columns) in a row, and offsets are four for each class.
 """
 
 DETECTOR = re.compile(r"^(neck|rpn_head|roi_head|pyramid|proposals|heads)\.")
-SEGMENTER = re.compile(r"^(decode_head|auxiliary_head|auxiliary|head\.(pooling|lateral|levels|join|classify))\.")
+SEGMENTER = re.compile(
+    r"^(decode_head|auxiliary_head|auxiliary|head\.(pooling|lateral|levels|join|classify))\."
+)
 CLASSIFIER = re.compile(r"^(norm|head|head\.fc)\.(weight|bias)$")
 
 
 def kind_of(names: Iterable[str]) -> str | None:
-    """What a network is by its names, the authors' or this package's: `detector`, `segmenter`, `classifier`.
+    """What a network is by its names, the authors' or this package's: `detector`, `segmenter`,
+    `classifier`.
 
     None where there is nothing beyond a backbone.
     """
     listed = list(names)
-    for kind, pattern in (("detector", DETECTOR), ("segmenter", SEGMENTER), ("classifier", CLASSIFIER)):
+    for kind, pattern in (
+        ("detector", DETECTOR),
+        ("segmenter", SEGMENTER),
+        ("classifier", CLASSIFIER),
+    ):
         if any(pattern.match(name) for name in listed):
             return kind
     return None
 
 
 def rename_heads(names: Iterable[str]) -> dict[str, str]:
-    """The names of this package for those of the authors' heads; a name without a rule stands for itself."""
+    """The names of this package for those of the authors' heads; a name without a rule stands for
+    itself.
+    """
     listed = list(names)
     rules = (*_places(listed), *RENAMES)
     return {name: _rename(name, rules) for name in listed}
@@ -67,12 +78,17 @@ def _rename(name: str, rules: Rules) -> str:
 
 
 def _places(names: list[str]) -> Rules:
-    """Rules for two layers whose numbers here depend on how many convolutions stand in front of them."""
+    """Rules for two layers whose numbers here depend on how many convolutions stand in front of
+    them.
+    """
     box = _count(names, r"roi_head\.bbox_head\.0\.shared_convs\.(\d+)\.")
     auxiliary = _count(names, r"auxiliary_head\.convs\.(\d+)\.")
     return (
         # The convolutions, then flattening.
-        (r"^roi_head\.bbox_head\.(\d+)\.shared_fcs\.0\.", rf"heads.box_heads.\g<1>.features.{box + 1}."),
+        (
+            r"^roi_head\.bbox_head\.(\d+)\.shared_fcs\.0\.",
+            rf"heads.box_heads.\g<1>.features.{box + 1}.",
+        ),
         # The convolutions, then a sequence of dropout and the classifier.
         (r"^auxiliary_head\.conv_seg\.", f"auxiliary.{auxiliary}.1."),
     )

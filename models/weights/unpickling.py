@@ -1,10 +1,12 @@
 """A reader of pickles in which nothing can be called, imported or changed.
 
-A pickle is a program. The reader of this module knows the instructions that make plain values, and no other way to an
-object: every name in the file becomes a `Name`, which is a text. A few names that rebuild containers and tensors are
-answered by functions of this module; ordinary classes beside the weights become empty shells; a *call* of anything
-else, which is how a pickle runs code, ends the reading. Sizes are bounded by the file's: it allocates nothing that a
-file only claims, and keys are values whose hash is quickly told.
+A pickle is a program. The reader of this module knows the instructions that make plain values, and
+no other way to an
+object: every name in the file becomes a `Name`, which is a text. A few names that rebuild
+    containers and tensors are answered by functions of this module; ordinary classes beside the
+    weights become empty shells; a *call* of anything else, which is how a pickle runs code, ends
+    the reading. Sizes are bounded by the file's: it allocates nothing that a file only claims, and
+    keys are values whose hash is quickly told.
 """
 
 from __future__ import annotations
@@ -33,10 +35,16 @@ _CALLS_WITHOUT_USE = frozenset(
             for module in ("builtins", "__builtin__")
             for name in ("set", "frozenset", "bytes", "bytearray", "complex", "slice", "range")
         ),
-        *((f"numpy.{core}.multiarray", name) for core in ("core", "_core") for name in ("scalar", "_reconstruct")),
+        *(
+            (f"numpy.{core}.multiarray", name)
+            for core in ("core", "_core")
+            for name in ("scalar", "_reconstruct")
+        ),
     }
 )
-"""Calls that ordinary files make beside the weights, for numbers and old-style objects: answered with a shell."""
+"""Calls that ordinary files make beside the weights, for numbers and old-style objects: answered
+with a shell.
+"""
 
 
 class CodeInFile(ValueError):
@@ -50,7 +58,9 @@ class Shell:
 
 
 class Dict(dict[Any, Any]):
-    """Stands for an `OrderedDict` or a `Counter`; unlike those it has no attributes that a file could set."""
+    """Stands for an `OrderedDict` or a `Counter`; unlike those it has no attributes that a file
+    could set.
+    """
 
     __slots__ = ()
 
@@ -79,7 +89,9 @@ class Name:
 
 
 def unpickle(
-    file: BytesIO, tensors: dict[tuple[str, str], Callable[..., Any]], storage: Callable[[tuple[Any, ...]], Any]
+    file: BytesIO,
+    tensors: dict[tuple[str, str], Callable[..., Any]],
+    storage: Callable[[tuple[Any, ...]], Any],
 ) -> Any:
     """Read one pickle and leave the file behind it.
 
@@ -96,23 +108,34 @@ def unpickle(
 
 
 class _Reader(pickle._Unpickler):
-    """The instructions that make plain values; in Python, so that there is a list of them to choose from."""
+    """The instructions that make plain values; in Python, so that there is a list of them to choose
+    from.
+    """
 
     stack: list[Any]
     append: Callable[[Any], None]
     pop_mark: Callable[[], list[Any]]
 
     def __init__(
-        self, file: BytesIO, tensors: dict[tuple[str, str], Callable[..., Any]], storage: Callable[..., Any]
+        self,
+        file: BytesIO,
+        tensors: dict[tuple[str, str], Callable[..., Any]],
+        storage: Callable[..., Any],
     ) -> None:
         super().__init__(file, encoding="utf-8")
-        self._builds = {("collections", "OrderedDict"): _dict, ("collections", "Counter"): _dict, **tensors}
+        self._builds = {
+            ("collections", "OrderedDict"): _dict,
+            ("collections", "Counter"): _dict,
+            **tensors,
+        }
         self._storage = storage
 
     def find_class(self, module: str, name: str) -> Name:
         """Give what stands for `module.name`; nothing is imported."""
         place = (module, name)
-        return Name(module, name, _shell if place in _CALLS_WITHOUT_USE else self._builds.get(place))
+        return Name(
+            module, name, _shell if place in _CALLS_WITHOUT_USE else self._builds.get(place)
+        )
 
     def persistent_load(self, pid: Any) -> Any:
         """Give the storage that the file describes."""
@@ -179,8 +202,17 @@ class _Reader(pickle._Unpickler):
 
 
 def _instructions() -> dict[int, Callable[[Any], None]]:
-    """Point each instruction to this module's version of it, and leave out those of other readers' registers."""
-    left_out = {pickle.EXT1, pickle.EXT2, pickle.EXT4, pickle.BYTEARRAY8, pickle.NEXT_BUFFER, pickle.READONLY_BUFFER}
+    """Point each instruction to this module's version of it, and leave out those of other readers'
+    registers.
+    """
+    left_out = {
+        pickle.EXT1,
+        pickle.EXT2,
+        pickle.EXT4,
+        pickle.BYTEARRAY8,
+        pickle.NEXT_BUFFER,
+        pickle.READONLY_BUFFER,
+    }
     inherited: dict[int, Callable[..., None]] = pickle._Unpickler.dispatch
     return {
         code: getattr(_Reader, function.__name__)
@@ -213,7 +245,9 @@ def _checked(value: Any, kinds: type | tuple[type, ...]) -> Any:
 
 
 def _pairs(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
-    """Make a dict; keys in keys in keys would take for ever to hash, or more of the stack than there is."""
+    """Make a dict; keys in keys in keys would take for ever to hash, or more of the stack than
+    there is.
+    """
     result = {}
     for key, value in pairs:
         for part in key if isinstance(key, tuple) else (key,):

@@ -1,4 +1,6 @@
-"""`python -m pipeline.cluster -- dvc repro`: a command with one Ray head for all the stages in it."""
+"""`python -m pipeline.cluster -- dvc repro`: a command with one Ray head for all the stages in
+it.
+"""
 
 import argparse
 from pathlib import Path
@@ -11,7 +13,9 @@ from pipeline.project import cli
 
 def main() -> None:
     """Run a command as a session, or be its head."""
-    made = argparse.ArgumentParser(description="Run a command with one Ray head for all the stages in it.")
+    made = argparse.ArgumentParser(
+        description="Run a command with one Ray head for all the stages in it."
+    )
     made.add_argument("--head", type=Path, help=argparse.SUPPRESS)
     made.add_argument("--workers", type=int, default=1, help=argparse.SUPPRESS)
     made.add_argument("--cpus", type=float, default=1, help=argparse.SUPPRESS)

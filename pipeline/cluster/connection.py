@@ -1,4 +1,6 @@
-"""Connecting a process to Ray: to the head of its session, or to the cluster that RAY_ADDRESS names."""
+"""Connecting a process to Ray: to the head of its session, or to the cluster that RAY_ADDRESS
+names.
+"""
 
 import os
 import socket
@@ -22,7 +24,8 @@ def connected(cluster: Cluster) -> Iterator[None]:
     """Connect this process to Ray for the duration of the block.
 
     Raises:
-        UserError: RAY_ADDRESS names something that cannot be joined, or this machine has not the GPUs asked for.
+        UserError: RAY_ADDRESS names something that cannot be joined, or this machine has not the
+            GPUs asked for.
     """
     environment.own_token()
     import ray
@@ -32,12 +35,20 @@ def connected(cluster: Cluster) -> Iterator[None]:
         return
     address = os.environ.get("RAY_ADDRESS")
     if address and "://" in address:
-        raise UserError(f"RAY_ADDRESS={address}: submitting a job is not supported yet; use host:port or auto")
+        raise UserError(
+            f"RAY_ADDRESS={address}: submitting a job is not supported yet; use host:port or auto"
+        )
     if not address:
         _refuse_missing_gpus(cluster)
     else:
         _refuse_open(address, cluster)
-        _join(address, runtime_env={"working_dir": str(Path.cwd()), "excludes": ["data", "runs", "results", "adhoc"]})
+        _join(
+            address,
+            runtime_env={
+                "working_dir": str(Path.cwd()),
+                "excludes": ["data", "runs", "results", "adhoc"],
+            },
+        )
     with ExitStack() as own:
         if not address:
             session = os.environ.get(SESSION) or own.enter_context(new_session())
@@ -55,7 +66,8 @@ def _refuse_missing_gpus(cluster: Cluster) -> None:
     need, have = float(cluster.gpus_per_worker) * cluster.workers, torch.cuda.device_count()
     if need > have:
         raise UserError(
-            f"{cluster.workers} workers need {need:g} GPU, this machine has {have}; lower cluster.workers or "
+            f"{cluster.workers} workers need {need:g} GPU, this machine has {have}; lower "
+            "cluster.workers or "
             "cluster.gpus_per_worker, or name a cluster in RAY_ADDRESS"
         )
 
@@ -63,7 +75,8 @@ def _refuse_missing_gpus(cluster: Cluster) -> None:
 def _refuse_open(address: str, cluster: Cluster) -> None:
     """Stay away from a cluster that asks nobody for a token, before anything of ours is sent there.
 
-    The question is one of Ray's own, put without a token: an answer means that anybody may run code there.
+    The question is one of Ray's own, put without a token: an answer means that anybody may run code
+    there.
     """
     import grpc  # type: ignore[import-untyped]
 
@@ -85,7 +98,8 @@ def _refuse_open(address: str, cluster: Cluster) -> None:
             if error.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.UNAVAILABLE):
                 return  # it wants a token, or is not there: joining says that best
     raise UserError(
-        f"the Ray cluster at {address} asks for no token, so that everybody who reaches it can run code there; start "
+        f"the Ray cluster at {address} asks for no token, so that everybody who reaches it can "
+        "run code there; start "
         "it with RAY_AUTH_MODE=token, or say cluster.allow_open: true"
     )
 
@@ -98,7 +112,9 @@ def _join(address: str, **options: Any) -> None:
     try:
         init_ray(address=address, **options)
     except (ConnectionError, ray.exceptions.RayError, ValueError) as error:
-        raise UserError(f"cannot join the Ray cluster at {address}: {str(error).splitlines()[0]}") from None
+        raise UserError(
+            f"cannot join the Ray cluster at {address}: {str(error).splitlines()[0]}"
+        ) from None
 
 
 def _knock(address: str) -> None:
@@ -107,4 +123,6 @@ def _knock(address: str) -> None:
     try:
         socket.create_connection((host, int(port)), timeout=10).close()
     except (OSError, ValueError) as error:
-        raise UserError(f"cannot join the Ray cluster at {address}: {error}; is RAY_ADDRESS right?") from None
+        raise UserError(
+            f"cannot join the Ray cluster at {address}: {error}; is RAY_ADDRESS right?"
+        ) from None

@@ -1,4 +1,6 @@
-"""Whether networks can be trained by their recipes at all, found out without memory before anything starts."""
+"""Whether networks can be trained by their recipes at all, found out without memory before anything
+starts.
+"""
 
 from collections.abc import Iterable
 
@@ -16,8 +18,8 @@ def refuse_unfit(named: Iterable[tuple[str, Run]]) -> None:
     """Build each different network on `meta` and pass a micro-batch through it as its recipe would.
 
     Raises:
-        UserError: a network takes no images of that size, or has a batch norm that a micro-batch is too small for;
-            the sentence begins with the name of the first run that has it.
+        UserError: a network takes no images of that size, or has a batch norm that a micro-batch is
+            too small for; the sentence begins with the name of the first run that has it.
     """
     seen = set()
     for name, run in named:
@@ -33,14 +35,20 @@ def refuse_unfit(named: Iterable[tuple[str, Run]]) -> None:
 
 def refuse_unfit_run(run: Run, manifest: Manifest) -> None:
     """Refuse one run as `refuse_unfit` does."""
-    size, name = getattr(run.recipe, "image_size", None), run.section.variants[run.variant].model_name
+    size, name = (
+        getattr(run.recipe, "image_size", None),
+        run.section.variants[run.variant].model_name,
+    )
     try:
         with torch.device("meta"):
             model = create(run.task, run.section, run.variant, manifest).build()
             least, reason = (1, "") if size is None else _smallest_batch(model, size)
     except UserError:
         raise
-    except (NotImplementedError, AttributeError):  # what `meta` cannot do says nothing about the network
+    except (
+        NotImplementedError,
+        AttributeError,
+    ):  # what `meta` cannot do says nothing about the network
         return
     except Exception as error:
         if "meta" in str(error):
@@ -48,12 +56,14 @@ def refuse_unfit_run(run: Run, manifest: Manifest) -> None:
         images = f"images of {size} pixels" if size else "the recipe's images"
         reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
         raise UserError(
-            f"{name} cannot take {images}: {reason}; change the recipe's sizes to what it was made for, or take "
+            f"{name} cannot take {images}: {reason}; change the recipe's sizes to what it was "
+            "made for, or take "
             "another network"
         ) from None
     if run.recipe.micro_batch < least:
         raise UserError(
-            f"{name} cannot be trained in micro-batches of {run.recipe.micro_batch} at {size} pixels: {reason}; "
+            f"{name} cannot be trained in micro-batches of {run.recipe.micro_batch} at {size} "
+            f"pixels: {reason}; "
             f"use micro_batch {least} or more"
         )
 

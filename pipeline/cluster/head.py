@@ -25,29 +25,39 @@ LOOPBACK = "127.0.0.1"
 
 
 def start(cluster: Cluster, temporary: Path) -> str:
-    """Start a head in this process's name, on loopback, large enough for the workers; return its address."""
+    """Start a head in this process's name, on loopback, large enough for the workers; return its
+    address.
+    """
     # A rank more than there are cores is slow, not wrong: the same run on a smaller machine.
     cpus = max(os.cpu_count() or 1, math.ceil(cluster.workers * cluster.cpus_per_worker))
     for again in range(START_TRIES):
         try:
             with _dashboard_without_questions(temporary):
                 context = init_ray(
-                    address="local", num_cpus=cpus, include_dashboard=True, dashboard_host=LOOPBACK,
-                    object_store_memory=256 * 2**20, _temp_dir=str(temporary / f"ray{again}"),
-                )  # fmt: skip
+                    address="local",
+                    num_cpus=cpus,
+                    include_dashboard=True,
+                    dashboard_host=LOOPBACK,
+                    object_store_memory=256 * 2**20,
+                    _temp_dir=str(temporary / f"ray{again}"),
+                )
             return str(context.address_info["gcs_address"])
         except Exception as error:  # Ray gives its head 30 s, and says no more of it than that
             _shut_down()
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    raise UserError(f"the local Ray head did not start in {START_TRIES} tries: {reason}; is the machine overloaded?")
+    raise UserError(
+        f"the local Ray head did not start in {START_TRIES} tries: {reason}; is the machine "
+        "overloaded?"
+    )
 
 
 @contextmanager
 def _dashboard_without_questions(folder: Path) -> Iterator[None]:
     """Let Ray start its dashboard so that it asks no network which cloud it is in.
 
-    It asks the metadata addresses of three clouds before it looks whether usage is reported at all, unless its home
-    has the file of Ray's cluster launcher; so it gets a home with such a file, and no process but it.
+    It asks the metadata addresses of three clouds before it looks whether usage is reported at all,
+    unless its home has the file of Ray's cluster launcher; so it gets a home with such a file, and
+    no process but it.
     """
     from ray._private import services
 
@@ -58,7 +68,9 @@ def _dashboard_without_questions(folder: Path) -> Iterator[None]:
 
     def start_quietly(command: list[str], process_type: str, *args: Any, **options: Any) -> Any:
         if process_type == DASHBOARD:
-            token = os.environ.get("RAY_AUTH_TOKEN_PATH") or str(Path("~/.ray/auth_token").expanduser())
+            token = os.environ.get("RAY_AUTH_TOKEN_PATH") or str(
+                Path("~/.ray/auth_token").expanduser()
+            )
             apart = {"HOME": str(home), "RAY_AUTH_TOKEN_PATH": token}
             options["env_updates"] = {**(options.get("env_updates") or {}), **apart}
         return start(command, process_type, *args, **options)
@@ -100,7 +112,9 @@ def _parts() -> "list[psutil.Process]":
     """Return the processes without which a head is none."""
     import psutil
 
-    return [child for child in psutil.Process().children() if child.name() in ("gcs_server", "raylet")]
+    return [
+        child for child in psutil.Process().children() if child.name() in ("gcs_server", "raylet")
+    ]
 
 
 def _runs(process: "psutil.Process") -> bool:

@@ -1,7 +1,7 @@
 """How a worker group's processes find each other: by a file where all are on one machine.
 
-PyTorch's own way (`TCPStore`) listens on every interface without a token, and asks the name service what the address
-of each rank is called.
+PyTorch's own way (`TCPStore`) listens on every interface without a token, and asks the name service
+what the address of each rank is called.
 """
 
 import tempfile

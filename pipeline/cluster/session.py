@@ -1,6 +1,7 @@
 """A session: commands that share one Ray head.
 
-The first stage in it that needs Ray starts a head, the later ones reuse it, and it ends with the session.
+The first stage in it that needs Ray starts a head, the later ones reuse it, and it ends with the
+session.
 """
 
 import fcntl
@@ -30,7 +31,8 @@ START_LIMIT_S = 600  # for all tries, on a busy machine; a head that gives up en
 def session_head(folder: Path, cluster: Cluster) -> str:
     """Return the address of the session's head, started on first use and again where it died.
 
-    It is a process group of its own: a signal to this one's group leaves Ray alone until what is open is closed.
+    It is a process group of its own: a signal to this one's group leaves Ray alone until what is
+    open is closed.
     """
     address = folder / "address"
     with open(folder / "lock", "w") as lock:
@@ -72,13 +74,18 @@ def _wait_for(address: Path, head: "subprocess.Popen[bytes]", log: Path) -> None
     while not address.exists():
         if head.poll() is not None or time.monotonic() > deadline:
             tail = log.read_text(errors="replace").strip().splitlines()[-1:]
-            raise UserError(f"the local Ray head did not start: {' '.join(tail) or f'silent for {START_LIMIT_S} s'}")
+            raise UserError(
+                "the local Ray head did not start: "
+                f"{' '.join(tail) or f'silent for {START_LIMIT_S} s'}"
+            )
         time.sleep(0.1)
 
 
 @contextmanager
 def new_session() -> Iterator[str]:
-    """Make this process the owner of a session for the block: the head that is started in it ends with it."""
+    """Make this process the owner of a session for the block: the head that is started in it ends
+    with it.
+    """
     environment.own_token()  # one for all the stages, also where none can lie in the home
     folder = Path(tempfile.mkdtemp(prefix="session-"))
     write_text(folder / "owner", str(os.getpid()))
@@ -92,8 +99,8 @@ def new_session() -> Iterator[str]:
 def run_session(*commands: list[str]) -> int:
     """Run commands one after the other, until one fails, as a session; return the exit code.
 
-    They are a process group of their own: whichever way this process is asked to end, they are asked once, by SIGINT,
-    which DVC leaves to its stage, and are waited for.
+    They are a process group of their own: whichever way this process is asked to end, they are
+    asked once, by SIGINT, which DVC leaves to its stage, and are waited for.
     """
     asked: list[int] = []
     with new_session() as folder:

@@ -1,4 +1,6 @@
-"""Training the runs of a call that are not finished, in one worker group, while MLflow records them."""
+"""Training the runs of a call that are not finished, in one worker group, while MLflow records
+them.
+"""
 
 import sys
 from contextlib import ExitStack
@@ -34,20 +36,25 @@ def train(call: Call, shards: Path) -> None:
 
 
 def _refuse_unfit(runs: list[Run]) -> None:
-    """Stop before anything starts where a network cannot be trained by its recipe; torch is not needed before."""
+    """Stop before anything starts where a network cannot be trained by its recipe; torch is not
+    needed before.
+    """
     from pipeline.cluster.fitting import refuse_unfit
 
     refuse_unfit((run.label, run) for run in runs)
 
 
 def _companions(call: Call, shards: Path, wanted: list[Run]) -> list[Run]:
-    """Return unfinished, unpublished runs of the task's other variants, where `cluster.together` says so.
+    """Return unfinished, unpublished runs of the task's other variants, where `cluster.together`
+    says so.
 
     Their own stages find them finished: several stages pay for one start of processes and imports.
     """
     if not call.params.cluster.together:
         return []
-    others = [name for name in section_of(call).variants if name not in {run.variant for run in wanted}]
+    others = [
+        name for name in section_of(call).variants if name not in {run.variant for run in wanted}
+    ]
     runs = [run for name in others for run in runs_of(call, shards, name)]
     return [run for run in runs if run.finished() is None and not _published(call, run)]
 
@@ -58,16 +65,22 @@ def _published(call: Call, run: Run) -> bool:
 
 
 def _train(call: Call, wanted: list[Run], companions: list[Run]) -> None:
-    """Train runs in one worker group while MLflow records them; raise where one that was asked for ended badly.
+    """Train runs in one worker group while MLflow records them; raise where one that was asked for
+    ended badly.
 
-    A run that another process trains is waited for where it was asked for, and left to it where it is a companion.
+    A run that another process trains is waited for where it was asked for, and left to it where it
+    is a companion.
     """
     with ExitStack() as locks:
-        once = {run.id: run for run in sorted(wanted, key=lambda run: run.id)}  # two variants may be the same run
+        once = {
+            run.id: run for run in sorted(wanted, key=lambda run: run.id)
+        }  # two variants may be the same run
         for run in once.values():
             locks.enter_context(held(run.folder / "lock", run.label))
         runs = [*once.values()] + [run for run in companions if _free(run, locks)]
-        unfinished = [run for run in runs if run.finished() is None]  # another process may have been at them
+        unfinished = [
+            run for run in runs if run.finished() is None
+        ]  # another process may have been at them
         wrong = _train_recorded(call, unfinished) if unfinished else {}
     if asked := [wrong[run.id] for run in wanted if run.id in wrong]:
         raise UserError("; ".join(asked))

@@ -1,4 +1,6 @@
-"""One Ray Train worker group for several runs: processes start and import once, then train run after run."""
+"""One Ray Train worker group for several runs: processes start and import once, then train run
+after run.
+"""
 
 import threading
 import time
@@ -35,7 +37,9 @@ class Reports(UserCallback):
     recorder: Recorder
     faults: str | None = None
 
-    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
+    def after_report(
+        self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any
+    ) -> None:
         """Record what rank 0 reported; the other ranks report the same numbers."""
         failpoints.arm(self.faults)
         failpoints.reach("controller.reported", step=metrics[0]["step"])
@@ -52,10 +56,12 @@ class Gate(Protocol):
 
 
 def train_group(runs: list[Run], cluster: Cluster, recorder: Recorder) -> dict[str, str]:
-    """Train every run of the list in one worker group and return the runs that bad input ended, with the reason.
+    """Train every run of the list in one worker group and return the runs that bad input ended,
+    with the reason.
 
-    A worker that dies takes its group with it; Ray starts a new one (`max_failures` times), which passes over
-    finished runs and continues the others from their newest checkpoint. A controller that dies is started anew.
+    A worker that dies takes its group with it; Ray starts a new one (`max_failures` times), which
+    passes over finished runs and continues the others from their newest checkpoint. A controller
+    that dies is started anew.
 
     Raises:
         UserError: where the cluster cannot hold the workers, or training failed too often.
@@ -63,9 +69,16 @@ def train_group(runs: list[Run], cluster: Cluster, recorder: Recorder) -> dict[s
     with following(runs):
         for _ in range(1 + CONTROLLER_RETRIES):
             try:
-                return dict(trainer(runs, cluster, [Reports(recorder, failpoints.armed())]).fit().return_value or {})
+                return dict(
+                    trainer(runs, cluster, [Reports(recorder, failpoints.armed())])
+                    .fit()
+                    .return_value
+                    or {}
+                )
             except TrainingFailedError as error:
-                failures = getattr(error, "worker_failures", {})  # a controller's own error has none
+                failures = getattr(
+                    error, "worker_failures", {}
+                )  # a controller's own error has none
                 full = (cause for cause in failures.values() if isinstance(cause, DiskFull))
                 raise next(full, None) or UserError(
                     f"training failed after {cluster.max_failures} restarts: {_reason(error)}"
@@ -75,7 +88,10 @@ def train_group(runs: list[Run], cluster: Cluster, recorder: Recorder) -> dict[s
             except ActorDiedError:
                 print("the training controller died; starting it again", flush=True)
                 _free_workers()
-    raise UserError(f"the training controller died {1 + CONTROLLER_RETRIES} times; is the machine out of memory?")
+    raise UserError(
+        f"the training controller died {1 + CONTROLLER_RETRIES} times; is the machine out of "
+        "memory?"
+    )
 
 
 def _reason(error: TrainingFailedError) -> str:
@@ -88,8 +104,11 @@ def _reason(error: TrainingFailedError) -> str:
     return lines[-1] if lines else type(error).__name__
 
 
-def trainer(runs: list[Run], cluster: Cluster, callbacks: list[UserCallback], gate: Gate | None = None) -> TorchTrainer:
-    """Return a trainer with a folder of its own: what must survive is in the runs' checkpoints, not in Ray's.
+def trainer(
+    runs: list[Run], cluster: Cluster, callbacks: list[UserCallback], gate: Gate | None = None
+) -> TorchTrainer:
+    """Return a trainer with a folder of its own: what must survive is in the runs' checkpoints, not
+    in Ray's.
 
     Its result is a mapping of run id to the sentence about the bad input that ended that run.
     """
@@ -97,7 +116,10 @@ def trainer(runs: list[Run], cluster: Cluster, callbacks: list[UserCallback], ga
     return TorchTrainer(
         _work,
         train_loop_config={
-            "runs": runs, "threads": threads_of(cluster), "faults": failpoints.armed(), "gate": gate,
+            "runs": runs,
+            "threads": threads_of(cluster),
+            "faults": failpoints.armed(),
+            "gate": gate,
         },
         torch_config=Rendezvous(),
         scaling_config=_scaling(cluster),
@@ -110,7 +132,7 @@ def trainer(runs: list[Run], cluster: Cluster, callbacks: list[UserCallback], ga
             ),
             logging_config=LoggingConfig("WARNING"),
         ),
-    )  # fmt: skip
+    )
 
 
 def threads_of(cluster: Cluster) -> int:
@@ -119,7 +141,9 @@ def threads_of(cluster: Cluster) -> int:
 
 
 def gpus_per_worker(cluster: Cluster, there: dict[str, float]) -> float:
-    """Return a worker's GPUs: as asked for, or one each where the resources that are `there` allow it."""
+    """Return a worker's GPUs: as asked for, or one each where the resources that are `there` allow
+    it.
+    """
     if cluster.gpus_per_worker != "auto":
         return cluster.gpus_per_worker
     return 1.0 if there.get("GPU", 0) >= cluster.workers else 0.0
@@ -134,20 +158,30 @@ def _scaling(cluster: Cluster) -> ScalingConfig:
     for kind, each in (("CPU", cluster.cpus_per_worker), ("GPU", gpus)):
         if each * cluster.workers > there.get(kind, 0):
             raise UserError(
-                f"{cluster.workers} workers need {each * cluster.workers:g} {kind}, the Ray cluster has "
-                f"{there.get(kind, 0):g}; lower cluster.workers or cluster.{kind.lower()}s_per_worker"
+                f"{cluster.workers} workers need {each * cluster.workers:g} {kind}, the Ray "
+                "cluster has "
+                f"{there.get(kind, 0):g}; lower cluster.workers or "
+                f"cluster.{kind.lower()}s_per_worker"
             )
     resources = {"CPU": cluster.cpus_per_worker, **({"GPU": gpus} if gpus else {})}
-    return ScalingConfig(num_workers=cluster.workers, use_gpu=gpus > 0, resources_per_worker=resources)
+    return ScalingConfig(
+        num_workers=cluster.workers, use_gpu=gpus > 0, resources_per_worker=resources
+    )
 
 
 def _free_workers() -> None:
-    """Give back the CPUs and GPUs that a dead controller reserved: they are its job's, which goes on.
+    """Give back the CPUs and GPUs that a dead controller reserved: they are its job's, which goes
+    on.
 
-    Ray's own cleaner asks the dashboard, and gives nothing back where there is none, or another Ray on this machine.
+    Ray's own cleaner asks the dashboard, and gives nothing back where there is none, or another Ray
+    on this machine.
     """
     import ray
-    from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
+    from ray.util.placement_group import (
+        PlacementGroup,
+        placement_group_table,
+        remove_placement_group,
+    )
 
     job = ray.get_runtime_context().get_job_id()
     for identifier, group in placement_group_table().items():
@@ -177,7 +211,10 @@ def _work(config: dict[str, Any]) -> dict[str, str]:
                     ray.train.report(row)
                     if gate is not None and not _together(gate, row, ranks):
                         break
-        except (Unreadable, DiskFull):  # perhaps on this rank alone, so the group ends: the others would wait for ever
+        except (
+            Unreadable,
+            DiskFull,
+        ):  # perhaps on this rank alone, so the group ends: the others would wait for ever
             raise
         except UserError as error:  # the same on every rank; the other runs are not at fault
             wrong[run.id] = str(error)
@@ -212,7 +249,9 @@ def _wrap(model: Any) -> Any:
 class following:
     """Print the runs' progress while the block runs: epoch, loss, images/s, time left."""
 
-    def __init__(self, runs: list[Run], say: Callable[[str], None] = lambda line: print(line, flush=True)) -> None:
+    def __init__(
+        self, runs: list[Run], say: Callable[[str], None] = lambda line: print(line, flush=True)
+    ) -> None:
         self.runs, self.say = runs, say
         self._offsets: dict[Path, int] = {run.progress: _size(run.progress) for run in runs}
         self._stop = threading.Event()
@@ -262,6 +301,7 @@ def _line(now: dict[str, Any], place: int, count: int) -> str:
     loss = "none" if now["loss"] is None else f"{now['loss']:.3f}"
     skipped = f"  {now['skipped']} passed over" if now.get("skipped") else ""
     return (
-        f"[{place}/{count}] {now['run']}: epoch {now['epoch']:.1f}/{now['epochs']:.0f}  loss {loss}{skipped}  "
+        f"[{place}/{count}] {now['run']}: epoch {now['epoch']:.1f}/{now['epochs']:.0f}  loss "
+        f"{loss}{skipped}  "
         f"{now['images_per_second']:.0f} images/s  {minutes}:{seconds:02d} left"
     )

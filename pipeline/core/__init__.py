@@ -1,1 +1,3 @@
-"""What everything else stands on: errors, whole files, locks, failpoints, the watchdog; knows no params."""
+"""What everything else stands on: errors, whole files, locks, failpoints, the watchdog; knows no
+params.
+"""

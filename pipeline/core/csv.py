@@ -9,7 +9,9 @@ from pipeline.core.files import finite
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
-    """Return rows as CSV under these columns; empty where one is missing, None, or a number that is not finite."""
+    """Return rows as CSV under these columns; empty where one is missing, None, or a number that is
+    not finite.
+    """
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()

@@ -1,4 +1,6 @@
-"""Defaults that must be in the environment before Ray, MLflow or DVC start: private, quiet, quick to notice."""
+"""Defaults that must be in the environment before Ray, MLflow or DVC start: private, quiet, quick
+to notice.
+"""
 
 import atexit
 import os
@@ -24,7 +26,8 @@ DEFAULTS = {
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     # A head gives its agents 15 s to start, and ends itself where a busy machine takes longer.
     "RAY_agent_register_timeout_ms": "120000",
-    # MLflow logs tracebacks of errors that it raises as well, and prints its server's address with its password.
+    # MLflow logs tracebacks of errors that it raises as well, and prints its server's address with
+    # its password.
     "MLFLOW_LOGGING_LEVEL": "CRITICAL",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     # What a server misses is recorded later; nobody waits for it for minutes.
@@ -44,7 +47,10 @@ LOOPBACK = {
 
 
 def prepare() -> None:
-    """Set what the user has not set. Ray and MLflow read it when they are imported, so this comes first."""
+    """Set what the user has not set.
+
+    Ray and MLflow read it when they are imported, so this comes first.
+    """
     for name, value in {**DEFAULTS, **({} if os.environ.get("RAY_ADDRESS") else LOOPBACK)}.items():
         os.environ.setdefault(name, value)
 
@@ -52,10 +58,13 @@ def prepare() -> None:
 def own_token() -> None:
     """Make Ray's token, readable by its owner alone, before Ray would make it readable by all.
 
-    It lies where Ray looks for it; where no home can be written to, in a temporary folder that ends with the process,
-    and the processes that it starts are told of it.
+    It lies where Ray looks for it; where no home can be written to, in a temporary folder that ends
+    with the process, and the processes that it starts are told of it.
     """
-    if os.environ["RAY_AUTH_MODE"] != "token" or {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
+    if (
+        os.environ["RAY_AUTH_MODE"] != "token"
+        or {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys()
+    ):
         return
     try:
         _write_token(Path.home() / ".ray" / "auth_token")
@@ -67,7 +76,9 @@ def own_token() -> None:
 
 
 def _write_token(path: Path) -> None:
-    """Make a token whole where there is none; it is readable by its owner alone, whatever the umask."""
+    """Make a token whole where there is none; it is readable by its owner alone, whatever the
+    umask.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists() and path.stat().st_size == 0:
         path.unlink()

@@ -12,7 +12,9 @@ class UserError(Exception):
 
 
 class Unreadable(UserError):
-    """Data that this process failed to read and others may have read: ranks cannot go on by themselves after it."""
+    """Data that this process failed to read and others may have read: ranks cannot go on by
+    themselves after it.
+    """
 
 
 class DiskFull(UserError):
@@ -24,12 +26,15 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def disk_full(error: OSError, path: object = None, needed: int | None = None) -> DiskFull | None:
-    """Return the sentence for a write of `needed` bytes to `path` that found no room; None for any other error."""
+    """Return the sentence for a write of `needed` bytes to `path` that found no room; None for any
+    other error.
+    """
     if error.errno not in FULL:
         return None
     size = "" if needed is None else f", which needs {needed:,} bytes"
     return DiskFull(
-        f"no room for {path or error.filename or 'a file'}{size} ({error.strerror}); make room and give the same "
+        f"no room for {path or error.filename or 'a file'}{size} ({error.strerror}); make room "
+        "and give the same "
         "command again: nothing half-written was left, and what was there before is intact"
     )
 
@@ -46,7 +51,8 @@ def discreet(text: str, *addresses: str) -> str:
 
     Args:
         text: a sentence of ours, or a library's message.
-        addresses: whose user, password and queries are blanked wherever else they stand in the text.
+        addresses: whose user, password and queries are blanked wherever else they stand in the
+            text.
     """
     for address in addresses:
         for secret in _secrets(address):
@@ -55,20 +61,27 @@ def discreet(text: str, *addresses: str) -> str:
 
 
 def shortened(text: str, most: int = 60) -> str:
-    """Return a text of about `most` letters on one line: the middle left out, what cannot be printed escaped."""
+    """Return a text of about `most` letters on one line: the middle left out, what cannot be
+    printed escaped.
+    """
     short = text if len(text) <= most else f"{text[: most * 2 // 3]}...{text[-most // 4 :]}"
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in short)
 
 
 def _bare(rest: str) -> str:
-    """Return host, port and path. An `@` behind an odd host may stand in a password that holds `/`, `?` or `#`."""
+    """Return host, port and path.
+
+    An `@` behind an odd host may stand in a password that holds `/`, `?` or `#`.
+    """
     if not re.fullmatch(r"(\[[\da-fA-F:.]+\]|[^@:]*)(:\d*)?", re.split(r"[/?#]", rest)[0]):
         rest = rest.rpartition("@")[2]
     return re.split(r"[?#]", rest)[0]
 
 
 def _secrets(address: str) -> list[str]:
-    """Return what an address keeps secret, longest first; what is too short would blank half a sentence."""
+    """Return what an address keeps secret, longest first; what is too short would blank half a
+    sentence.
+    """
     _, _, rest = address.partition("://")
     user, _, place = rest.rpartition("@")
     query = place.partition("?")[2]

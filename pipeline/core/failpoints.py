@@ -1,8 +1,9 @@
 """Named points at which a test may end or hold a process, so that no kill depends on timing.
 
-PIPELINE_FAULT holds faults separated by `;`, each a point, what must be true there, and what happens:
-`step rank=1 step=12 once=/tmp/marker` kills rank 1 when it has taken step 12, the first time only. `do=kill` (the
-default) is SIGKILL to the process itself, `do=wait` holds it there until somebody kills it, `do=fail` raises OSError.
+PIPELINE_FAULT holds faults separated by `;`, each a point, what must be true there, and what
+happens: `step rank=1 step=12 once=/tmp/marker` kills rank 1 when it has taken step 12, the first
+time only. `do=kill` (the default) is SIGKILL to the process itself, `do=wait` holds it there until
+somebody kills it, `do=fail` raises OSError.
 """
 
 import os
@@ -29,7 +30,11 @@ def reach(point: str, **where: int | str) -> None:
         name, *words = shlex.split(fault) or [""]
         asked = dict(word.split("=", 1) for word in words)
         once, action = asked.pop("once", None), asked.pop("do", "kill")
-        if name == point and all(str(where.get(key)) == value for key, value in asked.items()) and _first(once):
+        if (
+            name == point
+            and all(str(where.get(key)) == value for key, value in asked.items())
+            and _first(once)
+        ):
             _act(action, point)
 
 

@@ -1,6 +1,7 @@
 """Files and folders that appear whole or not at all.
 
-Everything the project publishes goes through here: written beside its final name, flushed to disk, then renamed.
+Everything the project publishes goes through here: written beside its final name, flushed to disk,
+then renamed.
 """
 
 import glob
@@ -49,7 +50,9 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented JSON with sorted keys, so that equal values are equal bytes; null where not finite."""
+    """Write `value` as indented JSON with sorted keys, so that equal values are equal bytes; null
+    where not finite.
+    """
     write_text(path, json.dumps(finite(value), indent=2, sort_keys=True, allow_nan=False) + "\n")
 
 
@@ -66,10 +69,11 @@ def finite(value: Any) -> Any:
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `path`; on success it takes the place of `path`, on failure nothing changes.
+    """Yield an empty folder beside `path`; on success it takes the place of `path`, on failure
+    nothing changes.
 
-    What a killed process left of an earlier try is cleared away first; where it had moved the old folder aside and
-    not yet put the new one in its place, the old one is put back.
+    What a killed process left of an earlier try is cleared away first; where it had moved the old
+    folder aside and not yet put the new one in its place, the old one is put back.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     clear_leftovers(path)
@@ -90,7 +94,9 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 def clear_leftovers(path: Path) -> None:
-    """Remove what killed writers of the folder `path` left beside it; the caller holds whatever lock guards it."""
+    """Remove what killed writers of the folder `path` left beside it; the caller holds whatever
+    lock guards it.
+    """
     for old in sorted(path.parent.glob(f".{glob.escape(path.name)}.*.old")):
         if path.exists():
             shutil.rmtree(old)
@@ -117,4 +123,6 @@ def sha256_file(path: Path) -> str:
 
 def digest(value: Any) -> str:
     """Return the hex SHA-256 of a JSON value, independent of key order."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+    ).hexdigest()

@@ -1,4 +1,6 @@
-"""One process at a time: a lock that ends with its holder, however that ends, and says who it is."""
+"""One process at a time: a lock that ends with its holder, however that ends, and says who it
+is.
+"""
 
 import fcntl
 import json
@@ -17,7 +19,9 @@ class Busy(Exception):
 
 
 @contextmanager
-def held(path: Path, what: str, wait: bool = True, say: Callable[[str], None] | None = None) -> Iterator[None]:
+def held(
+    path: Path, what: str, wait: bool = True, say: Callable[[str], None] | None = None
+) -> Iterator[None]:
     """Hold the lock file `path` for the duration of the block.
 
     The kernel releases it when the holding process ends, so no lock is ever stale.
@@ -48,7 +52,12 @@ def held(path: Path, what: str, wait: bool = True, say: Callable[[str], None] | 
 def _sign(file: IO[str]) -> None:
     """Write who holds the lock; nothing depends on it but the sentence for those who wait."""
     file.truncate(0)
-    me = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time(), "command": " ".join(sys.argv)[:200]}
+    me = {
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "since": time.time(),
+        "command": " ".join(sys.argv)[:200],
+    }
     file.write(json.dumps(me))
     file.flush()
 
@@ -59,7 +68,13 @@ def _holder(file: IO[str]) -> str:
         holder = json.loads(file.read())
         since = time.strftime("%H:%M:%S", time.localtime(holder["since"]))
         return f"process {holder['pid']} on {holder['host']} since {since}"
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):  # it has the lock, and has not signed yet
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        OverflowError,
+        RecursionError,
+    ):  # it has the lock, and has not signed yet
         return "another process"
 
 

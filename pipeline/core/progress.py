@@ -7,7 +7,9 @@ MOVING, LOGGED = 0.2, 10.0  # seconds between two lines, on a terminal and in a 
 
 
 class Progress:
-    """How far something is: on a terminal one moving line, in a log at most one line in ten seconds."""
+    """How far something is: on a terminal one moving line, in a log at most one line in ten
+    seconds.
+    """
 
     def __init__(self, label: str, total: int, unit: str, brief: bool = False) -> None:
         """Start the clock.
@@ -27,7 +29,9 @@ class Progress:
         """Say that `done` steps are done."""
         now = time.monotonic()
         moving = sys.stderr.isatty()
-        self._first = done if self._first is None else min(done, self._first)  # what was there before took no time
+        self._first = (
+            done if self._first is None else min(done, self._first)
+        )  # what was there before took no time
         last = self._shown if self._shown is not None else self._start if self._brief else 0.0
         if done < self._total and now - last < (MOVING if moving else LOGGED):
             return
@@ -47,6 +51,10 @@ class Progress:
 
     def _amount(self, done: int | None) -> str:
         if self._unit != "bytes":
-            return f"{self._total} {self._unit}" if done is None else f"{done} of {self._total} {self._unit}"
+            return (
+                f"{self._total} {self._unit}"
+                if done is None
+                else f"{done} of {self._total} {self._unit}"
+            )
         total = f"{self._total / 1e6:,.1f} MB"
         return total if done is None else f"{done / 1e6:,.1f} of {total}"

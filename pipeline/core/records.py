@@ -1,7 +1,7 @@
 """The JSON files that the project keeps for itself: what each holds, and one way to read them.
 
-They lie in folders that people tidy, copy and edit. A file that holds anything else than it should counts as missing,
-which costs work at worst, and is named once.
+They lie in folders that people tidy, copy and edit. A file that holds anything else than it should
+counts as missing, which costs work at worst, and is named once.
 """
 
 import json
@@ -68,7 +68,11 @@ class Finished(Record):
     @model_validator(mode="after")
     def judged(self) -> Self:
         """Check that the main metric is there, wherever it is asked for."""
-        rows: list[dict[str, Any]] = [self.final, self.best, *(row.__pydantic_extra__ or {} for row in self.history)]
+        rows: list[dict[str, Any]] = [
+            self.final,
+            self.best,
+            *(row.__pydantic_extra__ or {} for row in self.history),
+        ]
         if any(not isinstance(row.get(self.main_metric), float) for row in rows):
             raise ValueError(f"{self.main_metric} is missing in an evaluation")
         if lacking := SEALED - self.files.keys():
@@ -88,14 +92,18 @@ class Ended(Record):
 
 
 class Noted(Record):
-    """`mlflow.json`: the MLflow run of a training, and whether its curve stands there to its end."""
+    """`mlflow.json`: the MLflow run of a training, and whether its curve stands there to its
+    end.
+    """
 
     run_id: str
     settled: bool
 
 
 class Identity(Record):
-    """`identity.json`: the name by which MLflow knows a folder of runs, and the folder that it was drawn for."""
+    """`identity.json`: the name by which MLflow knows a folder of runs, and the folder that it was
+    drawn for.
+    """
 
     id: str
     inode: int
@@ -184,7 +192,9 @@ class Profiled(Record):
 
 
 def read(path: Path, model: type[Record]) -> dict[str, Any] | None:
-    """Return what a file holds; None where it is missing, or is no such record, which is said once."""
+    """Return what a file holds; None where it is missing, or is no such record, which is said
+    once.
+    """
     try:
         data = path.read_bytes()
         tree: dict[str, Any] = json.loads(data, parse_constant=_refuse)
@@ -207,7 +217,11 @@ def read(path: Path, model: type[Record]) -> dict[str, Any] | None:
 @cache
 def _name(path: Path, reason: str) -> None:
     reason = shortened(reason, 200)
-    print(f"{path} is not as it was written ({reason}); it counts as missing", file=sys.stderr, flush=True)
+    print(
+        f"{path} is not as it was written ({reason}); it counts as missing",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def _refuse(constant: str) -> NoReturn:

@@ -10,7 +10,13 @@ def shell_line(*words: str | tuple[str, str]) -> str:
     flat = []
     for word in words:
         name, value = word if isinstance(word, tuple) else ("", word)
-        flat += [f"{name}={value}"] if name and value.startswith("-") else [name, value] if name else [value]
+        flat += (
+            [f"{name}={value}"]
+            if name and value.startswith("-")
+            else [name, value]
+            if name
+            else [value]
+        )
     return discreet(" ".join(_quoted(word) for word in flat))
 
 

@@ -1,6 +1,7 @@
 """Processes that end with those they work for.
 
-DVC's stage goes on when `dvc repro` is killed, and the next `dvc repro` would start a second one beside it.
+DVC's stage goes on when `dvc repro` is killed, and the next `dvc repro` would start a second one
+beside it.
 """
 
 import os
@@ -28,7 +29,9 @@ SHELLS = ("sh", "bash", "dash", "zsh", "fish", "ksh")
 
 
 def follow_callers() -> None:
-    """End this process when the `dvc` that started it as a stage ends, or the session that it is part of."""
+    """End this process when the `dvc` that started it as a stage ends, or the session that it is
+    part of.
+    """
     if "DVC_STAGE" in os.environ and (above := _above_shells()) is not None:
         follow(above)
     if (session := os.environ.get(SESSION)) is not None:
@@ -36,7 +39,9 @@ def follow_callers() -> None:
 
 
 def follow(pid: int) -> None:
-    """End this process with SIGKILL, as soon as process `pid` is gone: a kill is what every stage survives."""
+    """End this process with SIGKILL, as soon as process `pid` is gone: a kill is what every stage
+    survives.
+    """
     import psutil
 
     try:
@@ -56,7 +61,9 @@ def follow(pid: int) -> None:
 
 @contextmanager
 def shielded() -> Iterator[None]:
-    """Start processes in the block that no request to end reaches: whoever starts them ends them, or is followed."""
+    """Start processes in the block that no request to end reaches: whoever starts them ends them,
+    or is followed.
+    """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDINGS)  # what is started inherits the mask
     try:
         yield

@@ -1,7 +1,8 @@
 """Raw data sets in their official layouts, as lists of samples.
 
-Each data set is a module that lists a tree of files (`scan`) and turns a sample's target into the bytes of a shard
-member (`target_bytes`); nothing else in the project knows how raw data lie on disk.
+Each data set is a module that lists a tree of files (`scan`) and turns a sample's target into the
+bytes of a shard member (`target_bytes`); nothing else in the project knows how raw data lie on
+disk.
 """
 
 import hashlib
@@ -18,7 +19,16 @@ from pipeline.datasets.source import Archive, open_source
 from pipeline.datasets.source.names import escaped, printable
 from pipeline.datasets.targets import Target
 
-__all__ = ["Class", "Filed", "Listing", "Sample", "dataset", "in_shard_order", "limited", "list_folder"]
+__all__ = [
+    "Class",
+    "Filed",
+    "Listing",
+    "Sample",
+    "dataset",
+    "in_shard_order",
+    "limited",
+    "list_folder",
+]
 
 
 class DatasetModule(Protocol):
@@ -39,7 +49,9 @@ class DatasetModule(Protocol):
         """List the files of a raw data set."""
 
     def groups(self, samples: Sequence[Sample]) -> Mapping[str, Hashable]:
-        """Return the class of each sample by its key, or one and the same for all where no listing tells."""
+        """Return the class of each sample by its key, or one and the same for all where no listing
+        tells.
+        """
 
     def for_evaluation(self, sample: Sample) -> Sample:
         """Return a sample of the training split as the validation split holds it."""
@@ -90,12 +102,14 @@ def list_folder(
         splits: other folders for splits, e.g. `{"val": "test"}`.
         only: names of archives in the folder; nothing else in it is looked at.
         annotations: the annotation files of splits, where they are not found by themselves (COCO).
-        hold_out: the fraction of the training split (of each class, where images have one) that becomes `val`.
+        hold_out: the fraction of the training split (of each class, where images have one) that
+            becomes `val`.
         seed: with the names, all that decides what is held out.
         follow_links: follow links that lead out of the folder.
 
     Raises:
-        UserError: the source is missing, not in the data set's layout, or an archive is cut off or damaged.
+        UserError: the source is missing, not in the data set's layout, or an archive is cut off or
+            damaged.
     """
     module = dataset(name)
     try:
@@ -127,7 +141,8 @@ def _check_names(listing: Listing) -> None:
         for text in (str(entry.id), entry.name):
             if (safe := escaped(text)) != text:
                 raise UserError(
-                    f"{listing.root}: the class {printable(safe)} has a name that is not UTF-8 text; rename it "
+                    f"{listing.root}: the class {printable(safe)} has a name that is not UTF-8 "
+                    "text; rename it "
                     "(`convmv -f latin1 -t utf8 -r --notest FOLDER` renames a whole folder)"
                 )
 
@@ -137,9 +152,13 @@ def _hold_out(module: DatasetModule, listing: Listing, fraction: float, seed: in
     samples = listing.splits["train"]
     held = draw.share({sample.key: _class_of(sample) for sample in samples}, fraction, seed)
     listing.splits["train"] = [sample for sample in samples if sample.key not in held]
-    listing.splits["val"] = [module.for_evaluation(sample) for sample in samples if sample.key in held]
+    listing.splits["val"] = [
+        module.for_evaluation(sample) for sample in samples if sample.key in held
+    ]
     listing.folders["val"] = listing.folders["train"]
-    listing.notes.add("held_out", *(sample.image for sample in listing.splits["val"]), count=len(held))
+    listing.notes.add(
+        "held_out", *(sample.image for sample in listing.splits["val"]), count=len(held)
+    )
 
 
 def _class_of(sample: Sample) -> int | None:
@@ -148,7 +167,8 @@ def _class_of(sample: Sample) -> int | None:
 
 
 def in_shard_order(name: str, split: str, samples: Sequence[Sample]) -> list[Sample]:
-    """Return a split's samples as they are cut into shards: by key, or permuted where keys are sorted by class.
+    """Return a split's samples as they are cut into shards: by key, or permuted where keys are
+    sorted by class.
 
     The permutation is by a digest, so that it depends on the keys alone and not on any library.
     """
@@ -157,22 +177,30 @@ def in_shard_order(name: str, split: str, samples: Sequence[Sample]) -> list[Sam
     return sorted(samples, key=lambda sample: hashlib.sha256(sample.key.encode()).digest())
 
 
-def limited(listing: Listing, name: str, limit: Mapping[Literal["train", "val"], int], seed: int = 0) -> Listing:
-    """Keep so many samples of each split that `limit` names; the files of the others are ignored by rule.
+def limited(
+    listing: Listing, name: str, limit: Mapping[Literal["train", "val"], int], seed: int = 0
+) -> Listing:
+    """Keep so many samples of each split that `limit` names; the files of the others are ignored by
+    rule.
 
-    They are drawn by their names and the seed: one of each class first, then each class by its share. The class of an
-    image with several is the one that fewest images show.
+    They are drawn by their names and the seed: one of each class first, then each class by its
+    share. The class of an image with several is the one that fewest images show.
     """
     for split, count in limit.items():
         samples = listing.splits[split]
         kept = set(draw.spread(dataset(name).groups(samples), count, seed))
         rest = [sample for sample in samples if sample.key not in kept]
         listing.splits[split] = [sample for sample in samples if sample.key in kept]
-        listing.ignored += [Filed(path, "beyond_limit") for sample in rest for path in listing.files_of(sample)]
-        shown = {group for sample in listing.splits[split] if (group := _class_of(sample)) is not None}
+        listing.ignored += [
+            Filed(path, "beyond_limit") for sample in rest for path in listing.files_of(sample)
+        ]
+        shown = {
+            group for sample in listing.splits[split] if (group := _class_of(sample)) is not None
+        }
         if shown and len(shown) < len(listing.classes):
             listing.warnings.append(
-                f"data.{name}.limit.{split}: {count} leaves {len(shown)} of {len(listing.classes)} classes"
+                f"data.{name}.limit.{split}: {count} leaves {len(shown)} of "
+                f"{len(listing.classes)} classes"
             )
     listing.ignored.sort()
     return listing

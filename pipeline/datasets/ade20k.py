@@ -1,7 +1,8 @@
-"""ADEChallengeData2016: `images/{training,validation}`, masks of the same names in `annotations/`, objectInfo150.txt.
+"""ADEChallengeData2016: `images/{training,validation}`, masks of the same names in `annotations/`,
+objectInfo150.txt.
 
-A mask is a PNG with one channel: 0 is what nobody labelled and is ignored, value v is the v-th row of the list of
-names. Masks keep their bytes; whoever decodes one maps v to class v - 1, once.
+A mask is a PNG with one channel: 0 is what nobody labelled and is ignored, value v is the v-th row
+of the list of names. Masks keep their bytes; whoever decodes one maps v to class v - 1, once.
 """
 
 import io
@@ -14,7 +15,16 @@ from pipeline.core.errors import UserError
 from pipeline.datasets import keys
 from pipeline.datasets.images import INDEX_MASK, RefusedError, check_mask
 from pipeline.datasets.layout import Asked, folders
-from pipeline.datasets.listing import IMAGE_SUFFIXES, Class, Filed, Listing, Sample, Tree, finish, wrong_layout
+from pipeline.datasets.listing import (
+    IMAGE_SUFFIXES,
+    Class,
+    Filed,
+    Listing,
+    Sample,
+    Tree,
+    finish,
+    wrong_layout,
+)
 from pipeline.datasets.metadata import read_text
 from pipeline.datasets.notes import Notes, brief
 from pipeline.datasets.source import Archive
@@ -24,7 +34,8 @@ from pipeline.datasets.targets import UNLABELLED, Tally, Target
 SPLITS = {"train": "training", "val": "validation"}
 ARCHIVES = {
     "ADEChallengeData2016.zip": Archive(
-        fills=("ADEChallengeData2016", "images", "annotations", "objectInfo150.txt"), top="ADEChallengeData2016"
+        fills=("ADEChallengeData2016", "images", "annotations", "objectInfo150.txt"),
+        top="ADEChallengeData2016",
     )
 }
 NAMES_FILE = "objectInfo150.txt"
@@ -37,7 +48,8 @@ INDEX_MODES = ("L", "P", "1")
 REMEDIES = {
     "I;16": "save 16-bit masks again as 8-bit ones (uint8, values as they are)",
     "LA": "save these masks again without their alpha channel",
-    "RGB": "data.ade20k reads class numbers, as in ADEChallengeData2016, and not the full ADE20K, which codes them in "
+    "RGB": "data.ade20k reads class numbers, as in ADEChallengeData2016, and not the full "
+    "ADE20K, which codes them in "
     "colours: write a number for each colour",
 }
 
@@ -46,7 +58,8 @@ def scan(tree: Tree, asked: Asked) -> Listing:
     """List a folder in the challenge's layout.
 
     Raises:
-        UserError: a folder or the list of names is missing, or the masks are those of the full ADE20K.
+        UserError: a folder or the list of names is missing, or the masks are those of the full
+            ADE20K.
     """
     root = tree.root
     if NAMES_FILE not in tree.files:
@@ -62,7 +75,9 @@ def scan(tree: Tree, asked: Asked) -> Listing:
                 wrong = wrong_layout(root, f"a folder {part}/", tree.folders)
                 raise UserError(f"{wrong}; {asked.advice(split, tree, part)}")
             if inner := tree.folders_in(part):
-                raise wrong_layout(root, f"files directly in {part}/, as in ADEChallengeData2016", inner)
+                raise wrong_layout(
+                    root, f"files directly in {part}/, as in ADEChallengeData2016", inner
+                )
         _split(listing, split, *pair)
         claimed += pair
     return finish(listing, claimed)
@@ -90,10 +105,12 @@ def target_bytes(
     classes: Sequence[Class],
     max_pixels: int,
 ) -> Target:
-    """Return the mask's own bytes, the indices of the classes in it, and how many of its pixels are labelled.
+    """Return the mask's own bytes, the indices of the classes in it, and how many of its pixels are
+    labelled.
 
     Raises:
-        RefusedError: the mask is damaged, not an index mask, of another size, or holds a value without a name.
+        RefusedError: the mask is damaged, not an index mask, of another size, or holds a value
+            without a name.
     """
     data = read(sample.target)
     pixels = check_mask(data, size, len(classes), max_pixels)
@@ -110,7 +127,9 @@ def target_bytes(
 def _names(listing: Listing) -> list[Class]:
     """Return the classes of the list of names: mask value and name, in order."""
     path = listing.root / NAMES_FILE
-    header, *lines = [line.split("\t") for line in read_text(listing, NAMES_FILE).splitlines() if line.strip()] or [[]]
+    header, *lines = [
+        line.split("\t") for line in read_text(listing, NAMES_FILE).splitlines() if line.strip()
+    ] or [[]]
     columns = [column.strip() for column in header]
     if "Idx" not in columns or "Name" not in columns:
         raise UserError(
@@ -122,12 +141,15 @@ def _names(listing: Listing) -> list[Class]:
     for number, line in enumerate(lines, start=1):
         if len(line) <= max(index, name) or line[index].strip() != str(number):
             raise UserError(
-                f"{path}: row {number} should be class {number}, found {' '.join(line)[:80]!r}; Idx counts from 1, "
+                f"{path}: row {number} should be class {number}, found {' '.join(line)[:80]!r}; "
+                "Idx counts from 1, "
                 "as the masks' values do (0 is ignored and has no row)"
             )
         classes.append(Class(number, line[name].strip()))
     if not 0 < len(classes) < 256:
-        raise UserError(f"{path}: {len(classes)} classes; an 8-bit mask has room for 1 to 255 of them beside 0")
+        raise UserError(
+            f"{path}: {len(classes)} classes; an 8-bit mask has room for 1 to 255 of them beside 0"
+        )
     return classes
 
 
@@ -146,14 +168,22 @@ def _split(listing: Listing, split: str, images: str, masks: str) -> None:
             [*tree.under(images), *tree.under(masks)],
         )
     _check_channels(listing, [mask for _, mask in pairs[:LOOKED_AT]])
-    listing.quarantined += [Filed(pictures[stem], "no_mask") for stem in pictures.keys() - labels.keys()]
-    listing.quarantined += [Filed(labels[stem], "no_image") for stem in labels.keys() - pictures.keys()]
+    listing.quarantined += [
+        Filed(pictures[stem], "no_mask") for stem in pictures.keys() - labels.keys()
+    ]
+    listing.quarantined += [
+        Filed(labels[stem], "no_image") for stem in labels.keys() - pictures.keys()
+    ]
     named = keys.assign([image for image, _ in pairs])
     listing.splits[split] = [Sample(key, *pair) for key, pair in zip(named, pairs, strict=True)]
 
 
-def _by_stem(listing: Listing, folder: str, suffixes: tuple[str, ...], otherwise: str) -> dict[str, str]:
-    """Return the usable files of a folder by their name without extension; the others are quarantined."""
+def _by_stem(
+    listing: Listing, folder: str, suffixes: tuple[str, ...], otherwise: str
+) -> dict[str, str]:
+    """Return the usable files of a folder by their name without extension; the others are
+    quarantined.
+    """
     tree, found = listing.tree, dict[str, str]()
     for path in tree.under(folder):
         stem, suffix = os.path.splitext(os.path.basename(path))
@@ -162,7 +192,10 @@ def _by_stem(listing: Listing, folder: str, suffixes: tuple[str, ...], otherwise
         elif tree.files[path].size == 0:
             listing.quarantined.append(Filed(path, "empty"))
         elif stem in found:
-            raise UserError(f"{tree.root}: {found[stem]} and {path} differ in their extension only; remove one of them")
+            raise UserError(
+                f"{tree.root}: {found[stem]} and {path} differ in their extension only; remove "
+                "one of them"
+            )
         else:
             found[stem] = path
     return found
@@ -170,7 +203,9 @@ def _by_stem(listing: Listing, folder: str, suffixes: tuple[str, ...], otherwise
 
 def _check_channels(listing: Listing, masks: Sequence[str]) -> None:
     """Stop where the first mask holds no class numbers: all of them were made the same way."""
-    modes = {mask: mode for mask in masks if (mode := _mode(listing, mask)) not in (None, *INDEX_MODES)}
+    modes = {
+        mask: mode for mask in masks if (mode := _mode(listing, mask)) not in (None, *INDEX_MODES)
+    }
     if masks[0] in modes:
         mode = modes.pop(masks[0])
         others = f" (also {brief(modes)})" if modes else ""
@@ -181,7 +216,9 @@ def _check_channels(listing: Listing, masks: Sequence[str]) -> None:
 
 
 def _mode(listing: Listing, mask: str) -> str | None:
-    """Return a mask's mode, or None where it is damaged: it is refused by name when the shards are written."""
+    """Return a mask's mode, or None where it is damaged: it is refused by name when the shards are
+    written.
+    """
     try:
         with Image.open(io.BytesIO(listing.read(mask)), formats=("PNG",)) as image:
             return image.mode

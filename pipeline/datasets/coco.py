@@ -1,9 +1,11 @@
-"""COCO 2017: `train2017/`, `val2017/` and `annotations/instances_<folder>.json`, or others that `layout` knows.
+"""COCO 2017: `train2017/`, `val2017/` and `annotations/instances_<folder>.json`, or others that
+`layout` knows.
 
-Annotations keep their original category ids (the manifest maps them to class indices and back) and crowds their run
-lengths. `val` carries the official ground truth as it is, boxes of zero area too, because each annotation counts in
-what an evaluation divides by; in `train` boxes without area are dropped and boxes over the edge are clipped. What no
-evaluator can read is dropped in both (`instances` says what that is). Every annotation is counted (`Tally`).
+Annotations keep their original category ids (the manifest maps them to class indices and back) and
+crowds their run lengths. `val` carries the official ground truth as it is, boxes of zero area too,
+because each annotation counts in what an evaluation divides by; in `train` boxes without area are
+dropped and boxes over the edge are clipped. What no evaluator can read is dropped in both
+(`instances` says what that is). Every annotation is counted (`Tally`).
 """
 
 import json
@@ -41,7 +43,8 @@ def scan(tree: Tree, asked: Asked) -> Listing:
     """List a folder in COCO's layout; its annotations are read whole.
 
     Raises:
-        UserError: a folder or file is missing, ids repeat, or an annotation names an unknown category or image.
+        UserError: a folder or file is missing, ids repeat, or an annotation names an unknown
+            category or image.
     """
     root = tree.root
     listing = Listing(root, [], {}, tree)
@@ -57,9 +60,13 @@ def scan(tree: Tree, asked: Asked) -> Listing:
     (first, classes), *others = categories.items()
     for path, found in others:
         if differing := sorted({*found} ^ {*classes}):
-            texts = [f"{row.id} {row.name!r} ({first if row in classes else path} alone)" for row in differing]
+            texts = [
+                f"{row.id} {row.name!r} ({first if row in classes else path} alone)"
+                for row in differing
+            ]
             raise UserError(
-                f"{root}: {first} and {path} list different categories: {brief(texts)}; give both files the same "
+                f"{root}: {first} and {path} list different categories: {brief(texts)}; give "
+                "both files the same "
                 "list, ids and names"
             )
     listing.classes = classes
@@ -67,15 +74,24 @@ def scan(tree: Tree, asked: Asked) -> Listing:
 
 
 def groups(samples: Sequence[Sample]) -> dict[str, int | None]:
-    """Return for each sample by its key the category in it that fewest images show, None where it has none."""
-    shown = {sample.key: {row["category_id"] for row in sample.target["annotations"]} for sample in samples}
+    """Return for each sample by its key the category in it that fewest images show, None where it
+    has none.
+    """
+    shown = {
+        sample.key: {row["category_id"] for row in sample.target["annotations"]}
+        for sample in samples
+    }
     images = Counter(category for categories in shown.values() for category in categories)
-    return {key: min(found, key=lambda category: (images[category], category), default=None)
-            for key, found in shown.items()}  # fmt: skip
+    return {
+        key: min(found, key=lambda category: (images[category], category), default=None)
+        for key, found in shown.items()
+    }
 
 
 def for_evaluation(sample: Sample) -> Sample:
-    """Return a sample of the training split as the validation split holds it: with its boxes as they are."""
+    """Return a sample of the training split as the validation split holds it: with its boxes as
+    they are.
+    """
     return sample._replace(target={**sample.target, "exact": True})
 
 
@@ -91,7 +107,8 @@ def target_bytes(
     classes: Sequence[Class],
     max_pixels: int,
 ) -> Target:
-    """Return the annotation record as JSON, the indices of the classes in it, and what became of each annotation.
+    """Return the annotation record as JSON, the indices of the classes in it, and what became of
+    each annotation.
 
     Raises:
         RefusedError: size_mismatch, where boxes would be in another frame than the pixels.
@@ -99,10 +116,13 @@ def target_bytes(
     rows: dict[str, Any] = sample.target
     width, height = rows["width"], rows["height"]
     if size != (width, height):
-        raise RefusedError("size_mismatch", f"image {size[0]}x{size[1]}, annotations for {width}x{height}")
+        raise RefusedError(
+            "size_mismatch", f"image {size[0]}x{size[1]}, annotations for {width}x{height}"
+        )
     tally, notes = Tally(), Notes()
     cleaned = [
-        instances.clean(row, width, height, rows["exact"], sample.image, tally, notes) for row in rows["annotations"]
+        instances.clean(row, width, height, rows["exact"], sample.image, tally, notes)
+        for row in rows["annotations"]
     ]
     annotations = [row for row in cleaned if row is not None]
     if not annotations:
@@ -110,18 +130,26 @@ def target_bytes(
     record = {name: rows[name] for name in RECORD} | {"annotations": annotations}
     index = {category.id: i for i, category in enumerate(classes)}
     shown = sorted({index[annotation["category_id"]] for annotation in annotations})
-    return Target(json.dumps(record, separators=(",", ":"), sort_keys=True).encode(), shown, tally, notes)
+    return Target(
+        json.dumps(record, separators=(",", ":"), sort_keys=True).encode(), shown, tally, notes
+    )
 
 
 def _categories(path: Path, rows: Sequence[Mapping[str, Any]]) -> list[Class]:
     """Return the categories by ascending id; the position is the class index."""
     if not rows:
-        raise UserError(f"{path}: 'categories' is empty; it should list an id and a name for each class")
+        raise UserError(
+            f"{path}: 'categories' is empty; it should list an id and a name for each class"
+        )
     return sorted(Class(row["id"], row["name"]) for row in rows)
 
 
-def _split(listing: Listing, split: str, folder: str, path: Path, rows: Mapping[str, list[instances.Row]]) -> set[str]:
-    """Join one split's images to their annotations, file images that are not there, and return all that are named."""
+def _split(
+    listing: Listing, split: str, folder: str, path: Path, rows: Mapping[str, list[instances.Row]]
+) -> set[str]:
+    """Join one split's images to their annotations, file images that are not there, and return all
+    that are named.
+    """
     by_image = _by_image(path, rows)
     tally = listing.tallies.setdefault(split, Tally())
     records = []
@@ -137,12 +165,15 @@ def _split(listing: Listing, split: str, folder: str, path: Path, rows: Mapping[
     times = Counter(places[image["file_name"]] for image in rows["images"])
     if repeated := [name for name, count in times.items() if count > 1]:
         raise UserError(
-            f"{path}: two images share a file name: {brief(repeated)}; merge their entries in 'images' into one, "
+            f"{path}: two images share a file name: {brief(repeated)}; merge their entries in "
+            "'images' into one, "
             "with the annotations of both"
         )
     records.sort(key=lambda pair: pair[0])
     assigned = keys.assign([name for name, _ in records])
-    listing.splits[split] = [Sample(key, *pair) for key, pair in zip(assigned, records, strict=True)]
+    listing.splits[split] = [
+        Sample(key, *pair) for key, pair in zip(assigned, records, strict=True)
+    ]
     return set(times)
 
 
@@ -150,21 +181,29 @@ def _check_partners(listing: Listing, named: Mapping[str, set[str]]) -> None:
     """File images that no annotations name; stop at one that those of two splits name."""
     first, *others = named.values()
     if twice := sorted(first.intersection(*others) if others else ()):
-        raise UserError(f"{listing.root}: both splits have {brief(twice)}; an image belongs into one of them")
+        raise UserError(
+            f"{listing.root}: both splits have {brief(twice)}; an image belongs into one of them"
+        )
     known = {*listing.metadata, *first.union(*others)}
-    strays = {name for folder in listing.folders.values() for name in listing.tree.under(folder)} - known
+    strays = {
+        name for folder in listing.folders.values() for name in listing.tree.under(folder)
+    } - known
     listing.quarantined += [Filed(name, "not_in_annotations") for name in sorted(strays)]
 
 
 def _places(tree: Tree, folder: str, names: Sequence[str]) -> dict[str, str]:
-    """Return the path of each image that annotations name: in the split's folder, in whatever spelling it has there."""
+    """Return the path of each image that annotations name: in the split's folder, in whatever
+    spelling it has there.
+    """
     paths = {name: f"{folder}/{_inside(tree, folder, name)}" for name in names}
     spelling = respelled(paths.values(), list(tree.under(folder)))
     return {name: spelling.get(path, path) for name, path in paths.items()}
 
 
 def _inside(tree: Tree, folder: str, name: str) -> str:
-    """Return a name relative to the split's folder, also where it names that folder or has Windows' separators."""
+    """Return a name relative to the split's folder, also where it names that folder or has Windows'
+    separators.
+    """
     if f"{folder}/{name}" in tree.files:
         return name
     parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
@@ -173,7 +212,9 @@ def _inside(tree: Tree, folder: str, name: str) -> str:
     return shorter if f"{folder}/{shorter}" in tree.files else name
 
 
-def _by_image(path: Path, rows: Mapping[str, list[instances.Row]]) -> dict[int, list[instances.Row]]:
+def _by_image(
+    path: Path, rows: Mapping[str, list[instances.Row]]
+) -> dict[int, list[instances.Row]]:
     """Return the annotations of each image; stop at those of an unknown category or image."""
     listed = {name: {row["id"] for row in rows[name]} for name in ("categories", "images")}
     for field, name, words in (
@@ -183,7 +224,8 @@ def _by_image(path: Path, rows: Mapping[str, list[instances.Row]]) -> dict[int, 
         if unknown := [row for row in rows["annotations"] if row[field] not in listed[name]]:
             texts = [f"annotation {row['id']} {words} {row[field]}" for row in unknown]
             raise UserError(
-                f"{path}: {brief(texts)}, not listed; expected one of the {len(listed[name])} that {name!r} lists: "
+                f"{path}: {brief(texts)}, not listed; expected one of the {len(listed[name])} "
+                f"that {name!r} lists: "
                 f"{brief(sorted(listed[name]))}"
             )
     found: dict[int, list[instances.Row]] = defaultdict(list)
@@ -201,7 +243,9 @@ def _refusal(tree: Tree, name: str) -> str | None:
 
 
 def _rows(image: instances.Row, rows: Iterable[instances.Row], exact: bool) -> dict[str, Any]:
-    """Return an image's entry and its annotations as the file has them; `exact` keeps boxes as they are."""
+    """Return an image's entry and its annotations as the file has them; `exact` keeps boxes as they
+    are.
+    """
     return {
         "image_id": image["id"],
         "file_name": image["file_name"],

@@ -1,6 +1,7 @@
 """When raw files were last written: their names and sizes do not show that one was written over.
 
-Dates are kept as scratch and are part of no digest: a copy of the same files has other dates and gives the same shards.
+Dates are kept as scratch and are part of no digest: a copy of the same files has other dates and
+gives the same shards.
 """
 
 import json
@@ -13,11 +14,14 @@ from pipeline.datasets.listing import Listing
 
 def remember(note: Path, listing: Listing) -> None:
     """Note when the files of a listing were last written."""
-    write_json(note, {"listing": listing.digest(), "root": _root(listing), "dates": _dates(listing)})
+    write_json(
+        note, {"listing": listing.digest(), "root": _root(listing), "dates": _dates(listing)}
+    )
 
 
 def rewritten(note: Path, listing: Listing) -> bool:
-    """Return whether a file of this very listing was written since `remember`; False where that is not known.
+    """Return whether a file of this very listing was written since `remember`; False where that is
+    not known.
 
     A source that lies elsewhere now, or was copied, has dates of its own that say nothing.
     """
@@ -35,5 +39,9 @@ def _root(listing: Listing) -> str:
 
 
 def _dates(listing: Listing) -> str:
-    used = {listing.tree.files[path].file for split in listing.splits for path in listing.files_in(split)}
+    used = {
+        listing.tree.files[path].file
+        for split in listing.splits
+        for path in listing.files_in(split)
+    }
     return digest([(file, os.stat(file).st_mtime_ns) for file in sorted(used)])

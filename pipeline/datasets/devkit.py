@@ -1,4 +1,5 @@
-"""ImageNet's development kit: which class each number of the ground truth means, and what classes are called.
+"""ImageNet's development kit: which class each number of the ground truth means, and what classes
+are called.
 
 The numbers, ILSVRC2012_ID, follow no order of the synsets; meta.mat alone says which is which.
 """
@@ -38,13 +39,16 @@ def read_synsets(listing: Listing) -> dict[int, Synset]:
     where = listing.tree.where(META)
     if META not in listing.tree.files:
         raise UserError(
-            f"{where} is missing, which says which class a number of the ground truth means; put {FOLDER}/ (or its "
+            f"{where} is missing, which says which class a number of the ground truth means; put "
+            f"{FOLDER}/ (or its "
             "archive) there whole"
         )
     try:
         rows = [_row(row) for row in _table(read_bytes(listing, META))]
     except ValueError as error:
-        raise UserError(f"{where} is not the table of ILSVRC2012: {error}; unpack {FOLDER}.tar.gz again") from None
+        raise UserError(
+            f"{where} is not the table of ILSVRC2012: {error}; unpack {FOLDER}.tar.gz again"
+        ) from None
     synsets = dict(rows)
     times = Counter([name for number, synset in rows for name in (str(number), synset.wnid)])
     if repeated := [name for name, count in times.items() if count > 1]:
@@ -62,7 +66,10 @@ def read_labels(listing: Listing, synsets: Mapping[int, Synset]) -> list[str]:
     for number, line in enumerate(read_text(listing, TRUTH).split(), start=1):
         if not line.isascii() or not line.isdigit() or int(line) not in synsets:
             where = listing.tree.where(TRUTH)
-            raise UserError(f"{where}: line {number} should be an ILSVRC2012_ID of meta.mat, found {line[:40]!r}")
+            raise UserError(
+                f"{where}: line {number} should be an ILSVRC2012_ID of meta.mat, found "
+                f"{line[:40]!r}"
+            )
         labels.append(synsets[int(line)].wnid)
     return labels
 
@@ -72,17 +79,25 @@ def _table(data: bytes) -> Any:
     from scipy.io import loadmat
 
     try:
-        table = loadmat(io.BytesIO(data), variable_names=["synsets"], squeeze_me=True).get("synsets")
+        table = loadmat(io.BytesIO(data), variable_names=["synsets"], squeeze_me=True).get(
+            "synsets"
+        )
     except Exception as error:  # the reader of MATLAB's format fails in many ways on what is none
         raise ValueError(f"unreadable: {error}") from None
-    lacking = [name for name in FIELDS if name not in (getattr(getattr(table, "dtype", None), "names", None) or ())]
+    lacking = [
+        name
+        for name in FIELDS
+        if name not in (getattr(getattr(table, "dtype", None), "names", None) or ())
+    ]
     if lacking:
         raise ValueError(f"no array 'synsets' with {', '.join(lacking)}")
     return np.atleast_1d(table)
 
 
 def _row(row: Any) -> tuple[int, Synset]:
-    """Return one class, after checking that its fields are a number and two texts and nothing else."""
+    """Return one class, after checking that its fields are a number and two texts and nothing
+    else.
+    """
     number, wnid, words = (row[name] for name in FIELDS)
     if isinstance(number, np.ndarray | np.generic) and number.size == 1:
         number = number.item()

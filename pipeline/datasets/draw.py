@@ -1,4 +1,6 @@
-"""Samples that are drawn from a split: which ones, is a function of their names, their classes and a seed alone."""
+"""Samples that are drawn from a split: which ones, is a function of their names, their classes and
+a seed alone.
+"""
 
 import hashlib
 from collections.abc import Hashable, Mapping
@@ -10,16 +12,22 @@ Groups = Mapping[str, Hashable]
 
 
 def spread(groups: Groups, count: int, seed: int) -> list[str]:
-    """Draw `count` names that stand for all of them: one of each class first, then each class by its share."""
+    """Draw `count` names that stand for all of them: one of each class first, then each class by
+    its share.
+    """
     ranked = []
     for group, names in _ranked(groups, seed).items():
         place = _digest(seed, repr(group))
-        ranked += [(i > 0, i and (i + 0.5) / len(names), place, name) for i, name in enumerate(names)]
+        ranked += [
+            (i > 0, i and (i + 0.5) / len(names), place, name) for i, name in enumerate(names)
+        ]
     return [name for *_, name in sorted(ranked)[:count]]
 
 
 def share(groups: Groups, fraction: float, seed: int) -> set[str]:
-    """Draw a fraction (above 0, below 1) of each class: of two names or more at least one, and never all."""
+    """Draw a fraction (above 0, below 1) of each class: of two names or more at least one, and
+    never all.
+    """
     drawn: set[str] = set()
     for names in _ranked(groups, seed).values():
         drawn.update(names[: min(max(1, round(len(names) * fraction)), len(names) - 1)])

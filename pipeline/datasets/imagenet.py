@@ -1,8 +1,10 @@
-"""ImageNet-1K: `train/<class>/*.JPEG`, and `val/<class>/*.JPEG` or a flat `val/*.JPEG` with its labels.
+"""ImageNet-1K: `train/<class>/*.JPEG`, and `val/<class>/*.JPEG` or a flat `val/*.JPEG` with its
+labels.
 
-The labels of a flat `val` are those of the development kit, or of Kaggle's LOC_val_solution.csv. The sorted class
-folders of the training split are the class indices. Readable names are those of LOC_synset_mapping.txt, or else of the
-development kit. Any data set in folders per class reads the same way.
+The labels of a flat `val` are those of the development kit, or of Kaggle's LOC_val_solution.csv.
+The sorted class folders of the training split are the class indices. Readable names are those of
+LOC_synset_mapping.txt, or else of the development kit. Any data set in folders per class reads the
+same way.
 """
 
 import os
@@ -50,13 +52,15 @@ def scan(tree: Tree, asked: Asked) -> Listing:
     """List a tree in ImageNet's layout.
 
     Raises:
-        UserError: a split is missing or has no classes, a class of `val` is not in `train`, or the ground truth does
-            not have a line for each validation image.
+        UserError: a split is missing or has no classes, a class of `val` is not in `train`, or the
+            ground truth does not have a line for each validation image.
     """
     listing = Listing(tree.root, [], {}, tree)
     listing.folders = splits = folders(tree, asked, SPLITS, AROUND)
     synsets = devkit.read_synsets(listing) if devkit.META in tree.files else {}
-    found = {split: _images(listing, split, folder, asked, synsets) for split, folder in splits.items()}
+    found = {
+        split: _images(listing, split, folder, asked, synsets) for split, folder in splits.items()
+    }
     wnids = sorted(found["train"])
     if len(wnids) < 2:
         raise wrong_layout(tree.root, f"at least two class folders in {splits['train']}/", wnids)
@@ -68,7 +72,9 @@ def scan(tree: Tree, asked: Asked) -> Listing:
     for split, folder in splits.items():
         images = [(path, index[wnid]) for wnid, paths in found[split].items() for path in paths]
         named = keys.assign([path for path, _ in images])
-        listing.splits[split] = sorted(Sample(key, *image) for key, image in zip(named, images, strict=True))
+        listing.splits[split] = sorted(
+            Sample(key, *image) for key, image in zip(named, images, strict=True)
+        )
         listing.quarantined += _strays(tree, folder, {path for path, _ in images})
     return finish(listing, splits.values())
 
@@ -84,7 +90,9 @@ def for_evaluation(sample: Sample) -> Sample:
 
 
 def shuffled(split: str) -> bool:
-    """Return whether samples of a split are shuffled into shards: sorted by class, a block would hold few classes."""
+    """Return whether samples of a split are shuffled into shards: sorted by class, a block would
+    hold few classes.
+    """
     return split == "train"
 
 
@@ -101,23 +109,37 @@ def target_bytes(
     return Target(str(sample.target).encode(), [sample.target])
 
 
-def _images(listing: Listing, split: str, folder: str, asked: Asked, synsets: Mapping[int, devkit.Synset]) -> Images:
+def _images(
+    listing: Listing, split: str, folder: str, asked: Asked, synsets: Mapping[int, devkit.Synset]
+) -> Images:
     """Return a split's images from its class folders, or from a flat folder by its labels."""
     tree = listing.tree
     if names := tree.folders_in(folder):
         return _by_class(tree, folder, names)
     if split != "train" and _files_in(tree, folder):
         if devkit.TRUTH in tree.files:
-            return _by_truth(listing, folder, devkit.read_labels(listing, synsets or devkit.read_synsets(listing)))
+            return _by_truth(
+                listing,
+                folder,
+                devkit.read_labels(listing, synsets or devkit.read_synsets(listing)),
+            )
         if solution.NAME in tree.files:
             return _by_name(listing, folder, solution.read(listing))
     if packed := _packed(tree, folder):
         raise UserError(
-            f"{tree.root}: expected class folders with images in {folder}/; found archives: {examples(packed)}; unpack "
-            "each into a folder of its name, or put the official archive that holds them into the source itself"
+            f"{tree.root}: expected class folders with images in {folder}/; found archives: "
+            f"{examples(packed)}; unpack "
+            "each into a folder of its name, or put the official archive that holds them into "
+            "the source itself"
         )
-    flat = "" if split == "train" else f", or images there and the development kit beside it (or {solution.NAME})"
-    wrong = wrong_layout(tree.root, f"class folders with images in {folder}/{flat}", _around(tree, folder))
+    flat = (
+        ""
+        if split == "train"
+        else f", or images there and the development kit beside it (or {solution.NAME})"
+    )
+    wrong = wrong_layout(
+        tree.root, f"class folders with images in {folder}/{flat}", _around(tree, folder)
+    )
     archives = f"; archives are read as {', '.join(ARCHIVES)}" if _packed(tree, "") else ""
     raise UserError(f"{wrong}; {asked.advice(split, tree, folder)}{archives}")
 
@@ -160,7 +182,8 @@ def _by_truth(listing: Listing, folder: str, labels: Sequence[str]) -> Images:
     if sorted(numbers) != list(range(1, len(labels) + 1)):
         wrong = sorted(set(range(1, len(labels) + 1)) ^ set(numbers)) or sorted(numbers)
         raise UserError(
-            f"{listing.tree.where(devkit.TRUTH)} has {len(labels)} lines, but {folder}/ has {len(numbers)} images "
+            f"{listing.tree.where(devkit.TRUTH)} has {len(labels)} lines, but {folder}/ has "
+            f"{len(numbers)} images "
             f"called ILSVRC2012_val_*; the first number that differs is {wrong[0]}"
         )
     return images
@@ -170,12 +193,18 @@ def _by_name(listing: Listing, folder: str, labels: Mapping[str, str]) -> Images
     """Give each image the label of its name; names without an image are quarantined."""
     tree = listing.tree
     images: Images = {wnid: [] for wnid in sorted(set(labels.values()))}
-    stems = {_stem(path): path for path in _files_in(tree, folder) if path.lower().endswith(IMAGE_SUFFIXES)}
+    stems = {
+        _stem(path): path
+        for path in _files_in(tree, folder)
+        if path.lower().endswith(IMAGE_SUFFIXES)
+    }
     spelling = respelled(labels, stems)
     for name, wnid in labels.items():
         path = stems.get(spelling.get(name, name))
         if path is None:
-            listing.quarantined.append(Filed(f"{folder}/{name}.JPEG", "missing_image", f"named in {solution.NAME}"))
+            listing.quarantined.append(
+                Filed(f"{folder}/{name}.JPEG", "missing_image", f"named in {solution.NAME}")
+            )
         elif _is_image(tree, path):
             images[wnid].append(path)
     return images
@@ -196,13 +225,19 @@ def _is_image(tree: Tree, path: str) -> bool:
 
 
 def _around(tree: Tree, folder: str) -> list[str]:
-    """Return what lies where class folders should: in the split's folder, or beside it where there is none."""
+    """Return what lies where class folders should: in the split's folder, or beside it where there
+    is none.
+    """
     inside = [path[len(folder) + 1 :] for path in tree.under(folder)]
     return inside or tree.at_top()
 
 
-def _check_classes(listing: Listing, found: Mapping[str, Mapping[str, list[str]]], splits: Mapping[str, str]) -> None:
-    """Stop at training classes without images and at unknown classes; warn of classes that a split lacks."""
+def _check_classes(
+    listing: Listing, found: Mapping[str, Mapping[str, list[str]]], splits: Mapping[str, str]
+) -> None:
+    """Stop at training classes without images and at unknown classes; warn of classes that a split
+    lacks.
+    """
     train = found["train"]
     if empty := [name for name, images in train.items() if not images]:
         raise wrong_layout(
@@ -212,14 +247,20 @@ def _check_classes(listing: Listing, found: Mapping[str, Mapping[str, list[str]]
         )
     for split, classes in found.items():
         if unknown := sorted(set(classes) - set(train)):
-            raise wrong_layout(listing.root, f"the classes of {splits['train']}/ in {splits[split]}/", unknown)
+            raise wrong_layout(
+                listing.root, f"the classes of {splits['train']}/ in {splits[split]}/", unknown
+            )
         if lacking := sorted(name for name in train if not classes.get(name)):
             names = ", ".join(map(printable, lacking))
-            listing.warnings.append(f"{splits[split]}/ lacks {len(lacking)} of {len(train)} classes: {names}")
+            listing.warnings.append(
+                f"{splits[split]}/ lacks {len(lacking)} of {len(train)} classes: {names}"
+            )
 
 
 def _names(listing: Listing, wnids: Sequence[str], words: Mapping[str, str]) -> dict[str, str]:
-    """Return a readable name for each class folder, in order; its own name where nothing gives one."""
+    """Return a readable name for each class folder, in order; its own name where nothing gives
+    one.
+    """
     names = {wnid: words.get(wnid, "") for wnid in wnids}
     if NAMES_FILE in listing.tree.files:
         lines = [line.partition(" ") for line in read_text(listing, NAMES_FILE).splitlines()]

@@ -1,9 +1,11 @@
-"""What an image file really is: checked in full, mended where that is harmless, refused by reason otherwise.
+"""What an image file really is: checked in full, mended where that is harmless, refused by reason
+otherwise.
 
-Bytes of a sound JPEG or PNG are never touched, grey ones included (loading turns them into RGB); an unreadable EXIF
-block is cut out of a JPEG, and only what a reader would stumble over is encoded anew: a CMYK JPEG as JPEG, a PNG with a
-palette, transparency or 16 bits as a PNG of three 8-bit channels, so that a lossless picture stays one. Pixels stay as
-they are stored: boxes and masks lie in that frame, so an EXIF orientation is noted and not applied.
+Bytes of a sound JPEG or PNG are never touched, grey ones included (loading turns them into RGB); an
+unreadable EXIF block is cut out of a JPEG, and only what a reader would stumble over is encoded
+anew: a CMYK JPEG as JPEG, a PNG with a palette, transparency or 16 bits as a PNG of three 8-bit
+channels, so that a lossless picture stays one. Pixels stay as they are stored: boxes and masks lie
+in that frame, so an EXIF orientation is noted and not applied.
 """
 
 import io
@@ -47,7 +49,9 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True)
 class Checked:
-    """JPEG or PNG bytes that decode in full, their size in pixels, the reason code of a repair, and what was seen."""
+    """JPEG or PNG bytes that decode in full, their size in pixels, the reason code of a repair, and
+    what was seen.
+    """
 
     data: bytes
     width: int
@@ -56,14 +60,18 @@ class Checked:
     notes: tuple[str, ...] = ()
 
 
-def check(name: str, data: bytes, max_pixels: int, short_side: int | None = None, quality: int = 90) -> Checked:
-    """Decode an image in full and return it as JPEG, or as PNG where it was one and does not shrink.
+def check(
+    name: str, data: bytes, max_pixels: int, short_side: int | None = None, quality: int = 90
+) -> Checked:
+    """Decode an image in full and return it as JPEG, or as PNG where it was one and does not
+    shrink.
 
     Args:
         name: the file's name; a PNG that calls itself JPEG is told apart from one that does not.
         data: the bytes of the file, JPEG or PNG.
         max_pixels: refuse more than this many pixels, before decoding.
-        short_side: shrink so that the shorter side has this many pixels; smaller images stay as they are.
+        short_side: shrink so that the shorter side has this many pixels; smaller images stay as
+            they are.
         quality: JPEG quality for shrunk images.
 
     Raises:
@@ -79,7 +87,12 @@ def check(name: str, data: bytes, max_pixels: int, short_side: int | None = None
     if short_side is not None and shrink:
         scale = short_side / min(image.size)
         size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-        return Checked(_jpeg(_rgb(image).resize(size, Image.Resampling.BICUBIC), quality), *size, repaired, notes)
+        return Checked(
+            _jpeg(_rgb(image).resize(size, Image.Resampling.BICUBIC), quality),
+            *size,
+            repaired,
+            notes,
+        )
     if data.startswith(PNG_START):
         data = data if repaired in (None, "format_mismatch") else _png(_rgb(image))
     elif repaired is not None:
@@ -97,22 +110,33 @@ def check_mask(data: bytes, size: tuple[int, int], largest: int, max_pixels: int
         max_pixels: refuse more than this many pixels, before decoding.
 
     Raises:
-        RefusedError: mask_not_png, mask_channels, mask_depth, mask_size, mask_value, or as for images.
+        RefusedError: mask_not_png, mask_channels, mask_depth, mask_size, mask_value, or as for
+            images.
     """
     if not data:
         raise RefusedError("empty")
     if not data.startswith(PNG_START):
-        raise RefusedError("mask_not_png", f"{INDEX_MASK}: labels survive only lossless compression")
+        raise RefusedError(
+            "mask_not_png", f"{INDEX_MASK}: labels survive only lossless compression"
+        )
     mask = _decode(data, max_pixels)
-    if mask.mode in ("1", "I", "I;16") or (mask.mode == "L" and data[PNG_DEPTH] != 8):  # readers scale such greys
+    if mask.mode in ("1", "I", "I;16") or (
+        mask.mode == "L" and data[PNG_DEPTH] != 8
+    ):  # readers scale such greys
         raise RefusedError("mask_depth", f"{INDEX_MASK}, found {data[PNG_DEPTH]} bits a pixel")
     if mask.mode not in ("L", "P"):
         raise RefusedError("mask_channels", f"{INDEX_MASK}, found mode {mask.mode}")
     if mask.size != size:
-        raise RefusedError("mask_size", f"mask {mask.width}x{mask.height}, image {size[0]}x{size[1]}")
+        raise RefusedError(
+            "mask_size", f"mask {mask.width}x{mask.height}, image {size[0]}x{size[1]}"
+        )
     counts = {value: pixels for value, pixels in enumerate(mask.histogram()) if pixels}
     if unnamed := [value for value in counts if value > largest]:
-        advice = "; should 255 be ignored, write it as 0 and count classes from 1" if 255 in unnamed else ""
+        advice = (
+            "; should 255 be ignored, write it as 0 and count classes from 1"
+            if 255 in unnamed
+            else ""
+        )
         raise RefusedError("mask_value", f"{_values(unnamed)}; {NAMED.format(largest)}{advice}")
     return counts
 
@@ -125,7 +149,9 @@ def _decode(data: bytes, max_pixels: int) -> Image.Image:
     """Return the fully decoded image; its size is checked before any pixel is."""
     if not data.startswith((JPEG_START, PNG_START)):
         raise RefusedError("not_an_image", f"neither JPEG nor PNG, starts with {data[:8]!r}")
-    if data.startswith(PNG_START) and PNG_END not in data:  # the decoder is content once it has all pixels
+    if (
+        data.startswith(PNG_START) and PNG_END not in data
+    ):  # the decoder is content once it has all pixels
         raise RefusedError("truncated", f"no end marker, {len(data)} bytes")
     with warnings.catch_warnings():  # broken EXIF and large sizes only warn; neither matters here
         warnings.simplefilter("ignore")
@@ -135,24 +161,31 @@ def _decode(data: bytes, max_pixels: int) -> Image.Image:
                 raise RefusedError("damaged", f"{image.width}x{image.height} pixels")
             if image.width * image.height > max_pixels:
                 raise RefusedError(
-                    "too_many_pixels", f"{image.width}x{image.height}, shard.max_pixels allows {max_pixels}"
+                    "too_many_pixels",
+                    f"{image.width}x{image.height}, shard.max_pixels allows {max_pixels}",
                 )
             image.load()
         except RefusedError:
             raise
         except UnidentifiedImageError:
             raise RefusedError("damaged", f"unreadable header, {len(data)} bytes") from None
-        except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, zlib.error ...
+        except (
+            Exception
+        ) as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, zlib.error ...
             reason = "truncated" if "truncated" in str(error).lower() else "damaged"
             raise RefusedError(reason, f"{error}, {len(data)} bytes") from None
     return image
 
 
 def _orientation(image: Image.Image) -> int | None:
-    """Return the EXIF orientation, 1 where there is none, or None where the EXIF block cannot be read whole."""
+    """Return the EXIF orientation, 1 where there is none, or None where the EXIF block cannot be
+    read whole.
+    """
     if "exif" not in image.info:
         return 1
-    exif = Image.Exif()  # a fresh one: opening the image may have met the fault already, and it is told once
+    exif = (
+        Image.Exif()
+    )  # a fresh one: opening the image may have met the fault already, and it is told once
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # all that Pillow says of a broken block
         try:
@@ -166,9 +199,13 @@ def _orientation(image: Image.Image) -> int | None:
 def without_exif(data: bytes) -> bytes:
     """Return a JPEG without its EXIF segments; every other byte stays, so the pixels do too."""
     kept, start, at = [], 0, len(JPEG_START) - 1
-    while (at := data.find(b"\xff", at)) >= 0 and at + 4 <= len(data) and data[at + 1] != 0xDA:  # start of the scan
+    while (
+        (at := data.find(b"\xff", at)) >= 0 and at + 4 <= len(data) and data[at + 1] != 0xDA
+    ):  # start of the scan
         marker = data[at + 1]
-        if marker in (0x00, 0x01, 0xFF) or 0xD0 <= marker <= 0xD9:  # padding and markers without a length
+        if (
+            marker in (0x00, 0x01, 0xFF) or 0xD0 <= marker <= 0xD9
+        ):  # padding and markers without a length
             at += 1
             continue
         end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
@@ -180,7 +217,9 @@ def without_exif(data: bytes) -> bytes:
 
 
 def _repair_reason(name: str, data: bytes, image: Image.Image) -> str | None:
-    """Return why the bytes or the name cannot stay, or None for 8-bit grey or colour pixels of the format named."""
+    """Return why the bytes or the name cannot stay, or None for 8-bit grey or colour pixels of the
+    format named.
+    """
     is_png = data.startswith(PNG_START)
     if image.mode not in ("L", "RGB"):
         return MODES.get(image.mode.partition(";")[0], "mode_other")
@@ -190,7 +229,9 @@ def _repair_reason(name: str, data: bytes, image: Image.Image) -> str | None:
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    """Return three 8-bit channels; 16-bit grey is scaled, since a plain conversion would clip it."""
+    """Return three 8-bit channels; 16-bit grey is scaled, since a plain conversion would clip
+    it.
+    """
     if image.mode.startswith("I"):
         values = np.asarray(image).astype(np.uint32)
         values *= 255  # in place, for an image of the largest size
@@ -209,7 +250,10 @@ def _png(image: Image.Image) -> bytes:
 
 def _jpeg(image: Image.Image, quality: int) -> bytes:
     if max(image.size) > LONGEST_JPEG:
-        detail = f"{image.width}x{image.height} after shard.short_side, a JPEG's sides have up to {LONGEST_JPEG}"
+        detail = (
+            f"{image.width}x{image.height} after shard.short_side, a JPEG's sides have up "
+            f"to {LONGEST_JPEG}"
+        )
         raise RefusedError("too_large_for_jpeg", detail)
     out = io.BytesIO()
     image.save(out, "JPEG", quality=quality)

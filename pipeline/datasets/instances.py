@@ -1,9 +1,11 @@
-"""COCO's annotation files: what each row must look like, and what becomes of rows that mean nothing.
+"""COCO's annotation files: what each row must look like, and what becomes of rows that mean
+nothing.
 
-A row of another shape (an id that is no integer, a box that is no list of four numbers) stops the work: whoever wrote
-it means something else. What a row of the right shape leaves out is filled in and noted (`area`, `iscrowd`); a box
-whose mask cannot be drawn stays as a box; a box that is no number is dropped. A box without area or over the edge is
-COCO's own: training drops or clips it, an evaluation keeps it, so that it sees exactly the official ground truth.
+A row of another shape (an id that is no integer, a box that is no list of four numbers) stops the
+work: whoever wrote it means something else. What a row of the right shape leaves out is filled in
+and noted (`area`, `iscrowd`); a box whose mask cannot be drawn stays as a box; a box that is no
+number is dropped. A box without area or over the edge is COCO's own: training drops or clips it, an
+evaluation keeps it, so that it sees exactly the official ground truth.
 """
 
 from collections import Counter
@@ -25,7 +27,9 @@ LARGEST_SIDE = 2**31 - 1
 LARGEST_NUMBER = 1e9
 OVER_THE_EDGE = 0.01  # pixels; boxes are written with two digits
 EXAMPLES = 3
-A_PIXEL = 1.5  # a box's edges, rounded or counted from the pixels inside, lie no farther from those of its polygons
+# a box's edges, rounded or counted from the pixels inside, lie no farther from those of its
+# polygons
+A_PIXEL = 1.5
 
 
 class Field(NamedTuple):
@@ -40,20 +44,30 @@ def read(listing: Listing, path: str) -> dict[str, list[Row]]:
     """Return the lists `images`, `annotations` and `categories` of an annotation file.
 
     Raises:
-        UserError: the file is not JSON, a list is missing, a row is of another shape, or ids repeat.
+        UserError: the file is not JSON, a list is missing, a row is of another shape, or ids
+            repeat.
     """
     value, where = read_json(listing, path, finite=False), Path(listing.tree.where(path))
     for name, fields in FIELDS.items():
         rows = value.get(name) if isinstance(value, dict) else None
         if not isinstance(rows, list):
-            held = f"a mapping of {brief(sorted(map(str, value)))}" if isinstance(value, dict) else _brief(value)
-            raise UserError(f"{where}: expected a list called {name!r}, as in instances_train2017.json; found {held}")
+            held = (
+                f"a mapping of {brief(sorted(map(str, value)))}"
+                if isinstance(value, dict)
+                else _brief(value)
+            )
+            raise UserError(
+                f"{where}: expected a list called {name!r}, as in instances_train2017.json; "
+                f"found {held}"
+            )
         _check_rows(where, name, rows, fields)
         _check_unique(where, name, (row["id"] for row in rows))
     return {name: value[name] for name in FIELDS}
 
 
-def clean(row: Row, width: int, height: int, exact: bool, where: str, tally: Tally, notes: Notes) -> Row | None:
+def clean(
+    row: Row, width: int, height: int, exact: bool, where: str, tally: Tally, notes: Notes
+) -> Row | None:
     """Return an annotation that training or evaluation can use, or None where it is dropped.
 
     Args:
@@ -76,8 +90,16 @@ def clean(row: Row, width: int, height: int, exact: bool, where: str, tally: Tal
         tally.dropped["looks_like_corners"] += 1
         notes.add("looks_like_corners", f"{example} (bbox {row['bbox']})")
         return None
-    kept = {"id": row["id"], "category_id": row["category_id"], "iscrowd": _crowd(row, example, notes)}
-    kept |= {"bbox": row["bbox"], "segmentation": mask.segmentation, "area": _area(row, mask, example, notes)}
+    kept = {
+        "id": row["id"],
+        "category_id": row["category_id"],
+        "iscrowd": _crowd(row, example, notes),
+    }
+    kept |= {
+        "bbox": row["bbox"],
+        "segmentation": mask.segmentation,
+        "area": _area(row, mask, example, notes),
+    }
     if not exact:
         kept["bbox"] = _clipped(row["bbox"], width, height)
     if kept["bbox"] != row["bbox"] or (exact and _is_outside(row["bbox"], width, height)):
@@ -100,7 +122,9 @@ def _crowd(row: Row, example: str, notes: Notes) -> int:
 
 
 def _area(row: Row, mask: Mask, example: str, notes: Notes) -> float:
-    """Return a row's area in pixels; where it says none that can be true, that of its mask, or else of its box."""
+    """Return a row's area in pixels; where it says none that can be true, that of its mask, or else
+    of its box.
+    """
     area: float | None = row.get("area")
     if area is not None and _is_finite(area) and area > 0:
         return area
@@ -121,16 +145,24 @@ def _clipped(box: list[float], width: int, height: int) -> list[float]:
 
 
 def _is_corners(box: list[float], mask: Mask) -> bool:
-    """Say whether a box holds the right and lower edge of its polygons in place of their width and height."""
+    """Say whether a box holds the right and lower edge of its polygons in place of their width and
+    height.
+    """
     extent = mask.extent
-    if extent is None or max(box[:2]) <= 2 * A_PIXEL:  # from the corner of the image the two are the same
+    if (
+        extent is None or max(box[:2]) <= 2 * A_PIXEL
+    ):  # from the corner of the image the two are the same
         return False
     return all(abs(number - edge) < A_PIXEL for number, edge in zip(box, extent, strict=True))
 
 
 def _is_outside(box: list[float], width: int, height: int) -> bool:
     left, top, right, bottom = box[0], box[1], box[0] + box[2], box[1] + box[3]
-    return min(left, top) < -OVER_THE_EDGE or right > width + OVER_THE_EDGE or bottom > height + OVER_THE_EDGE
+    return (
+        min(left, top) < -OVER_THE_EDGE
+        or right > width + OVER_THE_EDGE
+        or bottom > height + OVER_THE_EDGE
+    )
 
 
 def _count(reason: str | None, mask: Mask, example: str, tally: Tally, notes: Notes) -> None:
@@ -155,23 +187,33 @@ def _is_finite(number: float) -> bool:
 def _check_rows(where: Path, name: str, rows: Sequence[Any], fields: Mapping[str, Field]) -> None:
     """Stop at rows that are not of their list's shape; the first few are named."""
     if wrong := [number for number, row in enumerate(rows) if not isinstance(row, dict)]:
-        raise UserError(f"{_entries(where, name, wrong)}: should be a mapping, found {_brief(rows[wrong[0]])}")
+        raise UserError(
+            f"{_entries(where, name, wrong)}: should be a mapping, found {_brief(rows[wrong[0]])}"
+        )
     if any("segments_info" in row for row in rows[:EXAMPLES]):
         raise UserError(
-            f"{where} is a panoptic file (its annotations hold segments_info); data.coco reads instances: put "
-            "instances_train2017.json and instances_val2017.json into annotations/, or convert it to that form"
+            f"{where} is a panoptic file (its annotations hold segments_info); data.coco reads "
+            "instances: put "
+            "instances_train2017.json and instances_val2017.json into annotations/, or convert "
+            "it to that form"
         )
     for field, (words, holds, optional) in fields.items():
-        lacking = [] if optional else [number for number, row in enumerate(rows) if field not in row]
+        lacking = (
+            [] if optional else [number for number, row in enumerate(rows) if field not in row]
+        )
         if lacking:
             raise UserError(
                 f"{_entries(where, name, lacking)} lacks {field}, which should be {words}; found "
                 f"{_brief(rows[lacking[0]])}"
             )
-        wrong = [number for number, row in enumerate(rows) if not _holds(row.get(field), holds, optional)]
+        wrong = [
+            number for number, row in enumerate(rows) if not _holds(row.get(field), holds, optional)
+        ]
         if wrong:
             value = _brief(rows[wrong[0]][field])
-            raise UserError(f"{_entries(where, name, wrong)}: {field} should be {words}, found {value}")
+            raise UserError(
+                f"{_entries(where, name, wrong)}: {field} should be {words}, found {value}"
+            )
 
 
 def _holds(value: Any, holds: Callable[[Any], bool], optional: bool) -> bool:
@@ -186,18 +228,28 @@ def _entries(where: Path, name: str, numbers: Sequence[int]) -> str:
 
 def _check_unique(where: Path, name: str, ids: Iterable[int]) -> None:
     if repeated := [i for i, times in Counter(ids).items() if times > 1]:
-        raise UserError(f"{where}: ids of {name!r} repeat: {brief(repeated)}; give each entry an id of its own")
+        raise UserError(
+            f"{where}: ids of {name!r} repeat: {brief(repeated)}; give each entry an id of its own"
+        )
 
 
 def _brief(value: Any) -> str:
-    """Return the start of what was found; of a list or mapping only its first entries, however large it is."""
+    """Return the start of what was found; of a list or mapping only its first entries, however
+    large it is.
+    """
     if isinstance(value, (list, dict)):
-        return f"a {'list' if isinstance(value, list) else 'mapping'} of {len(value)}: {_start(value)}"
+        return (
+            f"a {'list' if isinstance(value, list) else 'mapping'} of {len(value)}: {_start(value)}"
+        )
     return _start(value)
 
 
 def _start(value: Any) -> str:
-    text = repr(value) if not isinstance(value, int) or abs(value) <= LARGEST_ID else "a very large integer"
+    text = (
+        repr(value)
+        if not isinstance(value, int) or abs(value) <= LARGEST_ID
+        else "a very large integer"
+    )
     return ascii(text[:100])[1:-1] + (" ..." if len(text) > 100 else "")
 
 
@@ -252,9 +304,12 @@ FIELDS = {
             lambda value: _are_numbers(value) and len(value) == 4,
         ),
         "area": Field("a number", lambda value: type(value) in (int, float), optional=True),
-        "iscrowd": Field("0 or 1", lambda value: type(value) in (int, bool) and value in (0, 1), optional=True),
+        "iscrowd": Field(
+            "0 or 1", lambda value: type(value) in (int, bool) and value in (0, 1), optional=True
+        ),
         "segmentation": Field(
-            "polygons (a list of lists [x1, y1, x2, y2, ...]) or run lengths (size and counts); [] for a box alone",
+            "polygons (a list of lists [x1, y1, x2, y2, ...]) or run lengths (size and counts); "
+            "[] for a box alone",
             _is_segmentation,
         ),
     },

@@ -17,18 +17,23 @@ def section(name: str, params: Params) -> Dataset:
 
 
 def request(name: str, params: Params) -> dict[str, Any]:
-    """Return what was asked for, as the inventory keeps it: the section `data.<name>` as plain values."""
+    """Return what was asked for, as the inventory keeps it: the section `data.<name>` as plain
+    values.
+    """
     return section(name, params).model_dump(mode="json")
 
 
 def may_be_rewritten(name: str, params: Params) -> bool:
-    """Return whether the raw files are the user's own; stand-ins and downloads follow from the params."""
+    """Return whether the raw files are the user's own; stand-ins and downloads follow from the
+    params.
+    """
     source = section(name, params).source
     return isinstance(source, str) and source != "synthetic"
 
 
 def resolve(name: str, params: Params, project: Path) -> Listing:
-    """List the raw data that the params name; they are drawn or downloaded first where they are not there yet.
+    """List the raw data that the params name; they are drawn or downloaded first where they are not
+    there yet.
 
     Raises:
         UserError: the source is missing, cannot be downloaded, or is not in the data set's layout.
@@ -56,13 +61,18 @@ def _listed(name: str, asked: Dataset, project: Path) -> Listing:
         return list_folder(name, _local(asked.source, name, project), **layout)
     known = dataset(name).ARCHIVES
     if unknown := [remote.file_name for remote in asked.source if remote.file_name not in known]:
-        raise UserError(f"data.{name}.source: {', '.join(unknown)} is not read; the archives are {', '.join(known)}")
+        raise UserError(
+            f"data.{name}.source: {', '.join(unknown)} is not read; the archives are "
+            f"{', '.join(known)}"
+        )
     files = [_local(remote, name, project) for remote in asked.source]
     return list_folder(name, files[0].parent, only=[path.name for path in files], **layout)
 
 
 def _local(source: str | Remote, name: str, project: Path) -> Path:
-    """Return a path that the params give, or the file of a URL, downloaded into data/raw/<name>/."""
+    """Return a path that the params give, or the file of a URL, downloaded into
+    data/raw/<name>/.
+    """
     if isinstance(source, str):
         return project / Path(source).expanduser()
     from pipeline.datasets.source.download import download
@@ -77,7 +87,11 @@ def inventory(listing: Listing, asked: dict[str, Any]) -> dict[str, Any]:
     for split, samples in listing.splits.items():
         files = listing.files_in(split)
         shown = {sample.target for sample in samples if isinstance(sample.target, int)}
-        part = {"samples": len(samples), "files": len(files), "bytes": sum(places[path].size for path in files)}
+        part = {
+            "samples": len(samples),
+            "files": len(files),
+            "bytes": sum(places[path].size for path in files),
+        }
         splits[split] = part | ({"classes": len(shown)} if shown else {})
     return {
         "request": asked,

@@ -1,7 +1,8 @@
 """Sample keys: the original file name where that is safe and unique, else a name made so by rule.
 
-webdataset ends a key at the first dot of the base name, tar readers disagree about non-ASCII names, and some file
-systems about case. So only letters, digits, `_` and inner `-` stand for themselves; all else is percent-encoded.
+webdataset ends a key at the first dot of the base name, tar readers disagree about non-ASCII names,
+and some file systems about case. So only letters, digits, `_` and inner `-` stand for themselves;
+all else is percent-encoded.
 """
 
 import hashlib
@@ -15,7 +16,9 @@ LONGEST = 90  # bytes; a ustar name holds 100, extension included
 
 
 def encode(name: str) -> str:
-    """Return `name` with unsafe bytes as %XX; one too long keeps its start and ends in a digest of the whole."""
+    """Return `name` with unsafe bytes as %XX; one too long keeps its start and ends in a digest of
+    the whole.
+    """
     raw = os.fsencode(name)
     text = "".join(chr(byte) if byte in SAFE else f"%{byte:02X}" for byte in raw)
     if text.startswith("-"):
@@ -27,9 +30,11 @@ def encode(name: str) -> str:
 
 
 def assign(paths: Sequence[str]) -> list[str]:
-    """Return a key for each path of a split, unique also where case is ignored; a pure function of the paths.
+    """Return a key for each path of a split, unique also where case is ignored; a pure function of
+    the paths.
 
-    A path starts with its bare stem. Those that collide add their folder, then the extension, then a digest.
+    A path starts with its bare stem. Those that collide add their folder, then the extension, then
+    a digest.
     """
     levels = [0] * len(paths)
     while True:

@@ -1,4 +1,5 @@
-"""Where a source keeps its splits: where the params say, in the official place, or in one that others often use.
+"""Where a source keeps its splits: where the params say, in the official place, or in one that
+others often use.
 
 A place that nobody named is taken only where it is the only one of its kind.
 """
@@ -27,7 +28,8 @@ class Asked(NamedTuple):
     Attributes:
         name: imagenet, coco or ade20k, as messages name the parameters.
         splits: the folder of a split, where it is not found by itself.
-        annotations: the annotation file of a split, relative to the source, where it is not found by itself (COCO).
+        annotations: the annotation file of a split, relative to the source, where it is not found
+            by itself (COCO).
         hold_out: whether a validation split is made from the training split.
     """
 
@@ -51,30 +53,40 @@ def folders(
     inside: str = "",
     shared: str | None = None,
 ) -> dict[str, str]:
-    """Return the folder of each split; `val` is left out where it is held out of the training split.
+    """Return the folder of each split; `val` is left out where it is held out of the training
+    split.
 
     Args:
         tree: the source.
         asked: what the params say.
         official: the official folder of each split.
-        around: folders that may lie around those of the splits, each with its final /, the official one first.
+        around: folders that may lie around those of the splits, each with its final /, the official
+            one first.
         inside: a folder in which all this is, with its final /; it is not in what is returned.
-        shared: a folder that splits may have together, since something else tells whose an image is.
+        shared: a folder that splits may have together, since something else tells whose an image
+            is.
 
     Raises:
         UserError: several folders may be meant, or a split is held out that is there.
     """
     there = {folder.removeprefix(inside) for folder in tree.folders if folder.startswith(inside)}
     there |= {
-        folder for path in tree.files for folder in _parents(path.removeprefix(inside)) if path.startswith(inside)
+        folder
+        for path in tree.files
+        for folder in _parents(path.removeprefix(inside))
+        if path.startswith(inside)
     }
     chosen = {}
     for split, name in official.items():
         if split in asked.splits:
             chosen[split] = _named(asked.splits[split].strip("/"), around, there)
             continue
-        best = next((folder for folder in (f"{top}{name}" for top in around) if folder in there), None)
-        others = [f"{top}{other}" for top in around for other in OFTEN[split] if f"{top}{other}" in there]
+        best = next(
+            (folder for folder in (f"{top}{name}" for top in around) if folder in there), None
+        )
+        others = [
+            f"{top}{other}" for top in around for other in OFTEN[split] if f"{top}{other}" in there
+        ]
         if best is None and len(others) > 1:
             raise UserError(
                 f"{tree.root} has {' and '.join(f'{inside}{folder}/' for folder in others)}; "
@@ -84,7 +96,9 @@ def folders(
     if shared in there and not there & {*chosen.values()}:
         chosen = {split: asked.splits.get(split, shared) for split in chosen} if shared else chosen
     if shared is None and len(set(chosen.values())) < len(chosen):
-        raise UserError(f"data.{asked.name}.splits: each split needs a folder of its own, got {chosen}")
+        raise UserError(
+            f"data.{asked.name}.splits: each split needs a folder of its own, got {chosen}"
+        )
     if asked.hold_out:
         if chosen["val"] in there and chosen["val"] != chosen["train"]:
             raise UserError(
@@ -114,28 +128,46 @@ def annotation_file(tree: Tree, asked: Asked, split: str, folder: str) -> str:
         return official
     likely = _annotations(tree, split, folder, alone=asked.hold_out)
     if len(likely) > 1:
-        raise UserError(f"{tree.root} has {examples(likely)}; name the annotations that are meant with {setting}")
+        raise UserError(
+            f"{tree.root} has {examples(likely)}; name the annotations that are meant with "
+            f"{setting}"
+        )
     if not there or not likely:
         wrong = wrong_layout(tree.root, f"{folder}/ and {official}", tree.at_top())
-        raise UserError(f"{wrong}; {asked.advice(split, tree, folder)}, {setting}=FILE another file of annotations")
+        raise UserError(
+            f"{wrong}; {asked.advice(split, tree, folder)}, {setting}=FILE another file of "
+            "annotations"
+        )
     return likely[0]
 
 
 def _annotations(tree: Tree, split: str, folder: str, alone: bool) -> list[str]:
-    """Return the files that may hold a split's annotations: in its folder, or called like it, or any for one split."""
+    """Return the files that may hold a split's annotations: in its folder, or called like it, or
+    any for one split.
+    """
     base = os.path.basename(folder)
-    files = [path for path in tree.files if path.lower().endswith(".json") and path.count("/") <= folder.count("/") + 1]
+    files = [
+        path
+        for path in tree.files
+        if path.lower().endswith(".json") and path.count("/") <= folder.count("/") + 1
+    ]
     files = [path for path in files if not os.path.basename(path).startswith(OTHER_ANNOTATIONS)]
     inside = [path for path in files if os.path.dirname(path) == folder]
     beside = [path for path in files if os.path.dirname(path) in ("", "annotations")]
     words = {base, *OFTEN[split], f"{split}2017"}
-    called = [path for path in beside if words & set(re.split(r"[^a-z0-9]+", os.path.basename(path).lower()))]
+    called = [
+        path
+        for path in beside
+        if words & set(re.split(r"[^a-z0-9]+", os.path.basename(path).lower()))
+    ]
     exported = [path for path in inside if os.path.basename(path) == ROBOFLOW]
     return exported or called or inside or (beside if alone else [])
 
 
 def has_folder(tree: Tree, folder: str) -> bool:
-    """Return whether a source has a folder, be it as an entry of its own or in the names of files."""
+    """Return whether a source has a folder, be it as an entry of its own or in the names of
+    files.
+    """
     return folder in tree.folders or any(True for _ in tree.under(folder))
 
 

@@ -1,7 +1,8 @@
-"""A raw data set as a list of files, each in exactly one bucket: kept, quarantined, or ignored by rule.
+"""A raw data set as a list of files, each in exactly one bucket: kept, quarantined, or ignored by
+rule.
 
-The readers of the three data sets claim files from a `Tree` and hand back a `Listing`; whatever they do not claim is
-ignored with a reason, so no file can get lost between the buckets.
+The readers of the three data sets claim files from a `Tree` and hand back a `Listing`; whatever
+they do not claim is ignored with a reason, so no file can get lost between the buckets.
 """
 
 import hashlib
@@ -18,13 +19,18 @@ from pipeline.datasets.source.tree import Tree as Tree
 from pipeline.datasets.targets import Tally
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
-ASTRAY = ("unsafe_name", "declared_too_large", "encrypted_member")  # never a matter of what the layout knows
+ASTRAY = (
+    "unsafe_name",
+    "declared_too_large",
+    "encrypted_member",
+)  # never a matter of what the layout knows
 
 
 class Sample(NamedTuple):
     """One image and what belongs to it, before anything was decoded.
 
-    `target` is the class index (ImageNet), the path of the mask (ADE20K), or the annotation record (COCO).
+    `target` is the class index (ImageNet), the path of the mask (ADE20K), or the annotation record
+    (COCO).
     """
 
     key: str
@@ -45,7 +51,9 @@ class Class(NamedTuple):
 
 
 class Reassessed(NamedTuple):
-    """Labels that somebody gave anew: the SHA-256 of their file, and class indices by key of a validation sample."""
+    """Labels that somebody gave anew: the SHA-256 of their file, and class indices by key of a
+    validation sample.
+    """
 
     sha256: str
     labels: dict[str, list[int]]
@@ -55,8 +63,9 @@ class Reassessed(NamedTuple):
 class Listing:
     """What a raw source holds: samples per split and a bucket for every other file.
 
-    `metadata` maps files that were read whole (annotations, class names) to their SHA-256, `folders` a split to the
-    folder in which it was found, `tallies` a split to what became of annotations that belong to no sample.
+    `metadata` maps files that were read whole (annotations, class names) to their SHA-256,
+    `folders` a split to the folder in which it was found, `tallies` a split to what became of
+    annotations that belong to no sample.
     """
 
     root: Path
@@ -86,12 +95,19 @@ class Listing:
 
     @property
     def listed(self) -> int:
-        """Inputs in all buckets together: files found, and files that annotations name but that are missing."""
+        """Inputs in all buckets together: files found, and files that annotations name but that are
+        missing.
+        """
         samples = sum(len(self.files_in(split)) for split in self.splits)
-        return samples + len(self.metadata) + sum(entry.files for entry in (*self.quarantined, *self.ignored))
+        return (
+            samples
+            + len(self.metadata)
+            + sum(entry.files for entry in (*self.quarantined, *self.ignored))
+        )
 
     def digest(self) -> str:
-        """Return the SHA-256 of all relative paths and sizes, and of the contents of metadata; ignored files aside.
+        """Return the SHA-256 of all relative paths and sizes, and of the contents of metadata;
+        ignored files aside.
 
         It is the same for an archive and for the folder that it unpacks to.
         """
@@ -99,7 +115,9 @@ class Listing:
         used = [path for split in self.splits for path in self.files_in(split)]
         lines = [(path, sizes[path], "") for path in used]
         lines += [(path, sizes[path], content) for path, content in self.metadata.items()]
-        lines += [(entry.path, sizes.get(entry.path, -1), entry.reason) for entry in self.quarantined]
+        lines += [
+            (entry.path, sizes.get(entry.path, -1), entry.reason) for entry in self.quarantined
+        ]
         digest = hashlib.sha256()
         for path, size, content in sorted(lines):
             digest.update(raw(path) + b"\0%d\0" % size + content.encode() + b"\n")
@@ -109,7 +127,8 @@ class Listing:
 
 
 def finish(listing: Listing, claimed: Iterable[str]) -> Listing:
-    """File what no rule claimed as ignored (a folder outside the layout is one entry), and check that all add up.
+    """File what no rule claimed as ignored (a folder outside the layout is one entry), and check
+    that all add up.
 
     Args:
         listing: what the reader made of the tree.
@@ -124,7 +143,10 @@ def finish(listing: Listing, claimed: Iterable[str]) -> Listing:
         if path not in spoken_for and not path.startswith(prefixes):
             group = _outermost(path, layout)
             groups[group] = groups.get(group, 0) + 1
-    listing.ignored += [*tree.ignored, *(Filed(group, "outside_layout", files=n) for group, n in groups.items())]
+    listing.ignored += [
+        *tree.ignored,
+        *(Filed(group, "outside_layout", files=n) for group, n in groups.items()),
+    ]
     for entry in tree.refused:
         counts = entry.path.startswith(prefixes) or entry.reason in ASTRAY
         bucket = listing.quarantined if counts else listing.ignored
@@ -134,7 +156,9 @@ def finish(listing: Listing, claimed: Iterable[str]) -> Listing:
     missing = sum(entry.reason == "missing_image" for entry in listing.quarantined)
     found = len(tree.files) + len(tree.refused) + sum(entry.files for entry in tree.ignored)
     if listing.listed != found + missing:
-        raise RuntimeError(f"{listing.root}: {found + missing} inputs listed, but {listing.listed} in the buckets")
+        raise RuntimeError(
+            f"{listing.root}: {found + missing} inputs listed, but {listing.listed} in the buckets"
+        )
     return listing
 
 
@@ -144,7 +168,9 @@ def _parents(path: str) -> list[str]:
 
 
 def _outermost(path: str, layout: set[str]) -> str:
-    """Return the first folder on the way to a file that the layout does not know, or the file itself."""
+    """Return the first folder on the way to a file that the layout does not know, or the file
+    itself.
+    """
     return next((parent for parent in _parents(path) if parent not in layout), path)
 
 
@@ -156,4 +182,6 @@ def wrong_layout(root: Path, expected: str, found: Iterable[str]) -> UserError:
 def examples(names: Iterable[str], most: int = 6) -> str:
     """Return the first names in order, and how many more there are."""
     ordered = sorted(map(printable, names))
-    return ", ".join(ordered[:most]) + (f" and {len(ordered) - most} more" if len(ordered) > most else "")
+    return ", ".join(ordered[:most]) + (
+        f" and {len(ordered) - most} more" if len(ordered) > most else ""
+    )

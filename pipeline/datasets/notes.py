@@ -7,7 +7,9 @@ EXAMPLES = 5
 
 
 def brief(names: Iterable[object], most: int = 3) -> str:
-    """Return the first few of some names, escaped where they cannot be printed, and how many more there are."""
+    """Return the first few of some names, escaped where they cannot be printed, and how many more
+    there are.
+    """
     texts = [text if text.isprintable() else ascii(text)[1:-1] for text in map(str, names)]
     more = f" and {len(texts) - most} more" if len(texts) > most else ""
     return ", ".join(texts[:most]) + more
@@ -15,7 +17,10 @@ def brief(names: Iterable[object], most: int = 3) -> str:
 
 @dataclass
 class Notes:
-    """`counts` by code, e.g. `exif_rotated`, and up to five `examples` of each, in the order in which they were met."""
+    """`counts` by code, e.g.
+
+    `exif_rotated`, and up to five `examples` of each, in the order in which they were met.
+    """
 
     counts: dict[str, int] = field(default_factory=dict)
     examples: dict[str, list[str]] = field(default_factory=dict)
@@ -28,7 +33,14 @@ class Notes:
 
     def sentence(self, codes: Iterable[str], most: int = 3) -> str:
         """Return the first few examples of some codes, the code after each."""
-        return brief([f"{example}: {code}" for code in codes for example in self.examples.get(code, ())[:most]], most)
+        return brief(
+            [
+                f"{example}: {code}"
+                for code in codes
+                for example in self.examples.get(code, ())[:most]
+            ],
+            most,
+        )
 
     def extend(self, other: "Notes") -> None:
         """Add what was noticed elsewhere, later."""

@@ -1,4 +1,6 @@
-"""Which annotations training sees; the account of a split and the loading of samples ask the same question."""
+"""Which annotations training sees; the account of a split and the loading of samples ask the same
+question.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,10 +10,11 @@ FRACTIONS, SMALL, NO_AREA = "looks_like_fractions", "below_a_pixel", "no_area"
 
 
 def unseen(annotation: Mapping[str, Any]) -> str | None:
-    """Return why training passes over an annotation of the shards, or None for an object that it sees.
+    """Return why training passes over an annotation of the shards, or None for an object that it
+    sees.
 
-    As in mmdetection, training sees what is no crowd, at least a pixel wide and high, and has an area. An evaluation
-    reads all of them.
+    As in mmdetection, training sees what is no crowd, at least a pixel wide and high, and has an
+    area. An evaluation reads all of them.
     """
     left, top, width, height = annotation["bbox"]
     if min(width, height) <= 0:

@@ -1,7 +1,7 @@
 """ImageNet-Real: labels that people gave the validation images anew, several an image or none.
 
-real.json is a list of 50,000 lists of class indices; its i-th entry belongs to ILSVRC2012_val_<i, counted from 1>.
-Images are found by that name, in whatever order or folder they lie.
+real.json is a list of 50,000 lists of class indices; its i-th entry belongs to ILSVRC2012_val_<i,
+counted from 1>. Images are found by that name, in whatever order or folder they lie.
 """
 
 import hashlib
@@ -20,13 +20,16 @@ def attach(listing: Listing, path: Path) -> None:
     """Give a listing the reassessed labels of its validation split.
 
     Raises:
-        UserError: the file is not such a list, names a class that there is not, or lacks an image of the split.
+        UserError: the file is not such a list, names a class that there is not, or lacks an image
+            of the split.
     """
     try:
         data = path.read_bytes()
         entries = json.loads(data)
     except OSError as error:
-        raise UserError(f"data.imagenet.real_labels: cannot read {path}: {error.strerror}") from None
+        raise UserError(
+            f"data.imagenet.real_labels: cannot read {path}: {error.strerror}"
+        ) from None
     except (ValueError, RecursionError) as error:
         raise UserError(f"data.imagenet.real_labels: {path} is not JSON: {error}") from None
     _check(entries, path, len(listing.classes))
@@ -39,7 +42,8 @@ def attach(listing: Listing, path: Path) -> None:
             labels[sample.key] = sorted(set(entries[int(match[1]) - 1]))
     if lacking:
         raise UserError(
-            f"data.imagenet.real_labels: {path} has {len(entries)} entries and none for {len(lacking)} of the "
+            f"data.imagenet.real_labels: {path} has {len(entries)} entries and none for "
+            f"{len(lacking)} of the "
             f"{len(listing.splits['val'])} validation images, the first {lacking[0]}"
         )
     listing.real = Reassessed(hashlib.sha256(data).hexdigest(), labels)
@@ -48,11 +52,17 @@ def attach(listing: Listing, path: Path) -> None:
 def _check(entries: Any, path: Path, classes: int) -> None:
     """Stop unless the entries are lists of class indices."""
     if not isinstance(entries, list):
-        raise UserError(f"data.imagenet.real_labels: {path} is not a list with an entry for each validation image")
+        raise UserError(
+            f"data.imagenet.real_labels: {path} is not a list with an entry for each "
+            "validation image"
+        )
     for number, entry in enumerate(entries, start=1):
-        known = isinstance(entry, list) and all(type(index) is int and 0 <= index < classes for index in entry)
+        known = isinstance(entry, list) and all(
+            type(index) is int and 0 <= index < classes for index in entry
+        )
         if not known:
             raise UserError(
-                f"data.imagenet.real_labels: {path}: entry {number} should be a list of class indices from 0 to "
+                f"data.imagenet.real_labels: {path}: entry {number} should be a list of class "
+                "indices from 0 to "
                 f"{classes - 1}, found {str(entry)[:60]}"
             )

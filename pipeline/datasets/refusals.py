@@ -8,9 +8,11 @@ from pipeline.datasets.notes import brief
 
 MOST_REASONS = 4
 REMEDIES = {
-    "missing_image": "file_name counts from inside that folder, with / between folders and in the same case",
+    "missing_image": "file_name counts from inside that folder, with / between folders and in "
+    "the same case",
     "not_in_annotations": "each image needs an entry in 'images'",
-    "size_mismatch": "width and height are those of the stored pixels: EXIF orientation is not applied",
+    "size_mismatch": "width and height are those of the stored pixels: EXIF orientation is not "
+    "applied",
     "not_an_image": "images are JPEG or PNG files: .jpg, .jpeg or .png",
     "empty": "copy or download it again",
     "truncated": "copy or download it again",
@@ -46,4 +48,5 @@ def what_helps(reasons: Iterable[str]) -> str:
 
 
 def _cause(reason: str, refused: list[Filed]) -> str:
-    return f"{reason}: {brief(entry.path for entry in refused)}{what_helps([reason]).replace(f'{reason}: ', '')}"
+    advice = what_helps([reason]).replace(f"{reason}: ", "")
+    return f"{reason}: {brief(entry.path for entry in refused)}{advice}"

@@ -1,7 +1,9 @@
-"""COCO's segmentations as they are written: which of them can be drawn, and how many pixels they cover.
+"""COCO's segmentations as they are written: which of them can be drawn, and how many pixels they
+cover.
 
-The official tool draws polygons and run lengths in C without looking: a coordinate of 1e8 or run lengths that do not
-fill the image end its process. So nothing reaches it that was not measured here.
+The official tool draws polygons and run lengths in C without looking: a coordinate of 1e8 or run
+lengths that do not fill the image end its process. So nothing reaches it that was not measured
+here.
 """
 
 import ast
@@ -17,7 +19,9 @@ LONGEST = 4_000_000
 
 
 class Mask(NamedTuple):
-    """A segmentation that can be drawn, or an empty list; `problem` is what was left out and why, as (code, what)."""
+    """A segmentation that can be drawn, or an empty list; `problem` is what was left out and why,
+    as (code, what).
+    """
 
     segmentation: Any
     problem: tuple[str, str] | None = None
@@ -36,7 +40,9 @@ class Mask(NamedTuple):
         """Return left, top, right and bottom of its polygons; None where there are none."""
         if isinstance(self.segmentation, dict) or not self.segmentation:
             return None
-        xs, ys = ([n for polygon in self.segmentation for n in polygon[first::2]] for first in (0, 1))
+        xs, ys = (
+            [n for polygon in self.segmentation for n in polygon[first::2]] for first in (0, 1)
+        )
         return min(xs), min(ys), max(xs), max(ys)
 
 
@@ -44,24 +50,31 @@ def drawable(segmentation: Any, width: int, height: int) -> Mask:
     """Return the part of a segmentation that can be drawn into an image.
 
     Args:
-        segmentation: None, polygons (lists of x, y, x, y, ... in pixels), or run lengths (`size`, `counts`).
+        segmentation: None, polygons (lists of x, y, x, y, ... in pixels), or run lengths (`size`,
+            `counts`).
         width: pixels of the image.
         height: pixels of the image.
     """
     if isinstance(segmentation, dict):
         return _runs(segmentation, width, height)
     problems = [_problem(polygon, width, height) for polygon in segmentation or ()]
-    kept = [polygon for polygon, problem in zip(segmentation or (), problems, strict=True) if problem is None]
+    kept = [
+        polygon
+        for polygon, problem in zip(segmentation or (), problems, strict=True)
+        if problem is None
+    ]
     if sum(map(_outline, kept)) > LONGEST:
         return Mask([], ("outline_too_long", f"more than {LONGEST:,} pixels"))
     return Mask(kept, next((problem for problem in problems if problem is not None), None))
 
 
 def lengths_of(counts: str) -> list[int] | None:
-    """Return the run lengths that COCO's compressed form holds, or None where the text is not of that form.
+    """Return the run lengths that COCO's compressed form holds, or None where the text is not of
+    that form.
 
-    Each number takes characters of six bits, lowest first: five of the number and one that says that more follow; from
-    the fourth number on, what is stored is the difference to the number before the last.
+    Each number takes characters of six bits, lowest first: five of the number and one that says
+    that more follow; from the fourth number on, what is stored is the difference to the number
+    before the last.
     """
     runs: list[int] = []
     value = shift = 0
@@ -84,7 +97,9 @@ def _runs(segmentation: dict[str, Any], width: int, height: int) -> Mask:
     size, counts = segmentation["size"], segmentation["counts"]
     if size != [height, width]:
         swapped = ", which is [width, height]" if size == [width, height] else ""
-        return Mask([], ("bad_rle", f"size {str(size)[:60]}{swapped}; the image has [{height}, {width}]"))
+        return Mask(
+            [], ("bad_rle", f"size {str(size)[:60]}{swapped}; the image has [{height}, {width}]")
+        )
     if isinstance(counts, str):
         counts = _plain(counts)
         runs = lengths_of(counts) or []
@@ -96,7 +111,9 @@ def _runs(segmentation: dict[str, Any], width: int, height: int) -> Mask:
 
 
 def _plain(counts: str) -> str:
-    """Return compressed run lengths without Python's marks of bytes, which some exports leave: `b'...'`."""
+    """Return compressed run lengths without Python's marks of bytes, which some exports leave:
+    `b'...'`.
+    """
     if counts[:2] not in ("b'", 'b"'):
         return counts
     try:
@@ -109,7 +126,9 @@ def _problem(polygon: Sequence[float], width: int, height: int) -> tuple[str, st
     """Return why a polygon encloses nothing that can be drawn, or None."""
     if len(polygon) < 6 or len(polygon) % 2:
         return "degenerate_polygon", f"{len(polygon)} numbers, three points have 6"
-    if not all(map(float("inf").__gt__, map(abs, polygon))):  # false for NaN too; 60 million numbers in COCO
+    if not all(
+        map(float("inf").__gt__, map(abs, polygon))
+    ):  # false for NaN too; 60 million numbers in COCO
         return "not_finite", "a polygon"
     xs, ys = polygon[0::2], polygon[1::2]
     left, right, top, bottom = min(xs), max(xs), min(ys), max(ys)
@@ -139,7 +158,9 @@ def _enclosed(polygon: Sequence[float]) -> float:
 
 
 def run_lengths(segmentation: Any, size: tuple[int, int]) -> dict[str, Any]:
-    """Return compressed run lengths of a segmentation in any of COCO's three forms; several polygons are united."""
+    """Return compressed run lengths of a segmentation in any of COCO's three forms; several
+    polygons are united.
+    """
     from pycocotools import mask
 
     encoded: dict[str, Any]
@@ -153,7 +174,9 @@ def run_lengths(segmentation: Any, size: tuple[int, int]) -> dict[str, Any]:
 
 
 def compressed(segmentation: Any, size: tuple[int, int]) -> bytes:
-    """Return compressed run lengths of a segmentation of an image of `size` (height, width); of none, nothing."""
+    """Return compressed run lengths of a segmentation of an image of `size` (height, width); of
+    none, nothing.
+    """
     if not segmentation:
         return b""
     counts = run_lengths(segmentation, size)["counts"]

@@ -1,4 +1,6 @@
-"""Kaggle's labels of ImageNet's validation images: LOC_val_solution.csv, a name and its boxes a line."""
+"""Kaggle's labels of ImageNet's validation images: LOC_val_solution.csv, a name and its boxes a
+line.
+"""
 
 import csv
 import io
@@ -17,7 +19,8 @@ def read(listing: Listing) -> dict[str, str]:
     """Return the class of each image by its name without extension.
 
     Raises:
-        UserError: the columns are others, a line names no class or several, or an image is there twice.
+        UserError: the columns are others, a line names no class or several, or an image is there
+            twice.
     """
     where = listing.tree.where(NAME)
     try:
@@ -25,7 +28,9 @@ def read(listing: Listing) -> dict[str, str]:
     except csv.Error as error:
         raise UserError(f"{where} is not CSV: {error}") from None
     if [column.strip() for column in header] != COLUMNS:
-        raise UserError(f"{where}: expected the columns {', '.join(COLUMNS)}; found {', '.join(header)[:80]!r}")
+        raise UserError(
+            f"{where}: expected the columns {', '.join(COLUMNS)}; found {', '.join(header)[:80]!r}"
+        )
     labels: dict[str, str] = {}
     for number, line in enumerate(lines, start=2):
         if not line:
@@ -33,7 +38,10 @@ def read(listing: Listing) -> dict[str, str]:
         words = line[1].split() if len(line) == len(COLUMNS) else []
         classes = set(words[::BOX])
         if len(classes) != 1 or len(words) % BOX:
-            raise UserError(f"{where}: line {number} should be an image and boxes of one class, found {line!r:.80}")
+            raise UserError(
+                f"{where}: line {number} should be an image and boxes of one class, found "
+                f"{line!r:.80}"
+            )
         if line[0] in labels:
             raise UserError(f"{where}: line {number} names {line[0]!r:.60} a second time")
         labels[line[0]] = classes.pop()

@@ -1,4 +1,6 @@
-"""What data sets make of a sample's target, and the account of it: every object and label ends in one bucket."""
+"""What data sets make of a sample's target, and the account of it: every object and label ends in
+one bucket.
+"""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -19,8 +21,9 @@ NO_LOSS = frozenset({CROWD, NO_MASK, UNLABELLED, REFUSED_IMAGE})
 class Tally:
     """How many objects (COCO) or pixels (ADE20K) were listed, and what became of them, by reason.
 
-    `listed` is the sum of `seen` (training uses them, an evaluation judges by them), `judging_only` (in the shards,
-    for evaluation alone) and `dropped`. `without_mask` counts those of the first two that have a box alone.
+    `listed` is the sum of `seen` (training uses them, an evaluation judges by them), `judging_only`
+    (in the shards, for evaluation alone) and `dropped`. `without_mask` counts those of the first
+    two that have a box alone.
     """
 
     listed: int = 0
@@ -50,12 +53,17 @@ class Tally:
 
     def record(self) -> dict[str, Any]:
         """Return the same as a JSON value."""
-        return {name: dict(value) if isinstance(value, Counter) else value for name, value in vars(self).items()}
+        return {
+            name: dict(value) if isinstance(value, Counter) else value
+            for name, value in vars(self).items()
+        }
 
     @classmethod
     def of(cls, record: dict[str, Any]) -> "Tally":
         """Return what `record` was made from."""
-        counters = {name: Counter(record[name]) for name in ("judging_only", "dropped", "without_mask")}
+        counters = {
+            name: Counter(record[name]) for name in ("judging_only", "dropped", "without_mask")
+        }
         return cls(record["listed"], record["seen"], **counters)
 
     @classmethod
@@ -68,7 +76,9 @@ class Tally:
 
 
 class Target(NamedTuple):
-    """The bytes of a target's member, the indices of the classes in it, and what is to be counted and noted of it."""
+    """The bytes of a target's member, the indices of the classes in it, and what is to be counted
+    and noted of it.
+    """
 
     data: bytes
     classes: list[int]

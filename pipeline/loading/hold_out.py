@@ -1,7 +1,8 @@
-"""The parts of a data set that a run sees: a split, or the two parts that the training split is divided into.
+"""The parts of a data set that a run sees: a split, or the two parts that the training split is
+divided into.
 
-Held out is a share of every shard, chosen by a permutation that depends on the shard alone: every run, whatever its
-seed, holds out the same samples, and reads as few shards as before.
+Held out is a share of every shard, chosen by a permutation that depends on the shard alone: every
+run, whatever its seed, holds out the same samples, and reads as few shards as before.
 """
 
 from pathlib import Path
@@ -17,7 +18,9 @@ from pipeline.shards.remote.cache import ShardCache
 TRAIN, HELD_OUT = "train", "held_out"
 
 
-def open_split(folder: Path | str, part: str, hold_out: float, cache: ShardCache | None = None) -> ShardReader:
+def open_split(
+    folder: Path | str, part: str, hold_out: float, cache: ShardCache | None = None
+) -> ShardReader:
     """Return a reader of `val`, of `train` without what is held out, or of `held_out`.
 
     Raises:
@@ -29,14 +32,19 @@ def open_split(folder: Path | str, part: str, hold_out: float, cache: ShardCache
 
 
 class Part(ShardReader):
-    """What is held out of the training split, or what is left of it; samples are numbered within their part."""
+    """What is held out of the training split, or what is left of it; samples are numbered within
+    their part.
+    """
 
-    def __init__(self, folder: Path | str, hold_out: float, held: bool, cache: ShardCache | None = None) -> None:
+    def __init__(
+        self, folder: Path | str, hold_out: float, held: bool, cache: ShardCache | None = None
+    ) -> None:
         """Open a part.
 
         Args:
             folder: as for `ShardReader`.
-            hold_out: the share of each shard that is held out, above 0 and below 1; of two samples at least one.
+            hold_out: the share of each shard that is held out, above 0 and below 1; of two samples
+                at least one.
             held: whether this is the part held out.
             cache: as for `ShardReader`.
 
@@ -50,13 +58,20 @@ class Part(ShardReader):
         self.shard_sizes = [share if held else size - share for size, share in pairs]
         self._count = sum(self.shard_sizes)
         if not self._count:
-            raise UserError(f"{self.folder}: every shard has a single sample, so nothing can be held out of them")
+            raise UserError(
+                f"{self.folder}: every shard has a single sample, so nothing can be held out "
+                "of them"
+            )
 
     def __len__(self) -> int:
         """Return the number of samples in the part."""
         return self._count
 
     def _place(self, shard: int, index: int) -> int:
-        """Return the place of a sample in its shard: the first of the permuted samples are held out."""
+        """Return the place of a sample in its shard: the first of the permuted samples are held
+        out.
+        """
         numbered = index if self._held else index + self._shares[shard]
-        return int(permute(np.array([numbered]), self._whole[shard], seed_for("hold out", shard))[0])
+        return int(
+            permute(np.array([numbered]), self._whole[shard], seed_for("hold out", shard))[0]
+        )

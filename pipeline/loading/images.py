@@ -9,28 +9,38 @@ from PIL import Image
 if TYPE_CHECKING:
     from torch import Tensor
 
-Image.MAX_IMAGE_PIXELS = None  # what is in shards was measured when they were written: shard.max_pixels is the limit
+Image.MAX_IMAGE_PIXELS = (
+    None  # what is in shards was measured when they were written: shard.max_pixels is the limit
+)
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
 
 def photograph(raw: Mapping[str, Any]) -> bytes:
-    """Return the image of a sample as its shard holds it: JPEG, or PNG where nothing may be lost."""
+    """Return the image of a sample as its shard holds it: JPEG, or PNG where nothing may be
+    lost.
+    """
     data: bytes = raw["jpg"] if "jpg" in raw else raw["image.png"]
     return data
 
 
 def decode(data: bytes) -> Image.Image:
-    """Decode an image file to RGB as it is stored (EXIF orientation is not applied, as in the official loaders)."""
+    """Decode an image file to RGB as it is stored (EXIF orientation is not applied, as in the
+    official loaders).
+    """
     return Image.open(io.BytesIO(data)).convert("RGB")
 
 
 def normalise(images: "Tensor") -> "Tensor":
-    """Return images (B, 3, H, W), 0..255, in float32 with ImageNet's mean and standard deviation taken out.
+    """Return images (B, 3, H, W), 0..255, in float32 with ImageNet's mean and standard deviation
+    taken out.
 
-    The operations are those of torchvision's `ToTensor` and `Normalize`, so that the last bit is theirs too.
+    The operations are those of torchvision's `ToTensor` and `Normalize`, so that the last bit is
+    theirs too.
     """
     import torch
 
-    mean, std = (torch.tensor(values, device=images.device).view(1, 3, 1, 1) for values in (MEAN, STD))
+    mean, std = (
+        torch.tensor(values, device=images.device).view(1, 3, 1, 1) for values in (MEAN, STD)
+    )
     return images.float().div(255).sub_(mean).div_(std)

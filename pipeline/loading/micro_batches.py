@@ -1,9 +1,11 @@
 """Micro-batches: the unit that the order, the augmentation and batch norm are defined on.
 
-A micro-batch is a function of (seed, step, its index in the step); ranks divide whole micro-batches, and loader
-workers only prefetch them. So neither the number of ranks nor of workers changes what is in one.
+A micro-batch is a function of (seed, step, its index in the step); ranks divide whole
+micro-batches, and loader workers only prefetch them. So neither the number of ranks nor of workers
+changes what is in one.
 
-Where shards come by URL, a thread of each rank fetches those of the next shuffle block while one is in use.
+Where shards come by URL, a thread of each rank fetches those of the next shuffle block while one is
+in use.
 """
 
 import multiprocessing
@@ -36,10 +38,11 @@ class Ranks:
 
 @dataclass(frozen=True)
 class Broken:
-    """What a loader gives in a micro-batch's place, so that all ranks hear of it before they compute.
+    """What a loader gives in a micro-batch's place, so that all ranks hear of it before they
+    compute.
 
-    A sample that cannot be decoded or augmented is so for everybody and ever again; what cannot be read perhaps only
-    here and now (`again`), and may be tried another time.
+    A sample that cannot be decoded or augmented is so for everybody and ever again; what cannot be
+    read perhaps only here and now (`again`), and may be tried another time.
     """
 
     sentence: str
@@ -57,7 +60,9 @@ def _batch(
     places: Callable[[], list[Place]],
     sample: Callable[[dict[str, Any]], dict[str, Any]],
 ) -> dict[str, Any] | Broken:
-    """Return the samples at some places as one batch; where one is broken, what its key is and what is wrong."""
+    """Return the samples at some places as one batch; where one is broken, what its key is and what
+    is wrong.
+    """
     key = ""
     try:
         samples = []
@@ -83,7 +88,9 @@ def _batch(
 class TrainSamples(Dataset[dict[str, Any] | Broken]):
     """Micro-batches by (step, index in the step), each as the task collates it."""
 
-    def __init__(self, reader: ShardReader, sampling: Sampling, recipe: BaseRecipe, seed: int) -> None:
+    def __init__(
+        self, reader: ShardReader, sampling: Sampling, recipe: BaseRecipe, seed: int
+    ) -> None:
         self.reader, self.sampling, self.recipe, self.seed = reader, sampling, recipe, seed
         self.steps_per_epoch = len(reader) // recipe.global_batch
         self._sizes = Sizes.of(reader.shard_sizes)
@@ -141,7 +148,9 @@ class EvalSamples(Dataset[dict[str, Any] | Broken]):
 
     def places(self, index: int) -> list[Place]:
         """Return (shard, index) of each sample of a micro-batch."""
-        return self._places(np.arange(index * self.size, min((index + 1) * self.size, len(self.reader))))
+        return self._places(
+            np.arange(index * self.size, min((index + 1) * self.size, len(self.reader)))
+        )
 
     def spread(self, count: int) -> dict[str, Any] | Broken:
         """Return up to `count` samples from all over the split, which may be sorted by class."""
@@ -149,7 +158,9 @@ class EvalSamples(Dataset[dict[str, Any] | Broken]):
         return self._batch(self._places(np.linspace(0, size - 1, min(count, size), dtype=np.int64)))
 
     def shards(self, index: int) -> list[int]:
-        """Return the shards that a micro-batch lies in, and the one after them where there is one."""
+        """Return the shards that a micro-batch lies in, and the one after them where there is
+        one.
+        """
         places = self.places(index)
         return list(range(places[0][0], min(places[-1][0] + 2, self._sizes.count)))
 
@@ -162,7 +173,9 @@ class EvalSamples(Dataset[dict[str, Any] | Broken]):
 
 
 class StepShare:
-    """The (step, micro-batch) pairs of one rank from `first` step to `last`, without listing them."""
+    """The (step, micro-batch) pairs of one rank from `first` step to `last`, without listing
+    them.
+    """
 
     def __init__(self, first: int, last: int, micro_batches: int, ranks: Ranks) -> None:
         self.steps, self.micros = range(first, last), range(ranks.rank, micro_batches, ranks.world)
@@ -177,7 +190,9 @@ class StepShare:
 class Announced(Sampler[Any]):
     """A sampler that wishes for shards before it hands out the index that needs them."""
 
-    def __init__(self, indices: StepShare | range, reader: ShardReader, needed: Callable[[Any], Any]) -> None:
+    def __init__(
+        self, indices: StepShare | range, reader: ShardReader, needed: Callable[[Any], Any]
+    ) -> None:
         """Wish for `needed(index)`, an iterable of shards or None where nothing changes."""
         self.indices, self.reader, self.needed = indices, reader, needed
 
@@ -196,29 +211,41 @@ class Announced(Sampler[Any]):
 
 
 class NextBlocks:
-    """Says which shards to fetch as the steps go by: those of the blocks in use, then those of the next block."""
+    """Says which shards to fetch as the steps go by: those of the blocks in use, then those of the
+    next block.
+    """
 
     def __init__(self, samples: TrainSamples, last: int) -> None:
-        """Fetch nothing for the steps from `last` on, and no more at a time than the cache holds."""
+        """Fetch nothing for the steps from `last` on, and no more at a time than the cache
+        holds.
+        """
         self.samples, self.last = samples, last
         self._told: list[tuple[int, int]] = []
 
     def __call__(self, at: tuple[int, int]) -> list[int] | None:
-        """Return the shards to wish for at a (step, micro-batch), None where they are the same as before."""
+        """Return the shards to wish for at a (step, micro-batch), None where they are the same as
+        before.
+        """
         blocks = self._blocks(at[0])
         if blocks == self._told:
             return None
         self._told = blocks
-        return self._that_fit(shard for epoch, block in blocks for shard in self.samples.order(epoch).shards_of(block))
+        return self._that_fit(
+            shard for epoch, block in blocks for shard in self.samples.order(epoch).shards_of(block)
+        )
 
     def _blocks(self, step: int) -> list[tuple[int, int]]:
         blocks = self.samples.blocks(step)
         epoch, block = blocks[-1]
-        after = (epoch, block + 1) if block + 1 < self.samples.order(epoch).blocks else (epoch + 1, 0)
+        after = (
+            (epoch, block + 1) if block + 1 < self.samples.order(epoch).blocks else (epoch + 1, 0)
+        )
         return [*blocks, after] if after <= self.samples.blocks(self.last - 1)[-1] else blocks
 
     def _that_fit(self, shards: Iterable[int]) -> list[int]:
-        """Keep the first shards that the cache holds together, so that none pushes out one before it."""
+        """Keep the first shards that the cache holds together, so that none pushes out one before
+        it.
+        """
         reader, fitting, total = self.samples.reader, [], 0
         limit = reader.cache.limit if reader.cache else 0
         for shard in shards:
@@ -229,14 +256,19 @@ class NextBlocks:
         return fitting
 
 
-def train_loader(samples: TrainSamples, first: int, last: int, ranks: Ranks, workers: int) -> DataLoader[Any]:
+def train_loader(
+    samples: TrainSamples, first: int, last: int, ranks: Ranks, workers: int
+) -> DataLoader[Any]:
     """Return this rank's micro-batches of steps first to last, in order."""
     share = StepShare(first, last, samples.recipe.micro_batches, ranks)
     return _loader(samples, share, NextBlocks(samples, last), workers)
 
 
 def eval_loader(samples: EvalSamples, ranks: Ranks, workers: int) -> DataLoader[Any]:
-    """Return this rank's part of a split: each sample is on one rank, once. Its workers stay for the next time."""
+    """Return this rank's part of a split: each sample is on one rank, once.
+
+    Its workers stay for the next time.
+    """
     share = range(ranks.rank, len(samples), ranks.world)
     return _loader(samples, share, samples.shards, workers, stay=workers > 0)
 
@@ -250,9 +282,16 @@ def _loader(
 ) -> DataLoader[Any]:
     remote = samples.reader.cache is not None
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])  # workers are forked from a process that has imported torch already
+    context.set_forkserver_preload(
+        [__name__]
+    )  # workers are forked from a process that has imported torch already
     return DataLoader(
-        samples, batch_size=None, sampler=Announced(share, samples.reader, needed) if remote else share,
-        num_workers=workers, persistent_workers=stay, pin_memory=torch.cuda.is_available(),
-        prefetch_factor=4 if workers else None, multiprocessing_context=context if workers else None,
-    )  # fmt: skip
+        samples,
+        batch_size=None,
+        sampler=Announced(share, samples.reader, needed) if remote else share,
+        num_workers=workers,
+        persistent_workers=stay,
+        pin_memory=torch.cuda.is_available(),
+        prefetch_factor=4 if workers else None,
+        multiprocessing_context=context if workers else None,
+    )

@@ -1,4 +1,6 @@
-"""Counter-based randomness: every draw is a function of what it is for, never of what was drawn before."""
+"""Counter-based randomness: every draw is a function of what it is for, never of what was drawn
+before.
+"""
 
 import hashlib
 import random
@@ -15,8 +17,8 @@ def seed_for(*parts: int | str) -> int:
 def seed_libraries(*parts: int | str) -> None:
     """Seed the global CPU generators of Python, NumPy and PyTorch.
 
-    Library transforms draw from those; this hands them their randomness from outside. Nothing in the project relies
-    on the state that such a call replaces.
+    Library transforms draw from those; this hands them their randomness from outside. Nothing in
+    the project relies on the state that such a call replaces.
     """
     import torch
 

@@ -6,7 +6,9 @@ Batch = dict[str, Any]
 
 
 class Sampling(Protocol):
-    """The part that loader workers need: raw sample to training or evaluation sample, samples to batch."""
+    """The part that loader workers need: raw sample to training or evaluation sample, samples to
+    batch.
+    """
 
     def train_sample(self, raw: dict[str, Any], seed: int, epoch: int) -> dict[str, Any]:
         """Decode and augment, as a function of (seed, epoch, sample)."""

@@ -1,7 +1,7 @@
 """The pydantic models of params.yaml: every key, its range, and what must agree with what.
 
-`load` validates the whole file at once; all errors are reported together, and an unknown key is answered with the
-nearest right name.
+`load` validates the whole file at once; all errors are reported together, and an unknown key is
+answered with the nearest right name.
 """
 
 from pipeline.params.data import DATASETS, Coco, Dataset, ImageNet, Remote, Synthetic
@@ -23,8 +23,36 @@ from pipeline.params.variants import MIXER_FIELDS, Variant, mixer_options
 from pipeline.params.whole import Params, load
 
 __all__ = [
-    "DATASETS", "MIXER_FIELDS", "TASKS", "Augment", "BaseRecipe", "Classify", "Cluster", "Coco", "Compare", "Dataset",
-    "Detect", "DetectRecipe", "Duration", "Factorial", "ImageNet", "Optimizer", "Params", "Precision", "Recipe",
-    "Remote", "Schedule", "Segment", "SegmentRecipe", "Shard", "Synthetic", "Task", "Tracking", "Trials", "Tune",
-    "Variant", "load", "mixer_options",
-]  # fmt: skip
+    "DATASETS",
+    "MIXER_FIELDS",
+    "TASKS",
+    "Augment",
+    "BaseRecipe",
+    "Classify",
+    "Cluster",
+    "Coco",
+    "Compare",
+    "Dataset",
+    "Detect",
+    "DetectRecipe",
+    "Duration",
+    "Factorial",
+    "ImageNet",
+    "Optimizer",
+    "Params",
+    "Precision",
+    "Recipe",
+    "Remote",
+    "Schedule",
+    "Segment",
+    "SegmentRecipe",
+    "Shard",
+    "Synthetic",
+    "Task",
+    "Tracking",
+    "Trials",
+    "Tune",
+    "Variant",
+    "load",
+    "mixer_options",
+]

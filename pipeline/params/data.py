@@ -37,11 +37,15 @@ class Remote(Section):
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("url should start with http:// or https:// and a server's name")
         if parts.username is not None:
-            raise ValueError("url holds a user's name, which would be published with it; put it into ~/.netrc")
+            raise ValueError(
+                "url holds a user's name, which would be published with it; put it into ~/.netrc"
+            )
         if not self.file_name or self.file_name.startswith(".") or set(self.file_name) - FILE_NAME:
             raise ValueError("url should end in a file's name, of letters, digits and -_.")
         if not self.digests:
-            raise ValueError("sha256 or md5 is missing: without a checksum nobody knows what was downloaded")
+            raise ValueError(
+                "sha256 or md5 is missing: without a checksum nobody knows what was downloaded"
+            )
         return self
 
     @property
@@ -52,13 +56,17 @@ class Remote(Section):
     @property
     def digests(self) -> dict[str, str]:
         """The checksums by the name of their algorithm."""
-        return {name: value for name in ("sha256", "md5") if (value := getattr(self, name)) is not None}
+        return {
+            name: value for name in ("sha256", "md5") if (value := getattr(self, name)) is not None
+        }
 
 
 def _local(path: str) -> str:
     if not path.isascii() and os.fsencode(path).decode(errors="replace") != path:
         safe = os.fsencode(path).decode(errors="backslashreplace")
-        raise ValueError(f"{safe} is not UTF-8 text, and results name their source; rename it, or link to it")
+        raise ValueError(
+            f"{safe} is not UTF-8 text, and results name their source; rename it, or link to it"
+        )
     if "://" in path:
         raise ValueError("a URL needs its checksum; write {url: ..., sha256: ...}, or md5")
     return path
@@ -74,17 +82,20 @@ def _some(remotes: tuple[Remote, ...]) -> tuple[Remote, ...]:
     return remotes
 
 
-Local = Annotated[str, BeforeValidator(lambda value: _local(value) if isinstance(value, str) else value)]
+Local = Annotated[
+    str, BeforeValidator(lambda value: _local(value) if isinstance(value, str) else value)
+]
 Remotes = Annotated[tuple[Remote, ...], BeforeValidator(_listed), AfterValidator(_some)]
 
 
 class Dataset(Section):
-    """One raw data set: `source` is `synthetic`, a folder in the official layout, official archives, or their URLs.
+    """One raw data set: `source` is `synthetic`, a folder in the official layout, official
+    archives, or their URLs.
 
-    `splits` names the folder of a split where it is not found by itself. `hold_out` is the fraction of the training
-    split (of each class) that becomes the validation split of data without one. `limit` keeps so many samples of a
-    split, spread over its classes. What is drawn so depends on names and `seed` alone. `follow_links` follows links out
-    of the source.
+    `splits` names the folder of a split where it is not found by itself. `hold_out` is the fraction
+    of the training split (of each class) that becomes the validation split of data without one.
+    `limit` keeps so many samples of a split, spread over its classes. What is drawn so depends on
+    names and `seed` alone. `follow_links` follows links out of the source.
     """
 
     source: Annotated[
@@ -100,21 +111,29 @@ class Dataset(Section):
 
     @model_validator(mode="after")
     def drawn_whole(self) -> Self:
-        """Check that nothing is asked of stand-ins that they do not take: they are drawn in the official layout."""
+        """Check that nothing is asked of stand-ins that they do not take: they are drawn in the
+        official layout.
+        """
         if self.source == "synthetic" and self.hold_out is not None:
-            raise ValueError("hold_out is for data without a validation split; synthetic data have one")
+            raise ValueError(
+                "hold_out is for data without a validation split; synthetic data have one"
+            )
         return self
 
     @property
     def origin(self) -> str:
         """The source as results name it."""
         return (
-            self.source if isinstance(self.source, str) else ", ".join(discreet(remote.url) for remote in self.source)
+            self.source
+            if isinstance(self.source, str)
+            else ", ".join(discreet(remote.url) for remote in self.source)
         )
 
 
 class ImageNet(Dataset):
-    """ImageNet; `real_labels` is ImageNet-Real's real.json: several labels an image, for the validation split."""
+    """ImageNet; `real_labels` is ImageNet-Real's real.json: several labels an image, for the
+    validation split.
+    """
 
     real_labels: (
         Annotated[
@@ -126,7 +145,9 @@ class ImageNet(Dataset):
 
 
 class Coco(Dataset):
-    """COCO; `annotations` names the annotation file of a split, relative to the source, where it is not found."""
+    """COCO; `annotations` names the annotation file of a split, relative to the source, where it is
+    not found.
+    """
 
     annotations: dict[Literal["train", "val"], str] = Field(default_factory=dict)
 

@@ -13,8 +13,9 @@ from pipeline.params.recipes import BaseRecipe
 def override(tree: dict[str, Any], item: str, model: type[BaseModel]) -> None:
     """Apply one `a.b.c=value` to the tree of a params file, the value typed by the model's field.
 
-    Text is taken as it stands: `my #1`, `a: b` and `2012` are names of folders. Where a parameter may be null, `null`
-    is; where it may be text or something else, what reads as mappings is the other.
+    Text is taken as it stands: `my #1`, `a: b` and `2012` are names of folders. Where a parameter
+    may be null, `null` is; where it may be text or something else, what reads as mappings is the
+    other.
 
     Raises:
         UserError: it is not written so, passes through a value, or its value is not YAML.
@@ -59,7 +60,9 @@ def _type_at(model: type[BaseModel], keys: list[str]) -> Any:
             current = values[0]
         else:
             return Any
-        if key == "recipe" and not any(map(_is_section, _kinds(current))):  # what differs from the task's
+        if key == "recipe" and not any(
+            map(_is_section, _kinds(current))
+        ):  # what differs from the task's
             current = BaseRecipe
     return current
 

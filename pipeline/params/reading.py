@@ -1,6 +1,8 @@
-"""YAML as DVC reads it, so that dvc.yaml and the stages see the same params.yaml: ruamel.yaml's rules, YAML 1.2.
+"""YAML as DVC reads it, so that dvc.yaml and the stages see the same params.yaml: ruamel.yaml's
+rules, YAML 1.2.
 
-A file is looked through before anything is made of it: aliases can stand for more values than memory holds.
+A file is looked through before anything is made of it: aliases can stand for more values than
+memory holds.
 """
 
 import math
@@ -17,7 +19,9 @@ if TYPE_CHECKING:
 MOST_BYTES = 1_000_000
 MOST_VALUES = 10_000
 LETTERS = 1000
-"""How many values a file may hold, every alias counted as what it stands for, and as many letters as one value."""
+"""How many values a file may hold, every alias counted as what it stands for, and as many letters
+as one value.
+"""
 DEEPEST = 50
 LARGEST = 2**63 - 1
 ENCODINGS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"\0\0": "UTF-32"}
@@ -27,19 +31,25 @@ def read_tree(path: Path) -> dict[str, Any]:
     """Return the mapping that a params file holds; an empty file is an empty one.
 
     Raises:
-        UserError: the file cannot be read, is not UTF-8, not YAML, or holds what no parameter can be.
+        UserError: the file cannot be read, is not UTF-8, not YAML, or holds what no parameter can
+            be.
     """
     tree = parse(_text(path), str(path))
     if tree is None:
         return {}
     if not isinstance(tree, dict):
-        kind = "a list" if isinstance(tree, list) else f"the value {shortened(discreet(repr(tree)))}"
-        raise UserError(f"{path} holds {kind}, not sections; begin it with the name of one, e.g. `classify:`")
+        kind = (
+            "a list" if isinstance(tree, list) else f"the value {shortened(discreet(repr(tree)))}"
+        )
+        raise UserError(
+            f"{path} holds {kind}, not sections; begin it with the name of one, e.g. `classify:`"
+        )
     return tree
 
 
 def parse(text: str, where: str) -> Any:
-    """Return what a YAML text holds: mappings with names for keys, lists, text, numbers, booleans and null.
+    """Return what a YAML text holds: mappings with names for keys, lists, text, numbers, booleans
+    and null.
 
     Raises:
         UserError: beginning with `where`, and the line or the key.
@@ -53,7 +63,9 @@ def parse(text: str, where: str) -> Any:
     except YAMLError as error:
         raise UserError(f"{where}{_line(error)} is not YAML: {_problem(error)}") from None
     except (ValueError, OverflowError, TypeError) as error:
-        raise UserError(f"{where} is not YAML: {_unreadable(text)}: {shortened(str(error), 120)}") from None
+        raise UserError(
+            f"{where} is not YAML: {_unreadable(text)}: {shortened(str(error), 120)}"
+        ) from None
     _refuse_odd(tree, where, ())
     return tree
 
@@ -67,7 +79,10 @@ def _text(path: Path) -> str:
             f"cannot read {path}: {error.strerror}; run from the project's folder or pass --params"
         ) from None
     if len(data) > MOST_BYTES:
-        raise UserError(f"{path} is larger than {MOST_BYTES / 1e6:g} MB, so it is no file of parameters; pass --params")
+        raise UserError(
+            f"{path} is larger than {MOST_BYTES / 1e6:g} MB, so it is no file of parameters; "
+            "pass --params"
+        )
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -103,10 +118,16 @@ def _look_through(text: str, where: str) -> None:
             _count(event.anchor, 1 + len(event.value) // LETTERS, stack, sizes)
         elif isinstance(event, events.AliasEvent):
             if any(part.anchor == event.anchor for part in stack):
-                _refuse(event, where, f"*{event.anchor} stands within itself; write out what it should be")
+                _refuse(
+                    event,
+                    where,
+                    f"*{event.anchor} stands within itself; write out what it should be",
+                )
             _count(None, sizes.get(event.anchor, 1), stack, sizes)
         if stack[-1].values > MOST_VALUES:
-            _refuse(event, where, f"aliases (*name) make more than {MOST_VALUES:,} values; write fewer")
+            _refuse(
+                event, where, f"aliases (*name) make more than {MOST_VALUES:,} values; write fewer"
+            )
 
 
 def _count(anchor: str | None, values: int, stack: list[_Open], sizes: dict[str, int]) -> None:
@@ -159,8 +180,12 @@ def _refuse_odd(value: Any, where: str, keys: tuple[str, ...]) -> None:
         for index, part in enumerate(value):
             _refuse_odd(part, where, (*keys, str(index)))
     elif isinstance(value, float) and not math.isfinite(value):
-        raise UserError(f"{place} is {value}, which is no number to compute with; write a finite one")
+        raise UserError(
+            f"{place} is {value}, which is no number to compute with; write a finite one"
+        )
     elif isinstance(value, int) and abs(value) > LARGEST:
         raise UserError(f"{place} is larger than {LARGEST:.1e}; write a smaller number")
     elif value is not None and not isinstance(value, (bool, int, float, str)):
-        raise UserError(f"{place} is read as a {type(value).__name__}; put it into quotes if it is text")
+        raise UserError(
+            f"{place} is read as a {type(value).__name__}; put it into quotes if it is text"
+        )

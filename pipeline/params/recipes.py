@@ -1,4 +1,5 @@
-"""The sections of params.yaml that say how a task trains: durations, optimizer, schedule, augmentation, heads.
+"""The sections of params.yaml that say how a task trains: durations, optimizer, schedule,
+augmentation, heads.
 
 Defaults are the paper's numbers (arXiv 2106.04263 and the authors' released configurations).
 """
@@ -44,7 +45,9 @@ def _none(value: Any) -> Any:
 
 
 class Optimizer(Section):
-    """AdamW without decay on 1-D parameters, biases and positions; `lr` is the peak at `lr_batch` images a step."""
+    """AdamW without decay on 1-D parameters, biases and positions; `lr` is the peak at `lr_batch`
+    images a step.
+    """
 
     lr: Annotated[float, Field(gt=0)] = 5e-4
     lr_batch: Positive | None = 512
@@ -56,7 +59,10 @@ class Optimizer(Section):
 
 
 class Schedule(Section):
-    """Learning rate over steps; `warmup_lr` and `min_lr` scale with the batch as `lr` does. `warmup: null` is none."""
+    """Learning rate over steps; `warmup_lr` and `min_lr` scale with the batch as `lr` does.
+
+    `warmup: null` is none.
+    """
 
     kind: Literal["cosine", "multistep", "poly"] = "cosine"
     warmup: Annotated[Duration | None, BeforeValidator(_none)] = Duration(epochs=20)
@@ -74,9 +80,9 @@ class Schedule(Section):
 class Augment(Section):
     """Training augmentation of classification, in the paper's numbers unless said otherwise.
 
-    `rand_augment` is a policy in timm's words: `rand`, then sections for the magnitude (`m9`), its deviation
-    (`mstd0.5`) and limit (`mmax20`), layers (`n2`), probability (`p0.5`), operations that grow with it (`inc1`) and the
-    set of operations (`tweights`, `t3a`, `t3aw`).
+    `rand_augment` is a policy in timm's words: `rand`, then sections for the magnitude (`m9`), its
+    deviation (`mstd0.5`) and limit (`mmax20`), layers (`n2`), probability (`p0.5`), operations that
+    grow with it (`inc1`) and the set of operations (`tweights`, `t3a`, `t3aw`).
     """
 
     crop_scale: tuple[Fraction, Fraction] = (0.08, 1.0)
@@ -103,21 +109,26 @@ class Augment(Section):
 
 
 class BaseRecipe(Section):
-    """What the recipes of all tasks have in common; besides the model and the data it decides a run's result.
+    """What the recipes of all tasks have in common; besides the model and the data it decides a
+    run's result.
 
-    A micro-batch is what batch norm and mixing see (the paper's images per GPU); `micro_batches` of them make the
-    global batch of one optimizer step, whatever the number of ranks. `evaluate_on: train` shows whether a network can
-    learn its own training samples at all; it says nothing about others. `hold_out` keeps that part of the training
-    samples out of training; `evaluate_on: held_out` judges by it, so that `val` stays unseen while choosing.
+    A micro-batch is what batch norm and mixing see (the paper's images per GPU); `micro_batches` of
+    them make the global batch of one optimizer step, whatever the number of ranks. `evaluate_on:
+    train` shows whether a network can learn its own training samples at all; it says nothing about
+    others. `hold_out` keeps that part of the training samples out of training; `evaluate_on:
+    held_out` judges by it, so that `val` stays unseen while choosing.
 
-    `sync_bn` gives the batch norms the statistics of the whole global batch, on GPUs and with one rank a micro-batch;
-    on a CPU they keep those of their micro-batch. `frozen_bn` keeps the backbone's running statistics as `init_from`
-    has them: for micro-batches too small to have statistics of their own.
+    `sync_bn` gives the batch norms the statistics of the whole global batch, on GPUs and with one
+    rank a micro-batch; on a CPU they keep those of their micro-batch. `frozen_bn` keeps the
+    backbone's running statistics as `init_from` has them: for micro-batches too small to have
+    statistics of their own.
 
-    Evaluation has a precision of its own, `eval_amp`, which is float32 unless said otherwise, whatever `amp` trains
+    Evaluation has a precision of its own, `eval_amp`, which is float32 unless said otherwise,
+    whatever `amp` trains
     with: published weights have the score that they had in training.
 
-    `group_by_shape` deals the images of a step out so that wide ones share micro-batches, and the others do.
+    `group_by_shape` deals the images of a step out so that wide ones share micro-batches, and the
+    others do.
     """
 
     duration: Duration = Duration(epochs=300)
@@ -145,7 +156,9 @@ class BaseRecipe(Section):
     def held(self) -> Self:
         """Refuse to judge by a part that is empty."""
         if self.evaluate_on == "held_out" and not self.hold_out:
-            raise ValueError("evaluate_on: held_out needs hold_out, the part of the training set to judge by")
+            raise ValueError(
+                "evaluate_on: held_out needs hold_out, the part of the training set to judge by"
+            )
         return self
 
     @property
@@ -155,7 +168,9 @@ class BaseRecipe(Section):
 
 
 class Recipe(BaseRecipe):
-    """Classification: square crops of `image_size`; evaluation resizes the short side to `eval_resize` first."""
+    """Classification: square crops of `image_size`; evaluation resizes the short side to
+    `eval_resize` first.
+    """
 
     image_size: Annotated[int, Field(ge=32)] = 224
     eval_resize: Annotated[int, Field(ge=32)] = 256
@@ -166,12 +181,17 @@ class Recipe(BaseRecipe):
     def agree(self) -> Self:
         """Check fields against each other."""
         if self.eval_resize < self.image_size:
-            raise ValueError(f"eval_resize {self.eval_resize} is smaller than image_size {self.image_size}")
+            raise ValueError(
+                f"eval_resize {self.eval_resize} is smaller than image_size {self.image_size}"
+            )
         return self
 
 
 class DetectAugment(Section):
-    """Two policies at random: multi-scale resize, or resize, crop, then multi-scale resize. Sides in pixels."""
+    """Two policies at random: multi-scale resize, or resize, crop, then multi-scale resize.
+
+    Sides in pixels.
+    """
 
     flip: Fraction = 0.5
     short_sides: Sides = (480, 512, 544, 576, 608, 640, 672, 704, 736, 768, 800)
@@ -215,8 +235,10 @@ class Cascade(Section):
     region_size: Positive = 7
     giou_weight: Annotated[float, Field(gt=0)] = 10.0
     box_stds: tuple[tuple[float, float, float, float], ...] = (
-        (0.1, 0.1, 0.2, 0.2), (0.05, 0.05, 0.1, 0.1), (0.033, 0.033, 0.067, 0.067),
-    )  # fmt: skip
+        (0.1, 0.1, 0.2, 0.2),
+        (0.05, 0.05, 0.1, 0.1),
+        (0.033, 0.033, 0.067, 0.067),
+    )
     mask_convs: Positive = 4
     mask_size: Positive = 28
     regions: Positive = 512
@@ -228,7 +250,9 @@ class Cascade(Section):
 
 
 class DetectRecipe(BaseRecipe):
-    """Detection and instance segmentation with Cascade Mask R-CNN, from the classification variant of the same name."""
+    """Detection and instance segmentation with Cascade Mask R-CNN, from the classification variant
+    of the same name.
+    """
 
     init_from: str | None = CLASSIFY
     augment: DetectAugment = DetectAugment()
@@ -238,7 +262,9 @@ class DetectRecipe(BaseRecipe):
 
 
 class SegmentAugment(Section):
-    """Random rescale, a crop in which no class fills more than `category_ratio`, flip, photometric distortion."""
+    """Random rescale, a crop in which no class fills more than `category_ratio`, flip, photometric
+    distortion.
+    """
 
     resize: tuple[Positive, Positive] = (2048, 512)
     ratio: tuple[float, float] = (0.5, 2.0)
@@ -258,7 +284,8 @@ class SegmentAugment(Section):
 class UPerNet(Section):
     """UPerNet with pyramid pooling and the auxiliary FCN head on the third stage.
 
-    Evaluation averages over `test_scales` of the image at `test_sides`, and with `test_flip` over its mirror images.
+    Evaluation averages over `test_scales` of the image at `test_sides`, and with `test_flip` over
+    its mirror images.
     """
 
     channels: Positive = 512

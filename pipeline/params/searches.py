@@ -1,4 +1,6 @@
-"""The sections of params.yaml that try many settings: the search (`tune`) and the crossed design (`factorial`)."""
+"""The sections of params.yaml that try many settings: the search (`tune`) and the crossed design
+(`factorial`).
+"""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -13,7 +15,9 @@ METRICS = {
     "detect": ("box_ap", "box_ap50", "box_ap75", "mask_ap", "mask_ap50", "mask_ap75"),
     "segment": ("miou", "pixel_accuracy"),
 }
-"""What a trial of each task reports and a search can be judged by; the first is the task's main metric."""
+"""What a trial of each task reports and a search can be judged by; the first is the task's main
+metric.
+"""
 LOWER_IS_BETTER = ("loss",)
 
 
@@ -27,7 +31,9 @@ Number = Annotated[int | float, BeforeValidator(_number)]
 
 
 class Range(Section):
-    """Numbers from `low` to `high` for the random searcher; whole ones where both ends are, `log` for scales."""
+    """Numbers from `low` to `high` for the random searcher; whole ones where both ends are, `log`
+    for scales.
+    """
 
     low: Number
     high: Number
@@ -57,9 +63,11 @@ Axis = Annotated[
 
 
 class Asha(Section):
-    """Asynchronous successive halving: at each rung the best 1/`reduction` of the trials so far go on.
+    """Asynchronous successive halving: at each rung the best 1/`reduction` of the trials so far go
+    on.
 
-    The first rung is at `grace` of the `time_attribute`, and each next one `reduction` times as far.
+    The first rung is at `grace` of the `time_attribute`, and each next one `reduction` times as
+    far.
     """
 
     time_attribute: Literal["epoch", "step"] = "epoch"
@@ -68,9 +76,11 @@ class Asha(Section):
 
 
 class Trials(Section):
-    """What the search and the factorial have in common: a task, what differs from its recipe, and the workers.
+    """What the search and the factorial have in common: a task, what differs from its recipe, and
+    the workers.
 
-    `workers` train one trial together; as many trials run at once as the cluster holds, `concurrent` at most.
+    `workers` train one trial together; as many trials run at once as the cluster holds,
+    `concurrent` at most.
     """
 
     task: TaskName = "classify"
@@ -86,7 +96,8 @@ class Trials(Section):
         """Check that trials of the task report the metric, and that no seed is there twice."""
         if self.metric is not None and self.metric not in METRICS[self.task]:
             raise ValueError(
-                f"metric {self.metric}: no trial of {self.task} reports it; one of {', '.join(METRICS[self.task])}"
+                f"metric {self.metric}: no trial of {self.task} reports it; one of "
+                f"{', '.join(METRICS[self.task])}"
             )
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError("seeds names a seed twice")
@@ -104,11 +115,12 @@ class Trials(Section):
 
 
 class Tune(Trials):
-    """The search: every setting of `space` (or `samples` random ones) on top of `base`, with every seed.
+    """The search: every setting of `space` (or `samples` random ones) on top of `base`, with every
+    seed.
 
-    `space` maps a field of a variant (`mixer`, `kernel_size`, `group_channels`, ...) or `recipe.` and a dotted name
-    in the recipe to its values. Trials are judged on the part `hold_out` of the training set, which they do not
-    train on.
+    `space` maps a field of a variant (`mixer`, `kernel_size`, `group_channels`, ...) or `recipe.`
+    and a dotted name in the recipe to its values. Trials are judged on the part `hold_out` of the
+    training set, which they do not train on.
     """
 
     space: dict[str, Axis] = Field(default_factory=dict)
@@ -124,19 +136,25 @@ class Tune(Trials):
         """Check the searcher against the space."""
         ranges = [name for name, axis in self.space.items() if isinstance(axis, Range)]
         if self.searcher == "grid" and ranges:
-            raise ValueError(f"space.{ranges[0]} is a range; list its values, or set searcher: random")
+            raise ValueError(
+                f"space.{ranges[0]} is a range; list its values, or set searcher: random"
+            )
         if (self.searcher == "random") != (self.samples is not None):
-            raise ValueError("samples goes with `searcher: random`, which needs it: how many settings to draw")
+            raise ValueError(
+                "samples goes with `searcher: random`, which needs it: how many settings to draw"
+            )
         return self
 
 
 class Factorial(Trials):
-    """Sharing over positions x channels per group x dynamic weights, crossed in the depth-wise skeleton.
+    """Sharing over positions x channels per group x dynamic weights, crossed in the depth-wise
+    skeleton.
 
-    `group_channels` gives the levels of sharing over channels: how many channels share a weight, or `all`. `controls`
-    adds, for each cell with more parameters than the static convolution, that convolution with a feed-forward network
-    as much wider. `settings` are further variants, `contrasts` the pairs among them and the cells that differ in one
-    thing. Each tier trains everything once more, with its own changes to the recipe.
+    `group_channels` gives the levels of sharing over channels: how many channels share a weight, or
+    `all`. `controls` adds, for each cell with more parameters than the static convolution, that
+    convolution with a feed-forward network as much wider. `settings` are further variants,
+    `contrasts` the pairs among them and the cells that differ in one thing. Each tier trains
+    everything once more, with its own changes to the recipe.
     """
 
     group_channels: tuple[Positive | Literal["all"], ...] = ()
@@ -151,7 +169,12 @@ class Factorial(Trials):
         if len(set(self.group_channels)) != len(self.group_channels):
             raise ValueError("group_channels names a level twice")
         if len(self.group_channels) > 3:
-            raise ValueError("group_channels has more than three levels: each channel alone, groups, all together")
+            raise ValueError(
+                "group_channels has more than three levels: each channel alone, groups, all "
+                "together"
+            )
         if not self.tiers:
-            raise ValueError("tiers is empty; `tiers: {full: {}}` trains everything once by the recipe")
+            raise ValueError(
+                "tiers is empty; `tiers: {full: {}}` trains everything once by the recipe"
+            )
         return self

@@ -29,7 +29,11 @@ class Section(BaseModel):
 def _has_boolean(value: Any) -> bool:
     if isinstance(value, dict):
         return any(map(_has_boolean, value.values()))
-    return any(map(_has_boolean, value)) if isinstance(value, (list, tuple)) else isinstance(value, bool)
+    return (
+        any(map(_has_boolean, value))
+        if isinstance(value, (list, tuple))
+        else isinstance(value, bool)
+    )
 
 
 @cache
@@ -43,10 +47,16 @@ def _may_hold_boolean(annotation: Any) -> bool:
 
 
 def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Merge nested mappings; a duration is replaced whole, since its two units exclude each other."""
+    """Merge nested mappings; a duration is replaced whole, since its two units exclude each
+    other.
+    """
     result = dict(base)
     for key, value in changes.items():
         old = result.get(key)
-        nested = isinstance(old, dict) and isinstance(value, dict) and not {"epochs", "steps"} & value.keys()
+        nested = (
+            isinstance(old, dict)
+            and isinstance(value, dict)
+            and not {"epochs", "steps"} & value.keys()
+        )
         result[key] = merged(old, value) if nested and old is not None else value
     return result

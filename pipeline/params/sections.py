@@ -12,8 +12,8 @@ PROTOCOLS = ("http://", "https://", "s3://", "gs://", "file://")
 class Shard(Section):
     """How raw files become tar shards. `short_side: null` keeps the original bytes untouched.
 
-    `max_quarantined` files may be unusable; `max_dropped_annotations` is the fraction of a split's annotations that
-    faults may keep from training or from having a mask.
+    `max_quarantined` files may be unusable; `max_dropped_annotations` is the fraction of a split's
+    annotations that faults may keep from training or from having a mask.
     """
 
     samples_per_shard: Positive = 1000
@@ -35,10 +35,18 @@ class Profile(Section):
 
 
 class Compare(Section):
-    """Tolerances, in points of each metric, within which a published number counts as reproduced."""
+    """Tolerances, in points of each metric, within which a published number counts as
+    reproduced.
+    """
 
     tolerance: dict[str, Annotated[float, Field(ge=0)]] = Field(
-        default_factory=lambda: {"top1": 0.3, "top5": 0.2, "box_ap": 0.4, "mask_ap": 0.4, "miou": 0.5}
+        default_factory=lambda: {
+            "top1": 0.3,
+            "top5": 0.2,
+            "box_ap": 0.4,
+            "mask_ap": 0.4,
+            "miou": 0.5,
+        }
     )
     within_noise: Annotated[float, Field(ge=1)] = 2.0
 
@@ -46,9 +54,10 @@ class Compare(Section):
 class Cluster(Section):
     """Where and how runs execute; nothing here changes a result.
 
-    `shards` is a URL or path under which each data set's folder lies as the shard stage wrote it (null: the local
-    folder); what is read from there is kept in the folder `cache` of each node, up to `cache_gb` (10^9 bytes).
-    `allow_open` joins a Ray cluster that asks for no token: whoever reaches its ports can run code in it.
+    `shards` is a URL or path under which each data set's folder lies as the shard stage wrote it
+    (null: the local folder); what is read from there is kept in the folder `cache` of each node, up
+    to `cache_gb` (10^9 bytes). `allow_open` joins a Ray cluster that asks for no token: whoever
+    reaches its ports can run code in it.
     """
 
     workers: Positive = 2
@@ -66,7 +75,9 @@ class Cluster(Section):
     @field_validator("storage")
     @classmethod
     def folder(cls, path: str) -> str:
-        """Check that runs are kept in a folder, without repeating in messages what an address may keep secret."""
+        """Check that runs are kept in a folder, without repeating in messages what an address may
+        keep secret.
+        """
         if "://" in path or not path.strip() or "\0" in path:
             raise ValueError("storage is a folder that all machines see; give its path, not a URL")
         return path
@@ -76,16 +87,29 @@ class Cluster(Section):
     def address(cls, url: str | None) -> str | None:
         """Check that shards come from a protocol that is meant, or from a folder named in full.
 
-        What an address keeps secret would be written into every result and message, so it is refused.
+        What an address keeps secret would be written into every result and message, so it is
+        refused.
         """
         if url is None:
             return None
-        if not url.startswith((*PROTOCOLS, "/")) or "::" in url or not url.isprintable() or "\\" in url:
-            raise ValueError(f"give a URL that starts with {', '.join(PROTOCOLS)}, or an absolute path")
+        if (
+            not url.startswith((*PROTOCOLS, "/"))
+            or "::" in url
+            or not url.isprintable()
+            or "\\" in url
+        ):
+            raise ValueError(
+                f"give a URL that starts with {', '.join(PROTOCOLS)}, or an absolute path"
+            )
         if not url.startswith("/") and "@" in url.partition("://")[2].partition("/")[0]:
-            raise ValueError("shards holds a user's name, which would be published with it; put it into ~/.netrc")
+            raise ValueError(
+                "shards holds a user's name, which would be published with it; put it into ~/.netrc"
+            )
         if not url.startswith("/") and set("?#") & set(url):
-            raise ValueError("shards holds a query or fragment, which may be a secret; give the address without it")
+            raise ValueError(
+                "shards holds a query or fragment, which may be a secret; give the address "
+                "without it"
+            )
         return url.rstrip("/") or url
 
 

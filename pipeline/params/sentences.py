@@ -24,7 +24,9 @@ class Brief(reprlib.Repr):
 
 def sentence(error: ErrorDetails, model: type[BaseModel], prefix: str) -> str:
     """Turn one pydantic error into `where: what, and the nearest right name`."""
-    where = ".".join([prefix, *(shortened(discreet(str(part))) for part in error["loc"])]).strip(".")
+    where = ".".join([prefix, *(shortened(discreet(str(part))) for part in error["loc"])]).strip(
+        "."
+    )
     if error["type"] == "extra_forbidden":
         name = shortened(str(error["loc"][-1]))
         return f"{where}: unknown key; {nearest(name, _keys_at(model, error['loc'][:-1]))}"
@@ -33,8 +35,14 @@ def sentence(error: ErrorDetails, model: type[BaseModel], prefix: str) -> str:
     if error["input"] is None and error["type"] in EMPTY:
         return f"{where}: is empty; leave it out, or write {{}}"
     message = shortened(re.sub(r"^(Value error|Assertion failed), ", "", error["msg"]), LONGEST)
-    advice = "; put it into quotes" if error["type"] == "string_type" and _is_plain(error["input"]) else ""
-    given = "" if error["type"] in ("value_error", "missing") else f" (given: {_shown(error['input'])})"
+    advice = (
+        "; put it into quotes"
+        if error["type"] == "string_type" and _is_plain(error["input"])
+        else ""
+    )
+    given = (
+        "" if error["type"] in ("value_error", "missing") else f" (given: {_shown(error['input'])})"
+    )
     return f"{where}: {message}{advice}{given}" if where else message
 
 
@@ -52,7 +60,9 @@ def _keys_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
     for part in loc:
         if not _is_section(current):  # a mapping: its values
             current = _section_in(current)
-        elif str(part) in current.model_fields:  # or else the number of an item, or the name of a choice
+        elif (
+            str(part) in current.model_fields
+        ):  # or else the number of an item, or the name of a choice
             current = current.model_fields[str(part)].annotation
             if getattr(current, "__origin__", None) is not dict:
                 current = _section_in(current) or current

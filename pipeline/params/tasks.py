@@ -42,7 +42,9 @@ class Task(Section):
 
     def recipe_of(self, variant: str) -> Any:
         """Return the task's recipe with the variant's own numbers merged in."""
-        return type(self.recipe).model_validate(merged(self.recipe.model_dump(), self.variants[variant].recipe))
+        return type(self.recipe).model_validate(
+            merged(self.recipe.model_dump(), self.variants[variant].recipe)
+        )
 
 
 class Classify(Task):

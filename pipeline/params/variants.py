@@ -30,16 +30,21 @@ LAYOUT_FIELDS = ("embed_dim", "depths", "num_heads", "mlp_ratio", "drop_path_rat
 
 
 def mixer_options(mixer: str) -> list[str]:
-    """Return the options of a mixer, read from its file without importing it, which would import torch."""
+    """Return the options of a mixer, read from its file without importing it, which would import
+    torch.
+    """
     tree = ast.parse((MIXERS / f"{mixer}.py").read_text())
-    blocks = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "block"]
+    blocks = [
+        node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "block"
+    ]
     return [argument.arg for block in blocks for argument in block.args.kwonlyargs]
 
 
 class Variant(Section):
     """One row of the comparison: a mixer in a size, and what differs from the task's recipe.
 
-    The options of the paper's ablations are fields; `options` holds those that a mixer of your own has besides.
+    The options of the paper's ablations are fields; `options` holds those that a mixer of your own
+    has besides.
     """
 
     mixer: Name
@@ -69,15 +74,21 @@ class Variant(Section):
     def consistent(self) -> Self:
         """Check what can be checked without building the model."""
         if (self.mixer == "timm") != (self.timm_name is not None):
-            raise ValueError("timm_name goes with `mixer: timm`, and `mixer: timm` needs a timm_name")
+            raise ValueError(
+                "timm_name goes with `mixer: timm`, and `mixer: timm` needs a timm_name"
+            )
         if self.mixer != "timm" and self.size is None:
             raise ValueError(f"size is missing; one of {', '.join(SIZES)}")
         if self.kernel_size is not None and self.kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size {self.kernel_size} is even; a kernel needs a centre, so an odd size")
+            raise ValueError(
+                f"kernel_size {self.kernel_size} is even; a kernel needs a centre, so an odd size"
+            )
         if self.groups is not None and self.group_channels is not None:
             raise ValueError("groups and group_channels say the same thing twice; keep one")
         if self.num_heads is not None and (self.groups or self.group_channels) is not None:
-            raise ValueError("num_heads and groups or group_channels say the same thing twice; keep one")
+            raise ValueError(
+                "num_heads and groups or group_channels say the same thing twice; keep one"
+            )
         mixers = [path.stem for path in MIXERS.glob("[a-z]*.py")]
         if self.mixer not in mixers:
             raise ValueError(f"there is no mixer '{self.mixer}'; {nearest(self.mixer, mixers)}")
@@ -87,19 +98,29 @@ class Variant(Section):
         for name in ("groups", "group_channels"):
             value = getattr(self, name)
             if value is not None and dim % value:
-                raise ValueError(f"{name} {value} does not divide the {dim} channels of the first stage")
+                raise ValueError(
+                    f"{name} {value} does not divide the {dim} channels of the first stage"
+                )
         if self.mlp_ratio is not None and dim and self.mlp_ratio * dim < 1:
-            raise ValueError(f"mlp_ratio {self.mlp_ratio} leaves the {dim} channels of the first stage no hidden one")
+            raise ValueError(
+                f"mlp_ratio {self.mlp_ratio} leaves the {dim} channels of the first stage no "
+                "hidden one"
+            )
         return self
 
     def _refuse_options_of_others(self) -> None:
         taken = mixer_options(self.mixer)
-        for name in [*(name for name in MIXER_FIELDS if getattr(self, name) is not None), *self.options]:
+        for name in [
+            *(name for name in MIXER_FIELDS if getattr(self, name) is not None),
+            *self.options,
+        ]:
             if name not in taken:
                 raise ValueError(f"{self.mixer} has no option {name}; {nearest(name, taken)}")
         for name in self.options:
             if name in MIXER_FIELDS:
-                raise ValueError(f"options.{name} has a place of its own; write {name} beside mixer")
+                raise ValueError(
+                    f"options.{name} has a place of its own; write {name} beside mixer"
+                )
 
     @property
     def model_name(self) -> str:
@@ -110,4 +131,6 @@ class Variant(Section):
     def overrides(self) -> dict[str, Any]:
         """What differs from the named model, as keyword arguments of `models.create_model`."""
         names = (*MIXER_FIELDS, *LAYOUT_FIELDS)
-        return {name: getattr(self, name) for name in names if getattr(self, name) is not None} | self.options
+        return {
+            name: getattr(self, name) for name in names if getattr(self, name) is not None
+        } | self.options

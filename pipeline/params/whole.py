@@ -47,28 +47,41 @@ class Params(Section):
                 count = task.recipe_of(name).micro_batches
                 if count % self.cluster.workers:
                     raise ValueError(
-                        f"cluster.workers {self.cluster.workers} does not divide the {count} micro-batches of a global "
+                        f"cluster.workers {self.cluster.workers} does not divide the {count} "
+                        "micro-batches of a global "
                         f"batch ({name}); use a number of workers that divides {count}"
                     )
         return self
 
     def _check_start(self, task: Task) -> None:
-        """Check that the classification variant that a variant starts from is there, and the same network."""
+        """Check that the classification variant that a variant starts from is there, and the same
+        network.
+        """
         for name, variant in task.variants.items():
             if task.recipe_of(name).init_from != CLASSIFY:
                 continue
-            where = f"{type(task).__name__.lower()}.variants.{name} starts from classify.variants.{name}"
+            where = (
+                f"{type(task).__name__.lower()}.variants.{name} starts from "
+                f"classify.variants.{name}"
+            )
             start = self.classify.variants.get(name)
             if start is None:
                 raise ValueError(f"{where}, which is not there; add it, or set init_from: null")
             if differing := differences(variant, start):
-                raise ValueError(f"{where}, another network: {', '.join(differing)}; make them agree, or rename one")
+                raise ValueError(
+                    f"{where}, another network: {', '.join(differing)}; make them agree, or "
+                    "rename one"
+                )
 
 
 def differences(variant: Variant, other: Variant) -> list[str]:
     """Return the names of what makes two variants other networks; drop path has no weights."""
-    left, right = ({"mixer": v.model_name, **v.overrides, "drop_path_rate": None} for v in (variant, other))
-    return [name for name in sorted(left.keys() | right.keys()) if left.get(name) != right.get(name)]
+    left, right = (
+        {"mixer": v.model_name, **v.overrides, "drop_path_rate": None} for v in (variant, other)
+    )
+    return [
+        name for name in sorted(left.keys() | right.keys()) if left.get(name) != right.get(name)
+    ]
 
 
 def load(path: Path, overrides: list[str] | None = None) -> Params:
@@ -87,11 +100,15 @@ def load(path: Path, overrides: list[str] | None = None) -> Params:
         lines = list(dict.fromkeys([*wrong, *islice(_recipe_errors(tree), MOST_SENTENCES)]))
         more = error.error_count() - len(wrong)
         lines += [f"and {more} more"] if more else []
-        raise UserError(f"{path} does not fit:\n" + "\n".join(f"  {line}" for line in lines)) from None
+        raise UserError(
+            f"{path} does not fit:\n" + "\n".join(f"  {line}" for line in lines)
+        ) from None
 
 
 def _recipe_errors(tree: dict[str, Any]) -> Iterator[str]:
-    """Yield what is wrong in variants' own recipes, which pydantic reaches only where all else is right."""
+    """Yield what is wrong in variants' own recipes, which pydantic reaches only where all else is
+    right.
+    """
     for task in TASKS:
         recipe = type(Params.model_fields[task].default.recipe)
         section = tree.get(task)
@@ -99,7 +116,9 @@ def _recipe_errors(tree: dict[str, Any]) -> Iterator[str]:
         for name, entry in variants.items() if isinstance(variants, dict) else ():
             own = entry.get("recipe") if isinstance(entry, dict) else None
             try:
-                recipe.model_validate(merged(recipe().model_dump(), own if isinstance(own, dict) else {}))
+                recipe.model_validate(
+                    merged(recipe().model_dump(), own if isinstance(own, dict) else {})
+                )
             except ValidationError as error:
                 where = f"{task}.variants.{name}.recipe"
                 yield from (sentence(e, recipe, where) for e in error.errors())

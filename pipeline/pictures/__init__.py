@@ -1,1 +1,3 @@
-"""Pictures of predictions, for people: plain arrays in, PIL images out, the same bytes for the same arrays."""
+"""Pictures of predictions, for people: plain arrays in, PIL images out, the same bytes for the same
+arrays.
+"""

@@ -51,11 +51,20 @@ def write(picture: Image.Image, chip: Chip) -> None:
     pen = ImageDraw.Draw(picture)
     left, top, right, bottom = chip.place
     pen.rectangle((left, top, right - 1, bottom - 1), fill=chip.colour)
-    pen.text((left + PADDING, top + 1), chip.text, fill=paint.ink_on(chip.colour), font=paint.font(POINTS))
+    pen.text(
+        (left + PADDING, top + 1),
+        chip.text,
+        fill=paint.ink_on(chip.colour),
+        font=paint.font(POINTS),
+    )
 
 
-def _place(width: int, box: Rectangle, size: tuple[int, int], taken: Sequence[Chip]) -> Rectangle | None:
-    """Return the first free place at a box: above, inside at the top, inside at the bottom, below."""
+def _place(
+    width: int, box: Rectangle, size: tuple[int, int], taken: Sequence[Chip]
+) -> Rectangle | None:
+    """Return the first free place at a box: above, inside at the top, inside at the bottom,
+    below.
+    """
     left, top, right, bottom = box
     if width > size[0] or size[1] < HEIGHT:
         return None

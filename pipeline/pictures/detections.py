@@ -41,7 +41,9 @@ class Objects:
     def picked(self, chosen: NDArray[Any]) -> "Objects":
         """Return some of them, by index."""
         masks = [self.masks[i] for i in chosen] if len(self.masks) else ()
-        scores, crowd = (None if part is None else part[chosen] for part in (self.scores, self.crowd))
+        scores, crowd = (
+            None if part is None else part[chosen] for part in (self.scores, self.crowd)
+        )
         return Objects(self.boxes[chosen], self.labels[chosen], masks, scores, crowd)
 
 
@@ -54,7 +56,8 @@ def draw(
     least: float = 0.3,
     most: int = 20,
 ) -> Image.Image:
-    """Return ground truth beside detections, objects outlined, tinted and named, over the names of their classes.
+    """Return ground truth beside detections, objects outlined, tinted and named, over the names of
+    their classes.
 
     Args:
         image: (H, W, 3) uint8.
@@ -69,8 +72,13 @@ def draw(
     order = np.argsort(-scores, kind="stable")
     best = found.picked(order[scores[order] >= least][:most])
     panels = [
-        paint.headed(_panel(image, truth, classes, side), "ground truth" if len(truth.labels) else "nothing there"),
-        paint.headed(_panel(image, best, classes, side), _said(len(best.labels), len(order), least)),
+        paint.headed(
+            _panel(image, truth, classes, side),
+            "ground truth" if len(truth.labels) else "nothing there",
+        ),
+        paint.headed(
+            _panel(image, best, classes, side), _said(len(best.labels), len(order), least)
+        ),
     ]
     shown = legend.entries(np.concatenate([truth.labels, best.labels]), classes)
     return legend.under(paint.side_by_side(panels), shown)
@@ -105,7 +113,8 @@ def _box(box: NDArray[Any], scale: float, size: tuple[int, int]) -> Rectangle:
     """Return a box in pixels of the panel, inside it."""
     limits = (size[0] - 1, size[1] - 1, size[0] - 1, size[1] - 1)
     left, top, right, bottom = (
-        int(min(max(round(edge * scale), 0), limit)) for edge, limit in zip(box.tolist(), limits, strict=True)
+        int(min(max(round(edge * scale), 0), limit))
+        for edge, limit in zip(box.tolist(), limits, strict=True)
     )
     return left, top, max(left, right), max(top, bottom)
 
@@ -115,7 +124,9 @@ def _area(box: Rectangle) -> int:
 
 
 def _tint(canvas: Pixels, mask: Mask, colour: Colour, crowd: bool) -> None:
-    paint.blend(canvas, mask & paint.hatching(mask.shape) if crowd else mask, colour, 0.8 if crowd else FILL)
+    paint.blend(
+        canvas, mask & paint.hatching(mask.shape) if crowd else mask, colour, 0.8 if crowd else FILL
+    )
     if crowd:
         paint.blend(canvas, mask, colour, CROWD_FILL)
     paint.blend(canvas, paint.outline(mask, 1), colour, 1.0)
@@ -132,7 +143,9 @@ def _frame(canvas: Pixels, box: Rectangle, colour: Colour) -> None:
 
 
 def _names(objects: Objects, boxes: Sequence[Rectangle], classes: Sequence[str]) -> list[Name]:
-    """Return what is written: the surest, or the largest where nothing is said of that; the legend names the rest."""
+    """Return what is written: the surest, or the largest where nothing is said of that; the legend
+    names the rest.
+    """
     weight = [_area(box) for box in boxes] if objects.scores is None else objects.scores.tolist()
     names = []
     for index in sorted(range(len(boxes)), key=lambda i: -weight[i])[:MOST_NAMES]:
@@ -144,7 +157,9 @@ def _names(objects: Objects, boxes: Sequence[Rectangle], classes: Sequence[str])
 
 
 def of_record(record: Mapping[str, Any], index: Mapping[int | str, int]) -> Objects:
-    """Return the ground truth of a shard's COCO record; `index` is the manifest's class index of each category id."""
+    """Return the ground truth of a shard's COCO record; `index` is the manifest's class index of
+    each category id.
+    """
     from pycocotools import mask as coco_mask
 
     from pipeline.datasets.segmentations import compressed
@@ -156,14 +171,26 @@ def of_record(record: Mapping[str, Any], index: Mapping[int | str, int]) -> Obje
     return Objects(
         boxes,
         np.array([index[row["category_id"]] for row in rows], dtype=np.int64),
-        [coco_mask.decode(one).astype(bool) if one["counts"] else np.zeros(size, dtype=bool) for one in runs],
+        [
+            coco_mask.decode(one).astype(bool) if one["counts"] else np.zeros(size, dtype=bool)
+            for one in runs
+        ],
         crowd=np.array([row["iscrowd"] for row in rows], dtype=bool),
     )
 
 
 def of_output(output: Mapping[str, Any]) -> Objects:
-    """Return the detections of one image as the evaluator takes them: tensors, and masks as run lengths."""
+    """Return the detections of one image as the evaluator takes them: tensors, and masks as run
+    lengths.
+    """
     from pycocotools import mask as coco_mask
 
-    boxes, labels, scores = (output[name].detach().cpu().numpy() for name in ("boxes", "labels", "scores"))
-    return Objects(boxes, labels, [coco_mask.decode(one).astype(bool) for one in output.get("masks", ())], scores)
+    boxes, labels, scores = (
+        output[name].detach().cpu().numpy() for name in ("boxes", "labels", "scores")
+    )
+    return Objects(
+        boxes,
+        labels,
+        [coco_mask.decode(one).astype(bool) for one in output.get("masks", ())],
+        scores,
+    )

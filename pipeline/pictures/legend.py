@@ -1,4 +1,6 @@
-"""What the colours of a picture mean: a swatch and a name for each class that is in it, and for no other."""
+"""What the colours of a picture mean: a swatch and a name for each class that is in it, and for no
+other.
+"""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -24,7 +26,9 @@ class Entry(NamedTuple):
 def entries(labels: NDArray[Any], classes: Sequence[str]) -> list[Entry]:
     """Return the classes among labels of any shape, the most frequent first."""
     there, counts = np.unique(labels, return_counts=True)
-    return [Entry(label, classes[label]) for label in there[np.argsort(-counts, kind="stable")].tolist()]
+    return [
+        Entry(label, classes[label]) for label in there[np.argsort(-counts, kind="stable")].tolist()
+    ]
 
 
 def under(picture: Image.Image, shown: Sequence[Entry]) -> Image.Image:

@@ -1,4 +1,6 @@
-"""What pictures of detections and of label maps share: a colour for each class, overlays, hatching, text that fits."""
+"""What pictures of detections and of label maps share: a colour for each class, overlays, hatching,
+text that fits.
+"""
 
 import colorsys
 from typing import Any
@@ -11,8 +13,9 @@ Pixels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 Colour = tuple[int, int, int]
 
-# Okabe and Ito's colours, which people with any colour vision tell apart; further classes take hues in golden steps at
-# three lightnesses. More than these seven cannot be told apart by colour alone, so pictures name what they show.
+# Okabe and Ito's colours, which people with any colour vision tell apart; further classes take hues
+# in golden steps at three lightnesses. More than these seven cannot be told apart by colour alone,
+# so pictures name what they show.
 FIRST = ("#e69f00", "#56b4e9", "#009e73", "#cc79a7", "#d55e00", "#f0e442", "#0072b2")
 INK, PAPER = (36, 41, 47), (255, 255, 255)
 MARGIN = 6
@@ -31,7 +34,9 @@ def class_colour(label: int) -> Colour:
 
 
 def ink_on(colour: Colour) -> Colour:
-    """Return dark or white, whichever stands out more on a colour (contrast as WCAG 2 defines it)."""
+    """Return dark or white, whichever stands out more on a colour (contrast as WCAG 2 defines
+    it).
+    """
     dark, ground, white = (_luminance(one) + 0.05 for one in (INK, colour, PAPER))
     return INK if ground / dark > white / ground else PAPER
 
@@ -68,7 +73,9 @@ def blend(canvas: Pixels, where: Mask, colour: Colour, share: float) -> None:
 
 def outline(mask: Mask, thickness: int = 2) -> Mask:
     """Return the pixels of a mask that are at most `thickness` pixels from its outside."""
-    inside = Image.fromarray(mask.astype(np.uint8) * 255).filter(ImageFilter.MinFilter(2 * thickness + 1))
+    inside = Image.fromarray(mask.astype(np.uint8) * 255).filter(
+        ImageFilter.MinFilter(2 * thickness + 1)
+    )
     rim: Mask = mask & (np.asarray(inside) == 0)
     return rim
 
@@ -94,7 +101,9 @@ def shortened(text: str, width: int, points: int = 13) -> str:
     """Return a line, or as much of it as fits with an ellipsis."""
     if text_width(text, points) <= width:
         return text
-    kept = next((n for n in range(len(text) - 1, 0, -1) if text_width(text[:n] + "…", points) <= width), 0)
+    kept = next(
+        (n for n in range(len(text) - 1, 0, -1) if text_width(text[:n] + "…", points) <= width), 0
+    )
     return text[:kept].rstrip() + "…"
 
 

@@ -16,8 +16,11 @@ COVER = 0.65
 Labels = NDArray[Any]
 
 
-def draw(image: Pixels, truth: Labels, predicted: Labels, classes: Sequence[str], side: int = 320) -> Image.Image:
-    """Return the image, ground truth and prediction from left to right, and under them what the colours mean.
+def draw(
+    image: Pixels, truth: Labels, predicted: Labels, classes: Sequence[str], side: int = 320
+) -> Image.Image:
+    """Return the image, ground truth and prediction from left to right, and under them what the
+    colours mean.
 
     Args:
         image: (H, W, 3) uint8.
@@ -28,7 +31,11 @@ def draw(image: Pixels, truth: Labels, predicted: Labels, classes: Sequence[str]
     """
     photograph = paint.resized(image, paint.size_within(truth.shape[0], truth.shape[1], side))
     counted = truth != IGNORED
-    right = f": {np.mean(predicted[counted] == truth[counted]):.0%} of pixels right" if counted.any() else ""
+    right = (
+        f": {np.mean(predicted[counted] == truth[counted]):.0%} of pixels right"
+        if counted.any()
+        else ""
+    )
     panels = [
         paint.headed(photograph, "image"),
         paint.headed(_overlay(photograph, truth), "ground truth"),
@@ -40,11 +47,15 @@ def draw(image: Pixels, truth: Labels, predicted: Labels, classes: Sequence[str]
 
 
 def _overlay(photograph: Pixels, labels: Labels) -> Pixels:
-    """Return a pale grey photograph in the colours of its labels, with white lines between regions."""
+    """Return a pale grey photograph in the colours of its labels, with white lines between
+    regions.
+    """
     height, width = photograph.shape[:2]
     grey = 90 + 0.65 * (photograph @ np.array([0.299, 0.587, 0.114]))
     canvas = np.repeat(np.round(grey).astype(np.uint8)[..., None], 3, axis=2)
-    shown = np.asarray(Image.fromarray(labels.astype(np.uint8)).resize((width, height), Image.Resampling.NEAREST))
+    shown = np.asarray(
+        Image.fromarray(labels.astype(np.uint8)).resize((width, height), Image.Resampling.NEAREST)
+    )
     for label in np.unique(shown).tolist():
         where = shown == label
         if label == IGNORED:

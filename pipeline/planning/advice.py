@@ -20,7 +20,8 @@ def advice(call: Call, plan: Plan) -> Iterator[str]:
     yield from _disk(call, plan)
     if later := [row for row in plan.rows if row.stage.after]:
         yield (
-            f"Counted in full, though DVC skips what comes after a stage that makes the same bytes again: "
+            "Counted in full, though DVC skips what comes after a stage that makes the same "
+            "bytes again: "
             f"{count(len(later), 'stage')}, from {later[0].stage.name} on."
         )
 
@@ -33,17 +34,29 @@ def _data(call: Call, plan: Plan) -> Iterator[str]:
             origin = getattr(call.params.data, amount.name).origin
             yield f"How many images are in {origin} is unknown until fetch has looked: {look}"
         elif amount.known == "official":
-            yield f"{amount.name} is counted as the whole official data set until fetch has looked: {look}"
+            yield (
+                f"{amount.name} is counted as the whole official data set until fetch has "
+                f"looked: {look}"
+            )
 
 
 def _unknown_times(call: Call, plan: Plan) -> Iterator[str]:
     """Yield what would tell the time of stages whose networks nobody measured."""
     untimed = [row for row in plan.rows if row.times is None]
-    names = list(dict.fromkeys(row.stage.key for row in untimed if row.stage.key in call.params.classify.variants))
+    names = list(
+        dict.fromkeys(
+            row.stage.key for row in untimed if row.stage.key in call.params.classify.variants
+        )
+    )
     if untimed and (names := names or list(call.params.classify.variants)):
-        more = f" (one of {len(names)} variants; networks that are alike are then estimated)" if len(names) > 1 else ""
+        more = (
+            f" (one of {len(names)} variants; networks that are alike are then estimated)"
+            if len(names) > 1
+            else ""
+        )
         yield (
-            f"The time of {count(len(untimed), 'stage')} is unknown: {_command(call, 'profile', names[0])} measures "
+            f"The time of {count(len(untimed), 'stage')} is unknown: "
+            f"{_command(call, 'profile', names[0])} measures "
             f"{names[0]} on this machine{more}."
         )
 
@@ -51,15 +64,19 @@ def _unknown_times(call: Call, plan: Plan) -> Iterator[str]:
 def _estimated_times(call: Call, plan: Plan) -> Iterator[str]:
     """Yield how far the times can be trusted."""
     gpus = call.params.cluster.gpus_per_worker
-    slow = sorted({time.device for row in plan.rows for time in row.times or () if time.kind == "CPU"})
+    slow = sorted(
+        {time.device for row in plan.rows for time in row.times or () if time.kind == "CPU"}
+    )
     if gpus != "auto" and gpus > 0 and slow:
         yield (
-            f"These are times of {', '.join(slow)}, which is no GPU, but cluster.gpus_per_worker is {gpus:g}; profile "
+            f"These are times of {', '.join(slow)}, which is no GPU, but cluster.gpus_per_worker "
+            f"is {gpus:g}; profile "
             "on the machine that will train."
         )
     if rough := [row for row in plan.rows if row.rough]:
         yield (
-            f"The time of {count(len(rough), 'stage')} (~) is scaled from what another network or size took; expect "
+            f"The time of {count(len(rough), 'stage')} (~) is scaled from what another network "
+            "or size took; expect "
             "it within a factor of two."
         )
     if any(basis != LAST and row.stage.verb in TASKS for row in plan.rows for basis in row.bases):
@@ -71,16 +88,21 @@ def _disk(call: Call, plan: Plan) -> Iterator[str]:
     needed = plan.disk.kept + plan.disk.passing
     if needed > plan.free:
         yield (
-            f"The disk of {call.folders.root} has {size(plan.free)} free, less than the {size(needed)} that this "
+            f"The disk of {call.folders.root} has {size(plan.free)} free, less than the "
+            f"{size(needed)} that this "
             "needs; make room, or move the project."
         )
     if plan.disk.kept >= WORTH_SAYING and disk.copies(call) > 1:
         yield (
-            "Outputs are counted twice, in the project and in DVC's cache; `dvc config cache.type reflink,hardlink` "
+            "Outputs are counted twice, in the project and in DVC's cache; `dvc config "
+            "cache.type reflink,hardlink` "
             "keeps them once."
         )
     if unknown := [row.stage.name for row in plan.rows if row.disk is None]:
-        yield f"What {count(len(unknown), 'stage')} would leave on disk is unknown and not in the total."
+        yield (
+            f"What {count(len(unknown), 'stage')} would leave on disk is unknown and not in "
+            "the total."
+        )
 
 
 def _command(call: Call, verb: str, key: str) -> str:

@@ -14,7 +14,9 @@ from pipeline.shards.manifest import Manifest
 Split = Literal["train", "val"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 TAR_BYTES = 2 * (512 + 256)
-"""What a tar adds to a sample of two members: a header each, and half a block of padding on average."""
+"""What a tar adds to a sample of two members: a header each, and half a block of padding on
+average.
+"""
 DRAWN = (600, 0.32)
 """Bytes of a drawn image: so many, and so many a pixel (measured at 64 and 128 pixels)."""
 REENCODED = 0.4
@@ -37,10 +39,11 @@ OFFICIAL = {
 
 @dataclass(frozen=True)
 class Amount:
-    """What a data set holds: images of each split (None: nobody looked yet), bytes of its raw files and shards.
+    """What a data set holds: images of each split (None: nobody looked yet), bytes of its raw files
+    and shards.
 
-    `train_shards` has the images of each training shard. `known` says from where: the manifest, the inventory, the
-    params of stand-ins, or the official numbers.
+    `train_shards` has the images of each training shard. `known` says from where: the manifest, the
+    inventory, the params of stand-ins, or the official numbers.
     """
 
     name: str
@@ -73,11 +76,22 @@ def amount_of(call: Call, name: str) -> Amount:
 def _listed(call: Call, name: str, asked: Dataset) -> Amount | None:
     """Return what fetch found, if it looked at these data."""
     found = records.read(call.source(lambda folders: folders.raw(name)), records.Inventory)
-    if found is None or found["request"] != asked.model_dump(mode="json") or not set(SPLITS) <= found["splits"].keys():
+    if (
+        found is None
+        or found["request"] != asked.model_dump(mode="json")
+        or not set(SPLITS) <= found["splits"].keys()
+    ):
         return None
     images: dict[Split, int] = {split: found["splits"][split]["samples"] for split in SPLITS}
     raw = sum(found["splits"][split]["bytes"] for split in SPLITS)
-    return Amount(name, images, raw, _as_shards(name, images, raw, call.params.shard), "inventory", _cut(call, images))
+    return Amount(
+        name,
+        images,
+        raw,
+        _as_shards(name, images, raw, call.params.shard),
+        "inventory",
+        _cut(call, images),
+    )
 
 
 def _expected(call: Call, name: str, asked: Dataset) -> Amount:
@@ -87,7 +101,12 @@ def _expected(call: Call, name: str, asked: Dataset) -> Amount:
         images, each = _limited(drawn, asked), DRAWN[0] + DRAWN[1] * asked.synthetic.image_size**2
         raw, kept = round(sum(drawn.values()) * each), round(sum(images.values()) * each)
         return Amount(
-            name, images, raw, _as_shards(name, images, kept, call.params.shard), "params", _cut(call, images)
+            name,
+            images,
+            raw,
+            _as_shards(name, images, kept, call.params.shard),
+            "params",
+            _cut(call, images),
         )
     if not _official(call.project, name, asked):
         return Amount(name, None, None, None, "unknown")
@@ -95,7 +114,12 @@ def _expected(call: Call, name: str, asked: Dataset) -> Amount:
     images = _limited(official.images, asked)
     kept = round(official.bytes * sum(images.values()) / sum(official.images.values()))
     return Amount(
-        name, images, official.bytes, _as_shards(name, images, kept, call.params.shard), "official", _cut(call, images)
+        name,
+        images,
+        official.bytes,
+        _as_shards(name, images, kept, call.params.shard),
+        "official",
+        _cut(call, images),
     )
 
 
@@ -104,14 +128,17 @@ def _limited(images: dict[Split, int], asked: Dataset) -> dict[Split, int]:
 
 
 def _official(project: Path, name: str, asked: Dataset) -> bool:
-    """Return whether a source can only be the official data: archives, or a folder that is still to come.
+    """Return whether a source can only be the official data: archives, or a folder that is still to
+    come.
 
     A folder that is there may hold anything; fetch looks.
     """
     if not isinstance(asked.source, str):
         return True
     folder = project / Path(asked.source).expanduser()
-    return not folder.exists() or any((folder / archive).exists() for archive in reader(name).ARCHIVES)
+    return not folder.exists() or any(
+        (folder / archive).exists() for archive in reader(name).ARCHIVES
+    )
 
 
 def _cut(call: Call, images: dict[Split, int]) -> tuple[int, ...]:
@@ -121,7 +148,9 @@ def _cut(call: Call, images: dict[Split, int]) -> tuple[int, ...]:
 
 
 def _as_shards(name: str, images: dict[Split, int], raw: int, shard: Shard) -> int:
-    """Return about how many bytes the shards take: the original files, or JPEGs of a smaller size."""
+    """Return about how many bytes the shards take: the original files, or JPEGs of a smaller
+    size.
+    """
     count = sum(images.values())
     if shard.short_side is not None and reader(name).RESIZABLE:
         raw = min(raw, round(count * REENCODED * shard.short_side**2 * 4 / 3))

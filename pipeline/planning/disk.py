@@ -53,7 +53,8 @@ def of_shard(call: Call, amount: Amount) -> Disk | None:
 def of_training(
     call: Call, recipe: BaseRecipe, work: Work, parameters: int | None, published: bool = True
 ) -> Disk | None:
-    """Return what a training's weights take: each run's own, those that are published, and DVC's copy of them.
+    """Return what a training's weights take: each run's own, those that are published, and DVC's
+    copy of them.
 
     While a run trains, its checkpoints are there, and the best weights that they may need.
     """

@@ -33,8 +33,9 @@ class Time:
 class Trials:
     """What is particular to a search.
 
-    `epochs` are those of all its trials at the most, `cut` where rungs cut as they are meant. `left_out` combinations
-    cannot be run; at most `uncounted` controls are not in the figures. `tiers` has a row for each tier of a factorial.
+    `epochs` are those of all its trials at the most, `cut` where rungs cut as they are meant.
+    `left_out` combinations cannot be run; at most `uncounted` controls are not in the figures.
+    `tiers` has a row for each tier of a factorial.
     """
 
     epochs: float
@@ -48,8 +49,8 @@ class Trials:
 class Row:
     """What a stage would cost; None where nobody knows.
 
-    `images` are trained on or, by fetch and shard, looked at; `evaluated` go through the network alone. `bases` say
-    what the times are from; `rough` where operations or areas were scaled.
+    `images` are trained on or, by fetch and shard, looked at; `evaluated` go through the network
+    alone. `bases` say what the times are from; `rough` where operations or areas were scaled.
     """
 
     stage: Stage
@@ -82,7 +83,8 @@ class Row:
 
 @dataclass(frozen=True)
 class Plan:
-    """Rows in the order of the pipeline, the data sets that they read, and the names of stages that would not run.
+    """Rows in the order of the pipeline, the data sets that they read, and the names of stages that
+    would not run.
 
     `cached` are those whose outputs DVC has kept; `free` are bytes on the project's disk.
     """
@@ -104,7 +106,9 @@ class Plan:
 
     @property
     def disk(self) -> Disk:
-        """What stays, and the most that any one stage needs beside it; of the rows where it is known."""
+        """What stays, and the most that any one stage needs beside it; of the rows where it is
+        known.
+        """
         known = [row.disk for row in self.rows if row.disk is not None]
         return Disk(sum(one.kept for one in known), max((one.passing for one in known), default=0))
 
@@ -119,7 +123,9 @@ def plan(call: Call) -> Plan:
 
 
 class _Planner:
-    """What every row needs: the standing of the stages, the data, the speeds, each looked at once."""
+    """What every row needs: the standing of the stages, the data, the speeds, each looked at
+    once.
+    """
 
     def __init__(self, call: Call) -> None:
         self.call, self.stages, self.speeds = call, stages_of(call), Speeds(call)
@@ -127,13 +133,22 @@ class _Planner:
 
     def plan(self) -> Plan:
         rows = tuple(self.row(stage) for stage in self.stages if stage.state == "runs")
-        names = {state: tuple(s.name for s in self.stages if s.state == state) for state in ("current", "cached")}
+        names = {
+            state: tuple(s.name for s in self.stages if s.state == state)
+            for state in ("current", "cached")
+        }
         tasks = {row.stage.verb for row in rows if row.stage.verb in TASKS}
-        tasks |= {getattr(self.call.params, row.stage.verb).task for row in rows if row.stage.verb in SEARCHES}
+        tasks |= {
+            getattr(self.call.params, row.stage.verb).task
+            for row in rows
+            if row.stage.verb in SEARCHES
+        }
         read = {getattr(self.call.params, task).dataset for task in tasks}
         read |= {row.stage.key for row in rows if row.stage.verb in DATA}
         amounts = tuple(self.amount(name) for name in DATASETS if name in read)
-        return Plan(rows, amounts, names["current"], names["cached"], disk.free(self.call.folders.root))
+        return Plan(
+            rows, amounts, names["current"], names["cached"], disk.free(self.call.folders.root)
+        )
 
     def row(self, stage: Stage) -> Row:
         """Return the cost of one stage."""
@@ -141,31 +156,47 @@ class _Planner:
             return self.data(stage)
         if stage.verb == "profile":
             return self.profile(stage)
-        group = group_of(self.call.params, stage.verb, stage.key, controls=bool(self.speeds.profiles))
+        group = group_of(
+            self.call.params, stage.verb, stage.key, controls=bool(self.speeds.profiles)
+        )
         return Row(stage) if group is None else self.trained(stage, group)
 
     def data(self, stage: Stage) -> Row:
-        """Return the cost of fetch or shard; their time is not estimated, it is that of disk and network."""
+        """Return the cost of fetch or shard; their time is not estimated, it is that of disk and
+        network.
+        """
         amount = self.amount(stage.key)
-        taken = disk.of_fetch(self.call, amount) if stage.verb == "fetch" else disk.of_shard(self.call, amount)
+        taken = (
+            disk.of_fetch(self.call, amount)
+            if stage.verb == "fetch"
+            else disk.of_shard(self.call, amount)
+        )
         return Row(stage, images=amount.total, disk=taken)
 
     def trained(self, stage: Stage, group: Group) -> Row:
-        """Return the cost of all trainings of a stage; one after a stage that runs is counted from the start."""
-        runs = [None if stage.after else runs_now(self.call, training) for training in group.trainings]
+        """Return the cost of all trainings of a stage; one after a stage that runs is counted from
+        the start.
+        """
+        runs = [
+            None if stage.after else runs_now(self.call, training) for training in group.trainings
+        ]
         ended = ended_in(self.call, group, [run for some in runs for run in some or ()])
         work = [
             work_of(training, self.amount(training.section.dataset), some, ended)
             for training, some in zip(group.trainings, runs, strict=True)
         ]
-        rows = [self.training(stage, group, *pair) for pair in zip(group.trainings, work, strict=True)]
+        rows = [
+            self.training(stage, group, *pair) for pair in zip(group.trainings, work, strict=True)
+        ]
         whole = replace(reduce(_together, rows), disk=self.weights(group, rows))
         if not group.searches:
             return whole
         tiers: dict[str, Row] = {}
         for training, row in zip(group.trainings, rows, strict=True):
             if training.tier:
-                tiers[training.tier] = _together(tiers[training.tier], row) if training.tier in tiers else row
+                tiers[training.tier] = (
+                    _together(tiers[training.tier], row) if training.tier in tiers else row
+                )
         return replace(whole, trials=_trials(group, work, tuple(tiers.items())))
 
     def training(self, stage: Stage, group: Group, training: Training, work: Work | None) -> Row:
@@ -173,7 +204,9 @@ class _Planner:
         if work is None:
             return Row(stage, None, None, None, None, None, runs=len(training.seeds))
         known = self.speeds.of(training) if work.steps else Measured(None, None)
-        kept = disk.of_training(self.call, training.recipe, work, known.parameters, published=not group.searches)
+        kept = disk.of_training(
+            self.call, training.recipe, work, known.parameters, published=not group.searches
+        )
         row = Row(stage, work.images, work.evaluated, work.steps, kept)
         row = replace(row, runs=work.runs, finished=work.finished, begun=work.begun)
         if not work.steps:
@@ -182,21 +215,34 @@ class _Planner:
         return _timed(row, known.speed, busy)
 
     def weights(self, group: Group, rows: list[Row]) -> Disk | None:
-        """Return what all trainings of a stage leave, and what those that go on at once need beside it."""
+        """Return what all trainings of a stage leave, and what those that go on at once need beside
+        it.
+        """
         known = [row.disk for row in rows if row.disk is not None]
         if len(known) < len(rows):
             return None
         passing = sorted((one.passing for one in known), reverse=True)
-        return Disk(sum(one.kept for one in known), sum(passing[: group.at_once(self.call.params.cluster)]))
+        return Disk(
+            sum(one.kept for one in known), sum(passing[: group.at_once(self.call.params.cluster)])
+        )
 
     def profile(self, stage: Stage) -> Row:
-        """Return the cost of a profile, which one process takes on one GPU or on all cores of a machine."""
-        numbers, training = self.call.params.profile, training_of(self.call.params, CLASSIFY, stage.key)
+        """Return the cost of a profile, which one process takes on one GPU or on all cores of a
+        machine.
+        """
+        numbers, training = (
+            self.call.params.profile,
+            training_of(self.call.params, CLASSIFY, stage.key),
+        )
         images = numbers.batch_size * (numbers.train_warmup + numbers.train_timed)
         evaluated = numbers.batch_size * (numbers.warmup + numbers.timed)
         speed = self.speeds.of_step(training).speed
         cores = os.cpu_count() or 1
-        return _timed(Row(stage, images, evaluated, times=None), speed, cores if speed and speed.kind == "CPU" else 1)
+        return _timed(
+            Row(stage, images, evaluated, times=None),
+            speed,
+            cores if speed and speed.kind == "CPU" else 1,
+        )
 
 
 def _timed(row: Row, speed: Speed | None, devices: float) -> Row:
@@ -221,18 +267,25 @@ def _together(row: Row, other: Row) -> Row:
     """Return two trainings of a stage as one row; what nobody knows of one is unknown of both."""
     return replace(
         row,
-        images=_sum(row.images, other.images), evaluated=_sum(row.evaluated, other.evaluated),
-        steps=_sum(row.steps, other.steps), times=_both(row.times, other.times),
-        bases=tuple(dict.fromkeys((*row.bases, *other.bases))), rough=row.rough or other.rough,
-        runs=row.runs + other.runs, finished=row.finished + other.finished, begun=row.begun + other.begun,
-    )  # fmt: skip
+        images=_sum(row.images, other.images),
+        evaluated=_sum(row.evaluated, other.evaluated),
+        steps=_sum(row.steps, other.steps),
+        times=_both(row.times, other.times),
+        bases=tuple(dict.fromkeys((*row.bases, *other.bases))),
+        rough=row.rough or other.rough,
+        runs=row.runs + other.runs,
+        finished=row.finished + other.finished,
+        begun=row.begun + other.begun,
+    )
 
 
 def _sum(one: int | None, other: int | None) -> int | None:
     return None if one is None or other is None else one + other
 
 
-def _both(some: tuple[Time, ...] | None, others: tuple[Time, ...] | None) -> tuple[Time, ...] | None:
+def _both(
+    some: tuple[Time, ...] | None, others: tuple[Time, ...] | None
+) -> tuple[Time, ...] | None:
     """Return the times of two rows, one for each device."""
     if some is None or others is None:
         return None
@@ -243,11 +296,18 @@ def _both(some: tuple[Time, ...] | None, others: tuple[Time, ...] | None) -> tup
     return tuple(found.values())
 
 
-def _trials(group: Group, work: list[Work | None], tiers: tuple[tuple[str, Row], ...]) -> Trials | None:
+def _trials(
+    group: Group, work: list[Work | None], tiers: tuple[tuple[str, Row], ...]
+) -> Trials | None:
     """Return how many epochs the trials have together; None where the images are unknown."""
     known = [one for one in work if one is not None]
     if len(known) < len(work):
         return None
     epochs = [one.steps / one.per_epoch for one in known]
-    shares = [share(group.halved, one.total / one.per_epoch, one.total) if group.halved else 1.0 for one in known]
-    return Trials(sum(epochs), sum(map(mul, epochs, shares)), group.left_out, group.uncounted, tiers)
+    shares = [
+        share(group.halved, one.total / one.per_epoch, one.total) if group.halved else 1.0
+        for one in known
+    ]
+    return Trials(
+        sum(epochs), sum(map(mul, epochs, shares)), group.left_out, group.uncounted, tiers
+    )

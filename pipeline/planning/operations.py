@@ -18,7 +18,9 @@ CLASSES = {"classify": 1000, "detect": 80, "segment": 150}
 
 @dataclass(frozen=True)
 class Operations:
-    """Parameters of a network, and its operations for one image, forward, by the rule of `profile`."""
+    """Parameters of a network, and its operations for one image, forward, by the rule of
+    `profile`.
+    """
 
     parameters: int
     train: float
@@ -28,7 +30,8 @@ class Operations:
 def operations_of(training: Training, aspect: float = PHOTOGRAPH) -> Operations:
     """Count a network in one pass of zeros.
 
-    With heads this is for an image of the mean size of the augmentation, with as many regions as are trained on.
+    With heads this is for an image of the mean size of the augmentation, with as many regions as
+    are trained on.
 
     Args:
         training: which network, and in `recipe` its heads and sizes.
@@ -65,7 +68,9 @@ def _detector(training: Training, classes: int, aspect: float) -> Operations:
 
     recipe = training.recipe
     heads = recipe.cascade.model_dump(include=set(Cascade.__dataclass_fields__))
-    trained = {"detections": max(1, round(recipe.cascade.regions * recipe.cascade.positive_fraction))}
+    trained = {
+        "detections": max(1, round(recipe.cascade.regions * recipe.cascade.positive_fraction))
+    }
     counted = []
     for size, kept, changed in (
         (
@@ -77,10 +82,12 @@ def _detector(training: Training, classes: int, aspect: float) -> Operations:
     ):
         with torch.device(_place(training)):
             model = create_detector(
-                training.variant.model_name, classes,
+                training.variant.model_name,
+                classes,
                 proposals=Proposals(**{**recipe.proposals.model_dump(), "kept_test": kept}),
-                cascade=Cascade(**{**heads, **changed}), **training.variant.overrides,
-            )  # fmt: skip
+                cascade=Cascade(**{**heads, **changed}),
+                **training.variant.overrides,
+            )
         counted.append(_counted(model, size))
     return Operations(counted[0][0], counted[0][1], counted[1][1])
 
@@ -93,19 +100,27 @@ def _segmenter(training: Training, classes: int, aspect: float) -> Operations:
     recipe = training.recipe
     heads = UPerNet(**recipe.upernet.model_dump(include=set(UPerNet.__dataclass_fields__)))
     with torch.device(_place(training)):
-        model = create_segmenter(training.variant.model_name, classes, upernet=heads, **training.variant.overrides)
+        model = create_segmenter(
+            training.variant.model_name, classes, upernet=heads, **training.variant.overrides
+        )
     parameters, flops = _counted(model, recipe.augment.crop)
     views = (1 + recipe.upernet.test_flip) * sum(scale**2 for scale in recipe.upernet.test_scales)
-    return Operations(parameters, flops, _counted(model, _fitted(recipe.upernet.test_sides, aspect))[1] * views)
+    return Operations(
+        parameters, flops, _counted(model, _fitted(recipe.upernet.test_sides, aspect))[1] * views
+    )
 
 
 def _place(training: Training) -> str:
-    """Return where to count: without memory, or for a network so small that the imports of that take longer."""
+    """Return where to count: without memory, or for a network so small that the imports of that
+    take longer.
+    """
     return "cpu" if training.task == "classify" and training.variant.size == "micro" else "meta"
 
 
 def _fitted(sides: tuple[float, float], aspect: float) -> tuple[int, int]:
-    """Return (height, width) of an image that fits between two sides, in multiples of the coarsest stride."""
+    """Return (height, width) of an image that fits between two sides, in multiples of the coarsest
+    stride.
+    """
     height = min(*sides, max(sides) / aspect)
     rows, columns = (max(32, round(side / 32) * 32) for side in (height, height * aspect))
     return rows, columns

@@ -1,6 +1,8 @@
-"""How long an image takes, from the nearest measurement: the last run, the profile, or another network's profile.
+"""How long an image takes, from the nearest measurement: the last run, the profile, or another
+network's profile.
 
-A last run says most: it read its data and averaged its gradients as the next one will. A profile times the step alone.
+A last run says most: it read its data and averaged its gradients as the next one will. A profile
+times the step alone.
 """
 
 import json
@@ -23,15 +25,24 @@ LAST = "its last run"
 WIDER = 2
 """How many times as wide a network may be for its time to be scaled to another's."""
 IDLE = {
-    "duration", "optimizer", "schedule", "evaluate_every", "checkpoint_every", "init_from", "shuffle_block",
-    "on_non_finite", "evaluate_on", "hold_out",
-}  # fmt: skip
+    "duration",
+    "optimizer",
+    "schedule",
+    "evaluate_every",
+    "checkpoint_every",
+    "init_from",
+    "shuffle_block",
+    "on_non_finite",
+    "evaluate_on",
+    "hold_out",
+}
 """Numbers of a recipe that do not change how long an image takes."""
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Seconds that an image keeps a device busy, in training and in evaluation; a device is a GPU, or one CPU core.
+    """Seconds that an image keeps a device busy, in training and in evaluation; a device is a GPU,
+    or one CPU core.
 
     `basis` says where that is from, `rough` whether operations were scaled.
     """
@@ -54,7 +65,9 @@ class Speed:
 
 @dataclass(frozen=True)
 class Measured:
-    """What is known of a training's network: its speed and number of parameters; None where nobody knows."""
+    """What is known of a training's network: its speed and number of parameters; None where nobody
+    knows.
+    """
 
     speed: Speed | None
     parameters: int | None
@@ -77,9 +90,13 @@ class Speeds:
         return self._own_profile(training) or self._by_operations(training)
 
     def _last_run(self, training: Training) -> Measured | None:
-        """Return what the published run of the same variant measured, unless something in it took another time."""
+        """Return what the published run of the same variant measured, unless something in it took
+        another time.
+        """
         try:
-            path = self.call.source(lambda folders: folders.results(training.task, training.name, "metrics.json"))
+            path = self.call.source(
+                lambda folders: folders.results(training.task, training.name, "metrics.json")
+            )
             if (record := records.read(path, records.Published)) is None:
                 return None
             same = (
@@ -88,31 +105,57 @@ class Speeds:
                 and record["data"]["source"] == self._asked(DATASET[training.task]).origin
             )
             return _of_record(record, self.call.params.cluster) if same else None
-        except (ValueError, KeyError, TypeError, ZeroDivisionError, OverflowError):  # of another version
+        except (
+            ValueError,
+            KeyError,
+            TypeError,
+            ZeroDivisionError,
+            OverflowError,
+        ):  # of another version
             return None
 
     def _own_profile(self, training: Training) -> Measured | None:
-        """Return what a profile of the same network says: at its own size, or scaled by the area of the image."""
+        """Return what a profile of the same network says: at its own size, or scaled by the area of
+        the image.
+        """
         if training.task != CLASSIFY:
             return None
         own = [profile for profile in self._fitting(training) if _is_of(profile, training.variant)]
         side = training.recipe.image_size
-        own.sort(key=lambda profile: (abs(log(profile["image_size"] / side)), profile["variant"] != training.name))
+        own.sort(
+            key=lambda profile: (
+                abs(log(profile["image_size"] / side)),
+                profile["variant"] != training.name,
+            )
+        )
         if not own:
             return None
         profile, area = own[0], (side / own[0]["image_size"]) ** 2
-        name = "its own profile" if profile["variant"] == training.name else f"the profile of {profile['variant']}"
+        name = (
+            "its own profile"
+            if profile["variant"] == training.name
+            else f"the profile of {profile['variant']}"
+        )
         basis = name if area == 1 else f"{name}, scaled by image area"
-        return Measured(_of_profile(profile).scaled(area, area, basis, rough=area != 1), profile["parameters"])
+        return Measured(
+            _of_profile(profile).scaled(area, area, basis, rough=area != 1), profile["parameters"]
+        )
 
     def _by_operations(self, training: Training) -> Measured:
-        """Return the speed of the profiled network that is most alike, scaled by what an image costs."""
-        alike = [(rank, p) for p in self._fitting(training) if (rank := _likeness(p, training.variant)) is not None]
+        """Return the speed of the profiled network that is most alike, scaled by what an image
+        costs.
+        """
+        alike = [
+            (rank, p)
+            for p in self._fitting(training)
+            if (rank := _likeness(p, training.variant)) is not None
+        ]
         if not alike:
             return Measured(None, None)
         counted = self._counted(training)
         _, _, _, nearest = min(
-            (rank, abs(log(counted.train / profile["flops"])), profile["variant"], profile) for rank, profile in alike
+            (rank, abs(log(counted.train / profile["flops"])), profile["variant"], profile)
+            for rank, profile in alike
         )
         times = counted.train / nearest["flops"], counted.evaluation / nearest["flops"]
         basis = f"the profile of {nearest['variant']}, scaled by operations"
@@ -121,15 +164,27 @@ class Speeds:
     def _fitting(self, training: Training) -> list[dict[str, Any]]:
         """Return the profiles taken in the precision and layout of a recipe."""
         recipe = training.recipe
-        how = "fp32" if recipe.amp == "none" else recipe.amp, "channels_last" if recipe.channels_last else "contiguous"
-        return [profile for profile in self.profiles if (profile["precision"], profile["layout"]) == how]
+        how = (
+            "fp32" if recipe.amp == "none" else recipe.amp,
+            "channels_last" if recipe.channels_last else "contiguous",
+        )
+        return [
+            profile for profile in self.profiles if (profile["precision"], profile["layout"]) == how
+        ]
 
     def _counted(self, training: Training) -> Operations:
         recipe = training.recipe.model_dump(mode="json")
-        key = json.dumps([training.task, _network_of(training.variant), _timed(recipe)], sort_keys=True)
+        key = json.dumps(
+            [training.task, _network_of(training.variant), _timed(recipe)], sort_keys=True
+        )
         if key not in self._operations:
-            drawn = training.task != CLASSIFY and self._asked(DATASET[training.task]).source == "synthetic"
-            self._operations[key] = operations_of(training, 1.0 if drawn else PHOTOGRAPH)  # drawn ones are square
+            drawn = (
+                training.task != CLASSIFY
+                and self._asked(DATASET[training.task]).source == "synthetic"
+            )
+            self._operations[key] = operations_of(
+                training, 1.0 if drawn else PHOTOGRAPH
+            )  # drawn ones are square
         return self._operations[key]
 
     def _asked(self, dataset: str) -> Dataset:
@@ -163,15 +218,20 @@ def _is_of(profile: dict[str, Any], variant: Variant) -> bool:
 
 
 def _likeness(profile: dict[str, Any], variant: Variant) -> int | None:
-    """Return how near a profiled network is, 0 the nearest: the same, of the same mixer and size, one of the two.
+    """Return how near a profiled network is, 0 the nearest: the same, of the same mixer and size,
+    one of the two.
 
-    None where it is another kind of network, or so much wider or narrower that operations do not compare.
+    None where it is another kind of network, or so much wider or narrower that operations do not
+    compare.
     """
     if _is_of(profile, variant):
         return 0
     if "timm" in (variant.mixer, profile["mixer"]):
         return None
-    width, other = _width(variant.size, variant.overrides), _width(profile["size"], profile["overrides"])
+    width, other = (
+        _width(variant.size, variant.overrides),
+        _width(profile["size"], profile["overrides"]),
+    )
     if max(width, other) > WIDER * min(width, other):
         return None
     mixer, size = variant.mixer == profile["mixer"], variant.size == profile["size"]
@@ -203,7 +263,9 @@ def _of_record(record: dict[str, Any], cluster: Cluster) -> Measured:
     """
     recipe, data = record["recipe"], record["data"]
     batch = recipe["micro_batch"] * recipe["micro_batches"]
-    every = steps_in(Duration.model_validate(recipe["evaluate_every"]), data["train_samples"] // batch)
+    every = steps_in(
+        Duration.model_validate(recipe["evaluate_every"]), data["train_samples"] // batch
+    )
     images = evaluated = train = whole = 0.0
     for seed in record["seeds"]:
         steps = seed["final"]["step"]
@@ -213,7 +275,12 @@ def _of_record(record: dict[str, Any], cluster: Cluster) -> Measured:
         evaluated += evaluations(steps, every) * data[f"{data['evaluated_on']}_samples"]
     cores = threads(cluster) if record["device"].startswith("cpu") else 1
     devices = record["world_size"] * cores
-    speed = Speed(devices * train / images, devices * max(0.0, whole - train) / evaluated, record["device"], LAST)
+    speed = Speed(
+        devices * train / images,
+        devices * max(0.0, whole - train) / evaluated,
+        record["device"],
+        LAST,
+    )
     return Measured(speed, record["parameters"])
 
 

@@ -1,4 +1,6 @@
-"""Which stages there are, which of them would run, and why: as DVC sees it, or for parameters of an ad-hoc call."""
+"""Which stages there are, which of them would run, and why: as DVC sees it, or for parameters of an
+ad-hoc call.
+"""
 
 import logging
 from collections.abc import Iterable, Iterator
@@ -22,10 +24,12 @@ DATA = ("fetch", "shard")
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage and what would become of it: it runs, its outputs come from DVC's cache, or nothing is to be done.
+    """A stage and what would become of it: it runs, its outputs come from DVC's cache, or nothing
+    is to be done.
 
-    `why` says in a few words what makes it run, `after` are the stages before it whose outputs change. `changes` says
-    whether its own may: those of a run, or of an earlier one that DVC goes back to.
+    `why` says in a few words what makes it run, `after` are the stages before it whose outputs
+    change. `changes` says whether its own may: those of a run, or of an earlier one that DVC goes
+    back to.
     """
 
     name: str
@@ -41,15 +45,17 @@ class Stage:
 
     @property
     def key(self) -> str:
-        """What it is done to: `dwnet_tiny` of `classify@dwnet_tiny`; empty where a verb stands alone."""
+        """What it is done to: `dwnet_tiny` of `classify@dwnet_tiny`; empty where a verb stands
+        alone.
+        """
         return self.name.partition("@")[2]
 
 
 def stages_of(call: Call) -> list[Stage]:
     """Return every stage in the order of dvc.yaml, and what `dvc repro` would do with it.
 
-    For an ad-hoc call (`--params`, `--set`), which DVC knows nothing of, these are the stages that its parameters
-    need; whether a training is finished then follows from its runs.
+    For an ad-hoc call (`--params`, `--set`), which DVC knows nothing of, these are the stages that
+    its parameters need; whether a training is finished then follows from its runs.
 
     Raises:
         UserError: there is no dvc.yaml, or DVC cannot read the project or is at work in it.
@@ -74,7 +80,11 @@ def _datasets(params: Params) -> set[str]:
     """Return the data sets that some training reads."""
     tasks = {task for task in TASKS if getattr(params, task).variants}
     tasks |= {params.tune.task} if params.tune.space else set()
-    tasks |= {params.factorial.task} if params.factorial.group_channels or params.factorial.settings else set()
+    tasks |= (
+        {params.factorial.task}
+        if params.factorial.group_channels or params.factorial.settings
+        else set()
+    )
     return {getattr(params, task).dataset for task in tasks}
 
 
@@ -88,7 +98,9 @@ def _there(call: Call, dataset: str) -> bool:
 
 
 def _expanded(path: Path, params: Params) -> list[str]:
-    """Return the names of the stages in a dvc.yaml, `foreach` over a list or a section of the parameters."""
+    """Return the names of the stages in a dvc.yaml, `foreach` over a list or a section of the
+    parameters.
+    """
     try:
         written = read_tree(path)["stages"]
     except KeyError:
@@ -110,7 +122,9 @@ def _lookup(params: Params, dotted: str) -> Iterable[str]:
 
 
 def _asked(project: Path) -> list[Stage]:
-    """Ask DVC, in this process: `dvc repro --dry` fails where nothing was ever run, and takes longer."""
+    """Ask DVC, in this process: `dvc repro --dry` fails where nothing was ever run, and takes
+    longer.
+    """
     from dvc.exceptions import DvcException, NotDvcRepoError
     from dvc.lock import LockError
     from dvc.repo import Repo
@@ -127,14 +141,17 @@ def _asked(project: Path) -> list[Stage]:
         raise UserError(f"{project} is not a DVC project; run from the project's folder") from None
     except LockError:
         raise UserError(
-            "dvc is at work in this project; wait for its end, or plan from nothing: --params params.yaml"
+            "dvc is at work in this project; wait for its end, or plan from nothing: --params "
+            "params.yaml"
         ) from None
     except DvcException as error:
         raise UserError(f"dvc cannot read this project: {' '.join(str(error).split())}") from None
 
 
 def _judged(repo: "Repo") -> list[Stage]:
-    """Return the stages with what `dvc repro` would do, each judged after those that it depends on."""
+    """Return the stages with what `dvc repro` would do, each judged after those that it depends
+    on.
+    """
     found = {stage.addressing: stage for stage in repo.index.stages}
     makers = {name: sorted(_makers(stage, found)) for name, stage in found.items()}
     judged: dict[str, Stage] = {}
@@ -149,7 +166,8 @@ def _makers(stage: "DvcStage", stages: dict[str, "DvcStage"]) -> set[str]:
     return {
         name
         for name, other in stages.items()
-        if other is not stage and any(_overlap(out.fs_path, path) for out in other.outs for path in needed)
+        if other is not stage
+        and any(_overlap(out.fs_path, path) for out in other.outs for path in needed)
     }
 
 
@@ -157,14 +175,20 @@ def _overlap(path: str, other: str) -> bool:
     return path == other or path.startswith(other + "/") or other.startswith(path + "/")
 
 
-def _judge(repo: "Repo", stage: "DvcStage", before: list[Stage], stages: dict[str, "DvcStage"]) -> Stage:
+def _judge(
+    repo: "Repo", stage: "DvcStage", before: list[Stage], stages: dict[str, "DvcStage"]
+) -> Stage:
     """Return what would become of a stage, given what becomes of those before it."""
     name, status = stage.addressing, stage.status().get(stage.addressing, [])
     after = tuple(one.name for one in before if one.changes)
     if not status and not after:
         return Stage(name, "current")
-    if not after and not stage.changed(allow_missing=True, upstream=[stages[one.name] for one in before]):
-        if not stage.changed_outs():  # what it reads is missing, and comes back from the cache as it was
+    if not after and not stage.changed(
+        allow_missing=True, upstream=[stages[one.name] for one in before]
+    ):
+        if (
+            not stage.changed_outs()
+        ):  # what it reads is missing, and comes back from the cache as it was
             return Stage(name, "current")
         if stage.outs_cached():
             return Stage(name, "cached")
@@ -175,7 +199,9 @@ def _judge(repo: "Repo", stage: "DvcStage", before: list[Stage], stages: dict[st
 
 
 def _ran_before(repo: "Repo", stage: "DvcStage") -> bool:
-    """Return whether a stage once ran with what it depends on now, so that DVC has kept its outputs."""
+    """Return whether a stage once ran with what it depends on now, so that DVC has kept its
+    outputs.
+    """
     from dvc.exceptions import DvcException
 
     try:
@@ -189,10 +215,14 @@ def _ran_before(repo: "Repo", stage: "DvcStage") -> bool:
 
 
 def _own_reason(status: list[Any]) -> str:
-    """Return what about a stage itself changed, in a few words; empty where only files that others make did."""
+    """Return what about a stage itself changed, in a few words; empty where only files that others
+    make did.
+    """
     if "always changed" in status or "changed command" in status or "changed checksum" in status:
         return "command"
-    changed = {path: what for part in status if isinstance(part, dict) for path, what in _deps(part)}
+    changed = {
+        path: what for part in status if isinstance(part, dict) for path, what in _deps(part)
+    }
     for path, what in changed.items():
         if isinstance(what, dict):
             return f"params: {next(iter(what))}"
@@ -202,7 +232,9 @@ def _own_reason(status: list[Any]) -> str:
 
 
 def _seen(status: list[Any]) -> str:
-    """Return which files differ from those of the last run: of a dependency, or else of an output."""
+    """Return which files differ from those of the last run: of a dependency, or else of an
+    output.
+    """
     inputs = [path for part in status if isinstance(part, dict) for path, _ in _deps(part)]
     return f"input: {inputs[0]}" if inputs else "outputs missing"
 

@@ -15,19 +15,33 @@ HEAD = ("stage", "images", "evaluated", "steps", "disk", "device time", "", "wal
 
 
 def as_text(plan: Plan, sentences: Sequence[str]) -> str:
-    """Return the plan as a user reads it: a table, what would not run, why what runs does, and sentences."""
+    """Return the plan as a user reads it: a table, what would not run, why what runs does, and
+    sentences.
+    """
     bases = list(dict.fromkeys(basis for row in plan.rows for basis in row.bases))
     parts = [_headline(plan), _table(plan, bases) if plan.rows else ""]
-    parts += [_wrapped(f"{letter}  from {basis}") for letter, basis in zip(ascii_lowercase, bases, strict=False)]
-    parts += [_passing(plan), *(_runs(row) for row in plan.rows if (row.finished or row.begun) and not row.idle)]
+    parts += [
+        _wrapped(f"{letter}  from {basis}")
+        for letter, basis in zip(ascii_lowercase, bases, strict=False)
+    ]
+    parts += [
+        _passing(plan),
+        *(_runs(row) for row in plan.rows if (row.finished or row.begun) and not row.idle),
+    ]
     parts += [_trials(row) for row in plan.rows if row.trials is not None]
-    parts += [_listed("Up to date", plan.current), _listed("From DVC's cache", plan.cached), *_reasons(plan)]
+    parts += [
+        _listed("Up to date", plan.current),
+        _listed("From DVC's cache", plan.cached),
+        *_reasons(plan),
+    ]
     parts += [_wrapped(sentence) for sentence in sentences]
     return "\n".join(part for part in parts if part) + "\n"
 
 
 def as_json(plan: Plan, sentences: Sequence[str]) -> dict[str, Any]:
-    """Return the plan as plain values; hours of GPUs and of CPU cores apart, null where nobody knows."""
+    """Return the plan as plain values; hours of GPUs and of CPU cores apart, null where nobody
+    knows.
+    """
     return {
         "stages": [_row(row) for row in plan.rows],
         "up_to_date": list(plan.current),
@@ -90,14 +104,22 @@ def _headline(plan: Plan) -> str:
 
 
 def _table(plan: Plan, bases: list[str]) -> str:
-    """Return the rows and their totals; a `~` marks times that are scaled, a letter what they are from."""
+    """Return the rows and their totals; a `~` marks times that are scaled, a letter what they are
+    from.
+    """
     from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, show_footer=True, padding=(0, 2, 0, 0), header_style="")
     for title, total in zip(HEAD, _totals(plan), strict=True):
         left = title in ("stage", "")
-        table.add_column(title, total, justify="left" if left else "right", no_wrap=title != "stage", overflow="fold")
+        table.add_column(
+            title,
+            total,
+            justify="left" if left else "right",
+            no_wrap=title != "stage",
+            overflow="fold",
+        )
     for row in plan.rows:
         table.add_row(*_cells(row, bases))
     out = io.StringIO()
@@ -110,19 +132,30 @@ def _cells(row: Row, bases: list[str]) -> list[str]:
         return [row.stage.name, NOTHING, NOTHING, NOTHING, _size(row), "finished", "", NOTHING]
     letters = "".join(ascii_lowercase[bases.index(basis) % 26] for basis in row.bases)
     return [
-        row.stage.name, _count(row.images, amount), _count(row.evaluated, amount), _count(row.steps, "{:,}".format),
-        _size(row), _time(row), letters, UNKNOWN if row.wall is None else clock(row.wall) if row.times else NOTHING,
-    ]  # fmt: skip
+        row.stage.name,
+        _count(row.images, amount),
+        _count(row.evaluated, amount),
+        _count(row.steps, "{:,}".format),
+        _size(row),
+        _time(row),
+        letters,
+        UNKNOWN if row.wall is None else clock(row.wall) if row.times else NOTHING,
+    ]
 
 
 def _totals(plan: Plan) -> list[str]:
     said = as_json(plan, [])["totals"]
     busy = [duration(plan.busy(kind), f"{kind}-") for kind in ("GPU", "CPU") if plan.busy(kind)]
     return [
-        "in all", amount(said["images"]), amount(said["evaluated"]), f"{said['steps']:,}", size(plan.disk.kept),
-        " + ".join(busy) or (UNKNOWN if said["untimed"] else NOTHING), "+ ?" if busy and said["untimed"] else "",
+        "in all",
+        amount(said["images"]),
+        amount(said["evaluated"]),
+        f"{said['steps']:,}",
+        size(plan.disk.kept),
+        " + ".join(busy) or (UNKNOWN if said["untimed"] else NOTHING),
+        "+ ?" if busy and said["untimed"] else "",
         clock(plan.wall) if busy else NOTHING,
-    ]  # fmt: skip
+    ]
 
 
 def _count(number: int | None, shown: Any) -> str:
@@ -142,34 +175,61 @@ def _time(row: Row) -> str:
 
 
 def _passing(plan: Plan) -> str:
-    more = f"{size(plan.disk.passing)} more: its checkpoints, and the weights of every evaluation that was the best"
-    return _wrapped(f"While a run trains it needs up to {more} so far.") if plan.disk.passing else ""
+    more = (
+        f"{size(plan.disk.passing)} more: its checkpoints, and the weights of every "
+        "evaluation that was the best"
+    )
+    return (
+        _wrapped(f"While a run trains it needs up to {more} so far.") if plan.disk.passing else ""
+    )
 
 
 def _runs(row: Row) -> str:
     """Return what is done already of a stage's trainings."""
-    done = [f"{row.finished} of {count(row.runs, 'run')} finished, which costs nothing"] if row.finished else []
-    done += [f"{row.begun} of {count(row.runs, 'run')} goes on from a checkpoint"] if row.begun else []
+    done = (
+        [f"{row.finished} of {count(row.runs, 'run')} finished, which costs nothing"]
+        if row.finished
+        else []
+    )
+    done += (
+        [f"{row.begun} of {count(row.runs, 'run')} goes on from a checkpoint"] if row.begun else []
+    )
     return _wrapped(f"{row.stage.name}: {', '.join(done)}.")
 
 
 def _trials(row: Row) -> str:
-    """Return how many trials a search has, and how many epochs they train together; a line more for each tier."""
+    """Return how many trials a search has, and how many epochs they train together; a line more for
+    each tier.
+    """
     if row.trials is None:
         return ""
-    found, said = row.trials, f"{row.stage.name}: {count(row.runs, 'trial')}, {row.trials.epochs:,.0f} epochs in all"
+    found, said = (
+        row.trials,
+        f"{row.stage.name}: {count(row.runs, 'trial')}, {row.trials.epochs:,.0f} epochs in all",
+    )
     if found.left_out:
         said += f"; {count(found.left_out, 'combination')} left out"
     if found.cut < found.epochs:
-        said += f"; counted in full, about {found.cut / found.epochs:.0%} of that where the rungs cut as they are meant"
+        said += (
+            f"; counted in full, about {found.cut / found.epochs:.0%} of that where the "
+            "rungs cut as they are meant"
+        )
     if found.uncounted:
-        said += f"; controls of equal size, {found.uncounted} trials at most, are not counted before a profile is there"
-    tiers = [f"{row.stage.name}, tier {name}: {count(one.runs, 'trial')}, {_time(one)}." for name, one in found.tiers]
+        said += (
+            f"; controls of equal size, {found.uncounted} trials at most, are not counted "
+            "before a profile is there"
+        )
+    tiers = [
+        f"{row.stage.name}, tier {name}: {count(one.runs, 'trial')}, {_time(one)}."
+        for name, one in found.tiers
+    ]
     return "\n".join([_wrapped(f"{said}."), *tiers])
 
 
 def _reasons(plan: Plan) -> list[str]:
-    """Return what makes stages run, one line for each reason; what follows from another stage has none."""
+    """Return what makes stages run, one line for each reason; what follows from another stage has
+    none.
+    """
     reasons: dict[str, list[str]] = {}
     for row in plan.rows:
         if row.stage.why and not row.stage.why.startswith("after "):
@@ -182,4 +242,8 @@ def _listed(what: str, names: Sequence[str]) -> str:
 
 
 def _wrapped(text: str) -> str:
-    return "\n".join(textwrap.wrap(text, WIDTH, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False))
+    return "\n".join(
+        textwrap.wrap(
+            text, WIDTH, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False
+        )
+    )

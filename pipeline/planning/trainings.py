@@ -1,4 +1,6 @@
-"""What a stage trains: one variant, or every setting of a search, each a variant with a recipe and seeds."""
+"""What a stage trains: one variant, or every setting of a search, each a variant with a recipe and
+seeds.
+"""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,9 +21,10 @@ SEARCHES = ("tune", "factorial")
 class Group:
     """Trainings of one stage.
 
-    `workers` train one run together. Of a search as many runs go on at once as the cluster holds, `concurrent` at
-    most; `left_out` counts combinations that cannot be run, and `halved` are the rungs at which trials stop early.
-    Of controls at most `uncounted` runs are not among the trainings.
+    `workers` train one run together. Of a search as many runs go on at once as the cluster holds,
+    `concurrent` at most; `left_out` counts combinations that cannot be run, and `halved` are the
+    rungs at which trials stop early. Of controls at most `uncounted` runs are not among the
+    trainings.
     """
 
     trainings: tuple[Training, ...]
@@ -47,7 +50,8 @@ def group_of(params: Params, verb: str, key: str, controls: bool) -> Group | Non
         params: the whole parameters.
         verb: the stage's.
         key: the variant of a task.
-        controls: count the factorial's controls of equal size too, which builds networks and needs torch.
+        controls: count the factorial's controls of equal size too, which builds networks and needs
+            torch.
 
     Raises:
         UserError: a search has no setting, or a wrong one.
@@ -65,9 +69,15 @@ def _search(params: Params) -> Group:
     tune = params.tune
     settings, left_out = settings_of(params)
     return Group(
-        tuple(Training(tune.task, setting.name, setting.section, tune.seeds) for setting in settings),
-        tune.workers, tune.concurrent, True, len(left_out), tune.asha if tune.scheduler == "asha" else None,
-    )  # fmt: skip
+        tuple(
+            Training(tune.task, setting.name, setting.section, tune.seeds) for setting in settings
+        ),
+        tune.workers,
+        tune.concurrent,
+        True,
+        len(left_out),
+        tune.asha if tune.scheduler == "asha" else None,
+    )
 
 
 def _design(params: Params, controls: bool) -> Group:
@@ -80,11 +90,19 @@ def _design(params: Params, controls: bool) -> Group:
         for setting in design.settings
     )
     left_out = sum(len(design.left_out) for design in designs.values())
-    missing = sum(len(design.cells) for design in designs.values()) if factorial.controls and not controls else 0
+    missing = (
+        sum(len(design.cells) for design in designs.values())
+        if factorial.controls and not controls
+        else 0
+    )
     return Group(
-        tuple(trainings), factorial.workers, factorial.concurrent, True, left_out,
+        tuple(trainings),
+        factorial.workers,
+        factorial.concurrent,
+        True,
+        left_out,
         uncounted=missing * len(factorial.seeds),
-    )  # fmt: skip
+    )
 
 
 def ended_in(call: Call, group: Group, runs: "list[Run]") -> set[str]:
@@ -93,13 +111,21 @@ def ended_in(call: Call, group: Group, runs: "list[Run]") -> set[str]:
         return set()
     from pipeline.search.journal import Book
 
-    book = Book(runs[0].folder.parent, [sorted(run.id for run in runs), group.halved and group.halved.model_dump()])
+    book = Book(
+        runs[0].folder.parent,
+        [sorted(run.id for run in runs), group.halved and group.halved.model_dump()],
+    )
     endings = ((run.id, book.ending(run)) for run in runs)
-    return {identifier for identifier, ending in endings if ending is not None and ending.state == "stopped"}
+    return {
+        identifier
+        for identifier, ending in endings
+        if ending is not None and ending.state == "stopped"
+    }
 
 
 def share(asha: Asha, epochs: float, steps: float) -> float:
-    """Return the part of a trial that is left on average where every rung lets one of `reduction` trials go on.
+    """Return the part of a trial that is left on average where every rung lets one of `reduction`
+    trials go on.
 
     Args:
         asha: the rungs: the first at `grace`, each next one `reduction` times as far.

@@ -16,7 +16,8 @@ if TYPE_CHECKING:  # it imports NumPy, which a plan may do without
 
 @dataclass(frozen=True)
 class Training:
-    """A network that is trained with a recipe, once for each of `seeds`; `section` holds both under `name`.
+    """A network that is trained with a recipe, once for each of `seeds`; `section` holds both under
+    `name`.
 
     `tier` is the one of the factorial that it belongs to.
     """
@@ -42,9 +43,9 @@ class Training:
 class Work:
     """Optimizer steps and images to do, in all runs together.
 
-    `images` go through training, `evaluated` through so many `evaluations`. Of `runs` so many are `finished` and cost
-    nothing; `begun` ones are counted from their newest checkpoint on. A whole run has `total` steps, `per_epoch` an
-    epoch.
+    `images` go through training, `evaluated` through so many `evaluations`. Of `runs` so many are
+    `finished` and cost nothing; `begun` ones are counted from their newest checkpoint on. A whole
+    run has `total` steps, `per_epoch` an epoch.
     """
 
     steps: int
@@ -64,13 +65,16 @@ def training_of(params: Params, task: str, variant: str) -> Training:
     return Training(task, variant, section, section.seeds_of(variant))
 
 
-def work_of(training: Training, amount: Amount, runs: "list[Run] | None", ended: Collection[str] = ()) -> Work | None:
+def work_of(
+    training: Training, amount: Amount, runs: "list[Run] | None", ended: Collection[str] = ()
+) -> Work | None:
     """Return what is left to do; None where nobody knows yet how many images there are.
 
     Args:
         training: the network, its recipe and seeds.
         amount: the data set.
-        runs: the training's runs, one a seed, where they can be told; else all is counted from the start.
+        runs: the training's runs, one a seed, where they can be told; else all is counted from the
+            start.
         ended: ids of runs that are not finished and need nothing more.
 
     Raises:
@@ -95,16 +99,28 @@ def work_of(training: Training, amount: Amount, runs: "list[Run] | None", ended:
     done = [evaluations(total, every) if step == total else step // every for step in begun]
     due = evaluations(total, every) * len(left) - sum(done)
     return Work(
-        steps=steps, images=steps * recipe.global_batch, evaluations=due, evaluated=due * images[recipe.evaluate_on],
-        runs=len(training.seeds), finished=len(training.seeds) - len(left), begun=len(begun),
-        total=total, per_epoch=per_epoch,
-    )  # fmt: skip
+        steps=steps,
+        images=steps * recipe.global_batch,
+        evaluations=due,
+        evaluated=due * images[recipe.evaluate_on],
+        runs=len(training.seeds),
+        finished=len(training.seeds) - len(left),
+        begun=len(begun),
+        total=total,
+        per_epoch=per_epoch,
+    )
 
 
 def parts_of(amount: Amount, hold_out: float) -> dict[str, int]:
-    """Return the images of `val`, of `train` without what is held out of each shard, and of `held_out`."""
+    """Return the images of `val`, of `train` without what is held out of each shard, and of
+    `held_out`.
+    """
     images: dict[str, int] = {str(split): count for split, count in (amount.images or {}).items()}
-    held = sum(min(max(1, round(size * hold_out)), size - 1) for size in amount.train_shards) if hold_out else 0
+    held = (
+        sum(min(max(1, round(size * hold_out)), size - 1) for size in amount.train_shards)
+        if hold_out
+        else 0
+    )
     return {**images, "train": images["train"] - held, "held_out": held}
 
 
@@ -125,7 +141,9 @@ def _reached(run: "Run", total: int) -> int:
 
 
 def runs_now(call: Call, training: Training) -> "list[Run] | None":
-    """Return a training's runs as the data and weights on disk decide them; None where those are not there."""
+    """Return a training's runs as the data and weights on disk decide them; None where those are
+    not there.
+    """
     from pipeline.runs.make import make_runs, runs_of
 
     section = training.section

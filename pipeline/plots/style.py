@@ -20,7 +20,14 @@ COLOURS = {
     "local_mlp": "#B8860B",
     "timm": "#6B6B6B",
 }
-MARKERS = {"swin": "s", "dwnet": "o", "dynamic_dwnet": "^", "i_dynamic_dwnet": "D", "local_mlp": "P", "timm": "X"}
+MARKERS = {
+    "swin": "s",
+    "dwnet": "o",
+    "dynamic_dwnet": "^",
+    "i_dynamic_dwnet": "D",
+    "local_mlp": "P",
+    "timm": "X",
+}
 FURTHER = ("#56B4E9", "#332288", "#882255", "#44AA99", "#999933", "#661100")
 WIDTH = 11.0
 QUIET = "#59636e"
@@ -44,7 +51,9 @@ STYLE = {
 
 
 def colour(mixer: str) -> str:
-    """The mixer's colour; one that has none yet gets one by its name, the same in every plot and report."""
+    """The mixer's colour; one that has none yet gets one by its name, the same in every plot and
+    report.
+    """
     return COLOURS.get(mixer) or FURTHER[sum(mixer.encode()) % len(FURTHER)]
 
 
@@ -74,7 +83,9 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def label_points(axes: Axes, points: Sequence[tuple[str, float, float]], size: float = 9.5) -> None:
-    """Name points (name, x, y) beside them, where the name covers no other point and no other name."""
+    """Name points (name, x, y) beside them, where the name covers no other point and no other
+    name.
+    """
     pixels = axes.figure.dpi / 72
     centres = [axes.transData.transform((x, y)) for _, x, y in points]
     taken = [_box(at[0], at[1], 12 * pixels, 12 * pixels) for at in centres]
@@ -82,15 +93,32 @@ def label_points(axes: Axes, points: Sequence[tuple[str, float, float]], size: f
     for (name, x, y), at in zip(points, centres, strict=True):
         width, height = 0.62 * size * len(name) * pixels, 1.25 * size * pixels
         places = [
-            (right, up, _box(at[0] + right * (width / 2 + 9 * pixels), at[1] + up * 13 * pixels, width, height))
+            (
+                right,
+                up,
+                _box(
+                    at[0] + right * (width / 2 + 9 * pixels),
+                    at[1] + up * 13 * pixels,
+                    width,
+                    height,
+                ),
+            )
             for right, up in ((0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1))
         ]
-        right, up, box = min(places, key=lambda place: sum(_overlap(place[2], other) for other in taken))
+        right, up, box = min(
+            places, key=lambda place: sum(_overlap(place[2], other) for other in taken)
+        )
         taken.append(box)
         axes.annotate(
-            name, (x, y), (right * 9, up * 13), textcoords="offset points", fontsize=size, color=QUIET, va="center",
+            name,
+            (x, y),
+            (right * 9, up * 13),
+            textcoords="offset points",
+            fontsize=size,
+            color=QUIET,
+            va="center",
             ha=("center", "left", "right")[right],
-        )  # fmt: skip
+        )
 
 
 def _outside(axes: Axes) -> list[tuple[float, float, float, float]]:
@@ -108,7 +136,9 @@ def _box(x: float, y: float, width: float, height: float) -> tuple[float, float,
     return x - width / 2, y - height / 2, x + width / 2, y + height / 2
 
 
-def _overlap(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> float:
+def _overlap(
+    one: tuple[float, float, float, float], other: tuple[float, float, float, float]
+) -> float:
     """Area that two boxes share."""
     wide = min(one[2], other[2]) - max(one[0], other[0])
     high = min(one[3], other[3]) - max(one[1], other[1])

@@ -15,7 +15,9 @@ from pipeline.params import Params
 
 @dataclass(frozen=True)
 class Folders:
-    """Where a call reads and writes: the project itself, or a root of its own for an ad-hoc call."""
+    """Where a call reads and writes: the project itself, or a root of its own for an ad-hoc
+    call.
+    """
 
     root: Path
 
@@ -51,7 +53,10 @@ class Call:
 
     @contextmanager
     def alone(self, verb: str, *names: str) -> Iterator[None]:
-        """Be the only process that does this for this root, e.g. `shard` of `imagenet`; others wait for their turn."""
+        """Be the only process that does this for this root, e.g.
+
+        `shard` of `imagenet`; others wait for their turn.
+        """
         with ExitStack() as locks:
             for name in sorted(set(names)):  # a name that was given twice would wait for itself
                 locks.enter_context(held(self.folders.lock(f"{verb}-{name}"), f"{verb} {name}"))
@@ -60,15 +65,19 @@ class Call:
             failpoints.reach("stage.done", stage=f"{verb}@{name}")
 
     def source(self, path: Callable[[Folders], Path]) -> Path:
-        """Return an input: the ad-hoc root's own where it was made, else what the project publishes."""
+        """Return an input: the ad-hoc root's own where it was made, else what the project
+        publishes.
+        """
         own = path(self.folders)
         return own if own.exists() else path(Folders(self.project))
 
     def shards(self, dataset: str) -> Path:
-        """Return the folder of a data set's shards, after checking that these parameters' data are in it.
+        """Return the folder of a data set's shards, after checking that these parameters' data are
+        in it.
 
         Raises:
-            UserError: where the shards are missing, or were made from other data than the parameters name.
+            UserError: where the shards are missing, or were made from other data than the
+                parameters name.
         """
         folder = self.source(lambda folders: folders.shards(dataset) / "manifest.json").parent
         again = f"run: {self.command('fetch', dataset)} && {self.command('shard', dataset)}"
@@ -78,14 +87,23 @@ class Call:
             raise UserError(f"{folder} has no shards, or {inventory} does not say of what; {again}")
         asked, made = getattr(self.params.data, dataset).model_dump(mode="json"), found["request"]
         if made != asked:
-            wrong = next(key for key in {**asked, **made} if made.get(key, ...) != asked.get(key, ...))
+            wrong = next(
+                key for key in {**asked, **made} if made.get(key, ...) != asked.get(key, ...)
+            )
             values = [shortened(discreet(str(part.get(wrong))), 200) for part in (made, asked)]
-            what = f"{folder} was made with data.{dataset}.{shortened(wrong)}: {values[0]}, not {values[1]}"
+            what = (
+                f"{folder} was made with data.{dataset}.{shortened(wrong)}: {values[0]}, not "
+                f"{values[1]}"
+            )
             raise UserError(f"{what}; {again}")
         return folder
 
     def command(self, verb: str, *words: str) -> str:
-        """Return the command of a stage with this call's options, to be pasted into a shell; secrets are left out."""
+        """Return the command of a stage with this call's options, to be pasted into a shell;
+        secrets are left out.
+        """
         changes = [("--set", item) for item in self.args.set]
         options = [("--params", self.args.params), *changes, ("--out", self.args.out)]
-        return shell_line("python", "-m", f"pipeline.{verb}", *words, *(option for option in options if option[1]))
+        return shell_line(
+            "python", "-m", f"pipeline.{verb}", *words, *(option for option in options if option[1])
+        )

@@ -20,26 +20,38 @@ SAME_REQUEST_S = 1.0
 
 
 def words_of(stage: str) -> list[str]:
-    """Return `classify` and `dwnet_tiny` for the DVC stage `classify@dwnet_tiny`, and any other word as it is."""
+    """Return `classify` and `dwnet_tiny` for the DVC stage `classify@dwnet_tiny`, and any other
+    word as it is.
+    """
     address, sign, name = stage.rpartition("@")
     return [address.rpartition(":")[2], name] if sign else [stage]
 
 
 def parser(description: str) -> argparse.ArgumentParser:
     """Return an argument parser with the options that every stage takes."""
-    made = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    made = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
     made.add_argument("--params", metavar="FILE", help="another params file (default: params.yaml)")
     made.add_argument(
-        "--set", metavar="a.b.c=value", action="append", default=[], help="change one parameter; repeatable"
+        "--set",
+        metavar="a.b.c=value",
+        action="append",
+        default=[],
+        help="change one parameter; repeatable",
     )
     made.add_argument(
-        "--out", metavar="DIR", help="write under DIR (default with --params or --set: adhoc/<params name>/)"
+        "--out",
+        metavar="DIR",
+        help="write under DIR (default with --params or --set: adhoc/<params name>/)",
     )
     return made
 
 
 def call(args: argparse.Namespace) -> Call:
-    """Validate the parameters and choose the folders; end with the `dvc` or session that started it."""
+    """Validate the parameters and choose the folders; end with the `dvc` or session that started
+    it.
+    """
     watchdog.follow_callers()
     project = Path.cwd()
     path = Path(args.params or "params.yaml")
@@ -47,15 +59,18 @@ def call(args: argparse.Namespace) -> Call:
     adhoc = args.params is not None or bool(args.set)
     root = Path(args.out) if args.out else project / "adhoc" / path.stem if adhoc else project
     if adhoc and root.resolve() == project:
-        raise UserError("--out names the project itself, where only calls without --params and --set may write")
+        raise UserError(
+            "--out names the project itself, where only calls without --params and --set may write"
+        )
     return Call(args, params, project, Folders(root.resolve()))
 
 
 def main(run: Callable[[], None]) -> None:
-    """Run a command; bad input ends it with one sentence and exit code 2 (a full disk: 1), never a traceback.
+    """Run a command; bad input ends it with one sentence and exit code 2 (a full disk: 1), never a
+    traceback.
 
-    Being asked to end (Ctrl-C, SIGTERM, a closed terminal) is an end like any other, what is open is closed; the exit
-    code is 128 and the signal's number: 130 after Ctrl-C, 143 after SIGTERM.
+    Being asked to end (Ctrl-C, SIGTERM, a closed terminal) is an end like any other, what is open
+    is closed; the exit code is 128 and the signal's number: 130 after Ctrl-C, 143 after SIGTERM.
     """
     environment.prepare()
     if isinstance(sys.stdout, io.TextIOWrapper):  # names may hold what a terminal's encoding lacks
@@ -73,10 +88,12 @@ def main(run: Callable[[], None]) -> None:
 
 
 def _listen() -> list[int]:
-    """Let the first request to end break off what is being done, and the next ones too, a moment later.
+    """Let the first request to end break off what is being done, and the next ones too, a moment
+    later.
 
     Returns:
-        The requests so far. `timeout` sends one twice, to its command and to the group, which is one request.
+        The requests so far. `timeout` sends one twice, to its command and to the group, which is
+        one request.
     """
     asked: list[int] = []
     last = 0.0

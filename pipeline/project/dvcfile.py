@@ -23,7 +23,14 @@ def stage_digest(project: Path, stage: str) -> str | None:
     except (UserError, KeyError, TypeError):
         return None
     body = body.get("do", body)
-    fill = {"key": key, **({f"item.{name}": value for name, value in item.items()} if isinstance(item, dict) else {})}
+    fill = {
+        "key": key,
+        **(
+            {f"item.{name}": value for name, value in item.items()}
+            if isinstance(item, dict)
+            else {}
+        ),
+    }
     deps = sorted(_filled(path, fill, tree) for path in body.get("deps", []))
     params = [_filled(name, fill, tree) for name in body.get("params", [])]
     locked = {
@@ -49,12 +56,16 @@ def _lookup(tree: Any, dotted: str) -> Any:
 
 
 def _hashed(path: Path) -> dict[str, Any]:
-    """Return a file's or folder's MD5 and size as DVC has them; a folder's is that of the list of its files."""
+    """Return a file's or folder's MD5 and size as DVC has them; a folder's is that of the list of
+    its files.
+    """
     if path.is_file():
         return {"md5": _md5(path), "size": path.stat().st_size}
     files = sorted(p for p in path.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
     rows = [{"md5": _md5(file), "relpath": file.relative_to(path).as_posix()} for file in files]
-    listed = hashlib.md5(json.dumps(rows, sort_keys=True).encode(), usedforsecurity=False).hexdigest()
+    listed = hashlib.md5(
+        json.dumps(rows, sort_keys=True).encode(), usedforsecurity=False
+    ).hexdigest()
     return {"md5": f"{listed}.dir", "size": sum(file.stat().st_size for file in files)}
 
 

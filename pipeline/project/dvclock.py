@@ -15,17 +15,21 @@ POLL_S = 0.2
 
 
 def free_stages(project: Path) -> None:
-    """Wait for a `dvc` at work in this project, and clear what others left in DVC's lock of the stages' files.
+    """Wait for a `dvc` at work in this project, and clear what others left in DVC's lock of the
+    stages' files.
 
-    DVC looks only whether a process has the number that stands in there, which may be anybody's by now, and cannot read
-    a file that was cut off.
+    DVC looks only whether a process has the number that stands in there, which may be anybody's by
+    now, and cannot read a file that was cut off.
     """
     rwlock = project / ".dvc" / "tmp" / "rwlock"
     told = False
     while rwlock.exists() and (holder := _holder(project, rwlock)):
         if not told:
             since = time.strftime("%H:%M:%S", time.localtime(holder.create_time()))
-            print(f"dvc is at work here, process {holder.pid} since {since}; waiting for it", flush=True)
+            print(
+                f"dvc is at work here, process {holder.pid} since {since}; waiting for it",
+                flush=True,
+            )
         told = True
         time.sleep(POLL_S)
     if rwlock.exists() and _pids(rwlock) != set():
@@ -34,7 +38,9 @@ def free_stages(project: Path) -> None:
 
 
 def _holder(project: Path, rwlock: Path) -> psutil.Process | None:
-    """Return a running `dvc` that DVC's lock names; any in this project where the lock cannot be read."""
+    """Return a running `dvc` that DVC's lock names; any in this project where the lock cannot be
+    read.
+    """
     pids = _pids(rwlock)
     for process in psutil.process_iter():
         try:
@@ -77,7 +83,8 @@ def mend_lock_file(project: Path) -> None:
         print("dvc.lock was damaged; it is what it was after the last `make repro`", flush=True)
     elif wrong:
         raise UserError(
-            f"dvc.lock is damaged ({wrong}); restore it (git checkout dvc.lock), or delete it: finished trainings are "
+            f"dvc.lock is damaged ({wrong}); restore it (git checkout dvc.lock), or delete it: "
+            "finished trainings are "
             "published again without training"
         )
     else:
@@ -105,5 +112,7 @@ def _damage(content: bytes) -> str | None:
     stages = tree.get("stages") if isinstance(tree, dict) else None
     if not isinstance(stages, dict) or tree.get("schema") != "2.0":
         return "no stages in it"
-    wrong = (name for name, stage in stages.items() if not isinstance(stage, dict) or "cmd" not in stage)
+    wrong = (
+        name for name, stage in stages.items() if not isinstance(stage, dict) or "cmd" not in stage
+    )
     return next((f"stage {name} has no command" for name in wrong), None)

@@ -1,4 +1,6 @@
-"""The data of a rehearsal: a few drawn images of each data set, in shards as training reads them."""
+"""The data of a rehearsal: a few drawn images of each data set, in shards as training reads
+them.
+"""
 
 import json
 from collections.abc import Sequence
@@ -20,7 +22,9 @@ NUMBERS = {
     "ade20k": Synthetic(train=4, val=1, image_size=512),
 }
 WIDTH = 800
-"""Pixels of COCO's stand-ins, 480 high: as wide as the recipe's largest training images, 800 x 1333."""
+"""Pixels of COCO's stand-ins, 480 high: as wide as the recipe's largest training images, 800 x
+1333.
+"""
 
 
 def shards_of(dataset: str, params: Shard, scratch: Path) -> Path:
@@ -40,7 +44,9 @@ def _here(works: Sequence[Work], in_flight: int | None, label: str) -> list[Done
 
 
 def _widen(raw: Path) -> None:
-    """Give COCO's square stand-ins a photograph's shape: their right side goes on as its mirror image."""
+    """Give COCO's square stand-ins a photograph's shape: their right side goes on as its mirror
+    image.
+    """
     for split in ("train", "val"):
         path = raw / "annotations" / f"instances_{split}2017.json"
         content = json.loads(path.read_text())

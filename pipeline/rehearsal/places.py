@@ -1,4 +1,6 @@
-"""What a params file would train: variants of the tasks, settings of the search, and those of the design."""
+"""What a params file would train: variants of the tasks, settings of the search, and those of the
+design.
+"""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -27,9 +29,13 @@ class Place:
 
     @property
     def decides(self) -> str:
-        """A digest of what would decide its result, seeds aside; two places may be the same training."""
+        """A digest of what would decide its result, seeds aside; two places may be the same
+        training.
+        """
         entry, recipe = self.section.variants[self.variant], self.section.recipe_of(self.variant)
-        return digest([self.task, entry.model_name, entry.overrides, recipe.model_dump(mode="json")])
+        return digest(
+            [self.task, entry.model_name, entry.overrides, recipe.model_dump(mode="json")]
+        )
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,10 @@ def places_of(params: Params, part: str) -> tuple[list[Place], list[LeftOut]]:
     Raises:
         UserError: its space or design is wrong.
     """
-    readers: dict[str, Callable[[Params], tuple[list[Place], list[LeftOut]]]] = {TUNE: _tune, FACTORIAL: _factorial}
+    readers: dict[str, Callable[[Params], tuple[list[Place], list[LeftOut]]]] = {
+        TUNE: _tune,
+        FACTORIAL: _factorial,
+    }
     if part in readers:
         return readers[part](params)
     section: Task = getattr(params, part)
@@ -55,7 +64,9 @@ def places_of(params: Params, part: str) -> tuple[list[Place], list[LeftOut]]:
 
 
 def spread(places: list[Place], count: int | None) -> list[Place]:
-    """Return so many of them from all over the list, the first one among them; all where `count` is None."""
+    """Return so many of them from all over the list, the first one among them; all where `count` is
+    None.
+    """
     if count is None or count >= len(places):
         return places
     chosen = np.linspace(0, len(places), count, endpoint=False).astype(int)
@@ -67,7 +78,10 @@ def _tune(params: Params) -> tuple[list[Place], list[LeftOut]]:
         return [], []
     settings, left_out = settings_of(params)
     task = params.tune.task
-    named = [LeftOut(TUNE, " ".join(f"{k}={v}" for k, v in row.values.items()), row.reason) for row in left_out]
+    named = [
+        LeftOut(TUNE, " ".join(f"{k}={v}" for k, v in row.values.items()), row.reason)
+        for row in left_out
+    ]
     return [_place(TUNE, setting.label, task, setting) for setting in settings], named
 
 

@@ -1,4 +1,6 @@
-"""The steps themselves, taken in a process that stays for the next training and is replaced where it dies."""
+"""The steps themselves, taken in a process that stays for the next training and is replaced where
+it dies.
+"""
 
 import itertools
 import json
@@ -46,7 +48,9 @@ class Process:
         return ProcessPoolExecutor(1, get_context("spawn"), watchdog.follow, (os.getpid(),))
 
     def take(self, place: Place, shards: Path, scratch: Path) -> Outcome:
-        """Train a place for `STEPS` steps on shards; a process that dies is that training's error."""
+        """Train a place for `STEPS` steps on shards; a process that dies is that training's
+        error.
+        """
         try:
             return self._pool.submit(take, place, shards, scratch).result()
         except BrokenProcessPool:
@@ -59,7 +63,9 @@ class Process:
 
 
 def take(place: Place, shards: Path, scratch: Path) -> Outcome:
-    """Train a place in this process as a single rank does, from the first step to the sealed run."""
+    """Train a place in this process as a single rank does, from the first step to the sealed
+    run.
+    """
     began = time.monotonic()
     try:
         outcome = _taken(place, shards, scratch)
@@ -101,7 +107,16 @@ def _fitting(place: Place, shards: Path, folder: Path, start: Path | None) -> Ru
 
     for images in range(MORE if place.task == PAIRS else LESS, MORE + 1):
         little = small(place, images)
-        run = Run(little.decides, little.task, little.variant, 0, little.section, shards, folder, init_from=start)
+        run = Run(
+            little.decides,
+            little.task,
+            little.variant,
+            0,
+            little.section,
+            shards,
+            folder,
+            init_from=start,
+        )
         try:
             refuse_unfit_run(run, Manifest.load(shards))
         except UserError:
@@ -113,7 +128,9 @@ def _fitting(place: Place, shards: Path, folder: Path, start: Path | None) -> Ru
 
 
 def _start(place: Place, scratch: Path) -> Path | None:
-    """Return the weights that a place starts from; those of a classifier are fresh, in the form that one publishes."""
+    """Return the weights that a place starts from; those of a classifier are fresh, in the form
+    that one publishes.
+    """
     source = place.section.recipe_of(place.variant).init_from
     if source is None or source != CLASSIFY:
         return None if source is None else Path(source)
@@ -139,7 +156,9 @@ def outcome_of(run: Run) -> Outcome:
     metric = record["main_metric"]
     outcome = Outcome(last["step"], _losses(run), metric, last[metric])
     if outcome.steps != STEPS or record.get("skipped_steps"):
-        return replace(outcome, error=f"{record.get('skipped_steps')} of {STEPS} steps were passed over")
+        return replace(
+            outcome, error=f"{record.get('skipped_steps')} of {STEPS} steps were passed over"
+        )
     if not all(map(math.isfinite, outcome.losses)):
         return replace(outcome, error="a loss is not finite")
     return outcome

@@ -34,7 +34,12 @@ def text(rows: list[Row]) -> str:
     padded = ["  ".join([*map(str.ljust, cells, widths), cells[-1]]) for cells in lines]
     trained = [row for row in rows if row.outcome is not None]
     failed = sum(row.failed for row in rows)
-    return "\n".join([*padded, f"{len(trained) - failed} ok, {failed} failed, {len(rows) - len(trained)} not trained"])
+    return "\n".join(
+        [
+            *padded,
+            f"{len(trained) - failed} ok, {failed} failed, {len(rows) - len(trained)} not trained",
+        ]
+    )
 
 
 def _cells(row: Row) -> tuple[str, ...]:

@@ -1,4 +1,6 @@
-"""Whole commands under Ray, made small: a training on two workers, a trial of the search, a trial of the design."""
+"""Whole commands under Ray, made small: a training on two workers, a trial of the search, a trial
+of the design.
+"""
 
 import os
 import time
@@ -25,13 +27,19 @@ from pipeline.search.settings import Setting
 from pipeline.search.tune import trials as tune
 
 WORKERS = {"classify": 2, TUNE: 2, FACTORIAL: 1}
-"""By part: a worker group of Ray Train, one inside a trial of Ray Tune, and a trial that trains in its own process."""
+"""By part: a worker group of Ray Train, one inside a trial of Ray Tune, and a trial that trains in
+its own process.
+"""
 OURS = ("RAY_ADDRESS", "MLFLOW_TRACKING_URI")
 """Variables that would take a rehearsal elsewhere."""
 
 
-def walk_under_ray(call: Call, places: list[Place], shards: dict[str, Path], scratch: Path) -> Iterator[Outcome]:
-    """Run one place of each part as its command does, to published results, on a Ray of this machine."""
+def walk_under_ray(
+    call: Call, places: list[Place], shards: dict[str, Path], scratch: Path
+) -> Iterator[Outcome]:
+    """Run one place of each part as its command does, to published results, on a Ray of this
+    machine.
+    """
     from pipeline.cluster.connection import connected
 
     for name in OURS:
@@ -40,7 +48,9 @@ def walk_under_ray(call: Call, places: list[Place], shards: dict[str, Path], scr
     with connected(local):
         for place in places:
             little = small(place, MORE, WORKERS[place.part])
-            yield _timed(_COMMANDS[place.part], _called(call, little, local, scratch), little, shards)
+            yield _timed(
+                _COMMANDS[place.part], _called(call, little, local, scratch), little, shards
+            )
 
 
 def _called(call: Call, place: Place, cluster: Cluster, scratch: Path) -> Call:
@@ -52,12 +62,16 @@ def _called(call: Call, place: Place, cluster: Cluster, scratch: Path) -> Call:
     }
     if place.part in (TUNE, FACTORIAL):
         section = getattr(call.params, place.part)
-        changes[place.part] = section.model_copy(update={"seeds": (0,), "workers": WORKERS[place.part]})
+        changes[place.part] = section.model_copy(
+            update={"seeds": (0,), "workers": WORKERS[place.part]}
+        )
     params = call.params.model_copy(update=changes)
     return replace(call, params=params, folders=Folders(scratch))
 
 
-def _timed(command: Callable[..., Outcome], call: Call, place: Place, shards: dict[str, Path]) -> Outcome:
+def _timed(
+    command: Callable[..., Outcome], call: Call, place: Place, shards: dict[str, Path]
+) -> Outcome:
     began = time.monotonic()
     try:
         outcome = command(call, place, shards[place.section.dataset])
@@ -100,5 +114,7 @@ def _trial(search: Search) -> Outcome:
 
 
 _COMMANDS: dict[str, Callable[[Call, Place, Path], Outcome]] = {
-    "classify": _train, TUNE: _tune, FACTORIAL: _factorial,
-}  # fmt: skip
+    "classify": _train,
+    TUNE: _tune,
+    FACTORIAL: _factorial,
+}

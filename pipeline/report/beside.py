@@ -32,14 +32,20 @@ def beside_published(judged: list[Judged]) -> list[Block]:
                 groups[_same(item, item.claim)].append(item)
         if groups:
             # By variant; the claims came in the order of the published tables.
-            ordered = sorted(groups.values(), key=lambda group: group[0].result.name if group[0].result else "")
+            ordered = sorted(
+                groups.values(), key=lambda group: group[0].result.name if group[0].result else ""
+            )
             blocks.append(Heading(3, TASK_NAMES[task].capitalize()))
-            blocks.append(Table(HEAD, [_line(group) for group in ordered], frozenset({2, 3, 4, 6, 7})))
+            blocks.append(
+                Table(HEAD, [_line(group) for group in ordered], frozenset({2, 3, 4, 6, 7}))
+            )
     return blocks or [Paragraph("Nothing has been measured that was published.")]
 
 
 def not_run(judged: list[Judged]) -> list[Block]:
-    """Published rows without a measurement, and what would give one; variants without a published row."""
+    """Published rows without a measurement, and what would give one; variants without a published
+    row.
+    """
     blocks: list[Block] = []
     for task in TASKS:
         groups: dict[tuple[str, ...], list[Claim]] = defaultdict(list)
@@ -53,12 +59,18 @@ def not_run(judged: list[Judged]) -> list[Block]:
                 for (table, model, confidence, todo), claims in groups.items()
             ]
             count = sum(len(claims) for claims in groups.values())
-            table = Table(["published network", "table", "published", "confidence", "what is missing"], rows)
-            blocks.append(Folded(f"{TASK_NAMES[task].capitalize()}: {count} published numbers", [table]))
+            table = Table(
+                ["published network", "table", "published", "confidence", "what is missing"], rows
+            )
+            blocks.append(
+                Folded(f"{TASK_NAMES[task].capitalize()}: {count} published numbers", [table])
+            )
     lonely = [item.result for item in judged if item.claim is None and item.result]
     if lonely:
         names = ", ".join(f"{TASK_NAMES[result.task]} `{result.name}`" for result in lonely)
-        blocks.append(Paragraph(f"Without a published number of the same operator and size: {names}."))
+        blocks.append(
+            Paragraph(f"Without a published number of the same operator and size: {names}.")
+        )
     return blocks or [Paragraph("Every published number has a measured one beside it.")]
 
 
@@ -78,10 +90,16 @@ def _same(item: Judged, claim: Claim) -> tuple[object, ...]:
 def _line(group: list[Judged]) -> list[str]:
     item, claims = group[0], [item.claim for item in group if item.claim]
     claim, metric = claims[0], item.metric
-    told = item.verdict == SMALL or not claim.published  # once above the tables, and in the published column
+    told = (
+        item.verdict == SMALL or not claim.published
+    )  # once above the tables, and in the published column
     why = f" ({'; '.join(item.reasons)})" if item.reasons and not told else ""
     names = list(dict.fromkeys(claim.row.table for claim in claims))
-    tables = f"{'tables' if len(names) > 1 else 'table'} {', '.join(names)}" if not claim.published else names[0]
+    tables = (
+        f"{'tables' if len(names) > 1 else 'table'} {', '.join(names)}"
+        if not claim.published
+        else names[0]
+    )
     recalled = "" if claim.published else " (recalled)"
     return [
         f"`{item.result.name}`" if item.result else "",
@@ -98,5 +116,6 @@ def _line(group: list[Judged]) -> list[str]:
 
 def _values(claims: list[Claim]) -> str:
     return "; ".join(
-        f"{numbers.label(claim.metric)} {numbers.published(claim.metric, claim.value)} {claim.unit}" for claim in claims
+        f"{numbers.label(claim.metric)} {numbers.published(claim.metric, claim.value)} {claim.unit}"
+        for claim in claims
     )

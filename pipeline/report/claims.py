@@ -43,9 +43,19 @@ METRICS = {
 }
 COSTS = ("parameters_m", "flops_g", "images_per_second")
 MetricName = Literal[
-    "top1", "top5", "real_top1", "box_ap", "box_ap50", "box_ap75", "mask_ap", "miou", "miou_multiscale",
-    "parameters_m", "flops_g", "images_per_second",
-]  # fmt: skip
+    "top1",
+    "top5",
+    "real_top1",
+    "box_ap",
+    "box_ap50",
+    "box_ap75",
+    "mask_ap",
+    "miou",
+    "miou_multiscale",
+    "parameters_m",
+    "flops_g",
+    "images_per_second",
+]
 
 
 class Row(BaseModel):
@@ -97,18 +107,23 @@ def load_claims(path: Path = CLAIMS) -> list[Claim]:
     try:
         tree = yaml.safe_load(path.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path} cannot be read as YAML: {str(error).replace(chr(10), ' ')}") from None
+        raise UserError(
+            f"{path} cannot be read as YAML: {str(error).replace(chr(10), ' ')}"
+        ) from None
     try:
         rows = TypeAdapter(list[Row]).validate_python(tree)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise UserError(
-            f"{path} does not fit at {where or 'its top'} ({error.error_count()} errors): {first['msg']}"
+            f"{path} does not fit at {where or 'its top'} ({error.error_count()} errors): "
+            f"{first['msg']}"
         ) from None
     _refuse_twice(path, rows)
     return [
-        Claim(f"{row.id}.{metric}", metric, float(value), row) for row in rows for metric, value in row.values.items()
+        Claim(f"{row.id}.{metric}", metric, float(value), row)
+        for row in rows
+        for metric, value in row.values.items()
     ]
 
 

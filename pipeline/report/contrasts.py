@@ -1,4 +1,6 @@
-"""Pairs of settings that differ in one thing, and how far apart they are on the seeds they share."""
+"""Pairs of settings that differ in one thing, and how far apart they are on the seeds they
+share.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ Pair = tuple[Result, Metrics]
 
 @dataclass(frozen=True)
 class Contrast:
-    """`left` minus `right` in the task's main metric at the last evaluation; `confounded` names what else differs."""
+    """`left` minus `right` in the task's main metric at the last evaluation; `confounded` names
+    what else differs.
+    """
 
     kind: str
     left: Sample
@@ -52,8 +56,12 @@ class Contrast:
 
     @property
     def at_ceiling(self) -> bool:
-        """Whether every seed of both sides has everything right, so that nothing could be told apart."""
-        return all(value >= CEILING for side in (self.left, self.right) for value in side.values.values())
+        """Whether every seed of both sides has everything right, so that nothing could be told
+        apart.
+        """
+        return all(
+            value >= CEILING for side in (self.left, self.right) for value in side.values.values()
+        )
 
     @property
     def sign(self) -> int:
@@ -65,15 +73,20 @@ class Contrast:
 
 
 def contrast(kind: str, left: Sample, right: Sample) -> Contrast:
-    """Set two samples of one metric side by side; a control must have as many parameters as its cell."""
-    made = Contrast(kind, left, right, paired_difference(left.values, right.values), _confounded(left, right))
+    """Set two samples of one metric side by side; a control must have as many parameters as its
+    cell.
+    """
+    made = Contrast(
+        kind, left, right, paired_difference(left.values, right.values), _confounded(left, right)
+    )
     ratio = made.parameters_ratio
     unmatched = kind == "control" and (ratio is None or abs(ratio - 1) > MATCHED)
     return replace(made, confounded=(*made.confounded, "parameters")) if unmatched else made
 
 
 def against_baseline(results: list[Result]) -> list[Contrast]:
-    """Each run of a task against Swin of its size, or against the first run of its size where Swin was not run.
+    """Each run of a task against Swin of its size, or against the first run of its size where Swin
+    was not run.
 
     A timm network has no size; it is set against the first Swin, or the first run.
     """
@@ -92,12 +105,16 @@ def kernel_pairs(results: list[Result]) -> list[Contrast]:
     made: list[Contrast] = []
     for first, second in combinations(_trained(results), 2):
         small, large = sorted((first, second), key=lambda pair: kernel_of(pair[1]))
-        if _without_kernel(small[1]) == _without_kernel(large[1]) and kernel_of(small[1]) != kernel_of(large[1]):
+        if _without_kernel(small[1]) == _without_kernel(large[1]) and kernel_of(
+            small[1]
+        ) != kernel_of(large[1]):
             made.append(_of_runs("kernel", large, small))
     return made
 
 
-def mixer_pairs(kind: str, results: list[Result], left: Iterable[str], right: Iterable[str]) -> list[Contrast]:
+def mixer_pairs(
+    kind: str, results: list[Result], left: Iterable[str], right: Iterable[str]
+) -> list[Contrast]:
     """Runs of the one mixers against runs of the others, same size and options."""
     lefts, rights = tuple(left), tuple(right)
     runs = _trained(results)
@@ -105,12 +122,16 @@ def mixer_pairs(kind: str, results: list[Result], left: Iterable[str], right: It
         _of_runs(kind, one, other)
         for one in runs
         for other in runs
-        if one[1].mixer in lefts and other[1].mixer in rights and _options(one[1]) == _options(other[1])
+        if one[1].mixer in lefts
+        and other[1].mixer in rights
+        and _options(one[1]) == _options(other[1])
     ]
 
 
 def sharing_pairs(results: list[Result]) -> list[Contrast]:
-    """Runs of one mixer that differ in groups of channels alone, groups minus the mixer's default."""
+    """Runs of one mixer that differ in groups of channels alone, groups minus the mixer's
+    default.
+    """
     runs = _trained(results)
     return [
         _of_runs("groups", one, other)
@@ -124,7 +145,9 @@ def sharing_pairs(results: list[Result]) -> list[Contrast]:
 
 
 def declared_pairs(factorial: Factorial | None, kind: str) -> list[Contrast]:
-    """Pairs that the factorial's design names under this kind, a contrast for each tier, the longest first."""
+    """Pairs that the factorial's design names under this kind, a contrast for each tier, the
+    longest first.
+    """
     return _in_tiers(factorial, kind, lambda made: made.design.contrasts.get(kind, []))
 
 
@@ -137,14 +160,18 @@ def search_pairs(search: Search | None, kind: str, key: str) -> list[Contrast]:
     """Settings of the search that differ in `key` alone, the largest value minus the smallest."""
     if search is None or key not in search.keys:
         return []
-    order = {str(value): index for index, value in enumerate(sorted(search.space.space[key], key=_size))}
+    order = {
+        str(value): index for index, value in enumerate(sorted(search.space.space[key], key=_size))
+    }
     alike: dict[tuple[str, ...], list[tuple[int, Sample]]] = {}
     for values, sample in of_search(search):
         rest = tuple(f"{name}={value}" for name, value in values.items() if name != key)
         alike.setdefault(rest, []).append((order.get(str(values[key]), 0), sample))
     made: list[Contrast] = []
     for found in alike.values():
-        (low, smallest), (high, largest) = (choose(found, key=lambda item: item[0]) for choose in (min, max))
+        (low, smallest), (high, largest) = (
+            choose(found, key=lambda item: item[0]) for choose in (min, max)
+        )
         if low != high:
             made.append(contrast(kind, largest, smallest))
     return made
@@ -196,7 +223,11 @@ def _confounded(left: Sample, right: Sample) -> tuple[str, ...]:
 
 def _options(metrics: Metrics, drop: tuple[str, ...] = ()) -> dict[str, Any]:
     """Size and overrides, with the default kernel written out."""
-    kept = {key: value for key, value in metrics.overrides.items() if key not in drop and value is not None}
+    kept = {
+        key: value
+        for key, value in metrics.overrides.items()
+        if key not in drop and value is not None
+    }
     return {**kept, "kernel_size": kernel_of(metrics), "size": metrics.size}
 
 

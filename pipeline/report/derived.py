@@ -1,4 +1,6 @@
-"""Every number that the report derives from results, as CSV for other programs: contrasts, costs, effects, hours."""
+"""Every number that the report derives from results, as CSV for other programs: contrasts, costs,
+effects, hours.
+"""
 
 from __future__ import annotations
 
@@ -14,22 +16,60 @@ from pipeline.report.hours import hours
 from pipeline.report.table import number
 
 CONTRASTS = (
-    "question", "kind", "where", "task", "left", "right", "metric", "difference", "sd", "low", "high", "seeds",
-    "parameters_ratio", "margin", "verdict", "also_differs_in", "scale", "left_runs", "right_runs",
-)  # fmt: skip
+    "question",
+    "kind",
+    "where",
+    "task",
+    "left",
+    "right",
+    "metric",
+    "difference",
+    "sd",
+    "low",
+    "high",
+    "seeds",
+    "parameters_ratio",
+    "margin",
+    "verdict",
+    "also_differs_in",
+    "scale",
+    "left_runs",
+    "right_runs",
+)
 COSTS = ("where", "task", "left", "right", "measure", "left_value", "right_value", "ratio")
 EFFECTS = (
-    "tier", "effect", "metric", "estimate", "low", "high", "p", "p_holm", "detectable", "runs", "seeds", "residual_sd",
-    "degrees_of_freedom", "assumes", "refused",
-)  # fmt: skip
+    "tier",
+    "effect",
+    "metric",
+    "estimate",
+    "low",
+    "high",
+    "p",
+    "p_holm",
+    "detectable",
+    "runs",
+    "seeds",
+    "residual_sd",
+    "degrees_of_freedom",
+    "assumes",
+    "refused",
+)
 HOURS = ("where", "device", "runs", "hours", "unit")
 
 
-def contrasts_csv(answers: Sequence[Answer], more: Iterable[Contrast], margin: dict[str, float]) -> str:
+def contrasts_csv(
+    answers: Sequence[Answer], more: Iterable[Contrast], margin: dict[str, float]
+) -> str:
     """One line for each contrast of an answer, and for those that stand outside the answers."""
-    of_answers = [(str(place), pair) for place, answer in enumerate(answers, 1) for pair in answer.contrasts]
+    of_answers = [
+        (str(place), pair) for place, answer in enumerate(answers, 1) for pair in answer.contrasts
+    ]
     return _csv(
-        CONTRASTS, [_contrast(question, pair, margin) for question, pair in [*of_answers, *(("", m) for m in more)]]
+        CONTRASTS,
+        [
+            _contrast(question, pair, margin)
+            for question, pair in [*of_answers, *(("", m) for m in more)]
+        ],
     )
 
 
@@ -39,15 +79,21 @@ def costs_csv(answers: Sequence[Answer]) -> str:
         COSTS,
         [
             [
-                pair.left.where, pair.left.task, pair.left.name, pair.right.name, cost.measure,
-                number(cost.left), number(cost.right), number(cost.ratio),
+                pair.left.where,
+                pair.left.task,
+                pair.left.name,
+                pair.right.name,
+                cost.measure,
+                number(cost.left),
+                number(cost.right),
+                number(cost.ratio),
             ]
             for answer in answers
             for compared in answer.costs
             for pair in [compared.contrast]
             for cost in compared.found
         ],
-    )  # fmt: skip
+    )
 
 
 def effects_csv(evidence: Evidence) -> str:
@@ -57,9 +103,26 @@ def effects_csv(evidence: Evidence) -> str:
     for tier, analysis in evidence.analyses.items():
         scatter = [str(len(analysis.seeds)), number(analysis.residual_sd), str(analysis.freedom)]
         for effect in analysis.effects:
-            tested = (effect.estimate, effect.low, effect.high, effect.p, effect.p_adjusted, effect.detectable)
+            tested = (
+                effect.estimate,
+                effect.low,
+                effect.high,
+                effect.p,
+                effect.p_adjusted,
+                effect.detectable,
+            )
             stands = ["; ".join(effect.assumes), effect.refused]
-            lines.append([tier, effect.name, metric, *map(number, tested), str(effect.runs), *scatter, *stands])
+            lines.append(
+                [
+                    tier,
+                    effect.name,
+                    metric,
+                    *map(number, tested),
+                    str(effect.runs),
+                    *scatter,
+                    *stands,
+                ]
+            )
     return _csv(EFFECTS, lines)
 
 
@@ -69,7 +132,10 @@ def hours_csv(evidence: Evidence) -> str:
         *(evidence.factorial.trials if evidence.factorial else ()),
         *(evidence.search.trials if evidence.search else ()),
     ]
-    lines = [[spent.tier, spent.device, str(spent.runs), number(spent.value), spent.unit] for spent in hours(trials)]
+    lines = [
+        [spent.tier, spent.device, str(spent.runs), number(spent.value), spent.unit]
+        for spent in hours(trials)
+    ]
     return _csv(HOURS, lines)
 
 
@@ -78,12 +144,25 @@ def _contrast(question: str, pair: Contrast, margin: dict[str, float]) -> list[s
     low, high = (difference.interval if difference else None) or (None, None)
     within = margin.get(pair.metric, 0.0)
     return [
-        question, pair.kind, pair.left.where, pair.left.task, pair.left.name, pair.right.name, pair.metric,
-        number(difference.mean if difference else None), number(difference.sd if difference else None),
-        number(low), number(high), str(difference.n if difference else 0), number(pair.parameters_ratio),
-        number(within), verdict(pair, within), "; ".join(pair.confounded), scale(pair),
+        question,
+        pair.kind,
+        pair.left.where,
+        pair.left.task,
+        pair.left.name,
+        pair.right.name,
+        pair.metric,
+        number(difference.mean if difference else None),
+        number(difference.sd if difference else None),
+        number(low),
+        number(high),
+        str(difference.n if difference else 0),
+        number(pair.parameters_ratio),
+        number(within),
+        verdict(pair, within),
+        "; ".join(pair.confounded),
+        scale(pair),
         *(" ".join(run.run_id for run in side.runs) for side in (pair.left, pair.right)),
-    ]  # fmt: skip
+    ]
 
 
 def _csv(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:

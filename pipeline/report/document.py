@@ -1,8 +1,9 @@
 """A report as a list of blocks, and the same blocks as Markdown.
 
-Text carries three marks, the same in Markdown and HTML: `code`, **bold** and [words](target); a backslash takes its
-meaning from the character after it. Text from outside, which is all that stands in files of results, comes in through
-`code` or `plain`, and nothing but these marks ever becomes markup.
+Text carries three marks, the same in Markdown and HTML: `code`, **bold** and [words](target); a
+backslash takes its meaning from the character after it. Text from outside, which is all that stands
+in files of results, comes in through `code` or `plain`, and nothing but these marks ever becomes
+markup.
 """
 
 from __future__ import annotations
@@ -131,14 +132,19 @@ def _markdown(block: Block) -> str:
         case Figure(file, caption):
             return f"![{_inline(caption)}]({quote(file)})\n\n*{_inline(caption)}*"
         case Folded(summary, inner):
-            return f"<details><summary>{_inline(summary)}</summary>\n\n{to_markdown(inner)}\n</details>"
+            opened = f"<details><summary>{_inline(summary)}</summary>"
+            return f"{opened}\n\n{to_markdown(inner)}\n</details>"
         case Table():
             return _markdown_table(block)
 
 
 def _markdown_table(table: Table) -> str:
     rule = ["---:" if column in table.numbers else "---" for column in range(len(table.head))]
-    lines = [[_cell(cell) for cell in table.head], rule, *([_cell(cell) for cell in row] for row in table.rows)]
+    lines = [
+        [_cell(cell) for cell in table.head],
+        rule,
+        *([_cell(cell) for cell in row] for row in table.rows),
+    ]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
@@ -165,7 +171,13 @@ def _span(span: Span) -> str:
 
 
 def _code(text: str) -> str:
-    """A span of code; where it holds what looks like markup, its characters are named by their numbers."""
+    """A span of code; where it holds what looks like markup, its characters are named by their
+    numbers.
+    """
     if not MARKUP.search(text):
         return f"`{text}`"
-    return "<code>" + re.sub(r"[^\w\s.,:;/=+()'-]", lambda sign: f"&#{ord(sign[0])};", text) + "</code>"
+    return (
+        "<code>"
+        + re.sub(r"[^\w\s.,:;/=+()'-]", lambda sign: f"&#{ord(sign[0])};", text)
+        + "</code>"
+    )

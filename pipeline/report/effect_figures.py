@@ -19,19 +19,26 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 ROW = 0.36
-HEADINGS = {1: "main effects", 2: "interactions of two: differences of differences", 3: "interactions of three"}
+HEADINGS = {
+    1: "main effects",
+    2: "interactions of two: differences of differences",
+    3: "interactions of three",
+}
 SHADE = "#0072B2"
 BAND = "#e6e9ee"
-# Colour and shape for dynamic, line and filling for shared over positions: each is seen without the other.
+# Colour and shape for dynamic, line and filling for shared over positions: each is seen without the
+# other.
 DYNAMIC = {True: ("#D55E00", "^"), False: ("#0072B2", "o")}
 SHARED = {True: "-", False: "--"}
 GAP, ASIDE = 0.075, 0.03  # between lines, and from means to dots, in distances of groups
 
 
 def forest(analysis: Analysis, metric: str, title: str, path: Path) -> None:
-    """A line for each effect: estimate, interval, a band of what is too small to be found; a reason where refused.
+    """A line for each effect: estimate, interval, a band of what is too small to be found; a reason
+    where refused.
 
-    Filled marks are effects that differ from none at 5% after Holm's adjustment. Stars name what an effect assumes.
+    Filled marks are effects that differ from none at 5% after Holm's adjustment. Stars name what an
+    effect assumes.
     """
     marks = _stars(analysis.effects)
     rows: list[Effect | str] = []
@@ -44,14 +51,19 @@ def forest(analysis: Analysis, metric: str, title: str, path: Path) -> None:
             _refusal(axes, line, row)
         elif isinstance(row, Effect):
             _interval(axes, line, row, metric)
-    names = [row if isinstance(row, str) else row.name + marks.get(row.assumption, "") for row in rows]
+    names = [
+        row if isinstance(row, str) else row.name + marks.get(row.assumption, "") for row in rows
+    ]
     for name, row in zip(axes.set_yticks(range(len(rows)), names), rows, strict=True):
         name.label1.set(fontweight="bold" if isinstance(row, str) else "normal", fontsize=10)
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.grid(axis="y", visible=False)
     if _across(axes, analysis.effects):
-        lines = f"line: {analysis.confidence:.0%} interval; filled: p < {LEVEL:.0%} after Holm's adjustment"
+        lines = (
+            f"line: {analysis.confidence:.0%} interval; filled: p < {LEVEL:.0%} after Holm's "
+            "adjustment"
+        )
         key = f"{lines}; band: found in less than {POWER:.0%} of repetitions"
         axes.set_xlabel("\n".join([f"difference in {_points(metric)}", key, *notes]), fontsize=10)
     axes.set_title(title)
@@ -59,15 +71,27 @@ def forest(analysis: Analysis, metric: str, title: str, path: Path) -> None:
 
 
 def interactions(analysis: Analysis, metric: str, title: str, path: Path) -> None:
-    """The mean of each cell over channel groups, a line for each way of the other two factors, a dot for each seed."""
+    """The mean of each cell over channel groups, a line for each way of the other two factors, a
+    dot for each seed.
+    """
     figure, (axes,) = canvas(4.8)
     words = FACTORS["channel groups"]
     ends: list[tuple[str, str, float, float]] = []
     for place, (shared, dynamic) in enumerate(product((True, False), repeat=2)):
-        runs = [run for run in analysis.observations if (run.shared_positions, run.dynamic) == (shared, dynamic)]
+        runs = [
+            run
+            for run in analysis.observations
+            if (run.shared_positions, run.dynamic) == (shared, dynamic)
+        ]
         if runs:
             name = f"{FACTORS['dynamic'][dynamic]}, {FACTORS['shared over positions'][shared]}"
-            ends.append((name, DYNAMIC[dynamic][0], *_line(axes, runs, shared, dynamic, (place - 1.5) * GAP)))
+            ends.append(
+                (
+                    name,
+                    DYNAMIC[dynamic][0],
+                    *_line(axes, runs, shared, dynamic, (place - 1.5) * GAP),
+                )
+            )
     axes.set_xticks(range(len(GROUPS)), [f"weights {words[group]}" for group in GROUPS])
     axes.set_xlim(-0.3, len(GROUPS) - 0.7)
     axes.grid(axis="x", visible=False)
@@ -80,7 +104,11 @@ def interactions(analysis: Analysis, metric: str, title: str, path: Path) -> Non
 
 
 def _points(metric: str) -> str:
-    return f"{numbers.label(metric)}, points" if numbers.labelled(metric).endswith("%") else numbers.labelled(metric)
+    return (
+        f"{numbers.label(metric)}, points"
+        if numbers.labelled(metric).endswith("%")
+        else numbers.labelled(metric)
+    )
 
 
 def _stars(effects: Sequence[Effect]) -> dict[str, str]:
@@ -90,7 +118,9 @@ def _stars(effects: Sequence[Effect]) -> dict[str, str]:
 
 
 def _across(axes: Axes, effects: Sequence[Effect]) -> bool:
-    """Make the axis of differences wide enough for intervals and bands; return whether anything is stated."""
+    """Make the axis of differences wide enough for intervals and bands; return whether anything is
+    stated.
+    """
     reach = [
         number
         for effect in effects
@@ -108,26 +138,63 @@ def _across(axes: Axes, effects: Sequence[Effect]) -> bool:
 
 
 def _refusal(axes: Axes, line: int, effect: Effect) -> None:
-    look: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "va": "center", "color": QUIET, "linespacing": 1.0}
+    look: dict[str, Any] = {
+        "transform": axes.get_yaxis_transform(),
+        "va": "center",
+        "color": QUIET,
+        "linespacing": 1.0,
+    }
     behind = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
-    axes.text(0.015, line, fill(effect.refused, 62), fontsize=8.5, fontstyle="italic", bbox=behind, **look)
+    axes.text(
+        0.015, line, fill(effect.refused, 62), fontsize=8.5, fontstyle="italic", bbox=behind, **look
+    )
     axes.text(1.02, line, numbers.NOTHING, fontsize=10, **look)
 
 
 def _interval(axes: Axes, line: int, effect: Effect, metric: str) -> None:
-    if effect.estimate is None or effect.low is None or effect.high is None or effect.detectable is None:
+    if (
+        effect.estimate is None
+        or effect.low is None
+        or effect.high is None
+        or effect.detectable is None
+    ):
         return
-    axes.barh(line, 2 * effect.detectable, left=-effect.detectable, height=0.72, color=BAND, zorder=0)
+    axes.barh(
+        line, 2 * effect.detectable, left=-effect.detectable, height=0.72, color=BAND, zorder=0
+    )
     found = effect.p_adjusted is not None and effect.p_adjusted < LEVEL
-    axes.plot([effect.low, effect.high], [line, line], color=SHADE, linewidth=2, zorder=2, solid_capstyle="butt")
+    axes.plot(
+        [effect.low, effect.high],
+        [line, line],
+        color=SHADE,
+        linewidth=2,
+        zorder=2,
+        solid_capstyle="butt",
+    )
     face = SHADE if found else "white"
-    axes.plot(effect.estimate, line, "o", markersize=7.5, color=SHADE, markerfacecolor=face, markeredgewidth=1.8)
-    mean, low, high = (numbers.signed(metric, number) for number in (effect.estimate, effect.low, effect.high))
-    place: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "va": "center", "fontsize": 10}
+    axes.plot(
+        effect.estimate,
+        line,
+        "o",
+        markersize=7.5,
+        color=SHADE,
+        markerfacecolor=face,
+        markeredgewidth=1.8,
+    )
+    mean, low, high = (
+        numbers.signed(metric, number) for number in (effect.estimate, effect.low, effect.high)
+    )
+    place: dict[str, Any] = {
+        "transform": axes.get_yaxis_transform(),
+        "va": "center",
+        "fontsize": 10,
+    }
     axes.text(1.02, line, f"{mean}  ({low} to {high})", clip_on=False, **place)
 
 
-def _line(axes: Axes, runs: list[Observation], shared: bool, dynamic: bool, aside: float) -> tuple[float, float]:
+def _line(
+    axes: Axes, runs: list[Observation], shared: bool, dynamic: bool, aside: float
+) -> tuple[float, float]:
     """Draw the cells of a line, broken where one has no runs; return where it ends."""
     shade, shape = DYNAMIC[dynamic]
     face = shade if shared else "white"
@@ -136,11 +203,28 @@ def _line(axes: Axes, runs: list[Observation], shared: bool, dynamic: bool, asid
         values = [run.value for run in runs if run.channel_groups == group]
         means.append(fmean(values) if values else nan)
         dots: dict[str, Any] = {"markersize": 4, "alpha": 0.55, "markeredgewidth": 0.8}
-        axes.plot([at + aside + ASIDE] * len(values), values, shape, color=shade, markerfacecolor=face, **dots)
+        axes.plot(
+            [at + aside + ASIDE] * len(values),
+            values,
+            shape,
+            color=shade,
+            markerfacecolor=face,
+            **dots,
+        )
     places = [at + aside for at in range(len(GROUPS))]
-    look: dict[str, Any] = {"marker": shape, "markersize": 8, "markeredgewidth": 1.8, "linewidth": 1.8, "zorder": 3}
+    look: dict[str, Any] = {
+        "marker": shape,
+        "markersize": 8,
+        "markeredgewidth": 1.8,
+        "linewidth": 1.8,
+        "zorder": 3,
+    }
     axes.plot(places, means, SHARED[shared], color=shade, markerfacecolor=face, **look)
-    return next((place, mean) for place, mean in reversed(list(zip(places, means, strict=True))) if mean == mean)
+    return next(
+        (place, mean)
+        for place, mean in reversed(list(zip(places, means, strict=True)))
+        if mean == mean
+    )
 
 
 def _label(axes: Axes, ends: list[tuple[str, str, float, float]]) -> None:
@@ -151,6 +235,8 @@ def _label(axes: Axes, ends: list[tuple[str, str, float, float]]) -> None:
     lift = max(0.0, low - min(heights, default=low)) - max(0.0, max(heights, default=high) - high)
     heights = [height + lift for height in heights]
     for (name, shade, x, y), height in zip(ends, heights, strict=True):
-        axes.plot([x, right], [y, height], ":", color=shade, alpha=0.6, linewidth=0.9, clip_on=False)
+        axes.plot(
+            [x, right], [y, height], ":", color=shade, alpha=0.6, linewidth=0.9, clip_on=False
+        )
         axes.text(right + 0.03, height, name, color=shade, fontsize=10, va="center")
     axes.set_ylim(low, high)

@@ -1,4 +1,6 @@
-"""What each factor of a crossed design does to a metric: main effects and interactions over paired seeds."""
+"""What each factor of a crossed design does to a metric: main effects and interactions over paired
+seeds.
+"""
 
 from __future__ import annotations
 
@@ -47,10 +49,11 @@ class Observation:
 class Effect:
     """A difference of means, in points of the metric, or in `refused` the reason why there is none.
 
-    `low` and `high` are the ends of its interval, `p` is that of the two-sided t-test, `p_adjusted` Holm's over all
-    effects that are stated. `detectable` is the true effect that such a test at 5% finds in 80% of repetitions, `runs`
-    the number of runs that the estimate is made of. `assumes` names interactions that are taken to be none because
-    cells are missing; `misfit` is the p of the F-test of that, None where the cells that were run cannot tell.
+    `low` and `high` are the ends of its interval, `p` is that of the two-sided t-test, `p_adjusted`
+    Holm's over all effects that are stated. `detectable` is the true effect that such a test at 5%
+    finds in 80% of repetitions, `runs` the number of runs that the estimate is made of. `assumes`
+    names interactions that are taken to be none because cells are missing; `misfit` is the p of the
+    F-test of that, None where the cells that were run cannot tell.
     """
 
     name: str
@@ -80,9 +83,9 @@ class Effect:
 class Analysis:
     """Every effect, stated or refused, and what they stand on.
 
-    `residual_sd` is the scatter of a cell over seeds after each seed's own level is taken out, with `freedom` degrees
-    of freedom. `missing` are cells without runs among the levels that were run, `unrun` levels without runs at all;
-    means are over the levels that were run.
+    `residual_sd` is the scatter of a cell over seeds after each seed's own level is taken out, with
+    `freedom` degrees of freedom. `missing` are cells without runs among the levels that were run,
+    `unrun` levels without runs at all; means are over the levels that were run.
     """
 
     effects: tuple[Effect, ...]
@@ -102,12 +105,13 @@ class Analysis:
 def analyse(observations: Iterable[Observation], confidence: float = CONFIDENCE) -> Analysis:
     """Estimate all effects by ordinary least squares with a block effect for each seed.
 
-    The scatter is taken to be the same in every cell; main effects and interactions of two-level factors stand up to
-    cells that differ in it, pairs of channel groups less so. The order of the observations does not matter.
+    The scatter is taken to be the same in every cell; main effects and interactions of two-level
+    factors stand up to cells that differ in it, pairs of channel groups less so. The order of the
+    observations does not matter.
 
     Raises:
-        UserError: a cell was run twice with a seed, two settings are one cell, a setting is two cells, or a value is
-            not a finite number.
+        UserError: a cell was run twice with a seed, two settings are one cell, a setting is two
+            cells, or a value is not a finite number.
     """
     runs = _checked(observations)
     design = Design((run.cell, run.seed) for run in runs)
@@ -121,7 +125,9 @@ def analyse(observations: Iterable[Observation], confidence: float = CONFIDENCE)
         residual_sd=sqrt(fits[design.models[0]].scale) if freedom else None,
         freedom=freedom,
         missing=design.missing,
-        unrun=tuple(words[x] for at, words in FACTORS.items() for x in words if x not in design.levels[at]),
+        unrun=tuple(
+            words[x] for at, words in FACTORS.items() for x in words if x not in design.levels[at]
+        ),
     )
 
 
@@ -129,7 +135,8 @@ def detectable_before(sd: float, seeds: int, cells: Sequence[Cell] = CELLS) -> d
     """The smallest effect found in 80% of repetitions at 5%, by name, before anything is run.
 
     Args:
-        sd: scatter of a cell over seeds that is left when each seed's own level is taken out, in points of the metric
+        sd: scatter of a cell over seeds that is left when each seed's own level is taken out, in
+            points of the metric
         seeds: how many seeds every cell is run with, two at least
         cells: what will be run; effects that these cells cannot separate are not in the answer
 
@@ -149,9 +156,14 @@ def _checked(observations: Iterable[Observation]) -> list[Observation]:
     cells: dict[str, Cell] = {}
     for run in runs:
         if not isfinite(run.value):
-            raise UserError(f"{run.setting} with seed {run.seed} has the value {run.value}: leave this run out")
+            raise UserError(
+                f"{run.setting} with seed {run.seed} has the value {run.value}: leave this run out"
+            )
         if settings.setdefault(run.cell, run.setting) != run.setting:
-            raise UserError(f"{settings[run.cell]} and {run.setting} are one cell ({run.cell.words}): leave one out")
+            raise UserError(
+                f"{settings[run.cell]} and {run.setting} are one cell ({run.cell.words}): leave "
+                "one out"
+            )
         if cells.setdefault(run.setting, run.cell) != run.cell:
             both = f"({cells[run.setting].words}) and ({run.cell.words})"
             raise UserError(f"{run.setting} stands for two cells, {both}: give each its own name")
@@ -167,7 +179,9 @@ def _fit(model: Model, values: Sequence[float]) -> Any:
     return OLS(values, model.columns).fit()
 
 
-def _effect(comparison: Comparison, design: Design, fits: dict[Model, Any], confidence: float) -> Effect:
+def _effect(
+    comparison: Comparison, design: Design, fits: dict[Model, Any], confidence: float
+) -> Effect:
     effect = Effect(comparison.name, tuple(factor for factor, *_ in comparison.pairs))
     how = design.estimator(comparison)
     if isinstance(how, str):
@@ -178,7 +192,9 @@ def _effect(comparison: Comparison, design: Design, fits: dict[Model, Any], conf
     if compared.min() == compared.max():
         return replace(effect, refused="All runs that it compares have the same value.")
     if sqrt(full.scale) <= EXACT * abs(full.model.endog).max():
-        return replace(effect, refused="Seeds agree to the last digit, so nothing tells an effect from chance.")
+        return replace(
+            effect, refused="Seeds agree to the last digit, so nothing tells an effect from chance."
+        )
     test = fit.t_test(how.row)
     ((low, high),) = test.conf_int(1 - confidence)
     misfit = full.compare_f_test(fit)[1] if how.model.freedom > design.models[0].freedom else None
@@ -190,7 +206,10 @@ def _effect(comparison: Comparison, design: Design, fits: dict[Model, Any], conf
         p=float(test.pvalue),
         detectable=_detectable(sqrt(fit.scale), how),
         runs=int(used.sum()),
-        assumes=tuple(" × ".join(factor for factor in FACTORS if factor in term) for term in how.model.left_out),
+        assumes=tuple(
+            " × ".join(factor for factor in FACTORS if factor in term)
+            for term in how.model.left_out
+        ),
         misfit=None if misfit is None else float(misfit),
     )
 
@@ -201,11 +220,16 @@ def _adjusted(effects: Sequence[Effect]) -> tuple[Effect, ...]:
 
     stated = [effect.p for effect in effects if effect.p is not None]
     ps = iter(multipletests(stated, method="holm")[1] if stated else ())
-    return tuple(effect if effect.p is None else replace(effect, p_adjusted=float(next(ps))) for effect in effects)
+    return tuple(
+        effect if effect.p is None else replace(effect, p_adjusted=float(next(ps)))
+        for effect in effects
+    )
 
 
 def _detectable(sd: float, how: Estimator) -> float:
-    """The effect whose noncentral t exceeds the test's bound with that power; the other bound adds < 1e-6."""
+    """The effect whose noncentral t exceeds the test's bound with that power; the other bound adds
+    < 1e-6.
+    """
     from scipy.special import nctdtrinc, stdtrit
 
     freedom = how.model.freedom

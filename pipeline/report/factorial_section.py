@@ -19,11 +19,20 @@ from pipeline.report.trials import Factorial
 
 NONE = Paragraph("The crossed experiment has not been run; `dvc repro factorial` makes it.")
 GROUPS = {"channel": "one set a channel", "group": "one set a group", "all": "one set for all"}
-HEAD = ["setting", "tier", "over positions", "over channels", "dynamic", "last", "seeds", "parameters, M"]
+HEAD = [
+    "setting",
+    "tier",
+    "over positions",
+    "over channels",
+    "dynamic",
+    "last",
+    "seeds",
+    "parameters, M",
+]
 COSTS = ["multiply-adds, G", "training, images/s", "scale"]
 CAPTION = """
-Cells of tier `{tier}`: a line for each way of sharing over positions and of
-computing weights, a dot for each seed. Lines that are not parallel are interactions.
+Cells of tier `{tier}`: a line for each way of sharing over positions and of computing weights, a
+dot for each seed. Lines that are not parallel are interactions.
 """
 
 
@@ -38,15 +47,23 @@ def factorial_blocks(evidence: Evidence, tracked: Tracked) -> list[Block]:
     seeds = numbers.seeds(len(design.seeds))
     pixels = f" at {design.image_size} pixels" if design.image_size else ""
     what = (
-        f"{words.scale_of(small, design.data.synthetic).capitalize()}: three factors crossed inside one network, "
+        f"{words.scale_of(small, design.data.synthetic).capitalize()}: three factors crossed "
+        "inside one network, "
         f"{numbers.label(design.metric)} in {TASK_NAMES[design.task]}, {seeds}{pixels}; "
-        f"{tracked.link(design.mlflow_run_id, 'the sweep in MLflow')}. The analysis is question 4 above."
+        f"{tracked.link(design.mlflow_run_id, 'the sweep in MLflow')}. The analysis is question "
+        "4 above."
     )
     blocks: list[Block] = [Paragraph(what), Bullets(_facts(factorial))]
-    blocks.append(_cells(factorial, [sample for found in samples.values() for sample in found.values()]))
+    blocks.append(
+        _cells(factorial, [sample for found in samples.values() for sample in found.values()])
+    )
     blocks += [drawing.figure for drawing in interaction_drawings(evidence)]
     trials = trial_table(
-        list(factorial.trials), design.metric, tracked, "tier and setting", lambda t: f"`{t.tier}` `{t.setting}`"
+        list(factorial.trials),
+        design.metric,
+        tracked,
+        "tier and setting",
+        lambda t: f"`{t.tier}` `{t.setting}`",
     )
     return [*blocks, Folded("Every run", [trials])]
 
@@ -60,7 +77,9 @@ def interaction_drawings(evidence: Evidence) -> list[Drawing]:
     def plot(tier: str, path: Path) -> None:
         from pipeline.report.effect_figures import interactions
 
-        interactions(evidence.analyses[tier], factorial.design.metric, crossed.title(factorial, tier), path)
+        interactions(
+            evidence.analyses[tier], factorial.design.metric, crossed.title(factorial, tier), path
+        )
 
     return [
         Drawing(
@@ -76,12 +95,22 @@ def _facts(factorial: Factorial) -> list[str]:
     design = factorial.design
     items = [
         f"Tier `{name}`: {numbers.count(tier.epochs, 'epoch')}; "
-        + (", ".join(f"{spent.words} on {code(spent.device)}" for spent in hours(factorial.tier(name))) or "not run")
+        + (
+            ", ".join(
+                f"{spent.words} on {code(spent.device)}" for spent in hours(factorial.tier(name))
+            )
+            or "not run"
+        )
         for name, tier in design.tiers.items()
     ]
     items += [f"`{cell}` has the control `{control}`." for cell, control in design.controls.items()]
     items += [f"Left out: `{name}` ({code(reason)})." for name, reason in design.left_out.items()]
-    small = {reason: None for tier in factorial.tiers for s in of_tier(factorial, tier).values() for reason in s.small}
+    small = {
+        reason: None
+        for tier in factorial.tiers
+        for s in of_tier(factorial, tier).values()
+        for reason in s.small
+    }
     return [*items, *words.why_small(small)]
 
 
@@ -94,7 +123,9 @@ def _cells(factorial: Factorial, samples: list[Sample]) -> Table:
             *_levels(factorial, sample.name),
             numbers.spread(metric, summarise(list(sample.values.values()))),
             str(len(sample.values)),
-            numbers.value("parameters_m", sample.parameters / 1e6 if sample.parameters is not None else None),
+            numbers.value(
+                "parameters_m", sample.parameters / 1e6 if sample.parameters is not None else None
+            ),
             numbers.value("flops_g", sample.flops / 1e9 if sample.flops is not None else None),
             numbers.speed(sample.train_images_per_second),
             words.scale_of(bool(sample.small), sample.synthetic),

@@ -22,10 +22,15 @@ Term = frozenset[str]
 # In the order of a cell's fields. What is compared is an earlier level minus a later one.
 FACTORS: dict[str, dict[Level, str]] = {
     "shared over positions": {True: "shared over positions", False: "per position"},
-    "channel groups": {"channel": "per channel", "group": "per group", "all": "shared by all channels"},
+    "channel groups": {
+        "channel": "per channel",
+        "group": "per group",
+        "all": "shared by all channels",
+    },
     "dynamic": {True: "dynamic", False: "static"},
 }
-EXACT = 1e-9  # far above rounding, far below what a design's numbers (sums of a few halves and thirds) differ by
+# far above rounding, far below what a design's numbers (sums of a few halves and thirds) differ by
+EXACT = 1e-9
 
 
 class Cell(NamedTuple):
@@ -49,10 +54,10 @@ CELLS = tuple(Cell(*levels) for levels in product((True, False), GROUPS, (True, 
 class Comparison:
     """A main effect (a level minus another) or an interaction (a difference of such differences).
 
-    The factors that it is not about are averaged over, every cell with equal weight. Channel groups have three levels,
-    and all three pairs are compared: each is a difference of means that a reader finds again in the plot, which two
-    orthogonal comparisons would not be (the ends; the middle against both ends). That the three are not independent
-    is no harm to Holm's adjustment.
+    The factors that it is not about are averaged over, every cell with equal weight. Channel groups
+    have three levels, and all three pairs are compared: each is a difference of means that a reader
+    finds again in the plot, which two orthogonal comparisons would not be (the ends; the middle
+    against both ends). That the three are not independent is no harm to Holm's adjustment.
     """
 
     pairs: tuple[tuple[str, Level, Level], ...]
@@ -65,8 +70,15 @@ class Comparison:
     @property
     def name(self) -> str:
         """Its factors; of channel groups the two levels."""
-        parts = [f"{left} − {right}" if isinstance(left, str) else factor for factor, left, right in self.pairs]
-        return parts[0] if len(parts) == 1 else " × ".join(f"({part})" if "−" in part else part for part in parts)
+        parts = [
+            f"{left} − {right}" if isinstance(left, str) else factor
+            for factor, left, right in self.pairs
+        ]
+        return (
+            parts[0]
+            if len(parts) == 1
+            else " × ".join(f"({part})" if "−" in part else part for part in parts)
+        )
 
     def weights(self, levels: Levels) -> list[float]:
         """What each cell of the grid of these levels counts."""
@@ -79,10 +91,15 @@ class Comparison:
 
 
 def _comparisons() -> Iterator[Comparison]:
-    pairs = {factor: [(factor, *pair) for pair in combinations(words, 2)] for factor, words in FACTORS.items()}
+    pairs = {
+        factor: [(factor, *pair) for pair in combinations(words, 2)]
+        for factor, words in FACTORS.items()
+    }
     for order in (1, 2, 3):
         for term in combinations(pairs, order):
-            yield from (Comparison(chosen) for chosen in product(*(pairs[factor] for factor in term)))
+            yield from (
+                Comparison(chosen) for chosen in product(*(pairs[factor] for factor in term))
+            )
 
 
 COMPARISONS = tuple(_comparisons())  # main effects, interactions of two, interactions of three
@@ -90,7 +107,9 @@ COMPARISONS = tuple(_comparisons())  # main effects, interactions of two, intera
 
 @dataclass(frozen=True)
 class Estimator:
-    """A comparison as a combination of a model's parameters (`row`), and so of the runs (`weights`)."""
+    """A comparison as a combination of a model's parameters (`row`), and so of the runs
+    (`weights`).
+    """
 
     model: Model
     row: Matrix
@@ -103,10 +122,11 @@ class Estimator:
 
 
 class Model:
-    """Cell means made of some terms, and a block effect for each seed: its columns, and what they determine.
+    """Cell means made of some terms, and a block effect for each seed: its columns, and what they
+    determine.
 
-    Columns that depend on one another are turned into as many independent ones as there are, so that a comparison is
-    determined or is not, however the terms are written.
+    Columns that depend on one another are turned into as many independent ones as there are, so
+    that a comparison is determined or is not, however the terms are written.
     """
 
     def __init__(self, design: Design, terms: Iterable[Term], blocks: bool = True):
@@ -116,8 +136,12 @@ class Model:
         self.left_out = tuple(term for term in design.terms if term not in self.terms)
         seeds = sorted({seed for _, seed in design.runs}) if blocks else [0]
         grid = np.hstack([_columns(design.levels, term) for term in (frozenset(), *self.terms)])
-        of_blocks = [_sum_to_zero(seeds)[seeds.index(seed)] if blocks else [] for _, seed in design.runs]
-        every = np.hstack([grid[[design.grid.index(cell) for cell, _ in design.runs]], np.array(of_blocks)])
+        of_blocks = [
+            _sum_to_zero(seeds)[seeds.index(seed)] if blocks else [] for _, seed in design.runs
+        ]
+        every = np.hstack(
+            [grid[[design.grid.index(cell) for cell, _ in design.runs]], np.array(of_blocks)]
+        )
         _, sizes, directions = np.linalg.svd(every, full_matrices=False)
         directions = directions[sizes > EXACT * sizes[0]]
         self.columns: Matrix = every @ directions.T
@@ -140,11 +164,13 @@ class Model:
 
 
 class Design:
-    """Which cell was run with which seed, sorted; the grid of the levels that were run is what means are over.
+    """Which cell was run with which seed, sorted; the grid of the levels that were run is what
+    means are over.
 
-    `models` begins with all interactions. Where the runs do not determine the interaction of three, a model without it
-    follows; where that one has undetermined interactions of two, one without those and what contains them. A
-    comparison stands in the first model that determines it, and so on as few assumptions as can be.
+    `models` begins with all interactions. Where the runs do not determine the interaction of three,
+    a model without it follows; where that one has undetermined interactions of two, one without
+    those and what contains them. A comparison stands in the first model that determines it, and so
+    on as few assumptions as can be.
     """
 
     def __init__(self, runs: Iterable[tuple[Cell, int]]):
@@ -155,14 +181,22 @@ class Design:
             for (factor, words), here in zip(FACTORS.items(), ran, strict=True)
         }
         self.grid = list(product(*self.levels.values()))
-        self.missing = tuple(cell for cell in CELLS if cell in self.grid and cell not in {one for one, _ in self.runs})
+        self.missing = tuple(
+            cell
+            for cell in CELLS
+            if cell in self.grid and cell not in {one for one, _ in self.runs}
+        )
         varied = [factor for factor, levels in self.levels.items() if len(levels) > 1]
-        self.terms = tuple(frozenset(term) for order in (1, 2, 3) for term in combinations(varied, order))
+        self.terms = tuple(
+            frozenset(term) for order in (1, 2, 3) for term in combinations(varied, order)
+        )
         self.comparisons = [comparison for comparison in COMPARISONS if not self._unrun(comparison)]
         self.models = self._models() if self.runs else []
 
     def estimator(self, comparison: Comparison) -> Estimator | str:
-        """How a comparison is estimated, or the sentence why these runs do not separate it from others or chance."""
+        """How a comparison is estimated, or the sentence why these runs do not separate it from
+        others or chance.
+        """
         if not self.runs:
             return "There are no runs."
         if comparison not in self.comparisons:
@@ -176,9 +210,18 @@ class Design:
         models = [Model(self, self.terms)]
         for order in (3, 2):
             last = models[-1]
-            lost = [term for term in last.terms if len(term) == order and not self._determined(term, last)]
+            lost = [
+                term
+                for term in last.terms
+                if len(term) == order and not self._determined(term, last)
+            ]
             if lost:
-                models.append(Model(self, [term for term in last.terms if not any(part <= term for part in lost)]))
+                models.append(
+                    Model(
+                        self,
+                        [term for term in last.terms if not any(part <= term for part in lost)],
+                    )
+                )
         return models
 
     def _determined(self, term: Term, model: Model) -> bool:
@@ -196,7 +239,9 @@ class Design:
         return ""
 
     def _inseparable(self, comparison: Comparison) -> str:
-        if any(comparison in Model(self, model.terms, blocks=False).estimators for model in self.models):
+        if any(
+            comparison in Model(self, model.terms, blocks=False).estimators for model in self.models
+        ):
             return "The cells that it compares have no seeds in common."
         if len(comparison.term) > 1:
             return f"Needs cells without runs: {_some(self.missing)}."
@@ -212,13 +257,18 @@ def _some(cells: Sequence[Cell]) -> str:
 
 def _columns(levels: Levels, term: Term) -> Matrix:
     """A term's columns, a row for each cell of the grid."""
-    return _kron(_sum_to_zero(at) if factor in term else [[1.0]] * len(at) for factor, at in levels.items())
+    return _kron(
+        _sum_to_zero(at) if factor in term else [[1.0]] * len(at) for factor, at in levels.items()
+    )
 
 
 def _sum_to_zero(levels: Sequence[object]) -> list[list[float]]:
     """A row for each level, with one column less than levels; each column adds up to zero."""
     last = len(levels) - 1
-    return [[-1.0 if at == last else float(at == column) for column in range(last)] for at in range(len(levels))]
+    return [
+        [-1.0 if at == last else float(at == column) for column in range(last)]
+        for at in range(len(levels))
+    ]
 
 
 def _kron(factors: Iterable[Sequence[Sequence[float]]]) -> Matrix:

@@ -38,7 +38,9 @@ def accuracy(results: list[Result], path: Path) -> None:
 
 
 def curves(results: list[Result], path: Path) -> None:
-    """Training loss and main metric over epochs: the mean over seeds, and the range of the seeds behind it."""
+    """Training loss and main metric over epochs: the mean over seeds, and the range of the seeds
+    behind it.
+    """
     runs = [(result, result.metrics) for result in results if result.metrics and result.history]
     figure, (left, right) = canvas(4.4, columns=2)
     metric = runs[0][1].main_metric
@@ -57,9 +59,14 @@ def throughput(results: list[Result], path: Path) -> None:
     inference = [profile.inference_images_per_second for _, profile in rows]
     training = [profile.train_images_per_second or 0.0 for _, profile in rows]
     several = len({profile.image_size for _, profile in rows}) > 1
-    names = [result.name + (f"\n({profile.image_size} pixels)" if several else "") for result, profile in rows]
+    names = [
+        result.name + (f"\n({profile.image_size} pixels)" if several else "")
+        for result, profile in rows
+    ]
     shades = [colour(result.variant.mixer) for result, _ in rows]
-    for axes, title, values in zip(panels, ("inference", "training steps"), (inference, training), strict=True):
+    for axes, title, values in zip(
+        panels, ("inference", "training steps"), (inference, training), strict=True
+    ):
         bars = axes.barh(range(len(rows)), values, color=shades, height=0.62)
         texts = [numbers.speed(value) if value else "not measured" for value in values]
         axes.bar_label(bars, labels=texts, padding=4, fontsize=10)
@@ -77,7 +84,9 @@ def scale_of(runs: Sequence[Metrics]) -> str:
     small = [metrics for metrics in runs if small_because(metrics)]
     if len(small) < len(runs):
         return "measured here"
-    return "measured here: small-scale run" + (" on synthetic data" if all(m.data.synthetic for m in runs) else "")
+    return "measured here: small-scale run" + (
+        " on synthetic data" if all(m.data.synthetic for m in runs) else ""
+    )
 
 
 def _names(runs: list[tuple[str, Metrics]]) -> list[str]:
@@ -94,7 +103,15 @@ def _dots(axes: Axes, line: int, metrics: Metrics) -> None:
     values = [row.final[metrics.main_metric] for row in metrics.seeds]
     summary, shade = summarise(values), colour(metrics.mixer)
     if summary.sd is not None:
-        axes.plot(values, [line] * len(values), "o", color=shade, alpha=0.35, markersize=6, markeredgewidth=0)
+        axes.plot(
+            values,
+            [line] * len(values),
+            "o",
+            color=shade,
+            alpha=0.35,
+            markersize=6,
+            markeredgewidth=0,
+        )
     shape: dict[str, Any] = {
         "color": shade,
         "marker": marker(metrics.mixer),
@@ -108,7 +125,9 @@ def _dots(axes: Axes, line: int, metrics: Metrics) -> None:
     axes.annotate(text, (summary.mean, line), (0, 9), color=shade, **place)
 
 
-def _curves(axes: Axes, runs: list[tuple[Result, Metrics]], column: str) -> list[tuple[str, str, float]]:
+def _curves(
+    axes: Axes, runs: list[tuple[Result, Metrics]], column: str
+) -> list[tuple[str, str, float]]:
     """Draw a column of the histories; return name, colour and last value of each line."""
     ends: list[tuple[str, str, float]] = []
     drawn: dict[str, int] = defaultdict(int)
@@ -120,7 +139,9 @@ def _curves(axes: Axes, runs: list[tuple[Result, Metrics]], column: str) -> list
         if not points:
             continue
         epochs, means, least, most = zip(*points, strict=True)
-        single = marker(metrics.mixer) if len(points) == 1 else None  # a line of one point would not show
+        single = (
+            marker(metrics.mixer) if len(points) == 1 else None
+        )  # a line of one point would not show
         axes.plot(epochs, means, dashes, color=shade, linewidth=1.8, marker=single)
         axes.fill_between(epochs, least, most, color=shade, alpha=0.14, linewidth=0)
         ends.append((name.replace("\n", " "), shade, means[-1]))
@@ -129,12 +150,16 @@ def _curves(axes: Axes, runs: list[tuple[Result, Metrics]], column: str) -> list
 
 
 def _over_seeds(result: Result, column: str) -> Curve:
-    """(epoch, mean, least, most) over the seeds, for the epochs that the history has the column for."""
+    """(epoch, mean, least, most) over the seeds, for the epochs that the history has the column
+    for.
+    """
     at: dict[float, list[float]] = defaultdict(list)
     for row in result.history:
         if column in row.values and "epoch" in row.values:
             at[row.values["epoch"]].append(row.values[column])
-    return [(epoch, fmean(values), min(values), max(values)) for epoch, values in sorted(at.items())]
+    return [
+        (epoch, fmean(values), min(values), max(values)) for epoch, values in sorted(at.items())
+    ]
 
 
 def _label_ends(axes: Axes, ends: list[tuple[str, str, float]]) -> None:
@@ -143,6 +168,14 @@ def _label_ends(axes: Axes, ends: list[tuple[str, str, float]]) -> None:
     beside = axes.get_yaxis_transform()
     heights = spread([value for _, _, value in ends], gap=(high - low) * 0.065)
     for (name, shade, value), height in zip(ends, heights, strict=True):
-        axes.plot([1.0, 1.04], [value, height], color=shade, alpha=0.6, linewidth=0.9, transform=beside, clip_on=False)
+        axes.plot(
+            [1.0, 1.04],
+            [value, height],
+            color=shade,
+            alpha=0.6,
+            linewidth=0.9,
+            transform=beside,
+            clip_on=False,
+        )
         axes.text(1.05, height, name, color=shade, fontsize=10, va="center", transform=beside)
     axes.set_ylim(low, high)

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 LINE = 0.5
 
 
-def forest(contrasts: Sequence[Contrast], path: Path, margin: Mapping[str, float] | None = None) -> None:
+def forest(
+    contrasts: Sequence[Contrast], path: Path, margin: Mapping[str, float] | None = None
+) -> None:
     """Points of each contrast and its 95% interval; a hollow mark is of one seed and has none.
 
     The margin of a metric, where it is given, is a band around zero.
@@ -33,9 +35,13 @@ def draw_forest(axes: Axes, contrasts: Sequence[Contrast], margin: Mapping[str, 
     axes.axvline(0, color=QUIET, linewidth=1)
     for line, contrast in enumerate(contrasts):
         if band := margin.get(contrast.metric, 0.0):
-            axes.fill_betweenx([line - 0.4, line + 0.4], -band, band, color=QUIET, alpha=0.16, linewidth=0)
+            axes.fill_betweenx(
+                [line - 0.4, line + 0.4], -band, band, color=QUIET, alpha=0.16, linewidth=0
+            )
         _line(axes, line, contrast)
-    axes.set_yticks(range(len(contrasts)), [label(contrast) for contrast in contrasts], fontsize=9.5)
+    axes.set_yticks(
+        range(len(contrasts)), [label(contrast) for contrast in contrasts], fontsize=9.5
+    )
     axes.set_ylim(len(contrasts) - 0.4, -0.75)
     axes.margins(x=0.12)
     axes.grid(axis="y", visible=False)
@@ -45,7 +51,9 @@ def draw_forest(axes: Axes, contrasts: Sequence[Contrast], margin: Mapping[str, 
 
 def label(contrast: Contrast) -> str:
     """The two sides and where they were run, in two lines."""
-    where = {"": "", "search": "search, "}.get(contrast.left.where, f"factorial {contrast.left.where}, ")
+    where = {"": "", "search": "search, "}.get(
+        contrast.left.where, f"factorial {contrast.left.where}, "
+    )
     sides = f"{contrast.left.name} − {contrast.right.name}"
     if len(sides) > 44:
         sides = f"{contrast.left.name}\n− {contrast.right.name}"
@@ -58,16 +66,30 @@ def title_of(contrasts: Sequence[Contrast]) -> str:
     if not small:
         return "measured here"
     of_scale = "small-scale run" if len(small) == len(contrasts) else "partly from small-scale runs"
-    return f"measured here: {of_scale}" + (" on synthetic data" if all(c.synthetic for c in contrasts) else "")
+    return f"measured here: {of_scale}" + (
+        " on synthetic data" if all(c.synthetic for c in contrasts) else ""
+    )
 
 
 def _line(axes: Axes, line: int, contrast: Contrast) -> None:
     difference, shade = contrast.difference, colour(contrast.left.mixer)
     if difference is None:
-        axes.annotate("no seed in common", (0, line), (6, 0), textcoords="offset points", va="center", fontsize=9)
+        axes.annotate(
+            "no seed in common",
+            (0, line),
+            (6, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=9,
+        )
         return
     low, high = difference.interval or (difference.mean, difference.mean)
-    shape: dict[str, Any] = {"color": shade, "marker": marker(contrast.left.mixer), "markersize": 7, "capsize": 4}
+    shape: dict[str, Any] = {
+        "color": shade,
+        "marker": marker(contrast.left.mixer),
+        "markersize": 7,
+        "capsize": 4,
+    }
     face = shade if difference.interval else "white"
     reach = [[difference.mean - low], [high - difference.mean]] if difference.interval else None
     axes.errorbar(difference.mean, line, xerr=reach, markerfacecolor=face, linewidth=1.6, **shape)

@@ -11,7 +11,9 @@ from pipeline.report.trials import Trial
 
 @dataclass(frozen=True)
 class Hours:
-    """Runs of one tier (or of the search) on one device; `value` is the sum of wall time times workers."""
+    """Runs of one tier (or of the search) on one device; `value` is the sum of wall time times
+    workers.
+    """
 
     tier: str
     device: str
@@ -26,7 +28,11 @@ class Hours:
     @property
     def words(self) -> str:
         """The hours with their unit."""
-        return f"{self.value:,.0f} {self.unit}" if self.value >= 100 else f"{self.value:.3g} {self.unit}"
+        return (
+            f"{self.value:,.0f} {self.unit}"
+            if self.value >= 100
+            else f"{self.value:.3g} {self.unit}"
+        )
 
 
 def hours(trials: Iterable[Trial]) -> list[Hours]:

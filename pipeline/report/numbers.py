@@ -37,7 +37,9 @@ def spread(metric: str, summary: Summary | None) -> str:
 
 
 def published(metric: str, number: float) -> str:
-    """A published number with the decimals it was published with, one at least where it is a percentage."""
+    """A published number with the decimals it was published with, one at least where it is a
+    percentage.
+    """
     text = f"{number:g}"
     whole = metric == "parameters_m" or (metric == "flops_g" and number >= 100)
     return text if "." in text or whole else f"{text}.0"

@@ -7,7 +7,17 @@ import re
 from html import escape
 from pathlib import Path
 
-from pipeline.report.document import Block, Bullets, Figure, Folded, Heading, Paragraph, Span, Table, spans
+from pipeline.report.document import (
+    Block,
+    Bullets,
+    Figure,
+    Folded,
+    Heading,
+    Paragraph,
+    Span,
+    Table,
+    spans,
+)
 
 TEMPLATE = Path(__file__).parent / "page.html.j2"
 NOTICE, NUMBER = ' class="notice"', ' class="n"'
@@ -69,7 +79,10 @@ def _html(block: Block, pictures: Path) -> str:
 
 def _table(table: Table) -> str:
     head = "".join(_cell("th", column, text, table) for column, text in enumerate(table.head))
-    rows = ["".join(_cell("td", column, text, table) for column, text in enumerate(row)) for row in table.rows]
+    rows = [
+        "".join(_cell("td", column, text, table) for column, text in enumerate(row))
+        for row in table.rows
+    ]
     body = "\n".join(f"<tr>{row}</tr>" for row in rows)
     # Focusable, so that the keyboard can scroll it too.
     inside = f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>"

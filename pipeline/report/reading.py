@@ -4,44 +4,51 @@ from pipeline.params import Compare
 from pipeline.report.numbers import label
 
 READING = """
-**last** is the last evaluation of a run, and it is what is compared. **best** was chosen on the validation data itself
-and so flatters; it is shown, not judged.
+**last** is the last evaluation of a run, and it is what is compared. **best** was chosen on the
+validation data itself and so flatters; it is shown, not judged.
 
 **±** is the sample standard deviation over seeds. One seed has none.
 
-**reproduced**: a number that its authors published, a run with the paper's data, network, image size and length, and a
-distance of at most the tolerance ({tolerances} points; parameters 0.5 M; multiply-adds 0.1 G). The distance counts in
-both directions: a run that is better by more than the tolerance is not a reproduction either. Other numbers of the
-recipe are not checked; each run's are in its metrics.json.
+**reproduced**: a number that its authors published, a run with the paper's data, network, image
+size and length, and a distance of at most the tolerance ({tolerances} points; parameters 0.5 M;
+multiply-adds 0.1 G). The distance counts in both directions: a run that is better by more than the
+tolerance is not a reproduction either. Other numbers of the recipe are not checked; each run's are
+in its metrics.json.
 
-**within noise**: further away than the tolerance, but at most {noise:g} standard errors over at least two seeds.
-**not reproduced**: further than both.
+**within noise**: further away than the tolerance, but at most {noise:g} standard errors over at
+least two seeds. **not reproduced**: further than both.
 
-**recalled**: quoted from memory of the paper, not checked against its text. Such a number is **compared**, never
-reproduced. So is speed, which belongs to its machine, and a metric without a tolerance.
+**recalled**: quoted from memory of the paper, not checked against its text. Such a number is
+**compared**, never reproduced. So is speed, which belongs to its machine, and a metric without a
+tolerance.
 
-**small-scale run**: other data, fewer images, a smaller network or a shorter run than published. It stands beside the
-published number of the same operator for orientation, without a difference and without a judgement.
+**small-scale run**: other data, fewer images, a smaller network or a shorter run than published. It
+stands beside the published number of the same operator for orientation, without a difference and
+without a judgement.
 
-**matches**, **beats**, **falls behind** (question 5): by the 95% interval of the paired difference, against the same
-tolerances as a margin. The whole interval within the margin on both sides of zero matches; else an interval above zero
-beats and one below zero falls behind; everything else, and everything from one seed or with every run at 100%, is
-**not settled**. A metric without a tolerance has a margin of 0 and can match nothing.
+**matches**, **beats**, **falls behind** (question 5): by the 95% interval of the paired difference,
+against the same tolerances as a margin. The whole interval within the margin on both sides of zero
+matches; else an interval above zero beats and one below zero falls behind; everything else, and
+everything from one seed or with every run at 100%, is **not settled**. A metric without a tolerance
+has a margin of 0 and can match nothing.
 
-**smallest detectable**: the true effect that a design of as many seeds, with the scatter that was seen, finds in 80% of
-repetitions at 5%. A smaller effect can hide behind "not told apart from zero".
+**smallest detectable**: the true effect that a design of as many seeds, with the scatter that was
+seen, finds in 80% of repetitions at 5%. A smaller effect can hide behind "not told apart from
+zero".
 
 **Holm**: p-values raised for the number of effects that are tested together.
 
 **not run**: there are no results; the command or the variant that would make them is given.
 
-Parameters and multiply-adds are counted, not trained, and need no data. A multiply-add counts once, as in the paper;
-published counts include biases and norms that the count here may leave out.
+Parameters and multiply-adds are counted, not trained, and need no data. A multiply-add counts once,
+as in the paper; published counts include biases and norms that the count here may leave out.
 """
 
 
 def how_to_read(compare: Compare) -> list[str]:
     """One item a word, with the tolerances in force."""
-    tolerances = ", ".join(f"{label(metric)} {value:g}" for metric, value in compare.tolerance.items())
+    tolerances = ", ".join(
+        f"{label(metric)} {value:g}" for metric, value in compare.tolerance.items()
+    )
     text = READING.format(tolerances=tolerances or "none set", noise=compare.within_noise)
     return [" ".join(part.split()) for part in text.strip().split("\n\n")]

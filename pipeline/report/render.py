@@ -31,7 +31,8 @@ Draw = Callable[[str, str, Callable[[Path], None]], None]
 
 
 def make_report(call: Call) -> Path:
-    """Write report.md, report.html, tables as CSV and the plots; the same inputs give the same bytes.
+    """Write report.md, report.html, tables as CSV and the plots; the same inputs give the same
+    bytes.
 
     Raises:
         UserError: a results file or the claims cannot be read.
@@ -43,7 +44,9 @@ def make_report(call: Call) -> Path:
     with whole_folder(target) as folder:
         pictures = _pictures(made.results, claims, folder)
         _draw(made, found, folder)
-        material = Material(call.params, made, found, judged, pictures, tracked(call.params.tracking), target)
+        material = Material(
+            call.params, made, found, judged, pictures, tracked(call.params.tracking), target
+        )
         blocks = report(material)
         write_text(folder / "report.md", to_markdown(blocks))
         write_text(folder / "report.html", to_html(blocks, folder))
@@ -60,7 +63,9 @@ def read_evidence(call: Call) -> Evidence:
     """
     factorial = read_factorial(call)
     tolerance = dict(call.params.compare.tolerance)
-    return Evidence(read_results(call), factorial, read_search(call), analyses(factorial), tolerance)
+    return Evidence(
+        read_results(call), factorial, read_search(call), analyses(factorial), tolerance
+    )
 
 
 def tables(material: Material) -> dict[str, str]:
@@ -96,11 +101,20 @@ def _pictures(results: Results, claims: list[Claim], folder: Path) -> list[Figur
         _draw_task(task, [result for result in results.of(task) if result.metrics], draw)
     trained = [result for result in results.of("classify") if result.metrics]
     if trained:
-        caption = "Top-1 over parameters. Small-scale runs and published numbers do not compare: each has its own axes."
-        draw("size_against_accuracy.png", caption, lambda path: size_against_accuracy(trained, claims, path))
+        caption = (
+            "Top-1 over parameters. Small-scale runs and published numbers do not compare: "
+            "each has its own axes."
+        )
+        draw(
+            "size_against_accuracy.png",
+            caption,
+            lambda path: size_against_accuracy(trained, claims, path),
+        )
     profiled = [result for result in results.of("classify") if result.profile]
     if profiled:
-        caption = "Images a second on the machine named under the table of variants; longer is faster."
+        caption = (
+            "Images a second on the machine named under the table of variants; longer is faster."
+        )
         draw("throughput.png", caption, lambda path: figures.throughput(profiled, path))
     for result in results.run:
         _copy_samples(result, folder, made)
@@ -112,7 +126,11 @@ def _draw_task(task: str, trained: list[Result], draw: Draw) -> None:
         return
     name = TASK_NAMES[task].capitalize()
     several = any(len(result.metrics.seeds) > 1 for result in trained if result.metrics)
-    dots = "a faint dot per seed, mean and one standard deviation over it" if several else "one seed, no spread known"
+    dots = (
+        "a faint dot per seed, mean and one standard deviation over it"
+        if several
+        else "one seed, no spread known"
+    )
     caption = f"{name} at the last evaluation: {dots}."
     draw(f"accuracy_{task}.png", caption, lambda path: figures.accuracy(trained, path))
     if any(result.history for result in trained):
@@ -124,5 +142,8 @@ def _copy_samples(result: Result, folder: Path, made: list[Figure]) -> None:
     if result.samples:
         file = f"samples_{result.task}_{result.name}.png"
         shutil.copyfile(result.samples, folder / file)
-        caption = f"{TASK_NAMES[result.task].capitalize()} `{result.name}`: predictions of the first seed."
+        caption = (
+            f"{TASK_NAMES[result.task].capitalize()} `{result.name}`: predictions of the "
+            "first seed."
+        )
         made.append(Figure(file, caption))

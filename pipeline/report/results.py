@@ -80,7 +80,9 @@ class Metrics(File):
         duration = self.recipe.get("duration", {})
         if duration.get("epochs") is not None:
             return float(duration["epochs"])
-        batch = float(self.recipe.get("micro_batch", 0)) * float(self.recipe.get("micro_batches", 0))
+        batch = float(self.recipe.get("micro_batch", 0)) * float(
+            self.recipe.get("micro_batches", 0)
+        )
         return float(duration.get("steps") or 0) * batch / self.data.train_samples
 
     @property
@@ -211,14 +213,24 @@ def read_json(path: Path, model: type[Made]) -> Made:
 def _check(path: Path, metrics: Metrics, task: str, name: str) -> None:
     """Refuse what would be shown under a wrong name or fail later without a path."""
     if (metrics.task, metrics.variant) != (task, name):
-        raise UserError(f"{path} is of {metrics.task} {metrics.variant}, not of {task} {name}; run its stage again")
+        raise UserError(
+            f"{path} is of {metrics.task} {metrics.variant}, not of {task} {name}; run its "
+            "stage again"
+        )
     seeds = [row.seed for row in metrics.seeds]
     if len(set(seeds)) != len(seeds):
         raise UserError(f"{path} holds a seed twice; run its stage again")
-    if any(metrics.main_metric not in part for row in metrics.seeds for part in (row.final, row.best)):
-        raise UserError(f"{path} lacks its main metric {metrics.main_metric} in a seed; run its stage again")
+    if any(
+        metrics.main_metric not in part for row in metrics.seeds for part in (row.final, row.best)
+    ):
+        raise UserError(
+            f"{path} lacks its main metric {metrics.main_metric} in a seed; run its stage again"
+        )
     if metrics.data.train_samples <= 0:
-        raise UserError(f"{path} says it was trained on {metrics.data.train_samples} samples; run its stage again")
+        raise UserError(
+            f"{path} says it was trained on {metrics.data.train_samples} samples; run its "
+            "stage again"
+        )
 
 
 def _history(path: Path) -> tuple[Evaluation, ...]:
@@ -227,13 +239,19 @@ def _history(path: Path) -> tuple[Evaluation, ...]:
         return ()
     try:
         with open(path, newline="") as file:
-            rows = [{key: value for key, value in row.items() if value} for row in csv.DictReader(file)]
+            rows = [
+                {key: value for key, value in row.items() if value} for row in csv.DictReader(file)
+            ]
         return tuple(
-            Evaluation(int(row["seed"]), {key: float(value) for key, value in row.items() if key != "seed"})
+            Evaluation(
+                int(row["seed"]), {key: float(value) for key, value in row.items() if key != "seed"}
+            )
             for row in rows
         )
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
-        raise UserError(f"{path} is not a table of evaluations ({error}); run its stage again") from None
+        raise UserError(
+            f"{path} is not a table of evaluations ({error}); run its stage again"
+        ) from None
 
 
 def _departures(result: Result) -> list[str]:
@@ -243,10 +261,13 @@ def _departures(result: Result) -> list[str]:
         return []
     wanted = json.loads(json.dumps({"model": variant.model_name, **variant.overrides}))
     made = {"model": metrics.model, **metrics.overrides}
-    differing = [key for key in sorted(wanted.keys() | made.keys()) if wanted.get(key) != made.get(key)]
+    differing = [
+        key for key in sorted(wanted.keys() | made.keys()) if wanted.get(key) != made.get(key)
+    ]
     again = f"`dvc repro {result.task}@{result.name}` brings it up to date."
     return [
-        f"{result.task} `{result.name}` was trained with {plain(key)} {plain(made.get(key, 'unset'))}, "
+        f"{result.task} `{result.name}` was trained with {plain(key)} "
+        f"{plain(made.get(key, 'unset'))}, "
         f"the parameters now say {plain(wanted.get(key, 'unset'))}; {again}"
         for key in differing
     ]
@@ -254,7 +275,9 @@ def _departures(result: Result) -> list[str]:
 
 def _strangers(call: Call, task: str, known: set[str]) -> list[str]:
     folder = call.folders.results(task)
-    names = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    names = (
+        sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    )
     return [
         f"Results of {task} {code(name)} are left out: the parameters no longer name it."
         for name in names

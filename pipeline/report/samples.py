@@ -1,4 +1,6 @@
-"""A setting with a number for each seed, wherever it was run: as a variant, in the factorial, or in the search."""
+"""A setting with a number for each seed, wherever it was run: as a variant, in the factorial, or in
+the search.
+"""
 
 from __future__ import annotations
 
@@ -26,9 +28,11 @@ class Run:
 
 @dataclass(frozen=True)
 class Sample:
-    """The main metric of each seed at the last evaluation, and what must be known to set it beside another.
+    """The main metric of each seed at the last evaluation, and what must be known to set it beside
+    another.
 
-    `where` is empty for a variant, `search`, or the tier of the factorial. `small` says why it is a small-scale run.
+    `where` is empty for a variant, `search`, or the tier of the factorial. `small` says why it is a
+    small-scale run.
     """
 
     where: str
@@ -78,16 +82,27 @@ def of_tier(factorial: Factorial, tier: str) -> dict[str, Sample]:
     rows = _finished(factorial.tier(tier))
     return {
         name: _sample(
-            tier, design.task, name, setting.mixer, design.metric, rows[name], length.recipe,
+            tier,
+            design.task,
+            name,
+            setting.mixer,
+            design.metric,
+            rows[name],
+            length.recipe,
             small=smaller(
-                design.task, design.data, setting.size, length.epochs, design.image_size or 0,
+                design.task,
+                design.data,
+                setting.size,
+                length.epochs,
+                design.image_size or 0,
                 min(length.epochs if row.epoch is None else row.epoch for row in rows[name]),
             ),
-            synthetic=design.data.synthetic, manifest=design.data.manifest,
+            synthetic=design.data.synthetic,
+            manifest=design.data.manifest,
         )
         for name, setting in design.settings.items()
         if name in rows
-    }  # fmt: skip
+    }
 
 
 def of_search(search: Search) -> list[tuple[dict[str, Any], Sample]]:
@@ -97,13 +112,22 @@ def of_search(search: Search) -> list[tuple[dict[str, Any], Sample]]:
     found: list[tuple[dict[str, Any], Sample]] = []
     for name, trials in rows.items():
         ended = min(space.epochs if trial.epoch is None else trial.epoch for trial in trials)
-        # Without a size of its own: images held out of the training set make every search a small-scale run.
+        # Without a size of its own: images held out of the training set make every search a
+        # small-scale run.
         small = smaller(space.task, space.data, None, space.epochs, space.image_size or 0, ended)
         mixer = str(trials[0].values.get("mixer", ""))
         made = _sample(
-            SEARCH, space.task, name, mixer, space.metric, trials, space.recipe,
-            small=small, synthetic=space.data.synthetic, manifest=space.data.manifest,
-        )  # fmt: skip
+            SEARCH,
+            space.task,
+            name,
+            mixer,
+            space.metric,
+            trials,
+            space.recipe,
+            small=small,
+            synthetic=space.data.synthetic,
+            manifest=space.data.manifest,
+        )
         found.append((trials[0].values, made))
     return found
 
@@ -129,9 +153,15 @@ def _sample(
     synthetic: bool,
     manifest: str,
 ) -> Sample:
-    counts = {name: next((n for trial in trials if (n := getattr(trial, name)) is not None), None)
-              for name in ("parameters", "flops")}  # fmt: skip
-    speeds = [trial.train_images_per_second for trial in trials if trial.train_images_per_second is not None]
+    counts = {
+        name: next((n for trial in trials if (n := getattr(trial, name)) is not None), None)
+        for name in ("parameters", "flops")
+    }
+    speeds = [
+        trial.train_images_per_second
+        for trial in trials
+        if trial.train_images_per_second is not None
+    ]
     first = trials[0]
     return Sample(
         where=where,

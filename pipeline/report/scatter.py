@@ -32,15 +32,20 @@ class Point:
 
 
 def size_against_accuracy(results: list[Result], claims: list[Claim], path: Path) -> None:
-    """Top-1 over parameters: small-scale runs in a panel of their own, published numbers in the other.
+    """Top-1 over parameters: small-scale runs in a panel of their own, published numbers in the
+    other.
 
     Runs of the paper's scale stand among the published numbers, with a star behind their names.
     """
     runs = [(result.name, result.metrics) for result in results if result.metrics]
     small = [_measured(name, metrics) for name, metrics in runs if small_because(metrics)]
-    large = [_measured(f"{name} *", metrics) for name, metrics in runs if not small_because(metrics)]
+    large = [
+        _measured(f"{name} *", metrics) for name, metrics in runs if not small_because(metrics)
+    ]
     figure, panels = canvas(5.2, columns=2 if small else 1)
-    panels[-1].set_title("published (hollow: recalled)" + (", and measured here (*)" if large else ""))
+    panels[-1].set_title(
+        "published (hollow: recalled)" + (", and measured here (*)" if large else "")
+    )
     shown = [(panels[-1], [*published_points(claims), *large])]
     if small:
         panels[0].set_title(scale_of([metrics for _, metrics in runs if small_because(metrics)]))
@@ -61,7 +66,13 @@ def published_points(claims: list[Claim]) -> list[Point]:
         if claim.row.task == "classify" and claim.row.mixer and claim.row.table in COMPARED_TABLES:
             rows[claim.row.id][claim.metric] = claim
     return [
-        Point(top1.row.model, top1.row.mixer or "", values["parameters_m"].value, top1.value, top1.published)
+        Point(
+            top1.row.model,
+            top1.row.mixer or "",
+            values["parameters_m"].value,
+            top1.value,
+            top1.published,
+        )
         for values in rows.values()
         if "parameters_m" in values and (top1 := values.get("top1"))
     ]
@@ -76,7 +87,12 @@ def _scatter(axes: Axes, points: list[Point]) -> None:
     for point in points:
         shade = colour(point.mixer)
         face = shade if point.filled else "white"
-        shape: dict[str, Any] = {"marker": marker(point.mixer), "s": 70, "linewidths": 1.6, "zorder": 3}
+        shape: dict[str, Any] = {
+            "marker": marker(point.mixer),
+            "s": 70,
+            "linewidths": 1.6,
+            "zorder": 3,
+        }
         axes.scatter(point.parameters, point.top1, color=face, edgecolors=shade, **shape)
     axes.set_xlabel("parameters, M")
     axes.margins(x=0.2, y=0.12)

@@ -21,7 +21,8 @@ from pipeline.report.trials import Search, Trial, called
 
 CAPTIONS = {
     "curves": "Every trial of the search over its epochs.",
-    "pareto": "Every setting of the search by accuracy and cost; the line joins those that no other beats in both.",
+    "pareto": "Every setting of the search by accuracy and cost; the line joins those that no "
+    "other beats in both.",
 }
 NONE = Paragraph("No search has been run; `dvc repro tune` makes it.")
 
@@ -32,14 +33,20 @@ def search_blocks(search: Search | None, tracked: Tracked) -> list[Block]:
         return [NONE]
     space = search.space
     small = any(sample.small for _, sample in of_search(search))
-    varied = "; ".join(f"{code(key)} of {code(', '.join(map(str, values)))}" for key, values in space.space.items())
+    varied = "; ".join(
+        f"{code(key)} of {code(', '.join(map(str, values)))}" for key, values in space.space.items()
+    )
     data = space.data
     pixels = f" at {space.image_size} pixels" if space.image_size else ""
     what = (
-        f"{words.scale_of(small or data.synthetic, data.synthetic).capitalize()}: {code(space.searcher)} search "
-        f"(scheduler {code(space.scheduler)}) for {numbers.label(space.metric)} in {TASK_NAMES[space.task]}, over "
-        f"{varied}; {numbers.seeds(len(space.seeds))}, {numbers.count(space.epochs, 'epoch')}{pixels}. Of the "
-        f"{data.train_samples:,} training images {100 * space.hold_out:.4g}% were held out: no trial trained on them, "
+        f"{words.scale_of(small or data.synthetic, data.synthetic).capitalize()}: "
+        f"{code(space.searcher)} search "
+        f"(scheduler {code(space.scheduler)}) for {numbers.label(space.metric)} in "
+        f"{TASK_NAMES[space.task]}, over "
+        f"{varied}; {numbers.seeds(len(space.seeds))}, "
+        f"{numbers.count(space.epochs, 'epoch')}{pixels}. Of the "
+        f"{data.train_samples:,} training images {100 * space.hold_out:.4g}% were held out: no "
+        "trial trained on them, "
         f"and they judged all. The {data.val_samples:,} validation images were not looked at."
     )
     blocks: list[Block] = [Paragraph(what), Bullets(_found(search, tracked))]
@@ -72,22 +79,31 @@ def _found(search: Search, tracked: Tracked) -> list[str]:
     space, best = search.space, search.best
     states = Counter(trial.state for trial in search.trials)
     counted = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
-    items = [f"Trials by state: {counted or 'none'}; {tracked.link(space.mlflow_run_id, 'the sweep in MLflow')}."]
+    items = [
+        f"Trials by state: {counted or 'none'}; "
+        f"{tracked.link(space.mlflow_run_id, 'the sweep in MLflow')}."
+    ]
     if best.values is None:
         items.append(f"No best setting: {code(best.reason)}.")
     else:
         spread = f" ± {numbers.value(space.metric, best.sd)}" if best.sd is not None else ""
         value = f"{numbers.value(space.metric, best.mean)}{spread}"
         items.append(
-            f"Best setting: {code(called(best.values))}, {numbers.labelled(space.metric)} {value} over "
-            f"{numbers.seeds(len(best.seeds))} on held-out images, the number that it was chosen by. "
+            f"Best setting: {code(called(best.values))}, {numbers.labelled(space.metric)} "
+            f"{value} over "
+            f"{numbers.seeds(len(best.seeds))} on held-out images, the number that it was "
+            "chosen by. "
             f"As an entry of params.yaml: {code(_entry(best.variant))}."
         )
     items += [f"Took {spent.words} on {code(spent.device)}." for spent in hours(search.trials)]
-    items += [f"Left out: {code(called(out.values))} ({code(out.reason)})." for out in space.left_out]
+    items += [
+        f"Left out: {code(called(out.values))} ({code(out.reason)})." for out in space.left_out
+    ]
     return [
         *items,
-        *words.why_small(dict.fromkeys(reason for _, sample in of_search(search) for reason in sample.small)),
+        *words.why_small(
+            dict.fromkeys(reason for _, sample in of_search(search) for reason in sample.small)
+        ),
     ]
 
 
@@ -105,22 +121,38 @@ def _table(search: Search) -> Table:
             code(sample.name),
             numbers.spread(metric, summarise(list(sample.values.values()))),
             str(len(sample.values)),
-            numbers.value("parameters_m", sample.parameters / 1e6 if sample.parameters is not None else None),
+            numbers.value(
+                "parameters_m", sample.parameters / 1e6 if sample.parameters is not None else None
+            ),
             numbers.value("flops_g", sample.flops / 1e9 if sample.flops is not None else None),
             numbers.speed(sample.train_images_per_second),
             words.scale_of(bool(sample.small), sample.synthetic),
         ]
         for _, sample in ranked
     ]
-    head = ["setting", f"{numbers.labelled(metric)}, held out", "seeds", "parameters, M", "multiply-adds, G"]
+    head = [
+        "setting",
+        f"{numbers.labelled(metric)}, held out",
+        "seeds",
+        "parameters, M",
+        "multiply-adds, G",
+    ]
     return Table([*head, "training, images/s", "scale"], rows, frozenset(range(1, 6)))
 
 
 def _trial_table(search: Search, tracked: Tracked) -> Table:
-    return trial_table(list(search.trials), search.space.metric, tracked, "setting", lambda trial: code(trial.setting))
+    return trial_table(
+        list(search.trials),
+        search.space.metric,
+        tracked,
+        "setting",
+        lambda trial: code(trial.setting),
+    )
 
 
-def trial_table(trials: list[Trial], metric: str, tracked: Tracked, first: str, name: Callable[[Trial], str]) -> Table:
+def trial_table(
+    trials: list[Trial], metric: str, tracked: Tracked, first: str, name: Callable[[Trial], str]
+) -> Table:
     """A line for each trial."""
     rows = [
         [
@@ -131,10 +163,22 @@ def trial_table(trials: list[Trial], metric: str, tracked: Tracked, first: str, 
             numbers.value(metric, trial.value),
             numbers.value(metric, trial.best),
             numbers.speed(trial.wall_time_s),
-            tracked.link(trial.mlflow_run_id, code(trial.run_id[:12])) if trial.run_id else numbers.NOTHING,
+            tracked.link(trial.mlflow_run_id, code(trial.run_id[:12]))
+            if trial.run_id
+            else numbers.NOTHING,
             code(trial.error) if trial.error else "",
         ]
         for trial in trials
     ]
-    head = [first, "seed", "state", "epoch", f"{numbers.labelled(metric)}, last", "best", "seconds", "run", "error"]
+    head = [
+        first,
+        "seed",
+        "state",
+        "epoch",
+        f"{numbers.labelled(metric)}, last",
+        "best",
+        "seconds",
+        "run",
+        "error",
+    ]
     return Table(head, rows, frozenset({1, 3, 4, 5, 6}))

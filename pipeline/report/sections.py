@@ -22,28 +22,31 @@ from pipeline.report.variants import variant_tables
 from pipeline.report.verdict import Judged
 
 INTRODUCTION = """
-What this project measured, beside the numbers published with arXiv 2106.04263 (Han et al., on the connection between
-local attention and dynamic depth-wise convolution). Its networks are one backbone with different ways of mixing
-neighbours.
+What this project measured, beside the numbers published with arXiv 2106.04263 (Han et al., on the
+connection between local attention and dynamic depth-wise convolution). Its networks are one
+backbone with different ways of mixing neighbours.
 """
 BASELINE = """
-Every run minus Swin of its size, or minus the first run of its size where Swin was not run: differences of the last
-evaluation, paired by seed, with a 95% t-interval over the seeds that both have. One seed gives no interval and so no
-statement. The intervals are not widened for being many.
+Every run minus Swin of its size, or minus the first run of its size where Swin was not run:
+differences of the last evaluation, paired by seed, with a 95% t-interval over the seeds that both
+have. One seed gives no interval and so no statement. The intervals are not widened for being many.
 """
 FIVE = """
-What the runs at hand say to the questions of the experiment. Each answer names the runs that it stands on, how sure it
-is, and what would have to be run to say more. {links}
+What the runs at hand say to the questions of the experiment. Each answer names the runs that it
+stands on, how sure it is, and what would have to be run to say more. {links}
 """
 NOTHING_RUN = """
-**Nothing has been run yet.** Below stand the published numbers, and the commands that would put measured ones beside
-them.
+**Nothing has been run yet.** Below stand the published numbers, and the commands that would put
+measured ones beside them.
 """
 SYNTHETIC = """
-**Small-scale run on synthetic data.** It shows that the machinery works. It gives no answer about vision, and none
-about the paper.
+**Small-scale run on synthetic data.** It shows that the machinery works. It gives no answer about
+vision, and none about the paper.
 """
-SMALL = "**Small-scale run.** Its numbers stand for themselves; none of them confirms or contradicts a published one."
+SMALL = (
+    "**Small-scale run.** Its numbers stand for themselves; none of them confirms or "
+    "contradicts a published one."
+)
 
 
 @dataclass(frozen=True)
@@ -96,10 +99,18 @@ def _scale(results: Results) -> list[Block]:
     for result, metrics in runs:
         if why := small_because(metrics):
             reasons.setdefault((result.task, why), []).append(f"`{result.name}`")
-    blocks: list[Block] = [_paragraph(_reach([metrics for _, metrics in runs]), notice=bool(reasons) or not runs)]
+    blocks: list[Block] = [
+        _paragraph(_reach([metrics for _, metrics in runs]), notice=bool(reasons) or not runs)
+    ]
     if reasons:
-        items = [f"{TASK_NAMES[task]}, {', '.join(names)}: {'; '.join(why)}." for (task, why), names in reasons.items()]
-        blocks += [Paragraph("Why these are small-scale runs, with the paper's figure in brackets:"), Bullets(items)]
+        items = [
+            f"{TASK_NAMES[task]}, {', '.join(names)}: {'; '.join(why)}."
+            for (task, why), names in reasons.items()
+        ]
+        blocks += [
+            Paragraph("Why these are small-scale runs, with the paper's figure in brackets:"),
+            Bullets(items),
+        ]
     if results.notes:
         blocks.append(Bullets(list(results.notes)))
     return blocks
@@ -114,10 +125,17 @@ def _reach(runs: list[Metrics]) -> str:
         return "Every run here has the paper's data, size and length."
     if len(synthetic) == len(runs):
         return SYNTHETIC
-    caution = " Those on synthetic data show the machinery and give no answer about vision." if synthetic else ""
+    caution = (
+        " Those on synthetic data show the machinery and give no answer about vision."
+        if synthetic
+        else ""
+    )
     if len(small) == len(runs):
         return SMALL + caution
-    return f"**{len(small)} of {len(runs)} runs are small-scale runs**, listed below with the reasons.{caution}"
+    return (
+        f"**{len(small)} of {len(runs)} runs are small-scale runs**, listed below with the "
+        f"reasons.{caution}"
+    )
 
 
 def _against_baseline(results: Results) -> list[Block]:
@@ -125,7 +143,9 @@ def _against_baseline(results: Results) -> list[Block]:
     for task in TASKS:
         if found := table(against_baseline(results.of(task))):
             blocks += [Heading(3, f"{TASK_NAMES[task].capitalize()}: against the baseline"), found]
-    return [_paragraph(BASELINE), *blocks] if blocks else [Paragraph("It takes two runs of one task.")]
+    return (
+        [_paragraph(BASELINE), *blocks] if blocks else [Paragraph("It takes two runs of one task.")]
+    )
 
 
 def _paragraph(text: str, notice: bool = False) -> Paragraph:

@@ -52,7 +52,9 @@ def _interval(summary: Summary) -> tuple[float, float] | None:
     error = summary.standard_error
     if error is None:
         return None
-    from scipy.special import stdtrit  # scipy.stats.t.ppf without the seconds that importing scipy.stats takes
+    from scipy.special import (
+        stdtrit,
+    )  # scipy.stats.t.ppf without the seconds that importing scipy.stats takes
 
     half = float(stdtrit(summary.n - 1, (1 + CONFIDENCE) / 2)) * error
     return summary.mean - half, summary.mean + half

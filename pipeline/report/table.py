@@ -9,14 +9,34 @@ from pipeline.report.claims import METRICS
 from pipeline.report.verdict import Judged
 
 HEAD = (
-    "task", "variant", "claim", "table", "model", "metric", "unit", "published", "confidence", "source",
-    "measured_final", "measured_best", "sd", "seeds", "delta", "tolerance", 
-    "verdict", "reasons", "todo", "commit", "run_ids",
-)  # fmt: skip
+    "task",
+    "variant",
+    "claim",
+    "table",
+    "model",
+    "metric",
+    "unit",
+    "published",
+    "confidence",
+    "source",
+    "measured_final",
+    "measured_best",
+    "sd",
+    "seeds",
+    "delta",
+    "tolerance",
+    "verdict",
+    "reasons",
+    "todo",
+    "commit",
+    "run_ids",
+)
 
 
 def to_csv(judged: list[Judged]) -> str:
-    """One line per claim and matching variant, per claim without one, and per variant without a claim."""
+    """One line per claim and matching variant, per claim without one, and per variant without a
+    claim.
+    """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(HEAD)

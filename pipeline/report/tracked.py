@@ -25,7 +25,10 @@ class Tracked:
     local: bool
 
     def link(self, identifier: str | None, words: str) -> str:
-        """Link words to a run's page; MLflow finds the experiment itself. What is no run id stays code."""
+        """Link words to a run's page; MLflow finds the experiment itself.
+
+        What is no run id stays code.
+        """
         if identifier is None:
             return words
         if self.address is None or not IDENTIFIER.fullmatch(identifier):
@@ -36,13 +39,18 @@ class Tracked:
     def explained(self) -> str:
         """Say once where the links lead."""
         if self.address is None:
-            return "The address of MLflow is not shown, for it may hold a secret; runs are named by their MLflow ids."
+            return (
+                "The address of MLflow is not shown, for it may hold a secret; runs are named "
+                "by their MLflow ids."
+            )
         served = "; `make ui` serves it on this machine" if self.local else ""
         return f"Links of runs lead to MLflow at {code(self.address)}{served}."
 
 
 def tracked(tracking: Tracking) -> Tracked:
-    """Find MLflow's pages: a server's own address without user and password, else what `make ui` serves."""
+    """Find MLflow's pages: a server's own address without user and password, else what `make ui`
+    serves.
+    """
     uri = os.environ.get("MLFLOW_TRACKING_URI") or tracking.uri or ""
     if not uri.startswith(("http://", "https://")):
         return Tracked(SERVED, local=True)
@@ -59,4 +67,6 @@ def _without_secrets(uri: str) -> str | None:
     if not host or "@" in f"{parts.path}{parts.query}{parts.fragment}":
         return None
     name = f"[{host}]" if ":" in host else host
-    return quote(f"{parts.scheme}://{name}{f':{port}' if port else ''}{parts.path.rstrip('/')}", safe=":/%[]")
+    return quote(
+        f"{parts.scheme}://{name}{f':{port}' if port else ''}{parts.path.rstrip('/')}", safe=":/%[]"
+    )

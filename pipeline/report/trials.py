@@ -1,4 +1,6 @@
-"""What the search and the factorial published: their designs, and a row for each setting and seed."""
+"""What the search and the factorial published: their designs, and a row for each setting and
+seed.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,10 @@ AGAIN = "run its stage again"
 
 
 class Trial(File):
-    """One setting and seed. What the stage left empty is None; `value` and `best` are of the main metric."""
+    """One setting and seed.
+
+    What the stage left empty is None; `value` and `best` are of the main metric.
+    """
 
     tier: Name = "search"
     setting: str
@@ -179,7 +184,10 @@ def read_factorial(call: Call) -> Factorial | None:
     trials = _read_trials(path, design.metric, lambda row: row)
     for trial in trials:
         if trial.tier not in design.tiers or trial.setting not in design.settings:
-            raise UserError(f"{path} has a row of '{trial.tier} {trial.setting}' that design.json lacks; {AGAIN}")
+            raise UserError(
+                f"{path} has a row of '{trial.tier} {trial.setting}' that design.json lacks; "
+                f"{AGAIN}"
+            )
     return Factorial(design, trials, folder)
 
 
@@ -200,14 +208,20 @@ def read_search(call: Call) -> Search | None:
 
     trials = _read_trials(folder / "trials.csv", space.metric, named)
     heats = sorted(folder.glob("heat_*.png"))
-    pictures = [path for path in (*heats, folder / "curves.png", folder / "pareto.png") if path.is_file()]
+    pictures = [
+        path for path in (*heats, folder / "curves.png", folder / "pareto.png") if path.is_file()
+    ]
     return Search(space, read_json(folder / "best.json", Best), trials, tuple(pictures))
 
 
 def called(values: dict[str, Any]) -> str:
-    """A setting of the search in words, as in `dwnet, kernel_size 7`; the mixer comes first, without its key."""
-    words = [str(value) if key == "mixer" else f"{key} {'default' if value is None else value}"
-             for key, value in sorted(values.items(), key=_mixer_first)]  # fmt: skip
+    """A setting of the search in words, as in `dwnet, kernel_size 7`; the mixer comes first,
+    without its key.
+    """
+    words = [
+        str(value) if key == "mixer" else f"{key} {'default' if value is None else value}"
+        for key, value in sorted(values.items(), key=_mixer_first)
+    ]
     return " ".join(", ".join(words).replace("`", "'").split())
 
 
@@ -218,7 +232,9 @@ def _mixer_first(item: tuple[str, Any]) -> int:
 
 def _as_in(choices: list[Any], text: str) -> Any:
     """A cell of the table as the space has it, with its type."""
-    return next((value for value in choices if str("" if value is None else value) == text), text or None)
+    return next(
+        (value for value in choices if str("" if value is None else value) == text), text or None
+    )
 
 
 def _check_names(path: Path, design: Design) -> None:
@@ -228,10 +244,14 @@ def _check_names(path: Path, design: Design) -> None:
         if name not in known:
             raise UserError(f"{path} names '{name}', which is no setting of it; {AGAIN}")
     if design.data.train_samples <= 0:
-        raise UserError(f"{path} says it was trained on {design.data.train_samples} samples; {AGAIN}")
+        raise UserError(
+            f"{path} says it was trained on {design.data.train_samples} samples; {AGAIN}"
+        )
 
 
-def _read_trials(path: Path, metric: str, named: Callable[[dict[str, Any]], dict[str, Any]]) -> tuple[Trial, ...]:
+def _read_trials(
+    path: Path, metric: str, named: Callable[[dict[str, Any]], dict[str, Any]]
+) -> tuple[Trial, ...]:
     """Read the rows; a finished one has its main metric, and no setting has a seed twice."""
     try:
         with open(path, newline="", encoding="utf-8") as file:
@@ -241,7 +261,9 @@ def _read_trials(path: Path, metric: str, named: Callable[[dict[str, Any]], dict
     trials: list[Trial] = []
     for line, row in enumerate(rows, start=2):
         if None in row or None in row.values():
-            raise UserError(f"{path} has a row with too few or too many cells in line {line}; {AGAIN}")
+            raise UserError(
+                f"{path} has a row with too few or too many cells in line {line}; {AGAIN}"
+            )
         filled = {key: text for key, text in row.items() if text != ""}
         facts = named({**filled, "value": filled.get(metric), "best": filled.get(f"best_{metric}")})
         try:
@@ -249,7 +271,9 @@ def _read_trials(path: Path, metric: str, named: Callable[[dict[str, Any]], dict
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
-            message = discreet(f"{path} does not fit at '{where}' in line {line}: {first['msg']}; {AGAIN}")
+            message = discreet(
+                f"{path} does not fit at '{where}' in line {line}: {first['msg']}; {AGAIN}"
+            )
             raise UserError(message) from None
         if trial.state == "finished" and trial.value is None:
             raise UserError(f"{path} lacks {metric} of a finished run in line {line}; {AGAIN}")
@@ -269,4 +293,7 @@ def _check_rows(path: Path, trials: list[Trial]) -> None:
         seen.add(key)
         for name, count in (("parameters", trial.parameters), ("flops", trial.flops)):
             if count is not None and networks.setdefault((trial.setting, name), count) != count:
-                raise UserError(f"{path} gives the runs of '{trial.setting}' more than one number of {name}; {AGAIN}")
+                raise UserError(
+                    f"{path} gives the runs of '{trial.setting}' more than one number of {name}; "
+                    f"{AGAIN}"
+                )

@@ -29,13 +29,22 @@ def variant_tables(results: Results, folder: Path, tracked: Tracked) -> list[Blo
         blocks.append(_variant_table(task, named, folder))
         if trained:
             blocks.append(Paragraph(_run_facts(trained)))
-            blocks.append(Folded("Every seed, with its run ids and commit", [_run_table(trained, tracked)]))
+            blocks.append(
+                Folded("Every seed, with its run ids and commit", [_run_table(trained, tracked)])
+            )
     return blocks or [Paragraph("params.yaml names no variant.")]
 
 
 def _variant_table(task: str, results: list[Result], folder: Path) -> Table:
     metric = next((result.metrics.main_metric for result in results if result.metrics), MAIN[task])
-    head = ["variant", "mixer", "size", f"{numbers.labelled(metric)}, last", "best", "parameters, M"]
+    head = [
+        "variant",
+        "mixer",
+        "size",
+        f"{numbers.labelled(metric)}, last",
+        "best",
+        "parameters, M",
+    ]
     costs = ["multiply-adds, G", "inference, images/s", "memory, MB"] if task == "classify" else []
     head = [*head, *costs, "training, images/s", "seeds", "configuration"]
     rows = [_variant_row(result, metric, folder, bool(costs)) for result in results]
@@ -44,7 +53,9 @@ def _variant_table(task: str, results: list[Result], folder: Path) -> Table:
 
 def _variant_row(result: Result, metric: str, folder: Path, costs: bool) -> list[str]:
     metrics, profile = result.metrics, result.profile
-    parameters = metrics.parameters if metrics else profile.parameters if profile and costs else None
+    parameters = (
+        metrics.parameters if metrics else profile.parameters if profile and costs else None
+    )
     measured = numbers.spread(metric, measured_value(result, metric)) if metrics else "not run"
     cost = [
         numbers.value("flops_g", profile.flops / 1e9 if profile else None),
@@ -59,7 +70,11 @@ def _variant_row(result: Result, metric: str, folder: Path, costs: bool) -> list
         numbers.value(metric, best_value(result, metric)),
         numbers.value("parameters_m", parameters / 1e6 if parameters is not None else None),
         *(cost if costs else []),
-        numbers.speed(summarise([row.train_images_per_second for row in metrics.seeds]).mean if metrics else None),
+        numbers.speed(
+            summarise([row.train_images_per_second for row in metrics.seeds]).mean
+            if metrics
+            else None
+        ),
         str(len(metrics.seeds)) if metrics else numbers.NOTHING,
         _link(result, folder) if metrics else f"`dvc repro {result.task}@{result.name}`",
     ]
@@ -71,9 +86,13 @@ def _link(result: Result, folder: Path) -> str:
 
 
 def _run_facts(results: list[Result]) -> str:
-    """What the runs of a task were made with; profiles are said apart, for they may come from another machine."""
+    """What the runs of a task were made with; profiles are said apart, for they may come from
+    another machine.
+    """
     trained = sorted({_training(result.metrics) for result in results if result.metrics})
-    profiles = [result.profile for result in results if result.task == "classify" and result.profile]
+    profiles = [
+        result.profile for result in results if result.task == "classify" and result.profile
+    ]
     timed = sorted({_timing(profile) for profile in profiles})
     told = [f"Trained on {' and on '.join(trained)}."]
     if timed:
@@ -110,11 +129,24 @@ def _run_table(results: list[Result], tracked: Tracked) -> Table:
             if metrics.commit
             else numbers.NOTHING,
             code(row.run_id[:12]),
-            tracked.link(row.mlflow_run_id, code(row.mlflow_run_id)) if row.mlflow_run_id else numbers.NOTHING,
+            tracked.link(row.mlflow_run_id, code(row.mlflow_run_id))
+            if row.mlflow_run_id
+            else numbers.NOTHING,
         ]
         for result in results
         if (metrics := result.metrics)
         for row in metrics.seeds
     ]
-    head = ["variant", "seed", "last", "at epoch", "best", "at epoch", "seconds", "commit", "run", "MLflow run"]
+    head = [
+        "variant",
+        "seed",
+        "last",
+        "at epoch",
+        "best",
+        "at epoch",
+        "seconds",
+        "commit",
+        "run",
+        "MLflow run",
+    ]
     return Table(head, rows, frozenset(range(1, 7)))

@@ -20,7 +20,8 @@ SMALL = "small-scale run"
 COMPARED = "compared"
 UNCLAIMED = "no published number"
 
-# Counted, not trained: parameters are published rounded to 1 M, multiply-adds to 0.1 G and with norms and biases.
+# Counted, not trained: parameters are published rounded to 1 M, multiply-adds to 0.1 G and with
+# norms and biases.
 COUNT_TOLERANCE = {"parameters_m": 0.5, "flops_g": 0.1}
 PAPER_KERNEL = 7
 UNSAID = {"kernel_size": PAPER_KERNEL, "mlp_ratio": 4.0, "skeleton": "attention"}
@@ -45,7 +46,9 @@ class Judged:
 
 
 def judge_all(claims: list[Claim], results: Results, compare: Compare) -> list[Judged]:
-    """One entry per claim and matching variant, per claim without one, and per variant without a claim."""
+    """One entry per claim and matching variant, per claim without one, and per variant without a
+    claim.
+    """
     judged: list[Judged] = []
     joined: set[tuple[str, str]] = set()
     for claim in claims:
@@ -54,17 +57,21 @@ def judge_all(claims: list[Claim], results: Results, compare: Compare) -> list[J
         judged.extend(judge(claim, result, compare) for result in matching)
         if not matching:
             judged.append(Judged(claim.row.task, claim.metric, NOT_RUN, claim, todo=_wanted(claim)))
-    judged.extend(_unclaimed(result) for result in results.variants if (result.task, result.name) not in joined)
+    judged.extend(
+        _unclaimed(result)
+        for result in results.variants
+        if (result.task, result.name) not in joined
+    )
     return judged
 
 
 def matches(claim: Claim, result: Result) -> bool:
     """Whether a variant is the claim's network, or its micro stand-in."""
     row, variant, metrics = claim.row, result.variant, result.metrics
-    mixer, size, model = variant.mixer, variant.size, variant.model_name
-    overrides: Mapping[str, Any] = variant.overrides
-    if metrics:  # what was trained, should the parameters have changed since
-        mixer, size, model, overrides = metrics.mixer, metrics.size, metrics.model, metrics.overrides  # type: ignore[assignment]
+    # What was trained, should the parameters have changed since.
+    trained = metrics or variant
+    mixer, size, overrides = trained.mixer, trained.size, trained.overrides
+    model = metrics.model if metrics else variant.model_name
     if mixer == "timm":
         return row.timm_name is not None and model == f"timm:{row.timm_name}"
     if row.mixer is None or mixer != row.mixer:
@@ -85,7 +92,9 @@ def judge(claim: Claim, result: Result, compare: Compare) -> Judged:
     tolerance = compare.tolerance.get(claim.metric, COUNT_TOLERANCE.get(claim.metric))
     verdict, why = _verdict(claim, measured, tolerance, compare.within_noise)
     delta = measured.mean - claim.value
-    return Judged(result.task, claim.metric, verdict, claim, result, measured, best, delta, tolerance, why)
+    return Judged(
+        result.task, claim.metric, verdict, claim, result, measured, best, delta, tolerance, why
+    )
 
 
 def measured_value(result: Result, metric: str) -> Summary | None:
@@ -102,7 +111,9 @@ def best_value(result: Result, metric: str) -> float | None:
     return summarise([row.best[metric] for row in result.metrics.seeds]).mean
 
 
-def _verdict(claim: Claim, measured: Summary, tolerance: float | None, noise: float) -> tuple[str, tuple[str, ...]]:
+def _verdict(
+    claim: Claim, measured: Summary, tolerance: float | None, noise: float
+) -> tuple[str, tuple[str, ...]]:
     if not claim.published:
         return COMPARED, ("recalled, not checked",)
     if claim.metric == "images_per_second":
@@ -114,11 +125,15 @@ def _verdict(claim: Claim, measured: Summary, tolerance: float | None, noise: fl
         return REPRODUCED, ()
     error = measured.standard_error
     if error is not None and away <= noise * error:
-        return WITHIN_NOISE, (f"{noise:g} standard errors over {measured.n} seeds are {noise * error:.2f}",)
+        return WITHIN_NOISE, (
+            f"{noise:g} standard errors over {measured.n} seeds are {noise * error:.2f}",
+        )
     return NOT_REPRODUCED, ()
 
 
-def _measure(claim: Claim, result: Result) -> tuple[Summary | None, float | None, tuple[str, ...], str]:
+def _measure(
+    claim: Claim, result: Result
+) -> tuple[Summary | None, float | None, tuple[str, ...], str]:
     """The measured number, its best, why it is small, and what to do where there is none."""
     if claim.metric in COSTS:
         return (*_measure_cost(claim, result),)
@@ -131,8 +146,12 @@ def _measure(claim: Claim, result: Result) -> tuple[Summary | None, float | None
     return measured, best_value(result, claim.metric), run_reasons(result.metrics, claim), ""
 
 
-def _measure_cost(claim: Claim, result: Result) -> tuple[Summary | None, None, tuple[str, ...], str]:
-    """Costs come from the profile; with a detector's or segmenter's head only the run itself knows the parameters."""
+def _measure_cost(
+    claim: Claim, result: Result
+) -> tuple[Summary | None, None, tuple[str, ...], str]:
+    """Costs come from the profile; with a detector's or segmenter's head only the run itself knows
+    the parameters.
+    """
     if result.task != "classify":
         if claim.metric != "parameters_m":
             return None, None, (), "not measured with the head of this task"
@@ -152,7 +171,11 @@ def _measure_cost(claim: Claim, result: Result) -> tuple[Summary | None, None, t
 
 def _block(overrides: Mapping[str, Any]) -> dict[str, Any]:
     """What makes a block another one."""
-    kept = {name: overrides[name] for name in (*MIXER_FIELDS, "mlp_ratio") if overrides.get(name) is not None}
+    kept = {
+        name: overrides[name]
+        for name in (*MIXER_FIELDS, "mlp_ratio")
+        if overrides.get(name) is not None
+    }
     return {name: value for name, value in kept.items() if UNSAID.get(name) != value}
 
 
@@ -178,10 +201,17 @@ def _wanted(claim: Claim) -> str:
 def _unclaimed(result: Result) -> Judged:
     """A variant that no published row describes."""
     if result.metrics is None:
-        return Judged(result.task, "", NOT_RUN, result=result, todo=f"`dvc repro {result.task}@{result.name}`")
+        return Judged(
+            result.task, "", NOT_RUN, result=result, todo=f"`dvc repro {result.task}@{result.name}`"
+        )
     metric = result.metrics.main_metric
     verdict = SMALL if small_because(result.metrics) else UNCLAIMED
     return Judged(
-        result.task, metric, verdict, result=result, measured=measured_value(result, metric),
-        best=best_value(result, metric), reasons=small_because(result.metrics),
-    )  # fmt: skip
+        result.task,
+        metric,
+        verdict,
+        result=result,
+        measured=measured_value(result, metric),
+        best=best_value(result, metric),
+        reasons=small_because(result.metrics),
+    )

@@ -1,7 +1,8 @@
 """Continue a run whose code was mended: `python -m pipeline.train classify dwnet_tiny --adopt ID`.
 
-Changed code makes another run, from its first step on. Where the change cannot matter to what is done already (a
-crash mended, a log line), its checkpoints may be adopted; the record says so ever after.
+Changed code makes another run, from its first step on. Where the change cannot matter to what is
+done already (a crash mended, a log line), its checkpoints may be adopted; the record says so ever
+after.
 """
 
 import json
@@ -18,17 +19,20 @@ from pipeline.runs.run import Run
 
 
 def adopt(identifier: str, wanted: list[Run]) -> None:
-    """Copy the checkpoints of run `identifier` into the run of `wanted` that differs from it in code alone.
+    """Copy the checkpoints of run `identifier` into the run of `wanted` that differs from it in
+    code alone.
 
     Raises:
-        UserError: there is no such run, no run of `wanted` matches it, or the matching one has begun already.
+        UserError: there is no such run, no run of `wanted` matches it, or the matching one has
+            begun already.
     """
     source = wanted[0].folder.parent / identifier
     old = _decided(source)
     run = next((run for run in wanted if _without_code(run.decides) == _without_code(old)), None)
     if run is None:
         raise UserError(
-            f"--adopt {identifier}: {_difference(old, wanted[0])}; a run with other settings is another run"
+            f"--adopt {identifier}: {_difference(old, wanted[0])}; a run with other settings is "
+            "another run"
         )
     if run.id == identifier:
         return
@@ -43,20 +47,25 @@ def adopt(identifier: str, wanted: list[Run]) -> None:
             if (run.adopted() or {}).get("from") == identifier:
                 return
             raise UserError(
-                f"--adopt {identifier}: run {run.id} has begun already; remove {run.folder} to start it anew"
+                f"--adopt {identifier}: run {run.id} has begun already; remove {run.folder} to "
+                "start it anew"
             )
         _copy(source, run, old)
 
 
 def _copy(source: Path, run: Run, old: dict[str, Any]) -> None:
     """Copy the best weights so far, then the checkpoints; these appear last, and whole."""
-    changed = sorted(name for name in old["code"] if old["code"][name] != run.decides["code"].get(name))
+    changed = sorted(
+        name for name in old["code"] if old["code"][name] != run.decides["code"].get(name)
+    )
     write_json(run.folder / "adopted.json", {"from": source.name, "changed_code": changed})
     for path in source.glob("best-*.safetensors"):
         shutil.copyfile(path, run.folder / path.name)
     with whole_folder(run.checkpoints) as folder:
         shutil.copytree(source / "checkpoints", folder, dirs_exist_ok=True)
-    print(f"{run.label} continues run {source.name}; changed since: {', '.join(changed)}", flush=True)
+    print(
+        f"{run.label} continues run {source.name}; changed since: {', '.join(changed)}", flush=True
+    )
 
 
 def _decided(source: Path) -> dict[str, Any]:
@@ -64,12 +73,16 @@ def _decided(source: Path) -> dict[str, Any]:
         raise UserError(f"--adopt {source.name}: {source} has no checkpoints of an unfinished run")
     decided = records.read(source / "decides.json", records.Decided)
     if decided is None:
-        raise UserError(f"--adopt {source.name}: {source} does not say what the run was made of; train it anew")
+        raise UserError(
+            f"--adopt {source.name}: {source} does not say what the run was made of; train it anew"
+        )
     return decided
 
 
 def _without_code(decided: dict[str, Any]) -> dict[str, Any]:
-    plain: dict[str, Any] = json.loads(json.dumps(decided))  # tuples and lists are the same settings
+    plain: dict[str, Any] = json.loads(
+        json.dumps(decided)
+    )  # tuples and lists are the same settings
     return {name: value for name, value in plain.items() if name != "code"}
 
 

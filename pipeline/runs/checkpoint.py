@@ -17,14 +17,20 @@ SEAL = "seal.json"
 
 
 def save(folder: Path, step: int, state: dict[str, Any]) -> None:
-    """Write `state` as checkpoint `step`; the seal with its digest is written last, older ones are dropped."""
+    """Write `state` as checkpoint `step`; the seal with its digest is written last, older ones are
+    dropped.
+    """
     failpoints.reach("checkpoint.begun", step=step)
     with whole_folder(folder / f"{step:09d}") as made:
         buffer = io.BytesIO()
         torch.save(state, buffer)
         write_bytes(made / "state.pt", buffer.getbuffer())
         failpoints.reach("checkpoint.unsealed", step=step)
-        seal = {"step": step, "sha256": sha256_file(made / "state.pt"), "best": (state.get("best") or {}).get("step")}
+        seal = {
+            "step": step,
+            "sha256": sha256_file(made / "state.pt"),
+            "best": (state.get("best") or {}).get("step"),
+        }
         write_json(made / SEAL, seal)
     failpoints.reach("checkpoint.sealed", step=step)
     for old in _steps(folder)[:-KEEP]:
@@ -47,14 +53,20 @@ def load(path: Path, device: torch.device) -> dict[str, Any]:
     return state
 
 
-def load_newest(folder: Path, device: torch.device) -> tuple[Path | None, dict[str, Any] | None, list[str]]:
-    """Return the newest valid checkpoint and its state, or None twice, and a sentence for each one passed over."""
+def load_newest(
+    folder: Path, device: torch.device
+) -> tuple[Path | None, dict[str, Any] | None, list[str]]:
+    """Return the newest valid checkpoint and its state, or None twice, and a sentence for each one
+    passed over.
+    """
     damaged: list[str] = []
     for path in reversed(_steps(folder)):
         try:
             return path, load(path, device), damaged
         except UnpicklingError:  # torch's own message tells how to run what is in there
-            damaged.append(f"checkpoint {path.name} is damaged (it holds no tensors); using an older one")
+            damaged.append(
+                f"checkpoint {path.name} is damaged (it holds no tensors); using an older one"
+            )
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             damaged.append(f"checkpoint {path.name} is damaged ({reason}); using an older one")
@@ -62,10 +74,17 @@ def load_newest(folder: Path, device: torch.device) -> tuple[Path | None, dict[s
 
 
 def clear_superseded(folder: Path, weights: dict[int, Path]) -> None:
-    """Remove the best weights, by step, that no checkpoint in the folder knows as the best so far."""
+    """Remove the best weights, by step, that no checkpoint in the folder knows as the best so
+    far.
+    """
     try:
         known = {json.loads((path / SEAL).read_text())["best"] for path in _steps(folder)}
-    except (OSError, ValueError, KeyError, TypeError):  # a damaged seal: who knows what it would go back to
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+    ):  # a damaged seal: who knows what it would go back to
         return
     for step, path in weights.items():
         if step not in known:
@@ -79,4 +98,6 @@ def clear_leftovers(folder: Path) -> None:
 
 
 def _steps(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("[0-9]*") if path.is_dir()) if folder.is_dir() else []
+    return (
+        sorted(path for path in folder.glob("[0-9]*") if path.is_dir()) if folder.is_dir() else []
+    )

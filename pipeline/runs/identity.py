@@ -18,29 +18,48 @@ TRAINING = (
 DENSE = ("models/heads", "pipeline/tasks/dense")
 OF_TASK = {
     "classify": ("pipeline/tasks/classify",),
-    "detect": (*DENSE, "pipeline/datasets/objects.py", "pipeline/datasets/segmentations.py", "pipeline/tasks/detect"),
+    "detect": (
+        *DENSE,
+        "pipeline/datasets/objects.py",
+        "pipeline/datasets/segmentations.py",
+        "pipeline/tasks/detect",
+    ),
     "segment": (*DENSE, "pipeline/tasks/segment"),
 }
-"""The code that decides a run's result; a folder stands for its modules. dvc.yaml lists the same, and a test holds both
-against the imports."""
+"""The code that decides a run's result; a folder stands for its modules. dvc.yaml lists the same,
+and a test holds both against the imports.
+"""
 
 
 def code_of(task: str, mixer: str) -> list[str]:
-    """Return the files and folders whose content decides a run of `task` with `mixer`, relative to the project."""
+    """Return the files and folders whose content decides a run of `task` with `mixer`, relative to
+    the project.
+    """
     return sorted({*TRAINING, *OF_TASK[task], f"models/mixers/{mixer}.py"})
 
 
 def modules(project: Path, code: list[str]) -> list[str]:
     """Return the files, folders opened."""
     paths = [project / name for name in code]
-    files = [file for path in paths for file in (sorted(path.glob("*.py")) if path.is_dir() else [path])]
+    files = [
+        file for path in paths for file in (sorted(path.glob("*.py")) if path.is_dir() else [path])
+    ]
     return [file.relative_to(project).as_posix() for file in files]
 
 
 def decides(
-    project: Path, task: str, section: Task, variant: str, seed: int, manifest: str, init: Path | None
+    project: Path,
+    task: str,
+    section: Task,
+    variant: str,
+    seed: int,
+    manifest: str,
+    init: Path | None,
 ) -> dict[str, Any]:
-    """Return everything that decides a run's result; cluster and tracking are not in it. Its digest is the run's id."""
+    """Return everything that decides a run's result; cluster and tracking are not in it.
+
+    Its digest is the run's id.
+    """
     entry: Variant = section.variants[variant]
     return {
         "task": task,
@@ -50,7 +69,10 @@ def decides(
         "seed": seed,
         "manifest": manifest,
         "init": sha256_file(init) if init else None,
-        "code": {name: sha256_file(project / name) for name in modules(project, code_of(task, entry.mixer))},
+        "code": {
+            name: sha256_file(project / name)
+            for name in modules(project, code_of(task, entry.mixer))
+        },
     }
 
 

@@ -14,9 +14,17 @@ from pipeline.shards.remote.cache import ShardCache
 
 
 def make_runs(
-    call: Call, task: str, section: Task, variant: str, seeds: tuple[int, ...], shards: Path, init: Path | None = None
+    call: Call,
+    task: str,
+    section: Task,
+    variant: str,
+    seeds: tuple[int, ...],
+    shards: Path,
+    init: Path | None = None,
 ) -> list[Run]:
-    """Return the runs of a section's variant, one a seed; `init` is the file of weights that they start from."""
+    """Return the runs of a section's variant, one a seed; `init` is the file of weights that they
+    start from.
+    """
     storage = (call.project / Path(call.params.cluster.storage).expanduser()).resolve()
     manifest = Manifest.load(shards).content
     made = []
@@ -24,12 +32,27 @@ def make_runs(
         decided = decides(call.project, task, section, variant, seed, manifest, init)
         identifier, workers = run_id(decided), call.params.cluster.loader_workers
         folder, cache = storage / identifier, ShardCache.of(call.params.cluster, shards)
-        made.append(Run(identifier, task, variant, seed, section, shards, folder, workers, init, decided, cache))
+        made.append(
+            Run(
+                identifier,
+                task,
+                variant,
+                seed,
+                section,
+                shards,
+                folder,
+                workers,
+                init,
+                decided,
+                cache,
+            )
+        )
     return made
 
 
 def file_to_start_from(call: Call, name: str, where: str, advice: str = "") -> Path:
-    """Return the file of weights that a recipe's `init_from` names, by a path within the project or from the root.
+    """Return the file of weights that a recipe's `init_from` names, by a path within the project or
+    from the root.
 
     Raises:
         UserError: it is not there; `where` says who asks for it.
@@ -41,7 +64,8 @@ def file_to_start_from(call: Call, name: str, where: str, advice: str = "") -> P
 
 
 def refuse_empty(shards: Path, used: Iterable[str]) -> None:
-    """Stop where a split that is trained on or judged by has not one object or labelled pixel that counts.
+    """Stop where a split that is trained on or judged by has not one object or labelled pixel that
+    counts.
 
     Args:
         shards: the folder of the manifest.
@@ -55,31 +79,40 @@ def refuse_empty(shards: Path, used: Iterable[str]) -> None:
         names = {split, "held_out"} if split == "train" else {split}
         if names & set(used) and entry.targets is not None and not entry.targets.seen:
             raise UserError(
-                f"{shards}: nothing in {split} can be seen or judged: {entry.targets.words(manifest.unit)}; mend the "
-                f"annotations, then run `python -m pipeline.fetch {manifest.dataset}` and `python -m pipeline.shard "
+                f"{shards}: nothing in {split} can be seen or judged: "
+                f"{entry.targets.words(manifest.unit)}; mend the "
+                f"annotations, then run `python -m pipeline.fetch {manifest.dataset}` and "
+                "`python -m pipeline.shard "
                 f"{manifest.dataset}` again"
             )
 
 
 def refuse_damage(shards: Path, runs: list[Run]) -> list[str]:
-    """Stop before anything starts where the shards are not what their manifest says; return advice for reading them.
+    """Stop before anything starts where the shards are not what their manifest says; return advice
+    for reading them.
 
     By URL that is what can be seen without reading them; each is hashed as it arrives.
 
     Raises:
-        UserError: naming every damaged or missing file, or a split in which there is nothing to see.
+        UserError: naming every damaged or missing file, or a split in which there is nothing to
+            see.
     """
     from pipeline.shards.verify import verify, verify_remote
 
     cache = runs[0].cache
     if cache is None and (problems := verify(shards)):
-        raise UserError(f"{shards} is damaged:\n  " + "\n  ".join(problems) + "\nrun the shard stage again")
+        raise UserError(
+            f"{shards} is damaged:\n  " + "\n  ".join(problems) + "\nrun the shard stage again"
+        )
     refuse_empty(shards, {"train", *(run.recipe.evaluate_on for run in runs)})
     if cache is None:
         return []
     if problems := verify_remote(cache.remote, shards):
         wrong = "\n  ".join(problems)
-        raise UserError(f"{cache.remote.shown()} does not hold the shards of {shards}:\n  {wrong}\nupload them again")
+        raise UserError(
+            f"{cache.remote.shown()} does not hold the shards of {shards}:\n  {wrong}\nupload "
+            "them again"
+        )
     entry = Manifest.load(shards).splits["train"]
     return sorted({s for run in runs for s in cache.advice(entry.shards, run.recipe.shuffle_block)})
 
@@ -100,7 +133,9 @@ def runs_of(call: Call, shards: Path, variant: str) -> list[Run]:
     """Return a variant's runs, one a seed."""
     section = section_of(call)
     init = _start(call, call.args.task, variant)
-    return make_runs(call, call.args.task, section, variant, section.seeds_of(variant), shards, init)
+    return make_runs(
+        call, call.args.task, section, variant, section.seeds_of(variant), shards, init
+    )
 
 
 def _start(call: Call, task: str, variant: str) -> Path | None:
@@ -116,5 +151,7 @@ def _start(call: Call, task: str, variant: str) -> Path | None:
     if start != CLASSIFY:
         return file_to_start_from(call, start, where)
     published = call.source(lambda folders: folders.results(CLASSIFY, variant, "model.safetensors"))
-    advice = f"; run: {call.command('train', CLASSIFY, variant)}, or set {task}.recipe.init_from to null"
+    advice = (
+        f"; run: {call.command('train', CLASSIFY, variant)}, or set {task}.recipe.init_from to null"
+    )
     return file_to_start_from(call, str(published), where, advice)

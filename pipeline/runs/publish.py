@@ -1,4 +1,6 @@
-"""What a finished run becomes under results/<task>/<variant>/: metrics, curves, weights, a picture."""
+"""What a finished run becomes under results/<task>/<variant>/: metrics, curves, weights, a
+picture.
+"""
 
 import shutil
 from typing import Any
@@ -16,7 +18,8 @@ HISTORY = ("seed", "epoch", "step", "lr", "train_loss", "skipped_steps", "images
 
 
 def publish(call: Call, runs: list[Run]) -> None:
-    """Write results/<task>/<variant>/ from the finished runs of a variant, one a seed; whole or not at all.
+    """Write results/<task>/<variant>/ from the finished runs of a variant, one a seed; whole or not
+    at all.
 
     Raises:
         UserError: a run is not finished.
@@ -34,7 +37,11 @@ def publish(call: Call, runs: list[Run]) -> None:
     metric = records[0]["main_metric"]
     skipped = sum(record.get("skipped_steps", 0) for record in records)
     passed = f"; {skipped} steps were passed over, their numbers were not finite" if skipped else ""
-    print(f"{variant}: {metric} {records[0]['final'][metric]:.1f} at the end (seed {runs[0].seed}){passed}", flush=True)
+    print(
+        f"{variant}: {metric} {records[0]['final'][metric]:.1f} at the end (seed "
+        f"{runs[0].seed}){passed}",
+        flush=True,
+    )
 
 
 def _record(run: Run) -> dict[str, Any]:
@@ -49,7 +56,15 @@ def _metrics(call: Call, runs: list[Run], records: list[dict[str, Any]]) -> dict
     first, manifest = records[0], Manifest.load(runs[0].shards)
     head, dirty = commit(call.project)
     dataset = runs[0].section.dataset
-    whole = ("main_metric", "parameters", "world_size", "device", "final", "best", "train_images_per_second")
+    whole = (
+        "main_metric",
+        "parameters",
+        "world_size",
+        "device",
+        "final",
+        "best",
+        "train_images_per_second",
+    )
     return {
         **{name: value for name, value in config_of(runs[0]).items() if name != "seed"},
         **{name: first[name] for name in whole},
@@ -58,17 +73,31 @@ def _metrics(call: Call, runs: list[Run], records: list[dict[str, Any]]) -> dict
         "commit": head,
         "dirty": dirty,
         "data": {
-            "dataset": dataset, "source": getattr(call.params.data, dataset).origin, "manifest": manifest.digest,
-            "train_samples": manifest.splits["train"].samples, "val_samples": manifest.splits["val"].samples,
-            "classes": len(manifest.classes), "evaluated_on": runs[0].recipe.evaluate_on,
+            "dataset": dataset,
+            "source": getattr(call.params.data, dataset).origin,
+            "manifest": manifest.digest,
+            "train_samples": manifest.splits["train"].samples,
+            "val_samples": manifest.splits["val"].samples,
+            "classes": len(manifest.classes),
+            "evaluated_on": runs[0].recipe.evaluate_on,
         },
         "seeds": [_seed_row(record) for record in records],
-    }  # fmt: skip
+    }
 
 
 def _seed_row(record: dict[str, Any]) -> dict[str, Any]:
-    """Return what stands once for each seed; that it continued another checkpoint or passed over steps where it did."""
-    shown = ("seed", "run_id", "mlflow_run_id", "final", "best", "train_images_per_second", "wall_time_s")
+    """Return what stands once for each seed; that it continued another checkpoint or passed over
+    steps where it did.
+    """
+    shown = (
+        "seed",
+        "run_id",
+        "mlflow_run_id",
+        "final",
+        "best",
+        "train_images_per_second",
+        "wall_time_s",
+    )
     adopted = {"adopted": record["adopted"]} if record["adopted"] else {}
     skipped = {"skipped_steps": record["skipped_steps"]} if record.get("skipped_steps") else {}
     return {**{name: record[name] for name in shown}, **skipped, **adopted}
@@ -81,8 +110,12 @@ def _history(records: list[dict[str, Any]]) -> str:
 
 
 def _per_class(records: list[dict[str, Any]]) -> str:
-    """Return the metrics of single classes at the end, a row per seed and class; empty where one is not defined."""
-    metrics = sorted({name for record in records for row in record["per_class"].values() for name in row})
+    """Return the metrics of single classes at the end, a row per seed and class; empty where one is
+    not defined.
+    """
+    metrics = sorted(
+        {name for record in records for row in record["per_class"].values() for name in row}
+    )
     rows = [
         {"seed": record["seed"], "class": name, **row}
         for record in records

@@ -1,4 +1,7 @@
-"""A run: what decides its result, and its scratch folder. Imports no torch, so that finished runs publish quickly."""
+"""A run: what decides its result, and its scratch folder.
+
+Imports no torch, so that finished runs publish quickly.
+"""
 
 import shutil
 from dataclasses import dataclass, field
@@ -14,7 +17,10 @@ from pipeline.shards.remote.cache import ShardCache
 
 @dataclass(frozen=True)
 class Run:
-    """One training: a variant with a seed on a manifest. `id` digests all that decides the result."""
+    """One training: a variant with a seed on a manifest.
+
+    `id` digests all that decides the result.
+    """
 
     id: str
     task: str
@@ -58,13 +64,18 @@ class Run:
         if record is None or (record["run_id"], record["seed"]) != (self.id, self.seed):
             return None
         try:
-            whole = all(sha256_file(self.folder / name) == digest for name, digest in record["files"].items())
+            whole = all(
+                sha256_file(self.folder / name) == digest
+                for name, digest in record["files"].items()
+            )
         except OSError:
             return None
         return record if whole else None
 
     def finish(self, record: dict[str, Any], files: list[str]) -> None:
-        """Seal the run: the record with the digests of its files is written last, checkpoints are dropped."""
+        """Seal the run: the record with the digests of its files is written last, checkpoints are
+        dropped.
+        """
         failpoints.reach("run.unsealed")
         sealed = {**record, "files": {name: sha256_file(self.folder / name) for name in files}}
         write_json(self.folder / "finished.json", sealed)
@@ -76,7 +87,9 @@ NOTE = "mlflow.json"
 
 
 def settled(run: Run) -> bool:
-    """Return whether MLflow has a finished run's whole curve; a kill may have come between the two."""
+    """Return whether MLflow has a finished run's whole curve; a kill may have come between the
+    two.
+    """
     note = records.read(run.folder / NOTE, records.Noted)
     return note is not None and bool(note["settled"])
 
@@ -97,6 +110,11 @@ def config_of(run: Run) -> dict[str, Any]:
     """Return what was asked for, as metrics.json and MLflow show it."""
     entry = run.section.variants[run.variant]
     return {
-        "variant": run.variant, "mixer": entry.mixer, "size": entry.size, "model": entry.model_name, "seed": run.seed,
-        "overrides": entry.overrides, "recipe": run.recipe.model_dump(mode="json"),
-    }  # fmt: skip
+        "variant": run.variant,
+        "mixer": entry.mixer,
+        "size": entry.size,
+        "model": entry.model_name,
+        "seed": run.seed,
+        "overrides": entry.overrides,
+        "recipe": run.recipe.model_dump(mode="json"),
+    }

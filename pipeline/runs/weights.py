@@ -14,13 +14,15 @@ if TYPE_CHECKING:
 def read_weights(
     path: Path, variant: Variant, image_size: int = 224, dense: "nn.Module | None" = None
 ) -> "dict[str, Tensor]":
-    """Read published weights (safetensors), or an authors' checkpoint, without running code from the file.
+    """Read published weights (safetensors), or an authors' checkpoint, without running code from
+    the file.
 
-    `image_size` in pixels matters to networks with weights per position. `dense` is the detector or segmenter that the
-    weights are for; without it they are for a classifier.
+    `image_size` in pixels matters to networks with weights per position. `dense` is the detector or
+    segmenter that the weights are for; without it they are for a classifier.
 
     Raises:
-        UserError: the file cannot be read, holds code, or fits another network; the sentence says which.
+        UserError: the file cannot be read, holds code, or fits another network; the sentence says
+            which.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -39,7 +41,9 @@ def read_weights(
             return convert_dense(content, variant.model_name, dense)
         if ours:
             return dict(content)
-        return convert(content, variant.model_name, **{"image_size": image_size, **variant.overrides})
+        return convert(
+            content, variant.model_name, **{"image_size": image_size, **variant.overrides}
+        )
     except OSError as error:
         raise UserError(f"cannot use {path}: {error.strerror or error}") from None
     except (SafetensorError, ValueError) as error:

@@ -12,7 +12,9 @@ class Costs:
     known: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def of(self, run: Run) -> dict[str, int]:
-        """Return the costs of a classification run's network; of other tasks' only the finished run knows some."""
+        """Return the costs of a classification run's network; of other tasks' only the finished run
+        knows some.
+        """
         if run.task != "classify":
             return {}
         variant = run.section.variants[run.variant]
@@ -29,4 +31,7 @@ def _count(run: Run) -> dict[str, int]:
 
     model = create(run.task, run.section, run.variant, read_manifest(run.shards, run.cache)).build()
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    return {"parameters": parameters, "flops": int(count_flops(model, run.recipe.image_size)["total"])}
+    return {
+        "parameters": parameters,
+        "flops": int(count_flops(model, run.recipe.image_size)["total"]),
+    }

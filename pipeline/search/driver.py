@@ -1,4 +1,6 @@
-"""The driver of a search: which trials are still to be run, running them with Ray Tune, and how each ended."""
+"""The driver of a search: which trials are still to be run, running them with Ray Tune, and how
+each ended.
+"""
 
 import os
 import shutil
@@ -21,8 +23,9 @@ from pipeline.search.tracking import Recorder, recorded
 if TYPE_CHECKING:
     from pipeline.search.trial import Work
 
-# Set before Ray Tune is imported. It would write a log of its own for every trial, answer Ctrl-C by itself and call
-# that a success, print tables, and refuse the last word of a trial because it is no evaluation.
+# Set before Ray Tune is imported. It would write a log of its own for every trial, answer Ctrl-C by
+# itself and call that a success, print tables, and refuse the last word of a trial because it is no
+# evaluation.
 TUNE = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
@@ -31,23 +34,33 @@ TUNE = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
 }
 COORDINATOR = {"node:__internal_head__": 0.001}
-"""What a trial holds that only follows its workers: no CPU, or they would not fit beside it on a small machine."""
+"""What a trial holds that only follows its workers: no CPU, or they would not fit beside it on a
+small machine.
+"""
 
 
 def run_search(call: Call, search: Search) -> Outcome:
-    """Run what has not ended yet, and return how all ended. A trial that failed before is tried again.
+    """Run what has not ended yet, and return how all ended.
+
+    A trial that failed before is tried again.
 
     Raises:
-        UserError: the workers do not divide a batch, the shards are damaged, MLflow or the cluster cannot be reached,
-            or a trial does not fit into it.
+        UserError: the workers do not divide a batch, the shards are damaged, MLflow or the cluster
+            cannot be reached, or a trial does not fit into it.
     """
     runs = [tried.run for tried in search.tried]
     _refuse_workers(search)
-    decides = [sorted(run.id for run in runs), search.asha and search.asha.model_dump(), search.shown]
+    decides = [
+        sorted(run.id for run in runs),
+        search.asha and search.asha.model_dump(),
+        search.shown,
+    ]
     book = Book(runs[0].folder.parent, decides)
     book.forget_failures()
     with held(book.folder / "lock", search.label):
-        once = {tried.run.id: tried for tried in search.tried}  # two settings may come to the same run
+        once = {
+            tried.run.id: tried for tried in search.tried
+        }  # two settings may come to the same run
         left = [tried for tried in once.values() if book.ending(tried.run) is None]
         if left:
             for advice in refuse_damage(runs[0].shards, runs):
@@ -62,7 +75,9 @@ def run_search(call: Call, search: Search) -> Outcome:
             ids = recorder.ids(search.tried)
             endings = {run.id: ending for run in runs if (ending := book.ending(run)) is not None}
             if missing := [tried.label for tried in search.tried if tried.run.id not in endings]:
-                raise UserError(f"{len(missing)} trials did not run, e.g. {missing[0]}; run the command again")
+                raise UserError(
+                    f"{len(missing)} trials did not run, e.g. {missing[0]}; run the command again"
+                )
             return Outcome(endings, recorder.parent, ids)
 
 
@@ -70,7 +85,8 @@ def _refuse_workers(search: Search) -> None:
     for tried in search.tried:
         if (count := tried.run.recipe.micro_batches) % search.workers:
             raise UserError(
-                f"{search.name}.workers {search.workers} does not divide the {count} micro-batches of a global batch "
+                f"{search.name}.workers {search.workers} does not divide the {count} "
+                "micro-batches of a global batch "
                 f"({tried.label}); use a number of workers that divides {count}"
             )
 
@@ -95,7 +111,9 @@ def _train(call: Call, search: Search, left: list[Tried], book: Book, recorder: 
             _fit(search, left, book, recorder, cluster)
 
 
-def _fit(search: Search, left: list[Tried], book: Book, recorder: Recorder, cluster: Cluster) -> None:
+def _fit(
+    search: Search, left: list[Tried], book: Book, recorder: Recorder, cluster: Cluster
+) -> None:
     """Hand the trials to Ray Tune."""
     import ray
     from ray import tune
@@ -110,20 +128,32 @@ def _fit(search: Search, left: list[Tried], book: Book, recorder: Recorder, clus
     following = Following(search, left, book, recorder, at_once)
     storage = left[0].run.folder.parent / "ray"
     name = f"tune-{book.id}-{time.time_ns()}"
-    work = Work({tried.run.id: tried.run for tried in left}, cluster, gpus, search.metric, failpoints.armed())
+    work = Work(
+        {tried.run.id: tried.run for tried in left},
+        cluster,
+        gpus,
+        search.metric,
+        failpoints.armed(),
+    )
     try:
         tune.Tuner(
             tune.with_resources(tune.with_parameters(Trial, work=work), _resources(work)),
             param_space={"run_id": tune.grid_search([tried.run.id for tried in left])},
             tune_config=tune.TuneConfig(
-                scheduler=_scheduler(search, book), max_concurrent_trials=at_once, reuse_actors=search.workers == 1,
+                scheduler=_scheduler(search, book),
+                max_concurrent_trials=at_once,
+                reuse_actors=search.workers == 1,
             ),
             run_config=tune.RunConfig(
-                name=name, storage_path=str(storage), verbose=0, callbacks=[following],
+                name=name,
+                storage_path=str(storage),
+                verbose=0,
+                callbacks=[following],
                 failure_config=tune.FailureConfig(max_failures=cluster.max_failures),
-                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # the runs keep their own
+                # the runs keep their own
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
-        ).fit()  # fmt: skip
+        ).fit()
     finally:
         shutil.rmtree(storage / name, ignore_errors=True)
 
@@ -139,7 +169,8 @@ def _at_once(cluster: Cluster, gpus: float, there: dict[str, float], most: int |
         need, have = each * cluster.workers, there.get(kind, 0)
         if need > have:
             raise UserError(
-                f"a trial of {cluster.workers} workers needs {need:g} {kind}, the Ray cluster has {have:g}; lower "
+                f"a trial of {cluster.workers} workers needs {need:g} {kind}, the Ray cluster "
+                f"has {have:g}; lower "
                 f"workers or cluster.{kind.lower()}s_per_worker"
             )
         fitting += [int(have / need)] if need else []
@@ -147,7 +178,9 @@ def _at_once(cluster: Cluster, gpus: float, there: dict[str, float], most: int |
 
 
 def _resources(work: "Work") -> Any:
-    """Return what Ray Tune reserves for a trial; several workers are reserved by the trial's own Ray Train run."""
+    """Return what Ray Tune reserves for a trial; several workers are reserved by the trial's own
+    Ray Train run.
+    """
     from ray.tune import PlacementGroupFactory
 
     if work.cluster.workers > 1:
@@ -156,7 +189,9 @@ def _resources(work: "Work") -> Any:
 
 
 def _scheduler(search: Search, book: Book) -> Any:
-    """Return None for all trials to their end, or the scheduler that stops some, told of those that ended before."""
+    """Return None for all trials to their end, or the scheduler that stops some, told of those that
+    ended before.
+    """
     if search.asha is None:
         return None
     from pipeline.search.tune.scheduler import asha
@@ -164,4 +199,10 @@ def _scheduler(search: Search, book: Book) -> Any:
     endings = [ending for tried in search.tried if (ending := book.ending(tried.run)) is not None]
     ended = sorted((ending for ending in endings if ending.rows), key=lambda ending: ending.order)
     past = [(ending.run_id, ending.rows) for ending in ended]
-    return asha(search.asha, search.metric, search.mode, length(search.tried[0].run, search.asha.time_attribute), past)
+    return asha(
+        search.asha,
+        search.metric,
+        search.mode,
+        length(search.tried[0].run, search.asha.time_attribute),
+        past,
+    )

@@ -1,4 +1,6 @@
-"""What the driver does as it hears of the trials: note it, record it, and say how far the search is."""
+"""What the driver does as it hears of the trials: note it, record it, and say how far the search
+is.
+"""
 
 import time
 from typing import Any
@@ -14,7 +16,9 @@ from pipeline.search.tracking import Recorder
 class Following(Callback):
     """Ray Tune calls this in the driver's process."""
 
-    def __init__(self, search: Search, left: list[Tried], book: Book, recorder: Recorder, at_once: int) -> None:
+    def __init__(
+        self, search: Search, left: list[Tried], book: Book, recorder: Recorder, at_once: int
+    ) -> None:
         self.search, self.book, self.recorder = search, book, recorder
         self.known = {one.run.id: one for one in left}
         self.left = dict(self.known)
@@ -23,11 +27,17 @@ class Following(Callback):
         self.last: dict[str, tuple[State, str]] = {}
         self.epochs = {one.run.id: length(one.run, "epoch") for one in left}
         self.begun = time.monotonic()
-        before = f", {len(search.tried) - len(left)} of them done before" if len(left) < len(search.tried) else ""
+        before = (
+            f", {len(search.tried) - len(left)} of them done before"
+            if len(left) < len(search.tried)
+            else ""
+        )
         _say(f"{len(search.tried)} trials{before}; {at_once} at a time")
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave everything behind: Ray Tune writes itself a copy to restore from, but the book restores a search."""
+        """Leave everything behind: Ray Tune writes itself a copy to restore from, but the book
+        restores a search.
+        """
         return {}
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -72,7 +82,9 @@ class Following(Callback):
 
     def _end(self, tried: Tried, state: State, error: str) -> None:
         identifier = tried.run.id
-        self.book.write(tried.run, state, self.rows[identifier], self.costs.get(identifier, {}), error)
+        self.book.write(
+            tried.run, state, self.rows[identifier], self.costs.get(identifier, {}), error
+        )
         failpoints.reach("search.noted", state=state)
         if (ending := self.book.ending(tried.run)) is not None:
             self.recorder.ending(tried, ending)
@@ -81,17 +93,28 @@ class Following(Callback):
 
     def _result(self, tried: Tried, state: State, error: str) -> str:
         rows, metric = self.rows[tried.run.id], self.search.metric
-        reached = f"{metric} {rows[-1][metric]:.2f} after {rows[-1]['epoch']:g} epochs" if rows else "no evaluation"
+        reached = (
+            f"{metric} {rows[-1][metric]:.2f} after {rows[-1]['epoch']:g} epochs"
+            if rows
+            else "no evaluation"
+        )
         return f"{state}, {error}" if state == "failed" else f"{state}, {reached}"
 
     def _left(self) -> str:
-        """Say how many trials are left and how long they may take, at most, by the epochs trained so far."""
+        """Say how many trials are left and how long they may take, at most, by the epochs trained
+        so far.
+        """
         if not self.left:
             return "that was the last one"
         done = sum(rows[-1]["epoch"] for rows in self.rows.values() if rows)
-        todo = sum(self.epochs[one] - (self.rows[one][-1]["epoch"] if self.rows[one] else 0) for one in self.left)
+        todo = sum(
+            self.epochs[one] - (self.rows[one][-1]["epoch"] if self.rows[one] else 0)
+            for one in self.left
+        )
         seconds = (time.monotonic() - self.begun) / done * todo if done else None
-        return f"{len(self.left)} left" + (f", about {seconds:.0f} s" if seconds is not None else "")
+        return f"{len(self.left)} left" + (
+            f", about {seconds:.0f} s" if seconds is not None else ""
+        )
 
     def _of(self, trial: Any) -> Tried:
         return self.known[trial.config["run_id"]]

@@ -1,4 +1,6 @@
-"""What a search remembers between commands: how each trial ended, a file a trial, beside the runs' own folders."""
+"""What a search remembers between commands: how each trial ended, a file a trial, beside the runs'
+own folders.
+"""
 
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -24,7 +26,10 @@ class Ending:
 
 
 class Book:
-    """The endings of one search. A finished run needs no entry to be known as finished, whoever trained it."""
+    """The endings of one search.
+
+    A finished run needs no entry to be known as finished, whoever trained it.
+    """
 
     def __init__(self, storage: Path, decides: Any) -> None:
         """Open the book of the search that `decides` decides, under the folder of all runs."""
@@ -35,12 +40,21 @@ class Book:
     def _read(self) -> list[Ending]:
         found = []
         for path in sorted(self.folder.glob("*.json")):
-            ended = records.read(path, records.Ended)  # None: the trial is seen again as it is, or run again
+            ended = records.read(
+                path, records.Ended
+            )  # None: the trial is seen again as it is, or run again
             if ended is not None and ended["run_id"] == path.stem:
                 found.append(Ending(**{part.name: ended[part.name] for part in fields(Ending)}))
         return found
 
-    def write(self, run: Run, state: State, rows: list[dict[str, Any]], costs: dict[str, int], error: str = "") -> None:
+    def write(
+        self,
+        run: Run,
+        state: State,
+        rows: list[dict[str, Any]],
+        costs: dict[str, int],
+        error: str = "",
+    ) -> None:
         """Remember how a trial ended."""
         order = 1 + max((ending.order for ending in self._endings.values()), default=0)
         ending = Ending(run.id, state, rows, costs, error, order)
@@ -48,7 +62,8 @@ class Book:
         self._endings[run.id] = ending
 
     def ending(self, run: Run) -> Ending | None:
-        """Return how a run ended; None where it is still to be trained, which a failed one is not before it is asked.
+        """Return how a run ended; None where it is still to be trained, which a failed one is not
+        before it is asked.
 
         What is finished is finished with the rows of its own record.
         """
@@ -56,8 +71,13 @@ class Book:
         if (record := run.finished()) is not None:
             costs = noted.costs if noted else {}
             rows = [{"run_id": run.id, **row} for row in record["history"]]
-            return Ending(run.id, "finished", rows, {"parameters": record["parameters"], **costs},
-                          order=noted.order if noted else 0)  # fmt: skip
+            return Ending(
+                run.id,
+                "finished",
+                rows,
+                {"parameters": record["parameters"], **costs},
+                order=noted.order if noted else 0,
+            )
         return None if noted is None or noted.state == "finished" else noted
 
     def forget_failures(self) -> None:

@@ -1,4 +1,6 @@
-"""Pictures of a search: accuracy over kernel size and groups, learning curves, parameters against accuracy."""
+"""Pictures of a search: accuracy over kernel size and groups, learning curves, parameters against
+accuracy.
+"""
 
 from collections import defaultdict
 from collections.abc import Callable
@@ -19,11 +21,19 @@ MANY = 12
 
 
 def draw(search: Search, rows: Rows, outcome: Outcome, folder: Path) -> None:
-    """Draw heat_<mixer>.png where two parameters vary, curves.png, and pareto.png where parameters are counted."""
+    """Draw heat_<mixer>.png where two parameters vary, curves.png, and pareto.png where parameters
+    are counted.
+    """
     down, across = _axes(search)
     if down is not None:
         for mixer in dict.fromkeys(_mixer(row) for row in rows):
-            _heat(search, [row for row in rows if _mixer(row) == mixer], down, across, folder / f"heat_{mixer}.png")
+            _heat(
+                search,
+                [row for row in rows if _mixer(row) == mixer],
+                down,
+                across,
+                folder / f"heat_{mixer}.png",
+            )
     _curves(search, outcome, folder / "curves.png")
     if any(row.get("parameters") and row.get(search.metric) is not None for row in rows):
         _pareto(search, rows, folder / "pareto.png")
@@ -34,7 +44,9 @@ def _mixer(row: dict[str, Any]) -> str:
 
 
 def _axes(search: Search) -> tuple[str | None, str | None]:
-    """Return the parameters that a heat map shows downwards and across: kernel size and groups where they vary."""
+    """Return the parameters that a heat map shows downwards and across: kernel size and groups
+    where they vary.
+    """
     names = [name for name in search.tried[0].values if name != "mixer"]
     down = KERNEL if KERNEL in names else names[0] if names else None
     rest = [name for name in names if name != down]
@@ -43,11 +55,15 @@ def _axes(search: Search) -> tuple[str | None, str | None]:
 
 
 def _heat(search: Search, rows: Rows, down: str, across: str | None, path: Path) -> None:
-    """Mean over all else (seeds among it) of the last evaluation; a star where a trial did not come to its end."""
+    """Mean over all else (seeds among it) of the last evaluation; a star where a trial did not come
+    to its end.
+    """
     lines = sorted({row[down] for row in rows}, key=_order)
     columns = sorted({row[across] for row in rows}, key=_order) if across else [None]
     cells = {
-        (i, j): [row for row in rows if row[down] == line and (across is None or row[across] == column)]
+        (i, j): [
+            row for row in rows if row[down] == line and (across is None or row[across] == column)
+        ]
         for i, line in enumerate(lines)
         for j, column in enumerate(columns)
     }
@@ -55,18 +71,30 @@ def _heat(search: Search, rows: Rows, down: str, across: str | None, path: Path)
     figure, (axes,) = canvas(1.8 + 0.75 * len(lines))
     known = [value for value in values.values() if value is not None] or [0.0]
     grid = [
-        [float("nan") if (v := values[i, j]) is None else v for j in range(len(columns))] for i in range(len(lines))
+        [float("nan") if (v := values[i, j]) is None else v for j in range(len(columns))]
+        for i in range(len(lines))
     ]
     image = axes.imshow(grid, cmap="cividis", aspect="auto")
     for (i, j), value in values.items():
         dark = value is not None and value < (min(known) + max(known)) / 2
-        axes.text(j, i, _cell(cells[i, j], value), ha="center", va="center", color="white" if dark else "black")
+        axes.text(
+            j,
+            i,
+            _cell(cells[i, j], value),
+            ha="center",
+            va="center",
+            color="white" if dark else "black",
+        )
     axes.set_yticks(range(len(lines)), [str(line) for line in lines])
     axes.set_xticks(range(len(columns)), [str(column) for column in columns] if across else [""])
     axes.set_ylabel(down.replace("_", " "))
-    axes.set_xlabel((across or "").replace("group_channels", "channels that share a weight").replace("_", " "))
+    axes.set_xlabel(
+        (across or "").replace("group_channels", "channels that share a weight").replace("_", " ")
+    )
     axes.grid(visible=False)
-    star = "   (*: not trained to its end)" if any(row["state"] == "stopped" for row in rows) else ""
+    star = (
+        "   (*: not trained to its end)" if any(row["state"] == "stopped" for row in rows) else ""
+    )
     axes.set_title(f"{_mixer(rows[0])}: {search.metric} on what was held out{star}")
     figure.colorbar(image, ax=axes, label=search.metric)
     save(figure, path)
@@ -99,7 +127,9 @@ def _curves(search: Search, outcome: Outcome, path: Path) -> None:
         points = [(row["epoch"], row[search.metric]) for row in ending.rows if search.metric in row]
         if not points:
             continue
-        shade = colour(str(tried.values.get("mixer", tried.run.section.variants[tried.run.variant].mixer)))
+        shade = colour(
+            str(tried.values.get("mixer", tried.run.section.variants[tried.run.variant].mixer))
+        )
         epochs, values = zip(*points, strict=True)
         end = "o" if ending.state == "finished" else "x"
         axes.plot(epochs, values, color=shade, alpha=0.6, linewidth=1.4)
@@ -117,17 +147,27 @@ def _curves(search: Search, outcome: Outcome, path: Path) -> None:
 
 
 def _pareto(search: Search, rows: Rows, path: Path) -> None:
-    """Parameters against the metric, a point a setting (mean over seeds), and the front that none is better than."""
+    """Parameters against the metric, a point a setting (mean over seeds), and the front that none
+    is better than.
+    """
     settings: dict[str, Rows] = defaultdict(list)
     names = list(search.tried[0].values)
     for row in rows:
         if row.get("parameters") and row.get(search.metric) is not None:
-            settings[" ".join(f"{name.removeprefix('recipe.')}={row[name]}" for name in names)].append(row)
-    points = [(name, found[0]["parameters"] / 1e6, fmean(row[search.metric] for row in found), found)
-              for name, found in settings.items()]  # fmt: skip
-    better: Callable[[float, float], bool] = (lambda a, b: a > b) if search.mode == "max" else (lambda a, b: a < b)
+            settings[
+                " ".join(f"{name.removeprefix('recipe.')}={row[name]}" for name in names)
+            ].append(row)
+    points = [
+        (name, found[0]["parameters"] / 1e6, fmean(row[search.metric] for row in found), found)
+        for name, found in settings.items()
+    ]
+    better: Callable[[float, float], bool] = (
+        (lambda a, b: a > b) if search.mode == "max" else (lambda a, b: a < b)
+    )
     front: list[tuple[str, float, float]] = []
-    for name, size, value, _ in sorted(points, key=lambda one: (one[1], -one[2] if search.mode == "max" else one[2])):
+    for name, size, value, _ in sorted(
+        points, key=lambda one: (one[1], -one[2] if search.mode == "max" else one[2])
+    ):
         if not front or better(value, front[-1][2]):
             front.append((name, size, value))
     figure, (axes,) = canvas(5.0)
@@ -135,9 +175,21 @@ def _pareto(search: Search, rows: Rows, path: Path) -> None:
         mixer, whole = _mixer(found[0]), all(row["state"] == "finished" for row in found)
         shade = colour(mixer)
         axes.scatter(
-            size, value, marker=marker(mixer), s=60, color=shade if whole else "white", edgecolors=shade, zorder=3
+            size,
+            value,
+            marker=marker(mixer),
+            s=60,
+            color=shade if whole else "white",
+            edgecolors=shade,
+            zorder=3,
         )
-    axes.plot([one[1] for one in front], [one[2] for one in front], color=QUIET, linewidth=1.2, drawstyle="steps-post")
+    axes.plot(
+        [one[1] for one in front],
+        [one[2] for one in front],
+        color=QUIET,
+        linewidth=1.2,
+        drawstyle="steps-post",
+    )
     axes.set_xlabel("parameters, M")
     axes.set_ylabel(search.metric)
     axes.margins(x=0.2, y=0.15)

@@ -1,4 +1,6 @@
-"""What a search becomes under results/tune/: a table of trials, their curves, the best setting, pictures."""
+"""What a search becomes under results/tune/: a table of trials, their curves, the best setting,
+pictures.
+"""
 
 from collections.abc import Iterable
 from statistics import fmean, stdev
@@ -15,8 +17,16 @@ from pipeline.search.settings import LeftOut, Setting
 from pipeline.shards.manifest import Manifest
 
 NOT_METRICS = ("run_id", "epoch", "step", "lr", "train_loss", "skipped_steps", "images_per_second")
-AFTER = ("parameters", "flops", "train_images_per_second", "wall_time_s", "world_size", "device", "mlflow_run_id",
-         "error")  # fmt: skip
+AFTER = (
+    "parameters",
+    "flops",
+    "train_images_per_second",
+    "wall_time_s",
+    "world_size",
+    "device",
+    "mlflow_run_id",
+    "error",
+)
 
 
 def publish_search(
@@ -29,12 +39,20 @@ def publish_search(
     rows = trial_rows(search, outcome)
     best = best_of(search, settings, outcome)
     with whole_folder(call.folders.results("tune")) as folder:
-        write_json(folder / "search.json", {
-            "task": tune.task, "metric": search.metric, "mode": search.mode, **search.shown,
-            "space": tune.model_dump(mode="json")["space"],
-            "seeds": tune.seeds, **shared_facts(call, search, outcome),
-            "left_out": [{"values": one.values, "reason": one.reason} for one in left_out], "trials": len(rows),
-        })  # fmt: skip
+        write_json(
+            folder / "search.json",
+            {
+                "task": tune.task,
+                "metric": search.metric,
+                "mode": search.mode,
+                **search.shown,
+                "space": tune.model_dump(mode="json")["space"],
+                "seeds": tune.seeds,
+                **shared_facts(call, search, outcome),
+                "left_out": [{"values": one.values, "reason": one.reason} for one in left_out],
+                "trials": len(rows),
+            },
+        )
         write_text(folder / "trials.csv", table(rows, ["run_id", *tune.space, "seed"]))
         write_text(folder / "curves.csv", curves(search, outcome))
         write_json(folder / "best.json", best)
@@ -49,19 +67,28 @@ def shared_facts(call: Call, search: Search, outcome: Outcome) -> dict[str, Any]
     manifest, dataset = Manifest.load(run.shards), run.section.dataset
     head, dirty = commit(call.project)
     return {
-        "epochs": round(length(run, "epoch"), 4), "recipe": run.recipe.model_dump(mode="json"),
-        "image_size": getattr(run.recipe, "image_size", None), "mlflow_run_id": outcome.mlflow_run,
-        "commit": head, "dirty": dirty,
+        "epochs": round(length(run, "epoch"), 4),
+        "recipe": run.recipe.model_dump(mode="json"),
+        "image_size": getattr(run.recipe, "image_size", None),
+        "mlflow_run_id": outcome.mlflow_run,
+        "commit": head,
+        "dirty": dirty,
         "data": {
-            "dataset": dataset, "source": getattr(call.params.data, dataset).origin, "manifest": manifest.digest,
-            "train_samples": manifest.splits["train"].samples, "val_samples": manifest.splits["val"].samples,
-            "classes": len(manifest.classes), "evaluated_on": run.recipe.evaluate_on,
+            "dataset": dataset,
+            "source": getattr(call.params.data, dataset).origin,
+            "manifest": manifest.digest,
+            "train_samples": manifest.splits["train"].samples,
+            "val_samples": manifest.splits["val"].samples,
+            "classes": len(manifest.classes),
+            "evaluated_on": run.recipe.evaluate_on,
         },
-    }  # fmt: skip
+    }
 
 
 def trial_rows(search: Search, outcome: Outcome) -> list[dict[str, Any]]:
-    """Return the lines of trials.csv; what a killed driver could not note of costs is counted now."""
+    """Return the lines of trials.csv; what a killed driver could not note of costs is counted
+    now.
+    """
     from pipeline.search.costs import Costs
 
     costs, rows = Costs(), []
@@ -78,18 +105,31 @@ def _trial_row(search: Search, tried: Tried, outcome: Outcome) -> dict[str, Any]
     last = ending.rows[-1] if ending.rows else {}
     metrics = {name: value for name, value in last.items() if name not in NOT_METRICS}
     seen = [row[search.metric] for row in ending.rows if row.get(search.metric) is not None]
-    best = {f"best_{search.metric}": max(seen) if search.mode == "max" else min(seen)} if seen else {}
+    best = (
+        {f"best_{search.metric}": max(seen) if search.mode == "max" else min(seen)} if seen else {}
+    )
     speed = {"train_images_per_second": last["images_per_second"]} if last else {}
     whole = {name: record[name] for name in AFTER if name in record}
     return {
-        **tried.values, "run_id": run.id, "seed": run.seed, "state": ending.state, "epoch": last.get("epoch"),
-        **metrics, **best, **ending.costs, **speed, **whole, "mlflow_run_id": outcome.mlflow_runs[run.id],
+        **tried.values,
+        "run_id": run.id,
+        "seed": run.seed,
+        "state": ending.state,
+        "epoch": last.get("epoch"),
+        **metrics,
+        **best,
+        **ending.costs,
+        **speed,
+        **whole,
+        "mlflow_run_id": outcome.mlflow_runs[run.id],
         "error": ending.error,
-    }  # fmt: skip
+    }
 
 
 def table(rows: list[dict[str, Any]], first: Iterable[str]) -> str:
-    """Return rows as CSV: the columns `first`, how the trial ended, metrics, costs; empty where one is not known."""
+    """Return rows as CSV: the columns `first`, how the trial ended, metrics, costs; empty where one
+    is not known.
+    """
     head = [*first, "state", "epoch"]
     metrics = sorted({name for row in rows for name in row} - {*head, *AFTER})
     return csv_text([*head, *metrics, *AFTER], rows)
@@ -102,41 +142,76 @@ def curves(search: Search, outcome: Outcome) -> str:
         for tried in search.tried
         for row in outcome.endings[tried.run.id].rows
     ]
-    first = ["run_id", "seed", "epoch", "step", "lr", "train_loss", "skipped_steps", "images_per_second"]
+    first = [
+        "run_id",
+        "seed",
+        "epoch",
+        "step",
+        "lr",
+        "train_loss",
+        "skipped_steps",
+        "images_per_second",
+    ]
     names = [*first, *sorted({name for row in rows for name in row} - set(first))]
     return csv_text(names, rows)
 
 
 def best_of(search: Search, settings: list[Setting], outcome: Outcome) -> dict[str, Any]:
-    """Return the setting with the best mean over the seeds at the end, among those with every seed finished."""
+    """Return the setting with the best mean over the seeds at the end, among those with every seed
+    finished.
+    """
     scored: list[tuple[float, Setting, list[Ending]]] = []
     for setting in settings:
-        endings = [outcome.endings[one.run.id] for one in search.tried if one.run.section is setting.section]
-        if all(ending.state == "finished" and search.metric in ending.rows[-1] for ending in endings):
-            scored.append((fmean(ending.rows[-1][search.metric] for ending in endings), setting, endings))
+        endings = [
+            outcome.endings[one.run.id]
+            for one in search.tried
+            if one.run.section is setting.section
+        ]
+        if all(
+            ending.state == "finished" and search.metric in ending.rows[-1] for ending in endings
+        ):
+            scored.append(
+                (fmean(ending.rows[-1][search.metric] for ending in endings), setting, endings)
+            )
     if not scored:
-        return {"metric": search.metric, "values": None, "reason": "no setting finished with every seed"}
+        return {
+            "metric": search.metric,
+            "values": None,
+            "reason": "no setting finished with every seed",
+        }
     mean, setting, endings = (max if search.mode == "max" else min)(scored, key=lambda one: one[0])
     values = [ending.rows[-1][search.metric] for ending in endings]
     return {
-        "metric": search.metric, "values": setting.values, "mean": mean,
+        "metric": search.metric,
+        "values": setting.values,
+        "mean": mean,
         "sd": stdev(values) if len(values) > 1 else None,
         "seeds": [one.run.seed for one in search.tried if one.run.section is setting.section],
-        "run_ids": [ending.run_id for ending in endings], "variant": _entry(setting),
-    }  # fmt: skip
+        "run_ids": [ending.run_id for ending in endings],
+        "variant": _entry(setting),
+    }
 
 
 def _entry(setting: Setting) -> dict[str, Any]:
-    """Return the setting as an entry for a task's variants; what it was judged on is not part of it."""
+    """Return the setting as an entry for a task's variants; what it was judged on is not part of
+    it.
+    """
     entry = setting.variant.model_dump(mode="json", exclude_defaults=True)
-    recipe = {name: value for name, value in entry.pop("recipe", {}).items() if name not in ("hold_out", "evaluate_on")}
+    recipe = {
+        name: value
+        for name, value in entry.pop("recipe", {}).items()
+        if name not in ("hold_out", "evaluate_on")
+    }
     return {**entry, "recipe": recipe} if recipe else entry
 
 
 def _say(search: Search, best: dict[str, Any], rows: list[dict[str, Any]]) -> None:
     states = [row["state"] for row in rows]
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
-    named = "none finished" if best["values"] is None else f"best {search.metric} {best['mean']:.2f} with " + " ".join(
-        f"{key}={value}" for key, value in best["values"].items()
-    )  # fmt: skip
+    named = (
+        "none finished"
+        if best["values"] is None
+        else (f"best {search.metric} {best['mean']:.2f} with ")
+        + " ".join(f"{key}={value}" for key, value in best["values"].items())
+    )
     print(f"search: {counts}; {named}", flush=True)

@@ -22,10 +22,14 @@ class Tried:
     @property
     def label(self) -> str:
         """How people see it in logs and in MLflow."""
-        return " ".join(f"{key}={value}" for key, value in {**self.values, "seed": self.run.seed}.items())
+        return " ".join(
+            f"{key}={value}" for key, value in {**self.values, "seed": self.run.seed}.items()
+        )
 
 
-def runs_of(call: Call, task: str, setting: Setting, seeds: tuple[int, ...], shards: Path) -> list[Run]:
+def runs_of(
+    call: Call, task: str, setting: Setting, seeds: tuple[int, ...], shards: Path
+) -> list[Run]:
     """Return the runs of a setting, one a seed.
 
     Raises:
@@ -38,7 +42,10 @@ def runs_of(call: Call, task: str, setting: Setting, seeds: tuple[int, ...], sha
 
 @dataclass(frozen=True)
 class Search:
-    """What is to be tried, and how. `name` is the MLflow experiment; `shown` what its run says about the whole."""
+    """What is to be tried, and how.
+
+    `name` is the MLflow experiment; `shown` what its run says about the whole.
+    """
 
     name: str
     label: str
@@ -64,6 +71,9 @@ def length(run: Run, unit: str) -> float:
     """Return how long a run is in epochs or steps, as its last evaluation will say."""
     from pipeline.loading.hold_out import open_split
 
-    steps_per_epoch = len(open_split(run.shards, "train", run.recipe.hold_out, run.cache)) // run.recipe.global_batch
+    steps_per_epoch = (
+        len(open_split(run.shards, "train", run.recipe.hold_out, run.cache))
+        // run.recipe.global_batch
+    )
     steps = max(1, run.recipe.duration.in_steps(max(1, steps_per_epoch)))
     return float(steps) if unit == "step" else steps / max(1, steps_per_epoch)

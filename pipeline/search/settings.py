@@ -24,7 +24,9 @@ class Impossible(Exception):
 
 @dataclass(frozen=True)
 class Setting:
-    """One point of a search or cell of a design; `section` holds it as the task's only variant, of this name."""
+    """One point of a search or cell of a design; `section` holds it as the task's only variant, of
+    this name.
+    """
 
     name: str
     values: dict[str, Any]
@@ -63,7 +65,8 @@ def make_setting(
     where: str,
     name: str | None = None,
 ) -> Setting:
-    """Return the setting of a variant `entry`, trained by the task's recipe with the changes of `recipe`.
+    """Return the setting of a variant `entry`, trained by the task's recipe with the changes of
+    `recipe`.
 
     Args:
         params: the whole parameters.
@@ -108,16 +111,22 @@ def _refuse(variant: Variant, recipe: BaseRecipe, where: str) -> None:
     """Refuse what the sections by themselves cannot know."""
     if recipe.init_from == CLASSIFY:
         raise UserError(
-            f"{where}.recipe.init_from: a setting has no classification weights of its own; give a file, or null"
+            f"{where}.recipe.init_from: a setting has no classification weights of its own; give "
+            "a file, or null"
         )
     image, kernel = getattr(recipe, "image_size", None), variant.kernel_size
     if image is not None and kernel is not None and kernel > (side := -(-image // PATCH)):
-        raise Impossible(f"kernel_size {kernel} is larger than the largest map, {side}x{side} of {image} pixels")
+        raise Impossible(
+            f"kernel_size {kernel} is larger than the largest map, {side}x{side} of {image} pixels"
+        )
 
 
 def name_of(values: Mapping[str, Any]) -> str:
     """Return a variant's name made from values, of letters, digits and `_` alone."""
-    parts = [str(value) if key == "mixer" else f"{key.rpartition('.')[2]}_{value}" for key, value in values.items()]
+    parts = [
+        str(value) if key == "mixer" else f"{key.rpartition('.')[2]}_{value}"
+        for key, value in values.items()
+    ]
     return "".join(c if c.isascii() and c.isalnum() else "_" for c in "_".join(parts)) or "base"
 
 
@@ -131,7 +140,11 @@ def _dotted(model: Any, prefix: str) -> list[str]:
     names = []
     for name, field in model.model_fields.items():
         inner = field.annotation
-        nested = isinstance(inner, type) and hasattr(inner, "model_fields") and not {"epochs"} & set(inner.model_fields)
+        nested = (
+            isinstance(inner, type)
+            and hasattr(inner, "model_fields")
+            and not {"epochs"} & set(inner.model_fields)
+        )
         names += _dotted(inner, f"{prefix}.{name}") if nested else [f"{prefix}.{name}"]
     return names
 

@@ -1,6 +1,8 @@
-"""MLflow for many trials: the search is a run, each trial a child of it, with the values that set it apart as params.
+"""MLflow for many trials: the search is a run, each trial a child of it, with the values that set
+it apart as params.
 
-The driver hears of every evaluation anyway, so one process of the driver's is the only one that writes.
+The driver hears of every evaluation anyway, so one process of the driver's is the only one that
+writes.
 """
 
 from collections.abc import Iterator
@@ -19,7 +21,16 @@ from pipeline.project.git import commit
 from pipeline.search.journal import Ending
 from pipeline.shards.manifest import Manifest
 from pipeline.tracking.database import connect
-from pipeline.tracking.tracker import PARENT, Tracker, end, end_abandoned, find_or_make, log_params, log_rows, uri_of
+from pipeline.tracking.tracker import (
+    PARENT,
+    Tracker,
+    end,
+    end_abandoned,
+    find_or_make,
+    log_params,
+    log_rows,
+    uri_of,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -43,7 +54,9 @@ class Place:
 
 @dataclass
 class Recorder:
-    """The driver's hand on the search's MLflow runs; what is asked for is done in order, beside the driver."""
+    """The driver's hand on the search's MLflow runs; what is asked for is done in order, beside the
+    driver.
+    """
 
     tracker: Tracker
     search: "Search"
@@ -52,7 +65,9 @@ class Recorder:
     asked: list["Future[Any]"] = field(default_factory=list)
 
     def rows(self, tried: "Tried", rows: list[dict[str, Any]]) -> None:
-        """Record evaluations of a trial; its run is made with the first of them, which may be none."""
+        """Record evaluations of a trial; its run is made with the first of them, which may be
+        none.
+        """
         self.asked.append(self.tracker.submit(_record, self._place(tried), rows))
 
     def ending(self, tried: "Tried", ending: Ending) -> None:
@@ -71,10 +86,17 @@ class Recorder:
 
     def _place(self, tried: "Tried") -> Place:
         entry = tried.run.section.variants[tried.run.variant]
-        named = {"variant": tried.run.variant, "mixer": entry.mixer, "run_id": tried.run.id, PARENT: self.parent}
+        named = {
+            "variant": tried.run.variant,
+            "mixer": entry.mixer,
+            "run_id": tried.run.id,
+            PARENT: self.parent,
+        }
         params = {**tried.values, "seed": tried.run.seed}
         tags = {**self.tags, **named}
-        return Place(self.tracker.uri, tried.run.folder.parent, self.search.name, tried.label, tags, params)
+        return Place(
+            self.tracker.uri, tried.run.folder.parent, self.search.name, tried.label, tags, params
+        )
 
 
 @contextmanager
@@ -88,7 +110,9 @@ def recorded(call: Call, search: "Search", identifier: str) -> Iterator[Recorder
     tags = _tags(call, search)
     shown = {**search.shown, "trials": len(search.tried)}
     storage = search.tried[0].run.folder.parent
-    place = Place(uri, storage, search.name, search.label, {**tags, "run_id": f"searches/{identifier}"}, shown)
+    place = Place(
+        uri, storage, search.name, search.label, {**tags, "run_id": f"searches/{identifier}"}, shown
+    )
     with Tracker(uri) as tracker:
         recorder = Recorder(tracker, search, tracker.submit(_open, place).result(), tags)
         status = "FAILED"
@@ -98,7 +122,9 @@ def recorded(call: Call, search: "Search", identifier: str) -> Iterator[Recorder
             status = "FINISHED"
         finally:
             failpoints.reach("search.closing")
-            with suppress(BrokenProcessPool):  # killed together with this process: the next command closes
+            with suppress(
+                BrokenProcessPool
+            ):  # killed together with this process: the next command closes
                 tracker.submit(_close, place, recorder.parent, status).result()
 
 
@@ -130,12 +156,16 @@ def _open(place: Place) -> str:
 
 def _child(place: Place) -> str:
     """Return a trial's MLflow run, made where it is missing."""
-    return _children(place.uri, place.experiment, place.tags[PARENT]).get(place.tags["run_id"]) or _begin(place)
+    return _children(place.uri, place.experiment, place.tags[PARENT]).get(
+        place.tags["run_id"]
+    ) or _begin(place)
 
 
 @lru_cache(maxsize=1)
 def _children(uri: str, experiment: str, parent: str) -> dict[str, str]:
-    """Return the MLflow run of each trial that the search has: asked for once, then kept up to date by `_begin`."""
+    """Return the MLflow run of each trial that the search has: asked for once, then kept up to date
+    by `_begin`.
+    """
     client = _client(uri)
     place = client.get_experiment_by_name(experiment).experiment_id
     found: dict[str, str] = {}

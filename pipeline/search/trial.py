@@ -1,8 +1,9 @@
 """One trial in a process of Ray's: the very training that `train` runs, one evaluation at a time.
 
-With one worker the engine runs in the trial's own process, which stays for the next trial; with several, the trial
-holds a Ray Train run of its own. Either way a trial that is not wanted any more ends by itself and gives back what it
-held, instead of being killed: nothing is left for somebody else to clean away.
+With one worker the engine runs in the trial's own process, which stays for the next trial; with
+several, the trial holds a Ray Train run of its own. Either way a trial that is not wanted any more
+ends by itself and gives back what it held, instead of being killed: nothing is left for somebody
+else to clean away.
 """
 
 import threading
@@ -24,7 +25,8 @@ POLL_S = 0.5
 
 @dataclass(frozen=True)
 class Work:
-    """What every trial of a search is given: the runs by id, the workers of each, and the faults of a test.
+    """What every trial of a search is given: the runs by id, the workers of each, and the faults of
+    a test.
 
     A trial that cannot be judged any more, because its `metric` is no finite number, fails.
     """
@@ -73,7 +75,9 @@ class Alone:
 
 @dataclass
 class Letters:
-    """Rank 0's side of a run on several workers: it tells each evaluation, and waits to hear whether to go on."""
+    """Rank 0's side of a run on several workers: it tells each evaluation, and waits to hear
+    whether to go on.
+    """
 
     told: Any
     answers: Any
@@ -153,28 +157,40 @@ class Trial(Trainable):
         self._healthy = True
 
     def step(self) -> Row:
-        """Return the next evaluation: its numbers for the scheduler, and as `row` what of all that is ours.
+        """Return the next evaluation: its numbers for the scheduler, and as `row` what of all that
+        is ours.
 
         The last word, with `done`, says that the run `finished`, or why it `failed`.
         """
         try:
             if self._bench is None:
-                self._bench = (Alone if self._work.cluster.workers == 1 else Together)(self._run, self._work)
+                self._bench = (Alone if self._work.cluster.workers == 1 else Together)(
+                    self._run, self._work
+                )
             row = self._bench.next()
             if row is None:
                 return {"run_id": self._run.id, "done": True, "finished": True}
             if self._work.metric not in row:
-                raise UserError(f"{self._work.metric} is not finite at step {row['step']}; lower optimizer.lr")
+                raise UserError(
+                    f"{self._work.metric} is not finite at step {row['step']}; lower optimizer.lr"
+                )
             failpoints.reach("trial.evaluated", run=self._run.variant, step=row["step"])
             return {**row, "row": row, "costs": self._costs.of(self._run), "done": False}
         except UserError as error:
             return {"run_id": self._run.id, "done": True, "failed": str(error)}
-        except Exception as error:  # this trial is over, the others are not; a process that is gone is Tune's to retry
+        # this trial is over, the others are not; a process that is gone is Tune's to retry
+        except Exception as error:
             self._healthy = False
-            return {"run_id": self._run.id, "done": True, "failed": f"{type(error).__name__}: {error}"}
+            return {
+                "run_id": self._run.id,
+                "done": True,
+                "failed": f"{type(error).__name__}: {error}",
+            }
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take the next run in the same process, unless the last one may have left it in a bad state."""
+        """Take the next run in the same process, unless the last one may have left it in a bad
+        state.
+        """
         self.cleanup()
         if self._healthy:
             self._take(new_config)

@@ -1,4 +1,6 @@
-"""`python -m pipeline.shards verify DIR [--url URL]`: one line a problem and exit code 1, or that all is well."""
+"""`python -m pipeline.shards verify DIR [--url URL]`: one line a problem and exit code 1, or that
+all is well.
+"""
 
 import argparse
 from pathlib import Path
@@ -10,17 +12,31 @@ from pipeline.shards.verify import verify, verify_remote
 
 
 def _main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m pipeline.shards", description="Look after folders of shards.")
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline.shards", description="Look after folders of shards."
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     check = commands.add_parser("verify", help="compare every shard with the manifest")
     check.add_argument("folder", type=Path, metavar="DIR", help="folder that holds manifest.json")
-    check.add_argument("--split", action="append", choices=("train", "val"), help="check this split alone; repeatable")
-    check.add_argument("--url", help="read the shards from here (a copy of DIR), with DIR's manifest as the measure")
+    check.add_argument(
+        "--split",
+        action="append",
+        choices=("train", "val"),
+        help="check this split alone; repeatable",
+    )
+    check.add_argument(
+        "--url",
+        help="read the shards from here (a copy of DIR), with DIR's manifest as the measure",
+    )
     args = parser.parse_args()
     if args.url and args.split:
         parser.error("--url checks all splits")
     remote = Remote(args.url) if args.url else None
-    problems = verify_remote(remote, args.folder, content=True) if remote else verify(args.folder, args.split)
+    problems = (
+        verify_remote(remote, args.folder, content=True)
+        if remote
+        else verify(args.folder, args.split)
+    )
     for problem in problems:
         print(problem)
     if problems:

@@ -1,7 +1,8 @@
-"""From a listing to a folder of shards: one Ray task a shard, and the same bytes however many run at once.
+"""From a listing to a folder of shards: one Ray task a shard, and the same bytes however many run
+at once.
 
-Which samples a shard is offered follows from the listing alone; a file that turns out unusable is left out of its own
-shard and moves no other sample.
+Which samples a shard is offered follows from the listing alone; a file that turns out unusable is
+left out of its own shard and moves no other sample.
 """
 
 import errno
@@ -43,9 +44,10 @@ def build(
 ) -> Manifest:
     """Write all shards of a data set and their manifest; the folder appears whole or not at all.
 
-    Shards grow in `.NAME.partial` beside the folder, each sealed when it is finished. A call that ends early leaves
-    them there, and the next one writes only what lacks or what other inputs, parameters or code would make different.
-    Needs a Ray that is connected, where `run` is not given. Progress goes to stderr.
+    Shards grow in `.NAME.partial` beside the folder, each sealed when it is finished. A call that
+    ends early leaves them there, and the next one writes only what lacks or what other inputs,
+    parameters or code would make different. Needs a Ray that is connected, where `run` is not
+    given. Progress goes to stderr.
 
     Args:
         name: imagenet, coco or ade20k.
@@ -57,8 +59,8 @@ def build(
         run: takes the tasks, `in_flight` and a label, and returns the results in order.
 
     Raises:
-        UserError: more files are quarantined or more annotations lost than allowed, the disk is full, or a file is
-            unreadable.
+        UserError: more files are quarantined or more annotations lost than allowed, the disk is
+            full, or a file is unreadable.
     """
     folder = folder.absolute()
     partial, old = (folder.with_name(f".{folder.name}.{word}") for word in ("partial", "old"))
@@ -67,20 +69,36 @@ def build(
         os.rename(old, folder)
     try:
         _check_room(listing, partial)
-        works = [work for split in listing.splits for work in _plan(name, listing, split, params, partial)]
+        works = [
+            work
+            for split in listing.splits
+            for work in _plan(name, listing, split, params, partial)
+        ]
         _sweep(beside, {work.path for work in works})
         done = run(works, in_flight, f"shard {name}")
         inputs = account(listing, works, done, params.max_quarantined)
         tallies = {}
         if dataset(name).MEMBER != "cls":
             tallies = account_targets(listing, works, done, params.max_dropped_annotations)
-        _sweep(beside, {work.path for work, result in zip(works, done, strict=True) if result.written is not None})
+        _sweep(
+            beside,
+            {
+                work.path
+                for work, result in zip(works, done, strict=True)
+                if result.written is not None
+            },
+        )
         manifest = Manifest(
             dataset=name,
             classes=[parts.ClassEntry(id=entry.id, name=entry.name) for entry in listing.classes],
-            target=parts.Target.model_validate({"member": dataset(name).MEMBER, "ignore": dataset(name).IGNORE}),
+            target=parts.Target.model_validate(
+                {"member": dataset(name).MEMBER, "ignore": dataset(name).IGNORE}
+            ),
             images=_images(works[0]),
-            splits={split: _split(listing, beside, split, works, done, tallies.get(split)) for split in listing.splits},  # type: ignore[misc]
+            splits={
+                split: _split(listing, beside, split, works, done, tallies.get(split))  # type: ignore[misc]
+                for split in listing.splits
+            },
             inputs=inputs,
             inventory=inventory,
             real_labels=_real_labels(listing, beside, works, done),
@@ -127,25 +145,44 @@ def _plan(name: str, listing: Listing, split: str, params: Shard, partial: Path)
 
 def _places(listing: Listing, samples: Sequence[Sample]) -> dict[str, Place]:
     """Return where the files of some samples lie."""
-    return {path: listing.tree.files[path] for sample in samples for path in listing.files_of(sample)}
+    return {
+        path: listing.tree.files[path] for sample in samples for path in listing.files_of(sample)
+    }
 
 
 def _images(work: Work) -> parts.Images:
     """Return how images were treated."""
     quality = work.jpeg_quality if work.short_side is not None else None
-    return parts.Images(short_side=work.short_side, jpeg_quality=quality, repair_quality=REPAIR_QUALITY)
+    return parts.Images(
+        short_side=work.short_side, jpeg_quality=quality, repair_quality=REPAIR_QUALITY
+    )
 
 
 def _split(
-    listing: Listing, beside: Path, split: str, works: Sequence[Work], done: Sequence[Done], tally: Tally | None
+    listing: Listing,
+    beside: Path,
+    split: str,
+    works: Sequence[Work],
+    done: Sequence[Done],
+    tally: Tally | None,
 ) -> parts.SplitEntry:
     """Join a split's shards and write the index that covers them."""
-    mine = [(work, result.written) for work, result in zip(works, done, strict=True)
-            if result.written is not None and work.split == split]  # fmt: skip
+    mine = [
+        (work, result.written)
+        for work, result in zip(works, done, strict=True)
+        if result.written is not None and work.split == split
+    ]
     if not mine:
-        refused = [entry for work, result in zip(works, done, strict=True) if work.split == split
-                   for entry in result.quarantined]  # fmt: skip
-        raise UserError(f"{listing.root}: no image of split {split!r} is usable: {brief(refused)}; mend these files")
+        refused = [
+            entry
+            for work, result in zip(works, done, strict=True)
+            if work.split == split
+            for entry in result.quarantined
+        ]
+        raise UserError(
+            f"{listing.root}: no image of split {split!r} is usable: {brief(refused)}; mend "
+            "these files"
+        )
     shards = [
         parts.ShardEntry(
             name=work.path.name,
@@ -158,7 +195,12 @@ def _split(
         if written is not None
     ]
     path = beside / f"{split}.index.npy"
-    np.save(path, np.concatenate([written.index for _, written in mine if written is not None], dtype=INDEX_TYPE))
+    np.save(
+        path,
+        np.concatenate(
+            [written.index for _, written in mine if written is not None], dtype=INDEX_TYPE
+        ),
+    )
     index = parts.IndexEntry(name=path.name, sha256=sha256_file(path), bytes=path.stat().st_size)
     return parts.SplitEntry(
         samples=sum(shard.samples for shard in shards),
@@ -171,19 +213,27 @@ def _split(
 def _real_labels(
     listing: Listing, beside: Path, works: Sequence[Work], done: Sequence[Done]
 ) -> parts.RealLabelsEntry | None:
-    """Write the reassessed labels of the samples that are in the validation shards, where there are any."""
+    """Write the reassessed labels of the samples that are in the validation shards, where there are
+    any.
+    """
     if listing.real is None:
         return None
     refused = {entry.path for result in done for entry in result.quarantined}
     val = (sample for work in works if work.path.parent.name == "val" for sample in work.samples)
-    labels = {sample.key: listing.real.labels[sample.key] for sample in val if sample.image not in refused}
+    labels = {
+        sample.key: listing.real.labels[sample.key] for sample in val if sample.image not in refused
+    }
     path = beside / parts.REAL_LABELS
     write_text(path, json.dumps(labels, sort_keys=True, separators=(",", ":")) + "\n")
-    return parts.RealLabelsEntry(name=parts.REAL_LABELS, sha256=sha256_file(path), bytes=path.stat().st_size)
+    return parts.RealLabelsEntry(
+        name=parts.REAL_LABELS, sha256=sha256_file(path), bytes=path.stat().st_size
+    )
 
 
 def _sweep(beside: Path, known: set[Path]) -> None:
-    """Remove what is not in `known`: shards without samples or of another plan, and what a kill left."""
+    """Remove what is not in `known`: shards without samples or of another plan, and what a kill
+    left.
+    """
     for path in list(beside.rglob("*")):
         if path.is_file() and path not in known:
             path.unlink()
@@ -196,12 +246,19 @@ def _needed(listing: Listing) -> int:
 
 
 def _check_room(listing: Listing, partial: Path) -> None:
-    """Stop before any work where the disk cannot hold the shards, those that are there already included."""
+    """Stop before any work where the disk cannot hold the shards, those that are there already
+    included.
+    """
     partial.mkdir(parents=True, exist_ok=True)
     needed = _needed(listing)
-    free = shutil.disk_usage(partial).free + sum(path.stat().st_size for path in partial.rglob("*.tar"))
+    free = shutil.disk_usage(partial).free + sum(
+        path.stat().st_size for path in partial.rglob("*.tar")
+    )
     if needed > free:
-        raise UserError(f"{partial.parent} has {free / 1e9:.1f} GB free, the shards need up to {needed / 1e9:.1f} GB")
+        raise UserError(
+            f"{partial.parent} has {free / 1e9:.1f} GB free, the shards need up to "
+            f"{needed / 1e9:.1f} GB"
+        )
 
 
 def _sentence(error: OSError, listing: Listing, partial: Path) -> UserError:
@@ -211,7 +268,8 @@ def _sentence(error: OSError, listing: Listing, partial: Path) -> UserError:
     if error.errno in FULL:
         free = shutil.disk_usage(partial).free
         what += (
-            f"; the shards need up to {_needed(listing):,} bytes and {free:,} are free: make room and give the same "
+            f"; the shards need up to {_needed(listing):,} bytes and {free:,} are free: make "
+            "room and give the same "
             "command again, it goes on from the finished shards"
         )
         return DiskFull(what)

@@ -1,4 +1,7 @@
-"""The same image twice: in two classes, in training and validation, or under two records. Reported, and kept."""
+"""The same image twice: in two classes, in training and validation, or under two records.
+
+Reported, and kept.
+"""
 
 import hashlib
 from collections.abc import Sequence
@@ -22,7 +25,8 @@ def find(hashes: Sequence[bytes], samples: Sequence[tuple[str, str]], notes: Not
 
     Args:
         hashes: fingerprints of the samples of each shard, joined.
-        samples: the image of each sample, and where it belongs: twins that belong to the same place are no matter.
+        samples: the image of each sample, and where it belongs: twins that belong to the same place
+            are no matter.
         notes: takes the count and the first pairs.
     """
     words = np.frombuffer(b"".join(hashes), dtype="<u8").reshape(-1, 2)

@@ -1,4 +1,6 @@
-"""The account of all inputs: each in exactly one bucket, and the buckets add up to what was listed."""
+"""The account of all inputs: each in exactly one bucket, and the buckets add up to what was
+listed.
+"""
 
 import os
 import posixpath
@@ -19,14 +21,18 @@ MOST_IGNORED = 100
 """Rows of a bucket in the manifest; where there are more, folders stand for their files."""
 
 
-def account(listing: Listing, works: Sequence[Work], done: Sequence[Done], allowed: int) -> parts.Inputs:
+def account(
+    listing: Listing, works: Sequence[Work], done: Sequence[Done], allowed: int
+) -> parts.Inputs:
     """Return the buckets and notes of all inputs, from the listing and from every task.
 
     Raises:
         UserError: more than `allowed` are quarantined; each is named on stderr first.
     """
     repaired = sorted(entry for result in done for entry in result.repaired)
-    quarantined = sorted([*listing.quarantined, *(entry for result in done for entry in result.quarantined)])
+    quarantined = sorted(
+        [*listing.quarantined, *(entry for result in done for entry in result.quarantined)]
+    )
     kept = len(listing.metadata) + sum(result.kept for result in done)
     found = kept + _count(repaired) + _count(quarantined) + _count(listing.ignored)
     if found != listing.listed:
@@ -42,11 +48,14 @@ def account(listing: Listing, works: Sequence[Work], done: Sequence[Done], allow
     )
 
 
-def account_targets(listing: Listing, works: Sequence[Work], done: Sequence[Done], allowed: float) -> dict[str, Tally]:
+def account_targets(
+    listing: Listing, works: Sequence[Work], done: Sequence[Done], allowed: float
+) -> dict[str, Tally]:
     """Return what became of each split's annotations.
 
     Raises:
-        UserError: a split loses more than the fraction `allowed` of them; reasons and a few examples are named.
+        UserError: a split loses more than the fraction `allowed` of them; reasons and a few
+            examples are named.
     """
     tallies = {}
     for split in listing.splits:
@@ -66,21 +75,27 @@ def _check_lost(split: str, tally: Tally, notes: Notes, allowed: float) -> None:
     if (count := sum(lost.values())) > allowed * tally.listed:
         reasons = ", ".join(f"{reason} {number}" for reason, number in lost.items())
         raise UserError(
-            f"{split}: {count} of {tally.listed} annotations are lost ({reasons}), e.g. {notes.sentence(lost)}; "
-            f"shard.max_dropped_annotations allows {allowed:g} of them: mend the file, or raise it (1 allows all; "
+            f"{split}: {count} of {tally.listed} annotations are lost ({reasons}), e.g. "
+            f"{notes.sentence(lost)}; "
+            f"shard.max_dropped_annotations allows {allowed:g} of them: mend the file, or raise "
+            "it (1 allows all; "
             "docs/annotations.md says what each reason means)"
         )
 
 
 def grouped(entries: Iterable[Filed], most: int) -> list[Filed]:
-    """Return at most `most` entries: where there are more, each folder's files of one reason become one entry."""
+    """Return at most `most` entries: where there are more, each folder's files of one reason become
+    one entry.
+    """
     rows = sorted(entries)
     while len(rows) > most and any(row.path != "./" for row in rows):
         folders: dict[tuple[str, str], int] = {}
         for row in rows:
             folder = (posixpath.dirname(row.path.rstrip("/")) or ".") + "/"
             folders[folder, row.reason] = folders.get((folder, row.reason), 0) + row.files
-        rows = sorted(Filed(folder, reason, files=files) for (folder, reason), files in folders.items())
+        rows = sorted(
+            Filed(folder, reason, files=files) for (folder, reason), files in folders.items()
+        )
     return rows
 
 
@@ -92,20 +107,30 @@ def _rows(entries: Iterable[Filed], most: int) -> list[parts.InputEntry]:
     ]
 
 
-def _notes(listing: Listing, works: Sequence[Work], done: Sequence[Done]) -> dict[str, parts.NoteEntry]:
+def _notes(
+    listing: Listing, works: Sequence[Work], done: Sequence[Done]
+) -> dict[str, parts.NoteEntry]:
     """Return what was noticed while listing and decoding, and images that are there twice."""
     notes = Notes()
     for part in (listing.notes, *(result.notes for result in done)):
         notes.extend(part)
-    duplicates.find([result.hashes for result in done], [place for work in works for place in _places(work)], notes)
+    duplicates.find(
+        [result.hashes for result in done],
+        [place for work in works for place in _places(work)],
+        notes,
+    )
     return {
-        code: parts.NoteEntry(count=count, examples=[_text(example) for example in notes.examples[code]])
+        code: parts.NoteEntry(
+            count=count, examples=[_text(example) for example in notes.examples[code]]
+        )
         for code, count in sorted(notes.counts.items())
     }
 
 
 def _places(work: Work) -> Iterable[tuple[str, str]]:
-    """Yield each sample's image and where it belongs: its class, or itself where a sample has more than a class."""
+    """Yield each sample's image and where it belongs: its class, or itself where a sample has more
+    than a class.
+    """
     for sample in work.samples:
         label = sample.target if isinstance(sample.target, int) else sample.key
         yield sample.image, f"{work.split} {label}"
@@ -125,7 +150,9 @@ def _check_quarantined(quarantined: Sequence[Filed], listed: int, allowed: int) 
         print(f"quarantined: {entry}", file=sys.stderr)
     if (count := _count(quarantined)) > allowed:
         raise UserError(
-            f"{count} of {listed} files are unusable, each named above, and shard.max_quarantined allows {allowed}; "
-            f"mend them{what_helps({entry.reason for entry in quarantined})}, or allow as many (finished shards are "
+            f"{count} of {listed} files are unusable, each named above, and "
+            f"shard.max_quarantined allows {allowed}; "
+            f"mend them{what_helps({entry.reason for entry in quarantined})}, or allow as many "
+            "(finished shards are "
             "kept, the same command goes on from them)"
         )

@@ -25,14 +25,19 @@ class _Part(BaseModel):
 
 
 class ClassEntry(_Part):
-    """A class; its position in the list is its index. `id` is its synset, category id or mask value."""
+    """A class; its position in the list is its index.
+
+    `id` is its synset, category id or mask value.
+    """
 
     id: int | str
     name: str
 
 
 class Target(_Part):
-    """How targets are stored: the member's extension, and the raw value that means nothing (ADE20K's 0)."""
+    """How targets are stored: the member's extension, and the raw value that means nothing
+    (ADE20K's 0).
+    """
 
     member: Literal["cls", "json", "png"]
     ignore: int | None = None
@@ -65,7 +70,9 @@ class IndexEntry(_Part):
 
 
 class RealLabelsEntry(_Part):
-    """ImageNet-Real's labels beside the manifest: JSON, the key of a sample of `val` to ascending class indices."""
+    """ImageNet-Real's labels beside the manifest: JSON, the key of a sample of `val` to ascending
+    class indices.
+    """
 
     name: Literal["val.real.json"]
     sha256: Digest
@@ -75,8 +82,9 @@ class RealLabelsEntry(_Part):
 class TargetsEntry(_Part):
     """What became of a split's objects (COCO) or pixels (ADE20K), by reason.
 
-    `listed` is the sum of `seen` (training uses them, an evaluation judges by them), `judging_only` (in the shards,
-    passed over by training) and `dropped`; `without_mask` are those of the first two that have a box alone.
+    `listed` is the sum of `seen` (training uses them, an evaluation judges by them), `judging_only`
+    (in the shards, passed over by training) and `dropped`; `without_mask` are those of the first
+    two that have a box alone.
     """
 
     listed: Count
@@ -86,7 +94,10 @@ class TargetsEntry(_Part):
     without_mask: dict[str, Count]
 
     def words(self, unit: str) -> str:
-        """Return all counts as one line, e.g. `12 objects: 11 seen, 1 for judging only (crowd 1)`."""
+        """Return all counts as one line, e.g.
+
+        `12 objects: 11 seen, 1 for judging only (crowd 1)`.
+        """
         parts = [f"{self.seen:,} seen"]
         for text, counts in (
             ("for judging only", self.judging_only),
@@ -94,15 +105,19 @@ class TargetsEntry(_Part):
             ("without a mask", self.without_mask),
         ):
             if counts:
-                reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(counts.items()))
+                reasons = ", ".join(
+                    f"{reason} {count:,}" for reason, count in sorted(counts.items())
+                )
                 parts.append(f"{sum(counts.values()):,} {text} ({reasons})")
         return f"{self.listed:,} {unit}: {', '.join(parts)}"
 
 
 class SplitEntry(_Part):
-    """One split: its shards in order, the index that covers them all, and what became of its annotations.
+    """One split: its shards in order, the index that covers them all, and what became of its
+    annotations.
 
-    `targets` is null where each sample has a class alone, and in manifests that were written before it was counted.
+    `targets` is null where each sample has a class alone, and in manifests that were written before
+    it was counted.
     """
 
     samples: Count
@@ -112,11 +127,15 @@ class SplitEntry(_Part):
 
     def per_class(self) -> list[int]:
         """Return how many samples show each class."""
-        return [sum(counts) for counts in zip(*(shard.classes for shard in self.shards), strict=True)]
+        return [
+            sum(counts) for counts in zip(*(shard.classes for shard in self.shards), strict=True)
+        ]
 
 
 class InputEntry(_Part):
-    """An input file that was not simply kept: relative path, reason code, what was seen; or a folder of `files`."""
+    """An input file that was not simply kept: relative path, reason code, what was seen; or a
+    folder of `files`.
+    """
 
     path: str
     reason: str
@@ -171,12 +190,15 @@ class Manifest(_Part):
         try:
             return cls.model_validate_json(path.read_bytes())
         except OSError as error:
-            raise UserError(f"no shards in {folder}: {NAME}: {error.strerror}; run the shard stage") from None
+            raise UserError(
+                f"no shards in {folder}: {NAME}: {error.strerror}; run the shard stage"
+            ) from None
         except ValidationError as error:
             first = error.errors()[0]
             where = shortened(".".join(map(str, first["loc"])))
             raise UserError(
-                f"{path} is not a manifest of format {FORMAT}: {where}: {first['msg']}; run the shard stage again"
+                f"{path} is not a manifest of format {FORMAT}: {where}: {first['msg']}; run the "
+                "shard stage again"
             ) from None
 
     def save(self, folder: Path) -> None:
@@ -185,7 +207,9 @@ class Manifest(_Part):
 
     @cached_property
     def text(self) -> str:
-        """Return the bytes of manifest.json as text: a line a shard, so that a thousand stay readable."""
+        """Return the bytes of manifest.json as text: a line a shard, so that a thousand stay
+        readable.
+        """
         tree = self.model_dump(mode="json", exclude_defaults=False)
         for bucket in ("repaired", "quarantined", "ignored"):
             tree["inputs"][bucket] = [_brief(entry) for entry in tree["inputs"][bucket]]
@@ -203,9 +227,11 @@ class Manifest(_Part):
 
     @cached_property
     def content(self) -> str:
-        """Return the hex SHA-256 of what a run's result depends on: the same for an archive and for its folder.
+        """Return the hex SHA-256 of what a run's result depends on: the same for an archive and for
+        its folder.
 
-        Left out are where the samples came from (`inputs`, `inventory`, `targets`) and what classes are called.
+        Left out are where the samples came from (`inputs`, `inventory`, `targets`) and what classes
+        are called.
         """
         decides = {"format", "dataset", "target", "images", "splits", "real_labels"}
         account = {"splits": {"__all__": {"targets"}}}
@@ -213,11 +239,15 @@ class Manifest(_Part):
         return digest({**content, "classes": [entry.id for entry in self.classes]})
 
     def files(self, splits: Iterable[str] | None = None) -> dict[str, tuple[int, str]]:
-        """Return bytes and SHA-256 of every file beside the manifest by its name; of these splits where given."""
+        """Return bytes and SHA-256 of every file beside the manifest by its name; of these splits
+        where given.
+        """
         files: dict[str, tuple[int, str]] = {}
         for name, entry in self.splits.items():
             if splits is None or name in splits:
-                files |= {f"{name}/{shard.name}": (shard.bytes, shard.sha256) for shard in entry.shards}
+                files |= {
+                    f"{name}/{shard.name}": (shard.bytes, shard.sha256) for shard in entry.shards
+                }
                 files[entry.index.name] = (entry.index.bytes, entry.index.sha256)
         if self.real_labels is not None and (splits is None or "val" in splits):
             files[self.real_labels.name] = (self.real_labels.bytes, self.real_labels.sha256)
@@ -235,11 +265,17 @@ class Manifest(_Part):
 
 def _brief(entry: dict[str, Any]) -> dict[str, Any]:
     """Leave out what says nothing."""
-    return {key: value for key, value in entry.items() if (key, value) not in (("detail", ""), ("files", 1))}
+    return {
+        key: value
+        for key, value in entry.items()
+        if (key, value) not in (("detail", ""), ("files", 1))
+    }
 
 
 def _indented(value: Any, depth: int = 0) -> str:
-    """Return JSON with sorted keys, indented but for what holds no mapping or fits into a line: that takes one line."""
+    """Return JSON with sorted keys, indented but for what holds no mapping or fits into a line:
+    that takes one line.
+    """
     nested = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     rows = isinstance(value, list) and any(isinstance(item, dict) for item in value)
     if not rows and not any(_has_rows(item) for item in nested):
@@ -250,7 +286,13 @@ def _indented(value: Any, depth: int = 0) -> str:
     if isinstance(value, dict):
         lines = [f"{json.dumps(key)}: {_indented(value[key], depth + 1)}" for key in sorted(value)]
         return "{\n" + ",\n".join(pad + line for line in lines) + "\n" + "  " * depth + "}"
-    return "[\n" + ",\n".join(pad + _indented(item, depth + 1) for item in value) + "\n" + "  " * depth + "]"
+    return (
+        "[\n"
+        + ",\n".join(pad + _indented(item, depth + 1) for item in value)
+        + "\n"
+        + "  " * depth
+        + "]"
+    )
 
 
 def _has_rows(value: Any) -> bool:

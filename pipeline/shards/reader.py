@@ -1,4 +1,6 @@
-"""Reading samples by position: one read of one file a sample, in any order, from any process or thread."""
+"""Reading samples by position: one read of one file a sample, in any order, from any process or
+thread.
+"""
 
 import hashlib
 import json
@@ -18,14 +20,17 @@ from pipeline.shards.writer import INDEX_TYPE, image_member
 
 OPEN_FILES = 128
 Sample = dict[str, Any]
-"""`__key__` (str) and the members' bytes by extension: `jpg` or `image.png`, and `cls`, `json` or `png`.
+"""`__key__` (str) and the members' bytes by extension: `jpg` or `image.png`, and `cls`, `json` or
+`png`.
 
-Where the folder has ImageNet-Real's labels, samples of `val` also have `real`: a list of class indices.
+Where the folder has ImageNet-Real's labels, samples of `val` also have `real`: a list of class
+indices.
 """
 
 
 def read_manifest(folder: Path, cache: ShardCache | None = None) -> Manifest:
-    """Return the manifest of a folder of shards, or of the same shards by URL where there is a cache for them.
+    """Return the manifest of a folder of shards, or of the same shards by URL where there is a
+    cache for them.
 
     Raises:
         UserError: there is none, or it is not one.
@@ -34,10 +39,11 @@ def read_manifest(folder: Path, cache: ShardCache | None = None) -> Manifest:
 
 
 class ShardReader:
-    """Random access to the samples of one split, in a local folder or by URL through the node's cache.
+    """Random access to the samples of one split, in a local folder or by URL through the node's
+    cache.
 
-    Nothing is shared that a fork could disturb: files are opened when first read, and reads name their offset. A
-    pickled reader takes no open files along.
+    Nothing is shared that a fork could disturb: files are opened when first read, and reads name
+    their offset. A pickled reader takes no open files along.
     """
 
     def __init__(self, folder: Path | str, split: str, cache: ShardCache | None = None) -> None:
@@ -58,11 +64,15 @@ class ShardReader:
             cache.sweep()
         manifest = read_manifest(self.folder, cache)
         if split not in manifest.splits:
-            raise UserError(f"{self.folder} has no split {split!r}; it has {', '.join(manifest.splits)}")
+            raise UserError(
+                f"{self.folder} has no split {split!r}; it has {', '.join(manifest.splits)}"
+            )
         entry = next(value for name, value in manifest.splits.items() if name == split)
         self.member = manifest.target.member
         self.shard_sizes = [shard.samples for shard in entry.shards]
-        self._entries = [Entry(f"{split}/{shard.name}", shard.bytes, shard.sha256) for shard in entry.shards]
+        self._entries = [
+            Entry(f"{split}/{shard.name}", shard.bytes, shard.sha256) for shard in entry.shards
+        ]
         self._starts = np.concatenate([[0], np.cumsum(self.shard_sizes, dtype=np.int64)])
         self._index_entry = Entry(entry.index.name, entry.index.bytes, entry.index.sha256)
         self._real = self._real_labels(manifest.real_labels) if split == "val" else None
@@ -79,7 +89,8 @@ class ShardReader:
 
         Raises:
             IndexError: there is no such shard or sample.
-            Unreadable: the shard is missing or does not hold what the index says; `verify` tells more.
+            Unreadable: the shard is missing or does not hold what the index says; `verify` tells
+                more.
         """
         offset, image, target = self._row(shard, index)
         size = 2 * tar.BLOCK + tar.padded(image) + target
@@ -90,16 +101,24 @@ class ShardReader:
         extension = image_member(photograph)
         whole = len(data) == size and key != ""
         whole = whole and data[: tar.BLOCK] == tar.header(f"{key}.{extension}", image)
-        if not whole or data[second : second + tar.BLOCK] != tar.header(f"{key}.{self.member}", target):
+        if not whole or data[second : second + tar.BLOCK] != tar.header(
+            f"{key}.{self.member}", target
+        ):
             raise self._damaged(shard, index)
-        sample: Sample = {"__key__": key, extension: photograph, self.member: data[second + tar.BLOCK :]}
+        sample: Sample = {
+            "__key__": key,
+            extension: photograph,
+            self.member: data[second + tar.BLOCK :],
+        }
         return sample if self._real is None else {**sample, "real": self._real[key]}
 
     def target(self, shard: int, index: int) -> bytes:
         """Return the bytes of a sample's target alone; raises as `read` does."""
         offset, image, target = self._row(shard, index)
         data = self._file(shard).read(offset + tar.BLOCK + tar.padded(image), tar.BLOCK + target)
-        if len(data) < tar.BLOCK + target or data[: tar.BLOCK] != tar.header(f"{_key(data)}.{self.member}", target):
+        if len(data) < tar.BLOCK + target or data[: tar.BLOCK] != tar.header(
+            f"{_key(data)}.{self.member}", target
+        ):
             raise self._damaged(shard, index)
         return data[tar.BLOCK :]
 
@@ -112,7 +131,9 @@ class ShardReader:
         return key
 
     def bring(self, shard: int) -> None:
-        """Fetch a shard to this node ahead of its use, where shards come by URL; raises Unreadable where it cannot."""
+        """Fetch a shard to this node ahead of its use, where shards come by URL; raises Unreadable
+        where it cannot.
+        """
         if self.cache is not None:
             self.cache.bring(self._entries[shard])
 
@@ -123,7 +144,9 @@ class ShardReader:
     def _row(self, shard: int, index: int) -> tuple[int, int, int]:
         if not 0 <= shard < len(self.shard_sizes) or not 0 <= index < self.shard_sizes[shard]:
             raise IndexError(f"{self.split} has no sample {index} in shard {shard}")
-        offset, image, target = self._index[int(self._starts[shard]) + self._place(shard, index)].item()
+        offset, image, target = self._index[
+            int(self._starts[shard]) + self._place(shard, index)
+        ].item()
         return offset, image, target
 
     def _place(self, shard: int, index: int) -> int:
@@ -158,8 +181,14 @@ class ShardReader:
                 index = _memory_map(file)
         except (OSError, ValueError, EOFError) as error:
             raise UserError(f"{name}: unreadable index: {error}") from None
-        if index.dtype != INDEX_TYPE or index.shape != (self._samples,) or self._starts[-1] != self._samples:
-            raise UserError(f"{name}: {index.shape} rows, but the manifest counts {self._samples} samples")
+        if (
+            index.dtype != INDEX_TYPE
+            or index.shape != (self._samples,)
+            or self._starts[-1] != self._samples
+        ):
+            raise UserError(
+                f"{name}: {index.shape} rows, but the manifest counts {self._samples} samples"
+            )
         return index
 
     def _real_labels(self, listed: RealLabelsEntry | None) -> dict[str, list[int]] | None:
@@ -170,17 +199,27 @@ class ShardReader:
         with os.fdopen(self._open(entry), "rb") as file:
             data = file.read()
         if hashlib.sha256(data).hexdigest() != entry.sha256:
-            raise UserError(f"{self._name(entry)}: content changed (SHA-256 differs); run the shard stage again")
+            raise UserError(
+                f"{self._name(entry)}: content changed (SHA-256 differs); run the shard stage again"
+            )
         labels: dict[str, list[int]] = json.loads(data)
         return labels
 
     def _name(self, entry: Entry) -> str:
         """Return a file's path or URL for people."""
-        return str(self.folder / entry.name) if self.cache is None else self.cache.remote.shown(entry.name)
+        return (
+            str(self.folder / entry.name)
+            if self.cache is None
+            else self.cache.remote.shown(entry.name)
+        )
 
     def _damaged(self, shard: int, index: int) -> Unreadable:
-        advice = f"`python -m pipeline.shards verify {shlex.quote(str(self.folder))}` lists all damage"
-        return Unreadable(f"{self._name(self._entries[shard])}: sample {index} is damaged; {advice}")
+        advice = (
+            f"`python -m pipeline.shards verify {shlex.quote(str(self.folder))}` lists all damage"
+        )
+        return Unreadable(
+            f"{self._name(self._entries[shard])}: sample {index} is damaged; {advice}"
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave open files and the map behind."""
@@ -193,7 +232,9 @@ class ShardReader:
 
 
 class _File:
-    """A file that closes when the last reader lets go of it, so that no thread reads from a closed one."""
+    """A file that closes when the last reader lets go of it, so that no thread reads from a closed
+    one.
+    """
 
     def __init__(self, number: int) -> None:
         self._number = number
@@ -201,7 +242,9 @@ class _File:
     def read(self, offset: int, size: int) -> bytes:
         """Return up to `size` bytes from `offset`; fewer at the file's end."""
         data = os.pread(self._number, size, offset)
-        while 0 < len(data) < size and (more := os.pread(self._number, size - len(data), offset + len(data))):
+        while 0 < len(data) < size and (
+            more := os.pread(self._number, size - len(data), offset + len(data))
+        ):
             data += more
         return data
 
@@ -210,7 +253,10 @@ class _File:
 
 
 def _memory_map(file: BinaryIO) -> NDArray[np.void]:
-    """Map a NumPy file that is open: it may have lost its name in a cache already. Raises ValueError for any other."""
+    """Map a NumPy file that is open: it may have lost its name in a cache already.
+
+    Raises ValueError for any other.
+    """
     if np.lib.format.read_magic(file) != (1, 0):
         raise ValueError("not a NumPy file of version 1.0")
     shape, _, dtype = np.lib.format.read_array_header_1_0(file)

@@ -1,7 +1,8 @@
-"""A finished shard's record: written last, so that an interrupted conversion goes on from the shards that have one.
+"""A finished shard's record: written last, so that an interrupted conversion goes on from the
+shards that have one.
 
-A seal counts under its key alone, a digest of all that decides the shard's bytes, and for the very tar that it was
-written for.
+A seal counts under its key alone, a digest of all that decides the shard's bytes, and for the very
+tar that it was written for.
 """
 
 import hashlib
@@ -27,14 +28,18 @@ def store(seal: Path, key: str, record: dict[str, Any]) -> None:
 
 
 def restore(seal: Path, key: str, tar: Path) -> dict[str, Any] | None:
-    """Return the record of a shard that was finished under this key and is still whole, else None."""
+    """Return the record of a shard that was finished under this key and is still whole, else
+    None.
+    """
     try:
         found = json.loads(seal.read_bytes())
         record: dict[str, Any] = found["record"]
         if found["key"] != key or found["digest"] != digest(record):
             return None
         written = record["written"]
-        if written is not None and (tar.stat().st_size != written["bytes"] or sha256_file(tar) != written["sha256"]):
+        if written is not None and (
+            tar.stat().st_size != written["bytes"] or sha256_file(tar) != written["sha256"]
+        ):
             return None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
@@ -43,9 +48,16 @@ def restore(seal: Path, key: str, tar: Path) -> dict[str, Any] | None:
 
 @cache
 def code() -> str:
-    """Return a digest of the code that turns raw files into shards, and of the libraries that encode images."""
+    """Return a digest of the code that turns raw files into shards, and of the libraries that
+    encode images.
+    """
     package = Path(__file__).parents[1]
-    versions = [PIL.__version__, str(features.version("jpg")), str(features.version("zlib")), np.__version__]
+    versions = [
+        PIL.__version__,
+        str(features.version("jpg")),
+        str(features.version("zlib")),
+        np.__version__,
+    ]
     return _joined([*versions, *_sources(package)])
 
 

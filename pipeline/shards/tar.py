@@ -1,14 +1,20 @@
-"""The tar format as shards use it: one block of header, the bytes, zeros to a full block; nothing that varies.
+"""The tar format as shards use it: one block of header, the bytes, zeros to a full block; nothing
+that varies.
 
-Headers hold no time, user or host, so equal members are equal bytes; a reader can rebuild the header that it expects.
+Headers hold no time, user or host, so equal members are equal bytes; a reader can rebuild the
+header that it expects.
 """
 
 BLOCK = 512
 END = b"\0" * (2 * BLOCK)
 BEFORE_SIZE = b"0000644\0" + b"0000000\0" + b"0000000\0"  # mode, user, group
 AFTER_SIZE = b"\0" + b"00000000000\0"  # end of the size, time
-REST = (b"0" + b"\0" * 100 + b"ustar\x0000").ljust(BLOCK - 156, b"\0")  # a regular file, no link, the format's name
-FIXED = sum(BEFORE_SIZE) + sum(AFTER_SIZE) + 8 * ord(" ") + sum(REST)  # the checksum counts its own field as spaces
+REST = (b"0" + b"\0" * 100 + b"ustar\x0000").ljust(
+    BLOCK - 156, b"\0"
+)  # a regular file, no link, the format's name
+FIXED = (
+    sum(BEFORE_SIZE) + sum(AFTER_SIZE) + 8 * ord(" ") + sum(REST)
+)  # the checksum counts its own field as spaces
 
 
 def header(name: str, size: int) -> bytes:

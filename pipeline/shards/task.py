@@ -21,7 +21,9 @@ from pipeline.shards.writer import INDEX_TYPE, Member, Written, write_shard
 
 @dataclass(frozen=True)
 class Work:
-    """What a task is told: the samples of a shard, how to treat them, and where to seal it (nowhere where None)."""
+    """What a task is told: the samples of a shard, how to treat them, and where to seal it (nowhere
+    where None).
+    """
 
     dataset: str
     path: Path
@@ -39,23 +41,35 @@ class Work:
         return self.path.parent.name
 
     def key(self) -> str:
-        """Return a digest of all that decides the shard's bytes; sizes and times stand for the content of its files.
+        """Return a digest of all that decides the shard's bytes; sizes and times stand for the
+        content of its files.
 
         Raises:
             OSError: a file is gone.
         """
-        decides = [self.dataset, self.samples, self.classes, self.max_pixels, self.short_side, self.jpeg_quality]
+        decides = [
+            self.dataset,
+            self.samples,
+            self.classes,
+            self.max_pixels,
+            self.short_side,
+            self.jpeg_quality,
+        ]
         sizes = {path: place.size for path, place in self.places.items()}
-        times = {file: os.stat(file).st_mtime_ns for file in {place.file for place in self.places.values()}}
+        times = {
+            file: os.stat(file).st_mtime_ns
+            for file in {place.file for place in self.places.values()}
+        }
         return digest([seal.code(), self.split, *decides, sizes, times])
 
 
 @dataclass
 class Done:
-    """What a task returns: the shard (None where no sample was usable) and the bucket of each of its files.
+    """What a task returns: the shard (None where no sample was usable) and the bucket of each of
+    its files.
 
-    `notes` is what was noticed of files that are in the shard, `tally` what became of their annotations, `hashes` a
-    fingerprint of each sample's image.
+    `notes` is what was noticed of files that are in the shard, `tally` what became of their
+    annotations, `hashes` a fingerprint of each sample's image.
     """
 
     written: Written | None = None
@@ -68,8 +82,16 @@ class Done:
 
     def record(self) -> dict[str, Any]:
         """Return the same as a JSON value."""
-        written = None if self.written is None else {**vars(self.written), "index": self.written.index.tolist()}
-        parts = {"notes": vars(self.notes), "hashes": self.hashes.hex(), "tally": self.tally.record()}
+        written = (
+            None
+            if self.written is None
+            else {**vars(self.written), "index": self.written.index.tolist()}
+        )
+        parts = {
+            "notes": vars(self.notes),
+            "hashes": self.hashes.hex(),
+            "tally": self.tally.record(),
+        }
         return {**vars(self), "written": written, **parts}
 
     @classmethod
@@ -91,19 +113,24 @@ class Done:
 
 
 def write(work: Work) -> Done:
-    """Write one shard, leaving out the samples that turn out unusable; one that is finished and sealed stays.
+    """Write one shard, leaving out the samples that turn out unusable; one that is finished and
+    sealed stays.
 
     Raises:
         OSError: a file cannot be read or written; it carries the file's name.
     """
     index = int(work.path.stem)
     failpoints.reach("shard.begun", split=work.split, index=index)
-    key = work.key() if work.seal is not None else ""  # before anything is read: what changes from now on counts
+    key = (
+        work.key() if work.seal is not None else ""
+    )  # before anything is read: what changes from now on counts
     if work.seal is not None and (record := seal.restore(work.seal, key, work.path)) is not None:
         return Done.of(record)
     done = Done()
     work.path.parent.mkdir(parents=True, exist_ok=True)
-    written = write_shard(work.path, _members(work, done), dataset(work.dataset).MEMBER, len(work.classes))
+    written = write_shard(
+        work.path, _members(work, done), dataset(work.dataset).MEMBER, len(work.classes)
+    )
     done.written = written if len(written.index) else None
     failpoints.reach("shard.written", split=work.split, index=index)
     if work.seal is not None:
@@ -135,7 +162,9 @@ def _members(work: Work, done: Done) -> Iterator[Member]:
         except RefusedError as error:
             done.hashes += duplicates.NONE
             done.quarantined.append(Filed(culprit, error.reason, error.detail))
-            done.quarantined.extend(Filed(path, "partner_quarantined", culprit) for path in partners)
+            done.quarantined.extend(
+                Filed(path, "partner_quarantined", culprit) for path in partners
+            )
             done.tally.drop(REFUSED_IMAGE, sample.annotations)
             continue
         done.hashes += duplicates.fingerprint(data)

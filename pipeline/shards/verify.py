@@ -1,4 +1,6 @@
-"""Is every shard what the manifest says? Each file is read once, in threads: hashing leaves the interpreter free."""
+"""Is every shard what the manifest says? Each file is read once, in threads: hashing leaves the
+interpreter free.
+"""
 
 import hashlib
 import os
@@ -31,25 +33,36 @@ def verify(folder: Path, splits: Iterable[str] | None = None) -> list[str]:
         manifest = Manifest.load(folder)
     except UserError as error:
         return [f"{NAME}: {error}"]
-    chosen = {name: entry for name, entry in manifest.splits.items() if splits is None or name in set(splits)}
+    chosen = {
+        name: entry
+        for name, entry in manifest.splits.items()
+        if splits is None or name in set(splits)
+    }
     problems = [f"{name}: no such split in {NAME}" for name in splits or () if name not in chosen]
     files = manifest.files(chosen)
     with ThreadPoolExecutor(min(16, 2 * (os.cpu_count() or 1))) as pool:
         found = list(pool.map(lambda item: _check(folder, item[0], *item[1]), files.items()))
     problems += [problem for problem in found if problem is not None]
-    problems += [f"{path}: not in {NAME}" for path in _extra(folder, set(files), chosen, splits is None)]
+    problems += [
+        f"{path}: not in {NAME}" for path in _extra(folder, set(files), chosen, splits is None)
+    ]
     broken = {problem.split(":", 1)[0] for problem in problems}
     for name, entry in chosen.items():
         counted = sum(shard.samples for shard in entry.shards)
         if counted != entry.samples:
-            problems.append(f"{name}: {NAME} counts {entry.samples} samples, its shards hold {counted}")
-        elif entry.index.name not in broken and (rows := _rows(folder / entry.index.name)) != counted:
+            problems.append(
+                f"{name}: {NAME} counts {entry.samples} samples, its shards hold {counted}"
+            )
+        elif (
+            entry.index.name not in broken and (rows := _rows(folder / entry.index.name)) != counted
+        ):
             problems.append(f"{entry.index.name}: {rows} rows for {counted} samples")
     return sorted(problems)
 
 
 def verify_remote(remote: Remote, folder: Path, content: bool = False) -> list[str]:
-    """Compare shards at a URL with a local manifest: it must lie there too, and every file in its right size.
+    """Compare shards at a URL with a local manifest: it must lie there too, and every file in its
+    right size.
 
     Args:
         remote: where the shards lie.
@@ -103,7 +116,11 @@ def _extra(folder: Path, known: set[str], splits: Iterable[str], everything: boo
     """Return the files that the manifest does not know, within the splits or everywhere."""
     roots = [folder] if everything else [folder / split for split in splits]
     paths = (path for root in roots for path in root.rglob("*") if not path.is_dir())
-    return [name for name in (str(path.relative_to(folder)) for path in paths) if name not in known | {NAME}]
+    return [
+        name
+        for name in (str(path.relative_to(folder)) for path in paths)
+        if name not in known | {NAME}
+    ]
 
 
 def _rows(path: Path) -> int:

@@ -12,15 +12,22 @@ from numpy.typing import NDArray
 from pipeline.shards import tar
 
 INDEX_TYPE = np.dtype([("offset", "<u8"), ("image", "<u4"), ("target", "<u4")])
-"""One sample in an index: where its first header starts in the shard, and the bytes of its two members."""
+"""One sample in an index: where its first header starts in the shard, and the bytes of its two
+members.
+"""
 PNG_START = b"\x89PNG\r\n\x1a\n"
 JPEG_MEMBER, PNG_MEMBER = "jpg", "image.png"
-"""Extensions of a sample's image. A key ends at the first dot, and KEY.png is a mask, so a PNG has one of two parts."""
+"""Extensions of a sample's image.
+
+A key ends at the first dot, and KEY.png is a mask, so a PNG has one of two parts.
+"""
 
 
 @dataclass(frozen=True)
 class Member:
-    """A sample ready to be stored: its key, image and target as bytes, and the indices of the classes that it shows."""
+    """A sample ready to be stored: its key, image and target as bytes, and the indices of the
+    classes that it shows.
+    """
 
     key: str
     image: bytes
@@ -30,7 +37,9 @@ class Member:
 
 @dataclass(frozen=True)
 class Written:
-    """A finished shard: digest, bytes, samples per class, and its part of the index (one row a sample)."""
+    """A finished shard: digest, bytes, samples per class, and its part of the index (one row a
+    sample).
+    """
 
     sha256: str
     bytes: int
@@ -67,7 +76,10 @@ def write_shard(path: Path, members: Iterable[Member], target: str, classes: int
 
             for member in members:
                 rows.append((offset, len(member.image), len(member.target)))
-                for extension, data in ((image_member(member.image), member.image), (target, member.target)):
+                for extension, data in (
+                    (image_member(member.image), member.image),
+                    (target, member.target),
+                ):
                     padding = tar.padded(len(data)) - len(data)
                     put(tar.header(f"{member.key}.{extension}", len(data)) + data + b"\0" * padding)
                     offset += tar.BLOCK + len(data) + padding
@@ -82,4 +94,6 @@ def write_shard(path: Path, members: Iterable[Member], target: str, classes: int
         raise
     finally:
         beside.unlink(missing_ok=True)
-    return Written(digest.hexdigest(), offset + len(tar.END), counts, np.array(rows, dtype=INDEX_TYPE))
+    return Written(
+        digest.hexdigest(), offset + len(tar.END), counts, np.array(rows, dtype=INDEX_TYPE)
+    )

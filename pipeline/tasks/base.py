@@ -16,7 +16,9 @@ from pipeline.shards.manifest import Manifest
 
 @dataclass(frozen=True)
 class Result:
-    """Metrics by name, and by class name where a task has them for single classes; numbers are finite."""
+    """Metrics by name, and by class name where a task has them for single classes; numbers are
+    finite.
+    """
 
     metrics: dict[str, float]
     per_class: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -88,11 +90,17 @@ LOGIC = {"classify": "Classify", "detect": "Detect", "segment": "Segment"}
 def create(task: str, section: Task, variant: str, manifest: Manifest) -> TaskLogic:
     """Return a task's logic for one of its variants."""
     module = importlib.import_module(f"pipeline.tasks.{task}.logic")
-    logic: TaskLogic = getattr(module, LOGIC[task])(section.variants[variant], section.recipe_of(variant), manifest)
+    logic: TaskLogic = getattr(module, LOGIC[task])(
+        section.variants[variant], section.recipe_of(variant), manifest
+    )
     return logic
 
 
 def distinct(names: Sequence[str]) -> list[str]:
-    """Return class names, those that repeat with their number, so that results by name lose none."""
+    """Return class names, those that repeat with their number, so that results by name lose
+    none.
+    """
     times = Counter(names)
-    return [name if times[name] == 1 else f"{name} (class {index})" for index, name in enumerate(names)]
+    return [
+        name if times[name] == 1 else f"{name} (class {index})" for index, name in enumerate(names)
+    ]

@@ -1,4 +1,6 @@
-"""MLflow: one run per training, opened and closed by the driver, written by the controller while it trains."""
+"""MLflow: one run per training, opened and closed by the driver, written by the controller while it
+trains.
+"""
 
 import os
 import socket
@@ -33,8 +35,12 @@ T = TypeVar("T")
 
 
 def uri_of(tracking: Tracking, project: Path) -> str:
-    """Return where runs are recorded: MLFLOW_TRACKING_URI, params, or SQLite at an absolute path in the project."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or tracking.uri or sqlite_uri(project / "mlflow.db")
+    """Return where runs are recorded: MLFLOW_TRACKING_URI, params, or SQLite at an absolute path in
+    the project.
+    """
+    return (
+        os.environ.get("MLFLOW_TRACKING_URI") or tracking.uri or sqlite_uri(project / "mlflow.db")
+    )
 
 
 @dataclass(frozen=True)
@@ -47,14 +53,18 @@ class Opening:
 
 
 class Tracker:
-    """The driver's hand on MLflow: a process of its own, since MLflow takes seconds to import and so does Ray Train.
+    """The driver's hand on MLflow: a process of its own, since MLflow takes seconds to import and
+    so does Ray Train.
 
-    A signal to the whole process group does not reach it: the driver ends it, after it had the runs closed.
+    A signal to the whole process group does not reach it: the driver ends it, after it had the runs
+    closed.
     """
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
-        self._process = ProcessPoolExecutor(1, get_context("spawn"), watchdog.follow, (os.getpid(),))
+        self._process = ProcessPoolExecutor(
+            1, get_context("spawn"), watchdog.follow, (os.getpid(),)
+        )
 
     def open(self, openings: list[Opening]) -> "Future[dict[str, str]]":
         """Open or continue runs; the result is the MLflow run of each run id."""
@@ -66,7 +76,10 @@ class Tracker:
             return self._process.submit(_in_sentences, self.uri, function, *arguments)
 
     def close(self, opened: dict[str, str], runs: list[Run]) -> None:
-        """End the MLflow runs of these runs: complete where the run finished, failed where not. Waits until done."""
+        """End the MLflow runs of these runs: complete where the run finished, failed where not.
+
+        Waits until done.
+        """
         self.submit(_close_runs, self.uri, opened, runs).result()
 
     def __enter__(self) -> "Tracker":
@@ -76,7 +89,8 @@ class Tracker:
         self._process.shutdown()
         if kind is BrokenProcessPool:
             raise UserError(
-                "the process that writes to MLflow was killed; is the machine out of memory? Run the command again: "
+                "the process that writes to MLflow was killed; is the machine out of memory? Run "
+                "the command again: "
                 "what is trained is kept"
             ) from None
 
@@ -99,7 +113,9 @@ def _close_runs(uri: str, opened: dict[str, str], runs: list[Run]) -> None:
     for run in runs:
         experiment_of(client, run.task)
         _restore(client, _run(client, opened[run.id], run.label))
-        close_run(client, opened[run.id], run.finished(), run.folder / "samples.png", run.folder.parent)
+        close_run(
+            client, opened[run.id], run.finished(), run.folder / "samples.png", run.folder.parent
+        )
 
 
 def _run(client: "MlflowClient", identifier: str, label: str) -> Any:
@@ -111,24 +127,32 @@ def _run(client: "MlflowClient", identifier: str, label: str) -> Any:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
         raise UserError(
-            f"MLflow's run {identifier} of {label} is gone; run the same command again, which records it anew"
+            f"MLflow's run {identifier} of {label} is gone; run the same command again, which "
+            "records it anew"
         ) from None
 
 
 def open_run(client: "MlflowClient", opening: Opening) -> str:
-    """Return the MLflow run of this training, made or continued: the same training is the same MLflow run."""
+    """Return the MLflow run of this training, made or continued: the same training is the same
+    MLflow run.
+    """
     run, tags, params = opening.run, opening.tags, opening.params
-    identifier = find_or_make(client, run.folder.parent, run.task, run.label, {**tags, "run_id": run.id})
+    identifier = find_or_make(
+        client, run.folder.parent, run.task, run.label, {**tags, "run_id": run.id}
+    )
     log_params(client, identifier, params)
     client.log_dict(identifier, params, "config.json")
     return identifier
 
 
-def find_or_make(client: "MlflowClient", storage: Path, experiment: str, name: str, tags: Tags) -> str:
-    """Return the MLflow run that has these tags' `run_id` (and parent, where they name one), marked as running.
+def find_or_make(
+    client: "MlflowClient", storage: Path, experiment: str, name: str, tags: Tags
+) -> str:
+    """Return the MLflow run that has these tags' `run_id` (and parent, where they name one), marked
+    as running.
 
-    Two clones that train the same on one store share the MLflow run. On a server, whose processes no lock of ours
-    reaches, both may make one at the same moment: then the older stays.
+    Two clones that train the same on one store share the MLflow run. On a server, whose processes
+    no lock of ours reaches, both may make one at the same moment: then the older stays.
     """
     place = experiment_of(client, experiment)
     tags = {**tags, "host": socket.gethostname(), "storage": str(storage)}
@@ -146,12 +170,19 @@ def find_or_make(client: "MlflowClient", storage: Path, experiment: str, name: s
 
 
 def _find(client: "MlflowClient", place: str, tags: Tags) -> Any:
-    """Return the oldest MLflow run with these tags, a deleted one only where there is no other, or None."""
+    """Return the oldest MLflow run with these tags, a deleted one only where there is no other, or
+    None.
+    """
     from mlflow.entities import ViewType
 
-    same = " and ".join(f"tags.`{key}` = '{tags[key]}'" for key in ("run_id", PARENT) if key in tags)
+    same = " and ".join(
+        f"tags.`{key}` = '{tags[key]}'" for key in ("run_id", PARENT) if key in tags
+    )
     runs = client.search_runs([place], same, ViewType.ALL)
-    order = [(run.info.lifecycle_stage != "active", run.info.start_time, run.info.run_id, run) for run in runs]
+    order = [
+        (run.info.lifecycle_stage != "active", run.info.start_time, run.info.run_id, run)
+        for run in runs
+    ]
     return min(order, key=lambda row: row[:3])[-1] if order else None
 
 
@@ -159,11 +190,17 @@ def _restore(client: "MlflowClient", run: Any) -> None:
     """Take a run back that was deleted: its training goes on, and is recorded whole."""
     if run.info.lifecycle_stage != "active":
         client.restore_run(run.info.run_id)
-        print(f"MLflow: run {run.info.run_name} was deleted, and its training goes on; it is restored", flush=True)
+        print(
+            f"MLflow: run {run.info.run_name} was deleted, and its training goes on; it is "
+            "restored",
+            flush=True,
+        )
 
 
 def _rename(client: "MlflowClient", run: Any, name: str, tags: Tags) -> None:
-    """Let an earlier command's run have this one's name and tags: a variant may have another name by now."""
+    """Let an earlier command's run have this one's name and tags: a variant may have another name
+    by now.
+    """
     if run.info.run_name != name:
         client.update_run(run.info.run_id, name=name)
     for key, value in tags.items():
@@ -172,7 +209,9 @@ def _rename(client: "MlflowClient", run: Any, name: str, tags: Tags) -> None:
 
 
 def _mark(client: "MlflowClient", identifier: str, storage: Path, state: str) -> None:
-    """Note how a run stands in this storage, and give it the status that all storages that train it have together."""
+    """Note how a run stands in this storage, and give it the status that all storages that train it
+    have together.
+    """
     client.set_tag(identifier, f"{STATE}{identity_of(storage)}", state)
     run = client.get_run(identifier)
     states = {value for key, value in run.data.tags.items() if key.startswith(STATE)}
@@ -188,7 +227,9 @@ def _mark(client: "MlflowClient", identifier: str, storage: Path, state: str) ->
 
 
 def identity_of(storage: Path) -> str:
-    """Return the name by which MLflow knows a folder of runs: drawn once, kept if it moves, drawn anew for a copy."""
+    """Return the name by which MLflow knows a folder of runs: drawn once, kept if it moves, drawn
+    anew for a copy.
+    """
     note = storage / "identity.json"
     with held(storage / "identity.lock", "the identity of a folder of runs", say=lambda _: None):
         inode = storage.stat().st_ino
@@ -207,17 +248,24 @@ def experiment_of(client: "MlflowClient", name: str) -> str:
         experiment = client.get_experiment_by_name(name)
         if experiment is None:
             place = artifacts_of(uri)
-            return str(client.create_experiment(name, artifact_location=place and f"{place}/{name}"))
+            return str(
+                client.create_experiment(name, artifact_location=place and f"{place}/{name}")
+            )
         if experiment.lifecycle_stage != "active":
             client.restore_experiment(experiment.experiment_id)
-            print(f"MLflow: experiment {name} was deleted, and is needed again; it is restored", flush=True)
+            print(
+                f"MLflow: experiment {name} was deleted, and is needed again; it is restored",
+                flush=True,
+            )
         return str(experiment.experiment_id)
 
 
 def end_abandoned(client: "MlflowClient", task: str, storage: Path) -> None:
-    """Mark as killed what still says RUNNING though no process trains it: its driver was killed and not started again.
+    """Mark as killed what still says RUNNING though no process trains it: its driver was killed and
+    not started again.
 
-    Only runs that were opened from this storage are judged; their lock tells whether somebody is at them.
+    Only runs that were opened from this storage are judged; their lock tells whether somebody is at
+    them.
     """
     experiment = client.get_experiment_by_name(task)
     if experiment is None:
@@ -237,7 +285,9 @@ def end(client: "MlflowClient", identifier: str, storage: Path, state: str) -> N
 
 
 def log_params(client: "MlflowClient", identifier: str, params: dict[str, Any]) -> None:
-    """Record parameters, nested ones under dotted names; MLflow keeps for ever what was recorded first."""
+    """Record parameters, nested ones under dotted names; MLflow keeps for ever what was recorded
+    first.
+    """
     from mlflow.entities import Param
 
     there = client.get_run(identifier).data.params
@@ -246,7 +296,9 @@ def log_params(client: "MlflowClient", identifier: str, params: dict[str, Any]) 
     for start in range(0, len(new), PARAMS_AT_ONCE):
         client.log_batch(identifier, params=new[start : start + PARAMS_AT_ONCE])
     if differing := [name for name in flat if there.get(name, flat[name]) != flat[name]]:
-        print(f"MLflow: run {identifier} keeps {', '.join(differing)} as recorded first", flush=True)
+        print(
+            f"MLflow: run {identifier} keeps {', '.join(differing)} as recorded first", flush=True
+        )
 
 
 def _flatten(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -273,7 +325,11 @@ def log_rows(client: "MlflowClient", identifier: str, rows: list[dict[str, Any]]
 
 
 def close_run(
-    client: "MlflowClient", identifier: str, record: dict[str, Any] | None, picture: Path | None, storage: Path
+    client: "MlflowClient",
+    identifier: str,
+    record: dict[str, Any] | None,
+    picture: Path | None,
+    storage: Path,
 ) -> None:
     """End an MLflow run: complete its curve from the run's own record, or mark it failed."""
     if record is None:
@@ -288,9 +344,11 @@ def close_run(
 
 
 class Recorder:
-    """Writes evaluations as they arrive; lives in the training controller, the only writer while a run trains.
+    """Writes evaluations as they arrive; lives in the training controller, the only writer while a
+    run trains.
 
-    Recording must not stop training: what fails here is completed from the run's record when the driver closes it.
+    Recording must not stop training: what fails here is completed from the run's record when the
+    driver closes it.
     """
 
     def __init__(self, uri: str, identifiers: dict[str, str]) -> None:

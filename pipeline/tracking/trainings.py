@@ -1,4 +1,6 @@
-"""The driver's side of MLflow for one training command: runs are opened before it, closed after it, however it ends."""
+"""The driver's side of MLflow for one training command: runs are opened before it, closed after it,
+however it ends.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,9 +17,11 @@ from pipeline.tracking.tracker import Opening, Recorder, Tracker, uri_of
 
 @contextmanager
 def recorded(call: Call, runs: list[Run]) -> Iterator[Callable[[], Recorder]]:
-    """Open the runs in MLflow and close them after the block: complete where finished, failed where not.
+    """Open the runs in MLflow and close them after the block: complete where finished, failed where
+    not.
 
-    Opening goes on beside what the block does first (Ray's start, imports); calling what is yielded waits for it.
+    Opening goes on beside what the block does first (Ray's start, imports); calling what is yielded
+    waits for it.
 
     Raises:
         UserError: MLflow does not answer.

@@ -2,8 +2,9 @@
 
 In a step, the running statistics move towards the mean of the micro-batches' statistics:
 r <- (1 - m) r + m/n * sum of s_i. On one rank the n updates come one after the other; the momenta
-m_j = (m/n) / (1 - (n - j) m/n) make their product exactly that. Over ranks the result is linear in the statistics,
-so averaging the ranks' running statistics gives what one rank with all the micro-batches would have.
+m_j = (m/n) / (1 - (n - j) m/n) make their product exactly that. Over ranks the result is linear in
+the statistics, so averaging the ranks' running statistics gives what one rank with all the
+micro-batches would have.
 """
 
 from collections.abc import Iterable
@@ -22,27 +23,40 @@ def norms_of(model: nn.Module) -> list[tuple[_BatchNorm, float]]:
 
 def statistics_of(norms: Iterable[tuple[_BatchNorm, float]]) -> list[torch.Tensor]:
     """Return the running means and variances themselves, not copies."""
-    return [part for norm, _ in norms for part in (norm.running_mean, norm.running_var) if part is not None]
+    return [
+        part
+        for norm, _ in norms
+        for part in (norm.running_mean, norm.running_var)
+        if part is not None
+    ]
 
 
 def set_momentum(norms: Iterable[tuple[_BatchNorm, float]], index: int, count: int) -> None:
-    """Set the momentum for micro-batch `index` (from 0) of the `count` that this rank sees in a step."""
+    """Set the momentum for micro-batch `index` (from 0) of the `count` that this rank sees in a
+    step.
+    """
     for norm, momentum in norms:
         part = momentum / count
         norm.momentum = part / (1 - (count - index - 1) * part)
 
 
 def average_over_ranks(models: Iterable[nn.Module], world: int, steps: int) -> None:
-    """Replace running statistics by their mean over ranks, and the counters by the number of steps."""
+    """Replace running statistics by their mean over ranks, and the counters by the number of
+    steps.
+    """
     norms = [norm for model in models for norm, _ in norms_of(model)]
     for norm in norms:
         if norm.num_batches_tracked is not None:
             norm.num_batches_tracked.fill_(steps)
     if world == 1 or not norms:
         return
-    statistics = [s for norm in norms for s in (norm.running_mean, norm.running_var) if s is not None]
+    statistics = [
+        s for norm in norms for s in (norm.running_mean, norm.running_var) if s is not None
+    ]
     flat = torch.cat([s.reshape(-1) for s in statistics])
     dist.all_reduce(flat)
     flat /= world
-    for statistic, mean in zip(statistics, flat.split([s.numel() for s in statistics]), strict=True):
+    for statistic, mean in zip(
+        statistics, flat.split([s.numel() for s in statistics]), strict=True
+    ):
         statistic.copy_(mean.view_as(statistic))

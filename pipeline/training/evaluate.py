@@ -18,7 +18,9 @@ AMP = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 def autocast(precision: Precision, device: torch.device) -> torch.autocast:
     """Return the mixed-precision context of a recipe's `amp` or `eval_amp`."""
-    return torch.autocast(device.type, dtype=AMP.get(precision, torch.bfloat16), enabled=precision != "none")
+    return torch.autocast(
+        device.type, dtype=AMP.get(precision, torch.bfloat16), enabled=precision != "none"
+    )
 
 
 def evaluate(
@@ -44,7 +46,11 @@ def evaluate(
 
 @torch.inference_mode()
 def collect(
-    logic: TaskLogic, model: nn.Module, batches: Iterable[Batch | Broken], recipe: BaseRecipe, device: torch.device
+    logic: TaskLogic,
+    model: nn.Module,
+    batches: Iterable[Batch | Broken],
+    recipe: BaseRecipe,
+    device: torch.device,
 ) -> Evaluator:
     """Return an evaluator that has seen these batches.
 
@@ -66,8 +72,12 @@ def collect(
 
 
 def _joined(logic: TaskLogic, state: Any, ranks: Ranks) -> Result:
-    """Take the result on rank 0, which alone needs the memory for what all ranks collected, and tell it to all."""
-    states: list[Any] | None = [state] if ranks.world == 1 else [None] * ranks.world if ranks.rank == 0 else None
+    """Take the result on rank 0, which alone needs the memory for what all ranks collected, and
+    tell it to all.
+    """
+    states: list[Any] | None = (
+        [state] if ranks.world == 1 else [None] * ranks.world if ranks.rank == 0 else None
+    )
     if ranks.world > 1:
         dist.gather_object(state, states)
     result = [_result(logic, states) if states is not None else None]
@@ -85,7 +95,13 @@ def _result(logic: TaskLogic, states: list[Any]) -> Result | UserError:
 
 
 @torch.inference_mode()
-def draw(logic: TaskLogic, model: nn.Module, samples: EvalSamples, recipe: BaseRecipe, device: torch.device) -> Any:
+def draw(
+    logic: TaskLogic,
+    model: nn.Module,
+    samples: EvalSamples,
+    recipe: BaseRecipe,
+    device: torch.device,
+) -> Any:
     """Return a picture of predictions on samples from all over the split."""
     model.eval()
     raw = samples.spread(logic.drawn)

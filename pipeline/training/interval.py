@@ -16,7 +16,10 @@ class Interval:
     def __init__(self, state: State) -> None:
         self.said = 0.0
         self.started, self.images = time.monotonic(), 0
-        self.steps, self.loss = state.interval_steps, torch.tensor(state.interval_loss, dtype=torch.float64)
+        self.steps, self.loss = (
+            state.interval_steps,
+            torch.tensor(state.interval_loss, dtype=torch.float64),
+        )
         self.skipped = state.interval_skipped
 
     def add(self, loss: Tensor, images: int) -> None:
@@ -39,14 +42,18 @@ class Interval:
         return self.images / max(1e-9, time.monotonic() - self.started)
 
     def merge(self, ranks: Ranks) -> float:
-        """Replace the loss by its mean over ranks, so that a continued and a resumed run add up the same."""
+        """Replace the loss by its mean over ranks, so that a continued and a resumed run add up the
+        same.
+        """
         if ranks.world > 1:
             dist.all_reduce(self.loss)
         self.loss = self.loss / ranks.world
         return float(self.loss)
 
     def close(self, state: State, ranks: Ranks) -> tuple[float | None, float]:
-        """End the interval: return the mean loss over ranks, as `mean` does, and the images per second."""
+        """End the interval: return the mean loss over ranks, as `mean` does, and the images per
+        second.
+        """
         rate, spent = self.rate(), time.monotonic() - self.started
         state.train_seconds += spent
         state.seconds += spent

@@ -1,7 +1,7 @@
 """The training loop: resume, step, evaluate, checkpoint, finish.
 
-It knows no task, and nothing of Ray: `wrap` prepares a model for gradient averaging over ranks, and each evaluation
-goes to whoever asked for the training.
+It knows no task, and nothing of Ray: `wrap` prepares a model for gradient averaging over ranks, and
+each evaluation goes to whoever asked for the training.
 """
 
 import json
@@ -22,7 +22,14 @@ from pipeline.core.errors import UserError
 from pipeline.core.files import finite, write_bytes
 from pipeline.core.locks import held
 from pipeline.loading.hold_out import open_split
-from pipeline.loading.micro_batches import Broken, EvalSamples, Ranks, TrainSamples, eval_loader, train_loader
+from pipeline.loading.micro_batches import (
+    Broken,
+    EvalSamples,
+    Ranks,
+    TrainSamples,
+    eval_loader,
+    train_loader,
+)
 from pipeline.loading.randomness import seed_for
 from pipeline.loading.sampling import Batch
 from pipeline.params import Duration
@@ -50,11 +57,12 @@ It otherwise rebuilds them after its first step, so a restarted run would sum in
 
 
 def train(run: Run, ranks: Ranks, device: torch.device, wrap: Wrap, report: Report) -> None:
-    """Train a run to its end and seal it, unless it is finished; every rank calls this with the same run.
+    """Train a run to its end and seal it, unless it is finished; every rank calls this with the
+    same run.
 
     Raises:
-        UserError: on every rank, where the loss stops being finite, a sample is broken, or the data cannot fill one
-            step.
+        UserError: on every rank, where the loss stops being finite, a sample is broken, or the data
+            cannot fill one step.
     """
     with closing(evaluations(run, ranks, device, wrap)) as rows:
         for row in rows:
@@ -64,7 +72,8 @@ def train(run: Run, ranks: Ranks, device: torch.device, wrap: Wrap, report: Repo
 def evaluations(
     run: Run, ranks: Ranks, device: torch.device, wrap: Wrap, past: bool = False
 ) -> Generator[Row, None, None]:
-    """Train a run as `train` does, and yield each evaluation as it is made; closing the iterator leaves the run there.
+    """Train a run as `train` does, and yield each evaluation as it is made; closing the iterator
+    leaves the run there.
 
     With `past`, those come first that were made before the checkpoint that the run continues from.
     """
@@ -89,8 +98,12 @@ def from_rank_0(value: T, ranks: Ranks) -> T:
 
 
 def _measured(numbers: Mapping[str, float | None]) -> dict[str, float]:
-    """Return what has a finite value; a loss over no step at all, or that of a network gone astray, has none."""
-    return {name: value for name, value in numbers.items() if value is not None and math.isfinite(value)}
+    """Return what has a finite value; a loss over no step at all, or that of a network gone astray,
+    has none.
+    """
+    return {
+        name: value for name, value in numbers.items() if value is not None and math.isfinite(value)
+    }
 
 
 class Loop:
@@ -99,16 +112,20 @@ class Loop:
     def __init__(self, run: Run, ranks: Ranks, device: torch.device, wrap: Wrap) -> None:
         self.run, self.ranks, self.device = run, ranks, device
         self.recipe = run.recipe
-        self.logic = create(run.task, run.section, run.variant, read_manifest(run.shards, run.cache))
+        self.logic = create(
+            run.task, run.section, run.variant, read_manifest(run.shards, run.cache)
+        )
         readers = [
-            open_split(run.shards, part, self.recipe.hold_out, run.cache) for part in ("train", self.recipe.evaluate_on)
+            open_split(run.shards, part, self.recipe.hold_out, run.cache)
+            for part in ("train", self.recipe.evaluate_on)
         ]
         self.samples = TrainSamples(readers[0], self.logic.sampling, self.recipe, run.seed)
         self.val = EvalSamples(readers[1], self.logic.sampling, self.logic.eval_batch)
         self.val_loader = eval_loader(self.val, ranks, run.loader_workers)
         if self.samples.steps_per_epoch == 0:
             raise UserError(
-                f"{run.variant}: {len(self.samples.reader)} training samples do not fill one global batch of "
+                f"{run.variant}: {len(self.samples.reader)} training samples do not fill one "
+                "global batch of "
                 f"{self.recipe.global_batch}; lower micro_batch or micro_batches"
             )
         self.total = self._steps(self.recipe.duration)
@@ -130,7 +147,10 @@ class Loop:
             model = model.to(memory_format=torch.channels_last)
         if self.run.init_from is not None:
             fresh = self.logic.start_from(model, self._given(self.run.init_from))
-            self._say(f"starts from {self.run.init_from}" + (f", fresh: {', '.join(fresh)}" if fresh else ""))
+            self._say(
+                f"starts from {self.run.init_from}"
+                + (f", fresh: {', '.join(fresh)}" if fresh else "")
+            )
         state = State.fresh(model, self.recipe, self.device)
         saved = self._newest()
         if saved is not None:
@@ -142,27 +162,37 @@ class Loop:
 
     def _given(self, path: Path) -> dict[str, Tensor]:
         """Read the weights to start from."""
-        return read_weights(path, self.run.section.variants[self.run.variant], getattr(self.recipe, "image_size", 224))
+        return read_weights(
+            path,
+            self.run.section.variants[self.run.variant],
+            getattr(self.recipe, "image_size", 224),
+        )
 
     def _synchronised(self, model: nn.Module) -> nn.Module:
-        """Let the batch norms see the whole global batch, which then is the same on any number of GPUs.
+        """Let the batch norms see the whole global batch, which then is the same on any number of
+        GPUs.
 
         Raises:
-            UserError: a rank has more than one micro-batch of a step, so that its ranks would not see all at once.
+            UserError: a rank has more than one micro-batch of a step, so that its ranks would not
+                see all at once.
         """
         if self.device.type != "cuda":
             self._say("sync_bn is for GPUs; on this device the batch norms see their micro-batch")
             return model
         if self.ranks.world != self.recipe.micro_batches:
             raise UserError(
-                f"{self.run.variant}: sync_bn needs one worker for each of the {self.recipe.micro_batches} "
-                f"micro-batches, there are {self.ranks.world}; make cluster.workers and micro_batches equal, or set "
+                f"{self.run.variant}: sync_bn needs one worker for each of the "
+                f"{self.recipe.micro_batches} "
+                f"micro-batches, there are {self.ranks.world}; make cluster.workers and "
+                "micro_batches equal, or set "
                 "sync_bn: false"
             )
         return model if self.ranks.world == 1 else nn.SyncBatchNorm.convert_sync_batchnorm(model)
 
     def _newest(self) -> dict[str, Any] | None:
-        """Return the newest valid checkpoint's state; rank 0 chooses, so that all ranks continue from the same."""
+        """Return the newest valid checkpoint's state; rank 0 chooses, so that all ranks continue
+        from the same.
+        """
         path, saved = None, None
         if self.ranks.rank == 0:
             checkpoint.clear_leftovers(self.run.checkpoints)
@@ -180,7 +210,9 @@ class Loop:
         """Run the remaining steps, yielding each evaluation, then seal the run."""
         state = self.state
         state.model.train()
-        loader = train_loader(self.samples, state.step, self.total, self.ranks, self.run.loader_workers)
+        loader = train_loader(
+            self.samples, state.step, self.total, self.ranks, self.run.loader_workers
+        )
         batches = iter(loader)
         for step in range(state.step, self.total):
             self._step(step, self._whole([next(batches) for _ in range(self.micros)]))
@@ -222,7 +254,9 @@ class Loop:
         A step that is passed over leaves everything as it was, batch norm's running statistics too.
         """
         state, numbers = self.state, self.recipe.optimizer
-        statistics = batchnorm.statistics_of(self.norms) if self.recipe.on_non_finite == "skip" else []
+        statistics = (
+            batchnorm.statistics_of(self.norms) if self.recipe.on_non_finite == "skip" else []
+        )
         before = [statistic.clone() for statistic in statistics]
         for group in state.optimizer.param_groups:
             group["lr"] = lr_at(step, self.recipe, self.samples.steps_per_epoch)
@@ -230,7 +264,9 @@ class Loop:
         state.scaler.unscale_(state.optimizer)
         norm = nn.utils.clip_grad_norm_(state.model.parameters(), numbers.clip_grad or float("inf"))
         finite_loss, finite_gradient = self._finite(losses, norm)
-        routine = state.scaler.is_enabled()  # that a gradient is infinite: the scaler lowers its scale
+        routine = (
+            state.scaler.is_enabled()
+        )  # that a gradient is infinite: the scaler lowers its scale
         if not finite_loss or not (finite_gradient or routine):
             if self.recipe.on_non_finite == "stop":
                 raise UserError(self._non_finite(step, losses, batches))
@@ -251,7 +287,9 @@ class Loop:
         """Count a step that is not taken, and say so the first time."""
         self.interval.skip(self.recipe.global_batch)
         if self.state.skipped == 0:
-            self._say(f"step {step} has a non-finite {what} and is passed over; such steps are counted")
+            self._say(
+                f"step {step} has a non-finite {what} and is passed over; such steps are counted"
+            )
         self.state.skipped += 1
 
     def _backward(self, step: int, index: int, batch: Batch) -> Tensor:
@@ -267,7 +305,9 @@ class Loop:
         return loss.detach()
 
     def _finite(self, losses: list[Tensor], norm: Tensor) -> tuple[bool, bool]:
-        """Say whether all losses and the gradient's norm are finite; all ranks come to the same answer."""
+        """Say whether all losses and the gradient's norm are finite; all ranks come to the same
+        answer.
+        """
         flags = torch.stack([torch.stack(losses).isfinite().all(), norm.isfinite()]).float()
         if self.ranks.world > 1:
             dist.all_reduce(flags, op=dist.ReduceOp.MIN)
@@ -276,14 +316,26 @@ class Loop:
 
     def _non_finite(self, step: int, losses: list[Tensor], batches: list[Batch]) -> str:
         """Return the sentence that names step and samples, the same on every rank."""
-        own = [key for loss, batch in zip(losses, batches, strict=True) if not loss.isfinite() for key in batch["keys"]]
+        own = [
+            key
+            for loss, batch in zip(losses, batches, strict=True)
+            if not loss.isfinite()
+            for key in batch["keys"]
+        ]
         everyone: list[list[str]] = [own]
         if self.ranks.world > 1:
             everyone = [[] for _ in range(self.ranks.world)]
             dist.all_gather_object(everyone, own)
         keys = [key for part in everyone for key in part]
-        what = f"loss of the micro-batch with samples {', '.join(keys)}" if keys else "gradient (each loss is finite)"
-        return f"{self.run.label}: step {step} has a non-finite {what}; lower optimizer.lr or set on_non_finite: skip"
+        what = (
+            f"loss of the micro-batch with samples {', '.join(keys)}"
+            if keys
+            else "gradient (each loss is finite)"
+        )
+        return (
+            f"{self.run.label}: step {step} has a non-finite {what}; lower optimizer.lr or "
+            "set on_non_finite: skip"
+        )
 
     def _evaluate(self) -> None:
         """Measure the split, add a row to the history, keep the best weights apart."""
@@ -291,17 +343,22 @@ class Loop:
         train_loss, rate = self.interval.close(self.state, self.ranks)
         models = [state.model] if state.ema is None else [state.model, state.ema]
         batchnorm.average_over_ranks(models, self.ranks.world, state.step)
-        result = evaluate(self.logic, state.evaluated, self.val_loader, self.recipe, self.ranks, self.device)
+        result = evaluate(
+            self.logic, state.evaluated, self.val_loader, self.recipe, self.ranks, self.device
+        )
         metrics = _measured(result.metrics)
         state.per_class = result.per_class
         if self.logic.main_metric not in metrics:
             raise UserError(
-                f"{self.run.label}: split {self.recipe.evaluate_on} has nothing to judge by, no labelled object or "
+                f"{self.run.label}: split {self.recipe.evaluate_on} has nothing to judge by, no "
+                "labelled object or "
                 f"pixel, so there is no {self.logic.main_metric}"
             )
         row = {"epoch": round(epoch, 4), "step": state.step, **metrics}
         lr = state.optimizer.param_groups[0]["lr"]
-        training = _measured({"lr": lr, "train_loss": train_loss, "images_per_second": round(rate, 1)})
+        training = _measured(
+            {"lr": lr, "train_loss": train_loss, "images_per_second": round(rate, 1)}
+        )
         state.history.append({**row, **training, "skipped_steps": self.interval.skipped})
         if not state.best or metrics[self.logic.main_metric] > state.best[self.logic.main_metric]:
             state.best = row
@@ -310,9 +367,14 @@ class Loop:
 
     def _checkpoint(self) -> None:
         """Save on rank 0; the running statistics must first be the same on every rank."""
-        models = [self.state.model] if self.state.ema is None else [self.state.model, self.state.ema]
+        models = (
+            [self.state.model] if self.state.ema is None else [self.state.model, self.state.ema]
+        )
         batchnorm.average_over_ranks(models, self.ranks.world, self.state.step)
-        self.state.interval_loss, self.state.interval_steps = self.interval.merge(self.ranks), self.interval.steps
+        self.state.interval_loss, self.state.interval_steps = (
+            self.interval.merge(self.ranks),
+            self.interval.steps,
+        )
         self.state.interval_skipped = self.interval.skipped
         if self.ranks.rank == 0:
             checkpoint.save(self.run.checkpoints, self.state.step, self.state.to_dict())
@@ -327,14 +389,23 @@ class Loop:
             self._keep_best()
             final = {key: value for key, value in state.history[-1].items() if key in state.best}
             record = {
-                "run_id": self.run.id, "seed": self.run.seed, "main_metric": self.logic.main_metric,
-                "final": final, "best": state.best, "history": state.history, "per_class": state.per_class,
+                "run_id": self.run.id,
+                "seed": self.run.seed,
+                "main_metric": self.logic.main_metric,
+                "final": final,
+                "best": state.best,
+                "history": state.history,
+                "per_class": state.per_class,
                 "skipped_steps": state.skipped,
                 "parameters": sum(p.numel() for p in state.model.parameters()),
-                "train_images_per_second": round(self.total * self.recipe.global_batch / state.train_seconds, 1),
-                "wall_time_s": round(state.seconds, 1), "world_size": self.ranks.world, "device": self._device_name(),
+                "train_images_per_second": round(
+                    self.total * self.recipe.global_batch / state.train_seconds, 1
+                ),
+                "wall_time_s": round(state.seconds, 1),
+                "world_size": self.ranks.world,
+                "device": self._device_name(),
                 "adopted": self.run.adopted(),
-            }  # fmt: skip
+            }
             self.run.finish(record, ["last.safetensors", "best.safetensors", "samples.png"])
             for path in self._bests().values():  # not before: a kill would need them again
                 path.unlink()
@@ -347,18 +418,29 @@ class Loop:
         return {int(path.stem.removeprefix("best-")): path for path in found}
 
     def _keep_best(self) -> None:
-        """Give the best weights their final name; a kill may have left those of a step that was taken again."""
+        """Give the best weights their final name; a kill may have left those of a step that was
+        taken again.
+        """
         best = f"best-{int(self.state.best['step']):09d}.safetensors"
         write_bytes(self.run.folder / "best.safetensors", (self.run.folder / best).read_bytes())
 
     def _write_weights(self, name: str) -> None:
-        """Write the evaluated weights; safetensors wants them contiguous, channels_last weights are not."""
+        """Write the evaluated weights; safetensors wants them contiguous, channels_last weights are
+        not.
+        """
         if self.ranks.rank == 0:
-            weights = {key: value.contiguous().cpu() for key, value in self.state.evaluated.state_dict().items()}
+            weights = {
+                key: value.contiguous().cpu()
+                for key, value in self.state.evaluated.state_dict().items()
+            }
             write_bytes(self.run.folder / name, to_safetensors(weights))
 
     def _device_name(self) -> str:
-        return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
+        return (
+            torch.cuda.get_device_name(self.device)
+            if self.device.type == "cuda"
+            else self.device.type
+        )
 
     def _progress(self) -> None:
         """Say how far the run is, at most once a second and at its end."""
@@ -368,13 +450,19 @@ class Loop:
         self.interval.said = now
         rate = self.interval.rate()
         left = (self.total - self.state.step) * self.recipe.global_batch / rate
-        self._append({
-            "run": self.run.label, "step": self.state.step, "steps": self.total,
-            "epoch": self.state.step / self.samples.steps_per_epoch,
-            "epochs": self.total / self.samples.steps_per_epoch,
-            "loss": self.interval.mean(), "skipped": self.state.skipped, "images_per_second": rate,
-            "seconds_left": left,
-        })  # fmt: skip
+        self._append(
+            {
+                "run": self.run.label,
+                "step": self.state.step,
+                "steps": self.total,
+                "epoch": self.state.step / self.samples.steps_per_epoch,
+                "epochs": self.total / self.samples.steps_per_epoch,
+                "loss": self.interval.mean(),
+                "skipped": self.state.skipped,
+                "images_per_second": rate,
+                "seconds_left": left,
+            }
+        )
 
     def _say(self, sentence: str) -> None:
         if self.ranks.rank == 0:

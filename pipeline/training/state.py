@@ -10,8 +10,18 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from pipeline.params import Recipe
 from pipeline.training import optimizer
 
-PLAIN = ("step", "seconds", "train_seconds", "best", "history", "per_class", "interval_loss", "interval_steps",
-         "interval_skipped", "skipped")  # fmt: skip
+PLAIN = (
+    "step",
+    "seconds",
+    "train_seconds",
+    "best",
+    "history",
+    "per_class",
+    "interval_loss",
+    "interval_steps",
+    "interval_skipped",
+    "skipped",
+)
 
 
 @dataclass
@@ -39,7 +49,9 @@ class State:
         scaler = torch.amp.GradScaler(device.type, enabled=recipe.amp == "fp16")
         average = None
         if recipe.ema is not None:
-            average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True)
+            average = AveragedModel(
+                model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True
+            )
         return cls(model, optimizer.create(model, recipe.optimizer, device), scaler, average)
 
     @property
@@ -65,4 +77,6 @@ class State:
         if self.ema is not None:
             self.ema.load_state_dict(saved["ema"])
         for name in PLAIN:
-            setattr(self, name, saved.get(name, getattr(self, name)))  # an adopted one may lack what is newer
+            setattr(
+                self, name, saved.get(name, getattr(self, name))
+            )  # an adopted one may lack what is newer

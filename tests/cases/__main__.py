@@ -1,5 +1,6 @@
-"""`python -m tests.cases [NAME...]`: draw every case (or those whose name starts so), run fetch and shard on it, and
-print what is right, what happened and whether that agrees; the exit code is 1 where one does not.
+"""`python -m tests.cases [NAME...]`: draw every case (or those whose name starts so), run fetch and
+shard on it, and print what is right, what happened and whether that agrees; the exit code is 1
+where one does not.
 """
 
 import sys
@@ -35,7 +36,10 @@ def _show(case: Case, verdict: Verdict) -> None:
 
 def _row(*cells: str) -> str:
     """Return cells of one width each; longer ones are cut."""
-    texts = [cell if len(cell) <= width else cell[: width - 1] + "…" for cell, width in zip(cells, WIDTHS, strict=True)]
+    texts = [
+        cell if len(cell) <= width else cell[: width - 1] + "…"
+        for cell, width in zip(cells, WIDTHS, strict=True)
+    ]
     return "  ".join(text.ljust(width) for text, width in zip(texts, WIDTHS, strict=True)).rstrip()
 
 

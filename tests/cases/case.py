@@ -1,6 +1,8 @@
-"""A case: a small input that somebody brought, what the stages are to make of it, and what they make of it.
+"""A case: a small input that somebody brought, what the stages are to make of it, and what they
+make of it.
 
-A module of cases holds `CASES`, a list; what it draws is all its own. `python -m tests.cases` prints the table.
+A module of cases holds `CASES`, a list; what it draws is all its own. `python -m tests.cases`
+prints the table.
 """
 
 import contextlib
@@ -29,8 +31,9 @@ from tests.helpers import one_by_one
 class Outcome:
     """What became of an input, or what should.
 
-    As what should: `refused` are parts of the sentence that a stage stops with (empty: none stops, and the counts
-    hold); `noted` and `warned` are what must be there at least, all else must be equal.
+    As what should: `refused` are parts of the sentence that a stage stops with (empty: none stops,
+    and the counts hold); `noted` and `warned` are what must be there at least, all else must be
+    equal.
     """
 
     train: int = 0
@@ -48,12 +51,18 @@ class Outcome:
         words = [f"{self.train} + {self.val}"]
         for name in ("repaired", "quarantined", "noted"):
             entries = getattr(self, name)
-            words += [f"{name} {', '.join(f'{key}: {value}' for key, value in entries.items())}"] if entries else []
+            words += (
+                [f"{name} {', '.join(f'{key}: {value}' for key, value in entries.items())}"]
+                if entries
+                else []
+            )
         return "; ".join([*words, *(f"warns: {text}" for text in self.warned)])
 
 
 def kept(train: int, val: int, **more: Any) -> Outcome:
-    """Return the outcome that so many samples are in the shards; `more` says what else is seen of the files."""
+    """Return the outcome that so many samples are in the shards; `more` says what else is seen of
+    the files.
+    """
     return Outcome(train, val, **more)
 
 
@@ -72,7 +81,11 @@ class Made(NamedTuple):
     def samples(self, split: str) -> list[dict[str, Any]]:
         """Return the samples of a split as the reader gives them."""
         reader = ShardReader(self.folder, split)
-        return [reader.read(shard, i) for shard, size in enumerate(reader.shard_sizes) for i in range(size)]
+        return [
+            reader.read(shard, i)
+            for shard, size in enumerate(reader.shard_sizes)
+            for i in range(size)
+        ]
 
 
 @dataclass(frozen=True)
@@ -84,7 +97,8 @@ class Case:
         dataset: imagenet, coco or ade20k.
         draw: fills an empty folder, which becomes the source.
         right: what the stages are to make of it.
-        settings: parameters beside the source, e.g. `{"data.coco.limit": {"val": 3}, "shard.max_quarantined": 5}`.
+        settings: parameters beside the source, e.g. `{"data.coco.limit": {"val": 3},
+            "shard.max_quarantined": 5}`.
         check: returns what is wrong with the shards, or an empty text; only where no stage stops.
     """
 
@@ -122,7 +136,9 @@ def run(case: Case, scratch: Path) -> Verdict:
         seen = Outcome(refused=(_printable(str(error)),))
         return Verdict(seen, _stopped(case.right, seen))
     except Exception as error:  # whatever escapes would reach a user as a traceback
-        return Verdict(Outcome(refused=(f"{type(error).__name__}: {error}",)), f"raises {type(error).__name__}")
+        return Verdict(
+            Outcome(refused=(f"{type(error).__name__}: {error}",)), f"raises {type(error).__name__}"
+        )
     wrong = _differs(case.right, seen)
     if not wrong and case.check is not None:
         wrong = case.check(made)
@@ -156,7 +172,9 @@ def _stages(case: Case, source: Path, scratch: Path) -> tuple[Made, Outcome]:
         repaired={entry.path: entry.reason for entry in manifest.inputs.repaired},
         quarantined={entry.path: entry.reason for entry in manifest.inputs.quarantined},
         noted={code: note.count for code, note in manifest.inputs.notes.items()},
-        warned=tuple(line for line in printed.getvalue().splitlines() if line.startswith("warning: ")),
+        warned=tuple(
+            line for line in printed.getvalue().splitlines() if line.startswith("warning: ")
+        ),
     )
 
 

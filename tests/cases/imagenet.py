@@ -25,7 +25,10 @@ Draw = Callable[[Path], None]
 
 
 def folders(
-    root: Path, classes: Sequence[str] = ("a", "b"), count: int = 3, splits: Sequence[str] = ("train", "val")
+    root: Path,
+    classes: Sequence[str] = ("a", "b"),
+    count: int = 3,
+    splits: Sequence[str] = ("train", "val"),
 ) -> None:
     """Draw `count` pictures of each class in each split."""
     for i, split in enumerate(splits):
@@ -98,8 +101,12 @@ def archive(data: Callable[[], bytes], name: str = TRAIN_TAR) -> Draw:
     return draw
 
 
-def nested(member: str = "{}.tar", inner: str = "{}", kind: int = tarfile.GNU_FORMAT, mode: str = "w") -> bytes:
-    """Return a tar of class tars, whose members and whose members' members are called by patterns."""
+def nested(
+    member: str = "{}.tar", inner: str = "{}", kind: int = tarfile.GNU_FORMAT, mode: str = "w"
+) -> bytes:
+    """Return a tar of class tars, whose members and whose members' members are called by
+    patterns.
+    """
     tars = []
     for synset in SYNSETS:
         files = [(inner.format(name, synset=synset), data) for name, data in pictures_of(synset)]
@@ -109,7 +116,9 @@ def nested(member: str = "{}.tar", inner: str = "{}", kind: int = tarfile.GNU_FO
 
 def in_folders(top: str = "") -> bytes:
     """Return a tar of class folders."""
-    return tar((f"{top}{synset}/{name}", data) for synset in SYNSETS for name, data in pictures_of(synset))
+    return tar(
+        (f"{top}{synset}/{name}", data) for synset in SYNSETS for name, data in pictures_of(synset)
+    )
 
 
 def with_hard_link() -> bytes:
@@ -145,7 +154,9 @@ def kaggle(root: Path, top: str = "", solution: bool = True) -> None:
         for k in range(2):
             put(root, f"{data}/train/{synset}/{synset}_{k}.JPEG", jpeg(10 * i + k))
         put(root, f"{data}/val/ILSVRC2012_val_{i + 1:08d}.JPEG", jpeg(100 + i))
-        put(root, f"ILSVRC/Annotations/CLS-LOC/val/ILSVRC2012_val_{i + 1:08d}.xml", b"<annotation/>")
+        put(
+            root, f"ILSVRC/Annotations/CLS-LOC/val/ILSVRC2012_val_{i + 1:08d}.xml", b"<annotation/>"
+        )
     put(root, "LOC_synset_mapping.txt", "n01440764 tench, Tinca tinca\r\nn01443537 goldfish\r\n")
     if solution:
         lines = ["ImageId,PredictionString"]
@@ -199,7 +210,9 @@ def pixels_are_kept(made: Made) -> str:
     for sample in made.samples("train"):
         data = sample["jpg"] if "jpg" in sample else sample["image.png"]
         with Image.open(io.BytesIO(data)) as mine, Image.open(files[sample["__key__"]]) as theirs:
-            if not np.array_equal(np.asarray(mine.convert("RGB")), np.asarray(theirs.convert("RGB"))):
+            if not np.array_equal(
+                np.asarray(mine.convert("RGB")), np.asarray(theirs.convert("RGB"))
+            ):
                 return f"{sample['__key__']} has other pixels"
     return ""
 
@@ -219,7 +232,10 @@ def classes_per_split(train: int, val: int) -> Callable[[Made], str]:
     """Return a check of how many samples each class has: the same number in a split."""
 
     def check(made: Made) -> str:
-        counts = {split: Counter(sample["cls"] for sample in made.samples(split)) for split in ("train", "val")}
+        counts = {
+            split: Counter(sample["cls"] for sample in made.samples(split))
+            for split in ("train", "val")
+        }
         shown = {split: set(count.values()) for split, count in counts.items()}
         right = {"train": {train}, "val": {val}}
         sizes = {len(count) for count in counts.values()}
@@ -323,12 +339,16 @@ def wrong_extensions() -> dict[str | bytes, bytes]:
 
 
 def accents(root: Path) -> None:
-    """Draw classes whose folders are composed in one split and decomposed in the other, and names for them."""
+    """Draw classes whose folders are composed in one split and decomposed in the other, and names
+    for them.
+    """
     for form, split in (("NFC", "train"), ("NFD", "val")):
         for i, name in enumerate(("café", "naïve")):
             folder = unicodedata.normalize(form, name)
             put(root, f"{split}/{folder}/{name}{i}.jpg", jpeg(i + 10 * len(split)))
-    put(root, "LOC_synset_mapping.txt", unicodedata.normalize("NFD", "café coffee\nnaïve artless\n"))
+    put(
+        root, "LOC_synset_mapping.txt", unicodedata.normalize("NFD", "café coffee\nnaïve artless\n")
+    )
 
 
 def named_by_list(made: Made) -> str:
@@ -348,7 +368,11 @@ def many_of_few(root: Path) -> None:
     for split, count in (("train", 8), ("val", 5)):
         for name in ("a", "b", "c"):
             for i in range(count):
-                put(root, f"{split}/{name}/{split}{name}{i}.jpg", jpeg(ord(name) * 20 + i + len(split) * 5000))
+                put(
+                    root,
+                    f"{split}/{name}/{split}{name}{i}.jpg",
+                    jpeg(ord(name) * 20 + i + len(split) * 5000),
+                )
 
 
 WRONG = {
@@ -409,7 +433,11 @@ PLAIN = [
         right=kept(24, 2, warned=("limit.val: 2 leaves 2 of 3 classes",)),
         settings={LIMIT: {"val": 2}},
     ),
-    case("in_one_class", draw=partial(folders, classes=("a",)), right=refused("two class folders in train/; found a")),
+    case(
+        "in_one_class",
+        draw=partial(folders, classes=("a",)),
+        right=refused("two class folders in train/; found a"),
+    ),
     case(
         "in_extra_val_class",
         draw=with_files({"val/c/x.jpg": jpeg(9)}),
@@ -417,8 +445,14 @@ PLAIN = [
     ),
     case(
         "in_readme",
-        draw=with_files({"train/README.md": b"hi", "train/a/a0.txt": b"caption", "README.md": b"hi"}),
-        right=kept(6, 6, quarantined={"train/README.md": "outside_layout", "train/a/a0.txt": "not_an_image"}),
+        draw=with_files(
+            {"train/README.md": b"hi", "train/a/a0.txt": b"caption", "README.md": b"hi"}
+        ),
+        right=kept(
+            6,
+            6,
+            quarantined={"train/README.md": "outside_layout", "train/a/a0.txt": "not_an_image"},
+        ),
         settings=allowing(2),
     ),
     case(
@@ -442,7 +476,11 @@ NAMES = [
         right=kept(6, 6, quarantined={r"train/b/na\xefve.txt": "not_an_image"}),
         settings=allowing(1),
     ),
-    case("in_latin1_beside", draw=with_files({b"caf\xe9/x.jpg": jpeg(7), b"\xff\xfe": b"x"}), right=kept(6, 6)),
+    case(
+        "in_latin1_beside",
+        draw=with_files({b"caf\xe9/x.jpg": jpeg(7), b"\xff\xfe": b"x"}),
+        right=kept(6, 6),
+    ),
     case(
         "in_latin1_lacks",
         draw=renamed(("val/a", b"val/caf\xe9")),
@@ -454,7 +492,11 @@ NAMES = [
         right=kept(6, 6),
         check=ids_are("a\nb", "b"),
     ),
-    case("in_control_file", draw=renamed(("train/b/b0.jpg", "train/b/\x1b[31m\t.jpg")), right=kept(6, 6)),
+    case(
+        "in_control_file",
+        draw=renamed(("train/b/b0.jpg", "train/b/\x1b[31m\t.jpg")),
+        right=kept(6, 6),
+    ),
     case(
         "in_spaces",
         draw=partial(folders, classes=("polar bear", "猫", "groß & klein", "it's; $HOME `x`")),
@@ -463,9 +505,16 @@ NAMES = [
     ),
     case("in_unicode_forms", draw=accents, right=kept(2, 2), check=named_by_list),
     case(
-        "in_case_classes", draw=partial(folders, classes=("Cat", "cat")), right=kept(6, 6), check=ids_are("Cat", "cat")
+        "in_case_classes",
+        draw=partial(folders, classes=("Cat", "cat")),
+        right=kept(6, 6),
+        check=ids_are("Cat", "cat"),
     ),
-    case("in_dots", draw=with_files({"train/a/x.v1.jpg": jpeg(8), "train/a/x.v2.jpg": jpeg(9)}), right=kept(8, 6)),
+    case(
+        "in_dots",
+        draw=with_files({"train/a/x.v1.jpg": jpeg(8), "train/a/x.v2.jpg": jpeg(9)}),
+        right=kept(8, 6),
+    ),
 ]
 
 LAYOUTS = [
@@ -473,21 +522,33 @@ LAYOUTS = [
     case(
         "in_kaggle_without_solution",
         draw=partial(kaggle, solution=False),
-        right=refused("ILSVRC/Data/CLS-LOC/val/", "the development kit beside it (or LOC_val_solution.csv)"),
+        right=refused(
+            "ILSVRC/Data/CLS-LOC/val/", "the development kit beside it (or LOC_val_solution.csv)"
+        ),
     ),
     case(
-        "in_kaggle_odd_solution", draw=kaggle_of_two_classes, right=refused("LOC_val_solution.csv: line 2", "one class")
+        "in_kaggle_odd_solution",
+        draw=kaggle_of_two_classes,
+        right=refused("LOC_val_solution.csv: line 2", "one class"),
     ),
     case(
         "in_kaggle_missing_image",
         draw=kaggle_without_an_image,
-        right=kept(4, 1, quarantined={"ILSVRC/Data/CLS-LOC/val/ILSVRC2012_val_00000002.JPEG": "missing_image"}),
+        right=kept(
+            4,
+            1,
+            quarantined={"ILSVRC/Data/CLS-LOC/val/ILSVRC2012_val_00000002.JPEG": "missing_image"},
+        ),
         settings=allowing(1),
     ),
     case(
         "in_train_only",
         draw=partial(folders, splits=("train",)),
-        right=refused("class folders with images in val/", "data.imagenet.splits.val", "data.imagenet.hold_out=0.1"),
+        right=refused(
+            "class folders with images in val/",
+            "data.imagenet.splits.val",
+            "data.imagenet.hold_out=0.1",
+        ),
     ),
     case(
         "in_hold_out",
@@ -517,7 +578,9 @@ LAYOUTS = [
     case(
         "in_nested_images",
         draw=nested_images,
-        right=refused("images directly in every class folder of train/", "none in a/", "none in b/"),
+        right=refused(
+            "images directly in every class folder of train/", "none in a/", "none in b/"
+        ),
     ),
     case("in_val_ids", draw=ids_in_val, right=refused("the classes of train/ in val/; found 1, 2")),
 ]
@@ -529,7 +592,11 @@ LINKS = [
         right=refused("found val/", "train: link_outside (data.<name>.follow_links: true"),
     ),
     case("in_symlink_out_followed", draw=with_link_out, right=kept(6, 6), settings=OUT),
-    case("in_symlink_files", draw=with_linked_files, right=refused("train/a/a3.jpg: link_outside", "follow_links")),
+    case(
+        "in_symlink_files",
+        draw=with_linked_files,
+        right=refused("train/a/a3.jpg: link_outside", "follow_links"),
+    ),
     case("in_symlink_files_followed", draw=with_linked_files, right=kept(8, 6), settings=OUT),
     case(
         "in_symlink_loop_followed",
@@ -563,12 +630,16 @@ ARCHIVES = [
     case(
         "in_tar_inner_gz",
         draw=archive(partial(nested, "{}.tar.gz", mode="w:gz")),
-        right=refused("class folders with images in train/", "archives: train/n01440764.tar.gz", "unpack each"),
+        right=refused(
+            "class folders with images in train/", "archives: train/n01440764.tar.gz", "unpack each"
+        ),
     ),
     case(
         "in_class_tars",
         draw=class_tars_in_train,
-        right=refused("class folders with images in train/", "archives: train/n01440764.tar", "unpack each"),
+        right=refused(
+            "class folders with images in train/", "archives: train/n01440764.tar", "unpack each"
+        ),
     ),
     case("in_class_tars_beside", draw=class_tars_unpacked, right=kept(6, 2)),
     case(
@@ -585,9 +656,27 @@ ARCHIVES = [
 ]
 
 IMAGES = [
-    case("in_odd_jpeg", draw=with_files(odd_jpegs()), right=ODD_JPEG, settings=allowing(2), check=bytes_are_kept),
-    case("in_odd_png", draw=with_files(odd_pngs()), right=ODD_PNG, settings=allowing(1), check=pixels_are_kept),
-    case("in_odd_png_bytes", draw=with_files(odd_pngs()), right=ODD_PNG, settings=allowing(1), check=bytes_are_kept),
+    case(
+        "in_odd_jpeg",
+        draw=with_files(odd_jpegs()),
+        right=ODD_JPEG,
+        settings=allowing(2),
+        check=bytes_are_kept,
+    ),
+    case(
+        "in_odd_png",
+        draw=with_files(odd_pngs()),
+        right=ODD_PNG,
+        settings=allowing(1),
+        check=pixels_are_kept,
+    ),
+    case(
+        "in_odd_png_bytes",
+        draw=with_files(odd_pngs()),
+        right=ODD_PNG,
+        settings=allowing(1),
+        check=bytes_are_kept,
+    ),
     case(
         "in_webp",
         draw=with_files({f"train/a/w{i}.webp": encoded(picture(70 + i), "WEBP") for i in range(2)}),

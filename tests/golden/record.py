@@ -1,4 +1,6 @@
-"""The golden record: what short runs of this code give, to the bit. `python -m tests.golden` makes it anew.
+"""The golden record: what short runs of this code give, to the bit.
+
+`python -m tests.golden` makes it anew.
 
 docs/golden-record.md says when it may be remade.
 """
@@ -39,13 +41,19 @@ def make(scratch: Path) -> dict[str, Any]:
     """Return the record of the code as it is, working below the folder `scratch`."""
     params = load(FOLDER / "params.yaml")
     prepare_process(torch.device("cpu"), threads=1)
-    shards = {name: _shards(name, params, scratch) for name in sorted(type(params.data).model_fields)}
+    shards = {
+        name: _shards(name, params, scratch) for name in sorted(type(params.data).model_fields)
+    }
     return {
         "made_by": made_by(),
         "parameters": {name: _parameters(name) for name in models.list_models()},
         "order": order(),
-        "manifests": {name: sha256_file(folder / "manifest.json") for name, folder in shards.items()},
-        "runs": {f"{place.part} {place.label}": _run(place, shards, scratch) for place in places(params)},
+        "manifests": {
+            name: sha256_file(folder / "manifest.json") for name, folder in shards.items()
+        },
+        "runs": {
+            f"{place.part} {place.label}": _run(place, shards, scratch) for place in places(params)
+        },
     }
 
 
@@ -80,10 +88,14 @@ def places(params: Params) -> list[Place]:
 
 
 def order() -> dict[str, str]:
-    """Return shard:index at chosen positions of an epoch of 99,640 samples, by seed, epoch and block."""
+    """Return shard:index at chosen positions of an epoch of 99,640 samples, by seed, epoch and
+    block.
+    """
     sizes = Sizes.of([1_000] * 99 + [640])
     return {
-        f"seed {seed} epoch {epoch} block {block}": _positions(EpochOrder(sizes, seed, epoch, block))
+        f"seed {seed} epoch {epoch} block {block}": _positions(
+            EpochOrder(sizes, seed, epoch, block)
+        )
         for seed, epoch, block in ((0, 0, "all"), (0, 1, 8), (7, 299, 1))
     }
 
@@ -102,14 +114,25 @@ def _shards(name: str, params: Params, scratch: Path) -> Path:
     raw, folder = scratch / "raw" / name, scratch / "shards" / name
     materialise(name, getattr(params.data, name).synthetic, raw)
     listing = list_folder(name, raw, {})
-    build(name, listing, params.shard, folder, listing.digest(), run=lambda works, *_: list(map(write, works)))
+    build(
+        name,
+        listing,
+        params.shard,
+        folder,
+        listing.digest(),
+        run=lambda works, *_: list(map(write, works)),
+    )
     return folder
 
 
 def _run(place: Place, shards: dict[str, Path], scratch: Path) -> dict[str, Any]:
-    """Train a place whole; return every evaluation, one a step, and the digest and size of its weights."""
+    """Train a place whole; return every evaluation, one a step, and the digest and size of its
+    weights.
+    """
     folder = scratch / "runs" / place.part / place.label.replace(" ", "_")
-    run = Run("golden", place.task, place.variant, 0, place.section, shards[place.section.dataset], folder)
+    run = Run(
+        "golden", place.task, place.variant, 0, place.section, shards[place.section.dataset], folder
+    )
     rows = list(evaluations(run, Ranks(), torch.device("cpu"), lambda model: model))
     weights = load_file(folder / "last.safetensors")
     return {

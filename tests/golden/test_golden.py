@@ -1,4 +1,6 @@
-"""This code gives what the golden record says: to the bit where it was made, closely on another processor."""
+"""This code gives what the golden record says: to the bit where it was made, closely on another
+processor.
+"""
 
 import json
 import math
@@ -9,11 +11,15 @@ import pytest
 from tests.golden import record
 
 CLOSE = {"rel_tol": 1e-3, "abs_tol": 1e-3}
-"""How closely another processor or another build of a library must come to losses, rates and lengths of weights."""
+"""How closely another processor or another build of a library must come to losses, rates and
+lengths of weights.
+"""
 EXACT = ("parameters", "order")
 """What is the same on every processor."""
 COARSE = ("top1", "top5", "box_ap", "mask_ap", "miou", "accuracy")
-"""Names in a metric that a single image at a boundary can move; elsewhere only their being there is compared."""
+"""Names in a metric that a single image at a boundary can move; elsewhere only their being there is
+compared.
+"""
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +49,10 @@ def test_a_loss_that_is_off_is_seen(golden: dict[str, Any]) -> None:
     changed = json.loads(json.dumps(golden))
     changed["runs"]["classify swin"]["rows"][1]["train_loss"] *= 1.01
     del changed["runs"]["segment swin"]["rows"][0]["miou"]
-    assert different(golden, changed) == ["classify swin, evaluation 1: train_loss", "segment swin, evaluation 0: miou"]
+    assert different(golden, changed) == [
+        "classify swin, evaluation 1: train_loss",
+        "segment swin, evaluation 0: miou",
+    ]
 
 
 def different(golden: dict[str, Any], made: dict[str, Any]) -> list[str]:

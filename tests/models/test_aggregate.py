@@ -1,4 +1,6 @@
-"""Every path of the aggregation against the readable sum, in float64, and its gradients against differences."""
+"""Every path of the aggregation against the readable sum, in float64, and its gradients against
+differences.
+"""
 
 import pytest
 import torch
@@ -7,7 +9,8 @@ from torch.nn import functional as F
 
 from models.aggregate import aggregate, aggregate_predicted
 
-# Batch, channels, height, width, groups, kernel size: also maps smaller than the kernel and long ones.
+# Batch, channels, height, width, groups, kernel size: also maps smaller than the kernel and long
+# ones.
 SHAPES = [(2, 6, 5, 7, 3, 3), (3, 4, 2, 2, 4, 7), (2, 4, 9, 3, 1, 5), (1, 4, 6, 6, 2, 1)]
 SHARING = ["static", "per_image", "per_position", "static_per_position"]
 LAYOUTS = ["contiguous_format", "channels_last"]
@@ -67,14 +70,18 @@ def test_values_and_gradients_are_the_reference(shape, sharing, layout):
 
 
 def in_other_layout(x):
-    """The same values with the channels innermost: what comes back from a network in channels_last."""
+    """The same values with the channels innermost: what comes back from a network in
+    channels_last.
+    """
     return x.contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("sharing", SHARING)
 def test_gradcheck(sharing, layout):
-    assert torch.autograd.gradcheck(aggregate, operands((2, 4, 3, 2, 2, 3), sharing, layout), fast_mode=True)
+    assert torch.autograd.gradcheck(
+        aggregate, operands((2, 4, 3, 2, 2, 3), sharing, layout), fast_mode=True
+    )
 
 
 @pytest.mark.parametrize("only", [0, 1])
@@ -82,14 +89,18 @@ def test_gradient_of_one_operand_alone(only):
     inputs = [tensor.detach() for tensor in operands(SHAPES[0], "per_position")[:2]]
     inputs[only].requires_grad_()
     got = torch.autograd.grad(aggregate(*inputs).sum(), inputs[only])[0]
-    torch.testing.assert_close(got, torch.autograd.grad(aggregate_reference(*inputs).sum(), inputs[only])[0])
+    torch.testing.assert_close(
+        got, torch.autograd.grad(aggregate_reference(*inputs).sum(), inputs[only])[0]
+    )
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("sharing", SHARING)
 def test_shorter_types_stay_close_forward_and_backward(sharing, dtype, layout):
-    inputs = [t.detach().to(dtype).requires_grad_() for t in operands((2, 8, 6, 6, 4, 7), sharing, layout)]
+    inputs = [
+        t.detach().to(dtype).requires_grad_() for t in operands((2, 8, 6, 6, 4, 7), sharing, layout)
+    ]
     exact = [tensor.detach().double().requires_grad_() for tensor in inputs]
     got, expected = aggregate(*inputs), aggregate_reference(*exact)
     direction = torch.randn_like(expected).to(dtype)
@@ -98,7 +109,9 @@ def test_shorter_types_stay_close_forward_and_backward(sharing, dtype, layout):
     tolerance = 4 * torch.finfo(dtype).eps * 7
     for mine, right in zip((got, *gradients), (expected, *theirs), strict=True):
         assert mine.dtype == dtype and mine.shape == right.shape
-        torch.testing.assert_close(mine.double(), right, atol=tolerance * right.abs().max().item(), rtol=0)
+        torch.testing.assert_close(
+            mine.double(), right, atol=tolerance * right.abs().max().item(), rtol=0
+        )
 
 
 @pytest.mark.parametrize("size", [1, 3, 5, 7, 9, 11, 13])
@@ -127,7 +140,10 @@ def test_any_weights_are_a_product_with_the_unfolded_map(sharing):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_predicted_weights_in_shorter_types(dtype):
-    inputs = [tensor.detach().to(dtype).requires_grad_() for tensor in predicted_operands((2, 8, 6, 6, 4, 7))]
+    inputs = [
+        tensor.detach().to(dtype).requires_grad_()
+        for tensor in predicted_operands((2, 8, 6, 6, 4, 7))
+    ]
     exact = [tensor.detach().double().requires_grad_() for tensor in inputs]
     got, expected = aggregate_predicted(*inputs, 4), predicted_reference(*exact, 4)
     gradients = torch.autograd.grad(got.sum(), inputs)
@@ -135,7 +151,9 @@ def test_predicted_weights_in_shorter_types(dtype):
     tolerance = 4 * torch.finfo(dtype).eps * 7
     for mine, right in zip((got, *gradients), (expected, *theirs), strict=True):
         assert mine.dtype == dtype
-        torch.testing.assert_close(mine.double(), right, atol=tolerance * right.abs().max().item(), rtol=0)
+        torch.testing.assert_close(
+            mine.double(), right, atol=tolerance * right.abs().max().item(), rtol=0
+        )
 
 
 def test_a_path_never_writes_into_its_operands():

@@ -30,11 +30,15 @@ SWEEP = [
     (13, (24_702_664, 3.914), (116_357_992, 4.007), (30_529_720, 5.934), (75_790_952, 13.218)),
 ]
 SWEPT = ("dwnet_tiny", "dynamic_dwnet_tiny", "i_dynamic_dwnet_tiny", "dwnet_base")
-ROWS = PUBLISHED + [(name, k, *row) for k, *rows in SWEEP for name, row in zip(SWEPT, rows, strict=True)]
+ROWS = PUBLISHED + [
+    (name, k, *row) for k, *rows in SWEEP for name, row in zip(SWEPT, rows, strict=True)
+]
 
 
 @pytest.mark.parametrize(("name", "kernel_size", "parameters", "giga"), ROWS)
-def test_parameters_and_operations_are_the_published_ones(on_meta, name, kernel_size, parameters, giga):
+def test_parameters_and_operations_are_the_published_ones(
+    on_meta, name, kernel_size, parameters, giga
+):
     model = on_meta(name, kernel_size=kernel_size)
     assert count_parameters(model) == parameters
     flops = count_flops(model, 224)
@@ -52,7 +56,12 @@ SHARING = [
     ("local_mlp", SHARED_WINDOWS, 24_274_450, 74_624_224),
     ("local_mlp", SHARED_WINDOWS | {"row_bias": True}, 24_274_450 + 6_762, 74_624_224 + 18_424),
     ("local_mlp", SHARED_WINDOWS | CHANNELS, 34_545_928, 102_610_280),
-    ("local_mlp", SHARED_WINDOWS | CHANNELS | {"row_bias": True}, 34_545_928 + 216_384, 102_610_280 + 589_568),
+    (
+        "local_mlp",
+        SHARED_WINDOWS | CHANNELS | {"row_bias": True},
+        34_545_928 + 216_384,
+        102_610_280 + 589_568,
+    ),
     ("local_mlp", CHANNELS, 94_013_896, 226_156_136),
     ("dwnet", {}, 24_172_744, 74_347_112),
     ("dwnet", {"group_channels": 32}, 23_963_122, 73_775_968),
@@ -62,13 +71,16 @@ SHARING = [
 
 
 @pytest.mark.parametrize(("mixer", "options", "tiny", "base"), SHARING, ids=str)
-def test_sharing_over_channels_and_positions_costs_what_it_costs(on_meta, mixer, options, tiny, base):
+def test_sharing_over_channels_and_positions_costs_what_it_costs(
+    on_meta, mixer, options, tiny, base
+):
     assert count_parameters(on_meta(f"{mixer}_tiny", **options)) == tiny
     assert count_parameters(on_meta(f"{mixer}_base", **options)) == base
 
 
 @pytest.mark.parametrize(
-    ("mixer", "tiny", "base"), [("local_mlp", 23_943_112, 73_721_448), ("dwnet", 23_951_944, 73_745_512)]
+    ("mixer", "tiny", "base"),
+    [("local_mlp", 23_943_112, 73_721_448), ("dwnet", 23_951_944, 73_745_512)],
 )
 def test_the_rest_of_the_network_without_any_spatial_weights(on_meta, mixer, tiny, base):
     for size, expected in (("tiny", tiny), ("base", base)):
@@ -83,11 +95,20 @@ def test_groups_can_be_said_as_heads(on_meta):
     assert count_parameters(on_meta("dwnet_base", groups=HEADS_B)) == 73_775_968
 
 
-# Channels that share a matrix; millions of parameters with weights for every window, and shared over windows.
+# Channels that share a matrix; millions of parameters with weights for every window, and shared
+# over windows.
 GROUPS = [
-    (1, 94.0, 34.5), (2, 59.0, 29.2), (4, 41.5, 26.6), (6, 35.6, 25.7), (8, 32.7, 25.3), (16, 28.3, 24.6),
-    (24, 26.9, 24.4), (32, 26.1, 24.3), (48, 25.4, 24.2), (96, 24.7, 24.1),
-]  # fmt: skip
+    (1, 94.0, 34.5),
+    (2, 59.0, 29.2),
+    (4, 41.5, 26.6),
+    (6, 35.6, 25.7),
+    (8, 32.7, 25.3),
+    (16, 28.3, 24.6),
+    (24, 26.9, 24.4),
+    (32, 26.1, 24.3),
+    (48, 25.4, 24.2),
+    (96, 24.7, 24.1),
+]
 
 
 @pytest.mark.parametrize(("channels", "own", "shared"), GROUPS)
@@ -107,23 +128,50 @@ def pre_norm(c):
     return 4 * c
 
 
-# Mixer, options, and the parameters of one block but for its feed-forward part: C channels, G groups, map of S x S.
+# Mixer, options, and the parameters of one block but for its feed-forward part: C channels, G
+# groups, map of S x S.
 FORMULAS = [
     ("dwnet", {}, sandwich, lambda c, g, s: 49 * g + c),
     ("locally_connected", {}, sandwich, lambda c, g, s: 49 * g * s * s + c),
-    ("dynamic_dwnet", {}, sandwich, lambda c, g, s: c * c // 4 + c // 2 + 49 * g * (c // 4 + 1) + c),
-    ("i_dynamic_dwnet", {}, sandwich, lambda c, g, s: c * c // 4 + c // 4 + c // 2 + 49 * g * (c // 4 + 1)),
-    ("sliding_attention", {"skeleton": "depthwise"}, sandwich, lambda c, g, s: 2 * c * c + 2 * c + 49 * g),
+    (
+        "dynamic_dwnet",
+        {},
+        sandwich,
+        lambda c, g, s: c * c // 4 + c // 2 + 49 * g * (c // 4 + 1) + c,
+    ),
+    (
+        "i_dynamic_dwnet",
+        {},
+        sandwich,
+        lambda c, g, s: c * c // 4 + c // 4 + c // 2 + 49 * g * (c // 4 + 1),
+    ),
+    (
+        "sliding_attention",
+        {"skeleton": "depthwise"},
+        sandwich,
+        lambda c, g, s: 2 * c * c + 2 * c + 49 * g,
+    ),
     ("sliding_attention", {}, pre_norm, lambda c, g, s: 4 * c * c + 4 * c + 49 * g),
     ("swin", {}, pre_norm, lambda c, g, s: 4 * c * c + 4 * c + 169 * g),
     ("global_attention", {}, pre_norm, lambda c, g, s: 4 * c * c + 4 * c + (2 * s - 1) ** 2 * g),
-    ("local_mlp", {}, pre_norm, lambda c, g, s: 2 * c * c + 2 * c + 49 * 49 * g * (-(-s // 7)) ** 2),
+    (
+        "local_mlp",
+        {},
+        pre_norm,
+        lambda c, g, s: 2 * c * c + 2 * c + 49 * 49 * g * (-(-s // 7)) ** 2,
+    ),
 ]
 # Size, width, depths, pixels.
-NETWORKS = [("micro", 16, (1, 1, 2, 1), 32), ("micro", 16, (1, 1, 2, 1), 64), ("tiny", 96, (2, 2, 6, 2), 224)]
+NETWORKS = [
+    ("micro", 16, (1, 1, 2, 1), 32),
+    ("micro", 16, (1, 1, 2, 1), 64),
+    ("tiny", 96, (2, 2, 6, 2), 224),
+]
 
 
-@pytest.mark.parametrize("shared", [1, {"micro": 4, "tiny": 32}, None], ids=["own", "groups", "all"])
+@pytest.mark.parametrize(
+    "shared", [1, {"micro": 4, "tiny": 32}, None], ids=["own", "groups", "all"]
+)
 @pytest.mark.parametrize(("size", "width", "depths", "pixels"), NETWORKS)
 @pytest.mark.parametrize(("mixer", "options", "skeleton", "spatial"), FORMULAS)
 def test_every_sharing_over_channels_by_formula(
@@ -142,9 +190,14 @@ def test_every_sharing_over_channels_by_formula(
     assert count_parameters(on_meta(f"{mixer}_{size}", image_size=pixels, **options)) == expected
 
 
-@pytest.mark.parametrize("skeleton", [{}, {"skeleton": "attention"}, {"skeleton": "depthwise"}], ids=str)
+@pytest.mark.parametrize(
+    "skeleton", [{}, {"skeleton": "attention"}, {"skeleton": "depthwise"}], ids=str
+)
 def test_position_biases_can_be_left_out(on_meta, skeleton):
-    models = [on_meta("sliding_attention_tiny", **skeleton, position_bias=given) for given in (True, False)]
+    models = [
+        on_meta("sliding_attention_tiny", **skeleton, position_bias=given)
+        for given in (True, False)
+    ]
     with_table, without = map(count_parameters, models)
     assert with_table - without == 49 * (2 * 3 + 2 * 6 + 6 * 12 + 2 * 24)
 
@@ -168,7 +221,11 @@ def test_attention_in_the_depthwise_skeleton_counted_by_hand():
     """8x8 pixels, 4 channels, one block a stage on maps of 2, 1, 1, 1."""
     with torch.device("meta"):
         model = create_backbone(
-            "sliding_attention_micro", skeleton="depthwise", embed_dim=4, depths=(1, 1, 1, 1), num_heads=(1, 2, 4, 8)
+            "sliding_attention_micro",
+            skeleton="depthwise",
+            embed_dim=4,
+            depths=(1, 1, 1, 1),
+            num_heads=(1, 2, 4, 8),
         )
     stages = [(4, 4, 1), (1, 8, 2), (1, 16, 4), (1, 32, 8)]  # tokens, channels, heads
     merged = [(1, 16, 8), (1, 32, 16), (1, 64, 32)]
@@ -177,10 +234,14 @@ def test_attention_in_the_depthwise_skeleton_counted_by_hand():
     linear = sum(n * 8 * c * c for n, c, _ in stages) + sum(n * a * b for n, a, b in merged)
     assert (official["convolution"], official["linear"]) == (convolution, linear)
     assert official["mixing"] == full["mixing"] == sum(2 * n * c * 49 for n, c, _ in stages)
-    assert official["norm"] == 4 * 4 + sum(10 * n * c for n, c, _ in stages) + sum(n * a for n, a, _ in merged)
+    assert official["norm"] == 4 * 4 + sum(10 * n * c for n, c, _ in stages) + sum(
+        n * a for n, a, _ in merged
+    )
     assert full["convolution"] == convolution + 4 * 4 + sum(n * 2 * c for n, c, _ in stages)
     assert full["linear"] == linear + sum(n * 5 * c for n, c, _ in stages)
-    assert full["norm"] == 2 * (4 * 4 + sum(4 * n * c for n, c, _ in stages) + sum(n * a for n, a, _ in merged))
+    assert full["norm"] == 2 * (
+        4 * 4 + sum(4 * n * c for n, c, _ in stages) + sum(n * a for n, a, _ in merged)
+    )
     assert full["activation"] == sum(n * (2 * c + 4 * c + heads * 49) for n, c, heads in stages)
 
 
@@ -199,8 +260,9 @@ def test_operations_with_everything_counted(on_meta, name, giga):
     assert count_flops(on_meta(name), 224, "full")["total"] / 1e9 == pytest.approx(giga, rel=0.005)
 
 
-# What two published networks differ by lies in their backbones: the heads are the same. Giga, from rounded numbers.
-# Image size, one network, the other, their published difference, and how far rounding and recollection may be off.
+# What two published networks differ by lies in their backbones: the heads are the same. Giga, from
+# rounded numbers. Image size, one network, the other, their published difference, and how far
+# rounding and recollection may be off.
 DOWNSTREAM = [
     ((512, 2048), "dynamic_dwnet_tiny", "dwnet_tiny", 928.5 - 928.4, 0.1),
     ((512, 2048), "dynamic_dwnet_base", "dwnet_base", 1129.7 - 1129.6, 0.1),
@@ -217,24 +279,37 @@ def test_the_downstream_rule_gives_the_published_differences(image_size, one, ot
     def backbone(name):
         own = {"output_norm": "ln"} if "swin" in name else {"output_norm": "bn", "pad_to": 7}
         with torch.device("meta"):
-            return count_flops(create_backbone(name, **own), image_size, "downstream")["total"] / 1e9
+            return (
+                count_flops(create_backbone(name, **own), image_size, "downstream")["total"] / 1e9
+            )
 
     assert backbone(one) - backbone(other) == pytest.approx(giga, abs=off)
 
 
 def test_the_downstream_rule_counts_by_its_prices():
-    """A network small enough to count by hand: 8x8 pixels, 4 channels, one block a stage on maps of 2, 1, 1, 1."""
+    """A network small enough to count by hand: 8x8 pixels, 4 channels, one block a stage on maps of
+    2, 1, 1, 1.
+    """
     with torch.device("meta"):
-        model = create_backbone("swin_micro", embed_dim=4, depths=(1, 1, 1, 1), num_heads=(1, 1, 1, 1))
+        model = create_backbone(
+            "swin_micro", embed_dim=4, depths=(1, 1, 1, 1), num_heads=(1, 1, 1, 1)
+        )
     counted = count_flops(model, 8, "downstream")
     stages = [(4, 4, 2), (1, 8, 1), (1, 16, 1), (1, 32, 1)]  # tokens, channels, side of the window
     merged = [(1, 16, 8), (1, 32, 16), (1, 64, 32)]
     assert counted["convolution"] == 4 * 4 * 48 + 4 * 4
-    assert counted["linear"] == sum(n * 12 * c * c for n, c, _ in stages) + sum(n * a * b for n, a, b in merged)
+    assert counted["linear"] == sum(n * 12 * c * c for n, c, _ in stages) + sum(
+        n * a * b for n, a, b in merged
+    )
     assert counted["mixing"] == sum(2 * n * c * side**2 for n, c, side in stages)
-    assert counted["norm"] == 2 * (4 * 4 + sum(2 * n * c for n, c, _ in stages) + sum(n * a for n, a, _ in merged))
+    assert counted["norm"] == 2 * (
+        4 * 4 + sum(2 * n * c for n, c, _ in stages) + sum(n * a for n, a, _ in merged)
+    )
     assert counted["activation"] == sum(15 * n * 4 * c + 5 * n * side**2 for n, c, side in stages)
-    assert counted["total"] == sum(value for value in counted.values() if isinstance(value, int)) - counted["total"]
+    assert (
+        counted["total"]
+        == sum(value for value in counted.values() if isinstance(value, int)) - counted["total"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -253,7 +328,9 @@ def test_options_are_counted_too(on_meta, name, options, rule):
 
 
 def test_an_unknown_rule_is_refused(on_meta):
-    with pytest.raises(ValueError, match=r"no counting rule 'flop'; known are flops\(\), full, downstream"):
+    with pytest.raises(
+        ValueError, match=r"no counting rule 'flop'; known are flops\(\), full, downstream"
+    ):
         count_flops(on_meta("dwnet_micro"), 64, "flop")
 
 

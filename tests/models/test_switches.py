@@ -1,8 +1,9 @@
 """What a mixer declares about itself is found again by perturbing its input and its weights.
 
-One experiment answers for the neighbourhood and for the sharing over positions: the input grows at one position and
-shrinks as much at another, so that its mean over the map, which a dynamic kernel may look at, stays. A second one
-changes a single weight: in a static mixer, what changes with it shares it.
+One experiment answers for the neighbourhood and for the sharing over positions: the input grows at
+one position and shrinks as much at another, so that its mean over the map, which a dynamic kernel
+may look at, stays. A second one changes a single weight: in a static mixer, what changes with it
+shares it.
 """
 
 import pytest
@@ -13,12 +14,15 @@ from models.network.spec import Switches
 
 KERNEL = 5
 SIDE = 15
-# Both stand in the corner of a 5x5 tile, and their sliding windows stay on the map and apart from each other.
+# Both stand in the corner of a 5x5 tile, and their sliding windows stay on the map and apart from
+# each other.
 UP, DOWN = (5, 5), (10, 10)
 
 
 def settings(name):
-    """What is tried of a mixer, by the options that it takes: sharing over channels, norms and position biases."""
+    """What is tried of a mixer, by the options that it takes: sharing over channels, norms and
+    position biases.
+    """
     taken = mixers.load(name).options
     yield {}
     yield from ({"group_channels": number} for number in (1, 4) if "group_channels" in taken)
@@ -41,19 +45,27 @@ VARIANTS += [
 
 
 class Mixing:
-    """The mixing operation of the first block of a network's last stage, on maps (B, C, H, W) in float64."""
+    """The mixing operation of the first block of a network's last stage, on maps (B, C, H, W) in
+    float64.
+    """
 
     def __init__(self, mixer, options):
-        backbone = create_backbone(f"{mixer}_micro", image_size=32 * SIDE, **with_kernel(mixer, options))
+        backbone = create_backbone(
+            f"{mixer}_micro", image_size=32 * SIDE, **with_kernel(mixer, options)
+        )
         self.declared = backbone.switches
         self.channels = backbone.channels[-1]
         block = backbone.stages[-1].blocks[0].double().eval()
-        self.operator = next(module for module in reversed(list(block.modules())) if "switches" in vars(module))
+        self.operator = next(
+            module for module in reversed(list(block.modules())) if "switches" in vars(module)
+        )
         self.tokens = hasattr(self.operator, "proj")
         self._make_plain()
 
     def _make_plain(self):
-        """Takes out what works on each position alone: the bias, and the projections around attention."""
+        """Takes out what works on each position alone: the bias, and the projections around
+        attention.
+        """
         with torch.no_grad():
             for parameter in self.operator.parameters():
                 parameter.normal_(std=0.1)
@@ -90,7 +102,11 @@ class Mixing:
 
 def with_kernel(mixer, options):
     """The options, with a kernel that fits the map three times where the mixer has one."""
-    return {"kernel_size": KERNEL, **options} if "kernel_size" in mixers.load(mixer).options else options
+    return (
+        {"kernel_size": KERNEL, **options}
+        if "kernel_size" in mixers.load(mixer).options
+        else options
+    )
 
 
 def around(position):
@@ -101,16 +117,22 @@ def around(position):
 
 def tile(position):
     """The window, of those that cut up the map, that a position lies in."""
-    return tuple(slice(place - place % KERNEL, place - place % KERNEL + KERNEL) for place in position)
+    return tuple(
+        slice(place - place % KERNEL, place - place % KERNEL + KERNEL) for place in position
+    )
 
 
 def found_neighbourhood(response, kernel_given):
-    """The region that changed; a mixer whose kernel cannot be chosen may fill a part of the sliding window alone."""
+    """The region that changed; a mixer whose kernel cannot be chosen may fill a part of the sliding
+    window alone.
+    """
     changed = response.abs().amax(0) > 1e-9
     for name, region in (("sliding", around), ("window", tile)):
         expected = torch.zeros_like(changed)
         expected[region(UP)] = expected[region(DOWN)] = True
-        if torch.equal(changed, expected) or (not kernel_given and changed.any() and not changed[~expected].any()):
+        if torch.equal(changed, expected) or (
+            not kernel_given and changed.any() and not changed[~expected].any()
+        ):
             return name
     return "global" if changed.all() else "none of these"
 
@@ -147,17 +169,24 @@ def test_switches_are_as_declared(mixer, options):
     )
 
 
-STATIC = [(mixer, options) for mixer, options in VARIANTS if not mixers.load(mixer).switches.dynamic]
+STATIC = [
+    (mixer, options) for mixer, options in VARIANTS if not mixers.load(mixer).switches.dynamic
+]
 
 
 @pytest.mark.parametrize(("mixer", "options"), STATIC, ids=str)
 def test_what_one_weight_reaches_is_what_shares_it(mixer, options):
     mixing = Mixing(mixer, options)
     x = mixing.random_map()
-    own = {name: value for name, value in mixing.operator.named_parameters(recurse=False) if name != "bias"}
+    own = {
+        name: value
+        for name, value in mixing.operator.named_parameters(recurse=False)
+        if name != "bias"
+    }
     weight = max(own.values(), key=torch.numel)
     y = mixing(x)
-    # The middle of every axis: a position in the middle of the map, the tap or token in the middle of its window.
+    # The middle of every axis: a position in the middle of the map, the tap or token in the middle
+    # of its window.
     with torch.no_grad():
         weight[tuple(length // 2 for length in weight.shape)] += 1.0
     changed = (mixing(x) - y)[0].abs() > 1e-9

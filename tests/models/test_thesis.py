@@ -23,7 +23,9 @@ BATCH, DIM, HEADS, KERNEL = 2, 8, 2, 3
 
 
 def drawn(module):
-    """The module in float64 and eval mode with every number drawn, running statistics of batch norms too."""
+    """The module in float64 and eval mode with every number drawn, running statistics of batch
+    norms too.
+    """
     module = module.double().eval()
     with torch.no_grad():
         for parameter in module.parameters():
@@ -43,7 +45,8 @@ def a_place(height, width, heads=HEADS):
 
 
 def attention_weights(query, key, table):
-    """Softmax of q.k and the bias of the offset, pair of positions by pair, 0 off the map: (B, M, K*K, H, W).
+    """Softmax of q.k and the bias of the offset, pair of positions by pair, 0 off the map: (B, M,
+    K*K, H, W).
 
     Queries and keys are (B, H, W, C).
     """
@@ -76,7 +79,10 @@ def test_attention_in_the_depthwise_skeleton_aggregates_its_input_with_softmax_w
 
 
 def test_attention_whose_scores_do_not_depend_on_the_image_is_a_depthwise_convolution_in_groups():
-    attention, static = drawn(AttentionDepthwise(DIM, HEADS, KERNEL)), drawn(StaticDepthwise(DIM, KERNEL, HEADS))
+    attention, static = (
+        drawn(AttentionDepthwise(DIM, HEADS, KERNEL)),
+        drawn(StaticDepthwise(DIM, KERNEL, HEADS)),
+    )
     with torch.no_grad():
         attention.query_key.weight[:DIM] = 0
         attention.query_key.bias[:DIM] = 0
@@ -90,9 +96,15 @@ def test_attention_whose_scores_do_not_depend_on_the_image_is_a_depthwise_convol
 
 @pytest.mark.parametrize("norm", ["ln", "bn"])
 def test_without_norms_in_the_projections_both_skeletons_are_one_network(norm):
-    """The bare sandwich makes queries and keys of the values; undoing the value projection gives Swin's."""
+    """The bare sandwich makes queries and keys of the values; undoing the value projection gives
+    Swin's.
+    """
     swins, bare = (
-        drawn(create_backbone("sliding_attention_micro", norm=norm, projection_norm=False, **options).stages[-1])
+        drawn(
+            create_backbone(
+                "sliding_attention_micro", norm=norm, projection_norm=False, **options
+            ).stages[-1]
+        )
         for options in ({}, {"skeleton": "depthwise"})
     )
     swins, bare = swins.blocks[0], bare.blocks[0]
@@ -102,7 +114,8 @@ def test_without_norms_in_the_projections_both_skeletons_are_one_network(norm):
         bare.bn.load_state_dict(swins.norm2.state_dict())
         bare.mlp.load_state_dict(swins.mlp.state_dict())
         (query_key, value), (bias, value_bias) = (
-            (part[: 2 * dim], part[2 * dim :]) for part in (swins.mixer.qkv.weight, swins.mixer.qkv.bias)
+            (part[: 2 * dim], part[2 * dim :])
+            for part in (swins.mixer.qkv.weight, swins.mixer.qkv.bias)
         )
         operator = bare.mixer.spatial
         undone = query_key @ value.inverse()
@@ -113,7 +126,9 @@ def test_without_norms_in_the_projections_both_skeletons_are_one_network(norm):
         operator.relative_position_bias_table.copy_(swins.mixer.relative_position_bias_table)
         bare.mixer.conv_out.weight.copy_(swins.mixer.proj.weight[..., None, None])
         bare.mixer.conv_out.bias.copy_(swins.mixer.proj.bias)
-        assert sum(p.numel() for p in bare.parameters()) == sum(p.numel() for p in swins.parameters())
+        assert sum(p.numel() for p in bare.parameters()) == sum(
+            p.numel() for p in swins.parameters()
+        )
         x = torch.randn(BATCH, 6, 5, dim, dtype=torch.float64)
         torch.testing.assert_close(bare(x), swins(x), atol=1e-6, rtol=1e-6)
 
@@ -128,7 +143,8 @@ def test_in_the_depthwise_skeleton_nothing_but_the_operator_tells_attention_from
             )
         )
     outside, beside = (
-        {key: value.shape for key, value in weights.items() if ".spatial." not in key} for weights in (dots, linear)
+        {key: value.shape for key, value in weights.items() if ".spatial." not in key}
+        for weights in (dots, linear)
     )
     assert outside == beside
     assert dots.keys() != linear.keys()
@@ -136,7 +152,10 @@ def test_in_the_depthwise_skeleton_nothing_but_the_operator_tells_attention_from
 
 @pytest.mark.parametrize("groups", [1, 2, DIM])
 def test_static_is_homogeneous_dynamic_with_a_constant_generator(groups):
-    static, dynamic = drawn(StaticDepthwise(DIM, KERNEL, groups)), drawn(ImageDepthwise(DIM, KERNEL, groups))
+    static, dynamic = (
+        drawn(StaticDepthwise(DIM, KERNEL, groups)),
+        drawn(ImageDepthwise(DIM, KERNEL, groups)),
+    )
     with torch.no_grad():
         dynamic.expand.weight.zero_()
         dynamic.expand.bias.copy_(static.weight.flatten())
@@ -151,14 +170,23 @@ def test_inhomogeneous_with_constant_maps_is_homogeneous(groups):
         drawn(ImageDepthwise(DIM, KERNEL, groups)),
         drawn(PositionDepthwise(DIM, KERNEL, groups)),
     )
-    generator = (("squeeze", "weight"), ("bn", "weight"), ("bn", "bias"), ("expand", "weight"), ("expand", "bias"))
+    generator = (
+        ("squeeze", "weight"),
+        ("bn", "weight"),
+        ("bn", "bias"),
+        ("expand", "weight"),
+        ("expand", "bias"),
+    )
     with torch.no_grad():
         homogeneous.bias.zero_()
         inhomogeneous.squeeze.bias.zero_()
         for part, name in generator:
-            getattr(getattr(inhomogeneous, part), name).copy_(getattr(getattr(homogeneous, part), name))
+            getattr(getattr(inhomogeneous, part), name).copy_(
+                getattr(getattr(homogeneous, part), name)
+            )
         inhomogeneous.bn.load_state_dict(homogeneous.bn.state_dict())
-    # A map that is the same everywhere: every position's features are the mean that the homogeneous one pools.
+    # A map that is the same everywhere: every position's features are the mean that the homogeneous
+    # one pools.
     x = a_map()[:, :, :1, :1].expand(-1, -1, 6, 5)
     torch.testing.assert_close(inhomogeneous(x), homogeneous(x))
 
@@ -172,17 +200,25 @@ def test_inhomogeneous_weights_that_do_not_change_over_positions_are_a_convoluti
 @pytest.mark.parametrize("images", [1, BATCH])
 def test_sharing_over_channels_with_as_many_groups_as_channels_is_no_sharing(images, positions):
     x, own = a_map(), torch.randn(images, DIM, KERNEL**2, *positions, dtype=torch.float64)
-    by_channel = torch.cat([aggregate(x[:, c : c + 1], own[:, c : c + 1]) for c in range(DIM)], dim=1)
+    by_channel = torch.cat(
+        [aggregate(x[:, c : c + 1], own[:, c : c + 1]) for c in range(DIM)], dim=1
+    )
     torch.testing.assert_close(aggregate(x, own), by_channel)
     shared = torch.randn(images, 2, KERNEL**2, *positions, dtype=torch.float64)
-    torch.testing.assert_close(aggregate(x, shared), aggregate(x, shared.repeat_interleave(DIM // 2, dim=1)))
+    torch.testing.assert_close(
+        aggregate(x, shared), aggregate(x, shared.repeat_interleave(DIM // 2, dim=1))
+    )
 
 
 def test_predicted_weights_in_groups_of_one_channel_are_no_sharing():
     x, features = a_map(), a_map(dim=3)
-    projection, bias = (torch.randn(DIM * KERNEL**2, *more, dtype=torch.float64) for more in ((3,), ()))
+    projection, bias = (
+        torch.randn(DIM * KERNEL**2, *more, dtype=torch.float64) for more in ((3,), ())
+    )
     weight = F.conv2d(features, projection[:, :, None, None], bias).unflatten(1, (DIM, -1))
-    by_channel = torch.cat([aggregate_reference(x[:, c : c + 1], weight[:, c : c + 1]) for c in range(DIM)], dim=1)
+    by_channel = torch.cat(
+        [aggregate_reference(x[:, c : c + 1], weight[:, c : c + 1]) for c in range(DIM)], dim=1
+    )
     torch.testing.assert_close(aggregate_predicted(x, features, projection, bias, DIM), by_channel)
 
 
@@ -192,7 +228,8 @@ def test_sliding_attention_over_twice_a_window_is_window_attention_on_a_map_of_o
     windows = drawn(WindowAttention(DIM, HEADS, window, shifted=False))
     sliding = drawn(SlidingAttention(DIM, HEADS, 2 * window - 1))
     weights = windows.state_dict()
-    # A sliding tap p + k has offset k, the table of windows is written for the offset of the query from the key, -k.
+    # A sliding tap p + k has offset k, the table of windows is written for the offset of the query
+    # from the key, -k.
     weights["relative_position_bias_table"] = weights["relative_position_bias_table"].flip(0)
     sliding.load_state_dict(weights)
     torch.testing.assert_close(sliding(x), windows(x))
@@ -225,7 +262,10 @@ def test_a_shifted_local_mlp_does_not_wrap_around_the_map(shared_windows):
 
 
 def test_locally_connected_with_the_same_kernel_everywhere_is_a_depthwise_convolution():
-    static, everywhere = drawn(StaticDepthwise(DIM, KERNEL, 2)), drawn(StaticPositionwise(a_place(6, 5), KERNEL, 2))
+    static, everywhere = (
+        drawn(StaticDepthwise(DIM, KERNEL, 2)),
+        drawn(StaticPositionwise(a_place(6, 5), KERNEL, 2)),
+    )
     with torch.no_grad():
         everywhere.weight.copy_(static.weight.view(2, -1, 1, 1).expand(-1, -1, 6, 5))
         everywhere.bias.copy_(static.bias)
@@ -234,8 +274,13 @@ def test_locally_connected_with_the_same_kernel_everywhere_is_a_depthwise_convol
 
 
 def test_local_mlp_with_the_same_matrix_in_every_window_is_shared_over_windows():
-    shared, own = (drawn(WindowMlp(a_place(6, 9), 3, HEADS, shared_windows=s, row_bias=True)) for s in (True, False))
-    own.load_state_dict({k: v.expand_as(own.state_dict()[k]) for k, v in shared.state_dict().items()})
+    shared, own = (
+        drawn(WindowMlp(a_place(6, 9), 3, HEADS, shared_windows=s, row_bias=True))
+        for s in (True, False)
+    )
+    own.load_state_dict(
+        {k: v.expand_as(own.state_dict()[k]) for k, v in shared.state_dict().items()}
+    )
     x = a_map(6, 9).permute(0, 2, 3, 1)
     torch.testing.assert_close(own(x), shared(x))
 
@@ -247,13 +292,21 @@ def test_a_kernel_of_one_sees_one_position():
 
 
 def test_windows_as_large_as_the_map_are_global_attention():
-    """Nothing but the neighbourhood differs: with one window over the map, Swin's block is the global one."""
+    """Nothing but the neighbourhood differs: with one window over the map, Swin's block is the
+    global one.
+    """
     window, whole = (
-        create_backbone(f"{name}_micro", image_size=7 * 32, **options).stages[-1].blocks[0].double().eval()
+        create_backbone(f"{name}_micro", image_size=7 * 32, **options)
+        .stages[-1]
+        .blocks[0]
+        .double()
+        .eval()
         for name, options in (("swin", {}), ("global_attention", {}))
     )
     weights = drawn(window).state_dict()
-    weights["mixer.relative_position_bias_table"] = weights["mixer.relative_position_bias_table"].view(13, 13, -1)
+    weights["mixer.relative_position_bias_table"] = weights[
+        "mixer.relative_position_bias_table"
+    ].view(13, 13, -1)
     whole.load_state_dict(weights)
     x = torch.randn(1, 7, 7, 128, dtype=torch.float64)
     torch.testing.assert_close(whole(x), window(x))
@@ -271,11 +324,15 @@ TRANSLATED = {
 """The steps that a block commutes with; local MLP with weights shared over windows."""
 
 
-OPTIONS = [(mixer, {"shared_windows": True} if mixer == "local_mlp" else {}) for mixer in TRANSLATED]
+OPTIONS = [
+    (mixer, {"shared_windows": True} if mixer == "local_mlp" else {}) for mixer in TRANSLATED
+]
 
 
 @pytest.mark.parametrize("shifted", [False, True])
-@pytest.mark.parametrize(("mixer", "options"), [*OPTIONS, ("sliding_attention", {"skeleton": "depthwise"})], ids=str)
+@pytest.mark.parametrize(
+    ("mixer", "options"), [*OPTIONS, ("sliding_attention", {"skeleton": "depthwise"})], ids=str
+)
 def test_blocks_commute_with_shifts_away_from_the_border(mixer, options, shifted):
     backbone = create_backbone(f"{mixer}_micro", depths=(2, 1, 1, 1), **options)
     block = drawn(backbone.stages[0].blocks[int(shifted)])
@@ -286,7 +343,9 @@ def test_blocks_commute_with_shifts_away_from_the_border(mixer, options, shifted
 
 
 def commutes(block, x, shift):
-    """Whether shifting the map (around its edge) and mixing may change places, where no window meets the edge."""
+    """Whether shifting the map (around its edge) and mixing may change places, where no window
+    meets the edge.
+    """
     with torch.no_grad():
         late = block(x).roll((shift, shift), dims=(1, 2))
         early = block(x.roll((shift, shift), dims=(1, 2)))

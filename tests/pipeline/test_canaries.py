@@ -1,4 +1,6 @@
-"""Secrets that a user's environment holds, planted as canaries: none is found in what a run prints or leaves behind."""
+"""Secrets that a user's environment holds, planted as canaries: none is found in what a run prints
+or leaves behind.
+"""
 
 import os
 import socket
@@ -12,7 +14,12 @@ import pytest
 import requests
 from helpers import PROJECT, make_project
 
-STAGES = "pipeline.fetch imagenet", "pipeline.shard imagenet", "pipeline.train classify dwnet_micro", "pipeline.compare"
+STAGES = (
+    "pipeline.fetch imagenet",
+    "pipeline.shard imagenet",
+    "pipeline.train classify dwnet_micro",
+    "pipeline.compare",
+)
 CANARIES = {
     "AWS_ACCESS_KEY_ID": "CANARYKEYID",
     "AWS_SECRET_ACCESS_KEY": "CANARYSECRETKEY",
@@ -30,7 +37,9 @@ for folder in sys.argv[1:]:
             print("CANARY IN", path)
 print("looked")
 """
-"""Looks for canaries in folders; Ray's own is gone when its session ends, so it is asked before that."""
+"""Looks for canaries in folders; Ray's own is gone when its session ends, so it is asked before
+that.
+"""
 
 
 @pytest.fixture
@@ -46,8 +55,22 @@ def server(tmp_path: Path) -> Iterator[str]:
         f"{tmp_path}/artifacts",
     ]
     host, port = place.split(":")
-    command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", port, "--workers", "1", *stores]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        "--host",
+        host,
+        "--port",
+        port,
+        "--workers",
+        "1",
+        *stores,
+    ]
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
     try:
         deadline = time.monotonic() + 180
         while not _answers(place) and time.monotonic() < deadline:
@@ -66,21 +89,42 @@ def _answers(place: str) -> bool:
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("way", ["an address with a password", "variables", "a server that is gone"])
+@pytest.mark.parametrize(
+    "way", ["an address with a password", "variables", "a server that is gone"]
+)
 def test_no_secret_is_left_anywhere(tmp_path: Path, server: str, way: str) -> None:
     project = make_project(tmp_path / "project")
-    variables = {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "RAY_AUTH_MODE")}
+    variables = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("RAY_ADDRESS", "RAY_AUTH_MODE")
+    }
     variables |= CANARIES | {"PYTHONPATH": str(PROJECT), "RAY_worker_niceness": "0"}
     if way == "variables":
-        variables |= {"MLFLOW_TRACKING_USERNAME": "CANARYUSER", "MLFLOW_TRACKING_PASSWORD": "CANARYPW"}
+        variables |= {
+            "MLFLOW_TRACKING_USERNAME": "CANARYUSER",
+            "MLFLOW_TRACKING_PASSWORD": "CANARYPW",
+        }
         variables["MLFLOW_TRACKING_URI"] = f"http://{server}"
     else:
         place = server if way == "an address with a password" else "127.0.0.1:9"
         variables["MLFLOW_TRACKING_URI"] = f"http://CANARYUSER:CANARYPW@{place}"
     look = f"{sys.executable} -c '{HOLDS}' '$PIPELINE_SESSION' '{project}' '{tmp_path}'"
     stages = " && ".join(f"{sys.executable} -m {stage}" for stage in STAGES)
-    command = [sys.executable, "-m", "pipeline.cluster", "--", "sh", "-c", f"{stages}; code=$?; {look}; exit $code"]
+    command = [
+        sys.executable,
+        "-m",
+        "pipeline.cluster",
+        "--",
+        "sh",
+        "-c",
+        f"{stages}; code=$?; {look}; exit $code",
+    ]
     done = subprocess.run(command, cwd=project, env=variables, capture_output=True, text=True)
-    assert (done.returncode == 0) == (way != "a server that is gone"), done.stdout[-2000:] + done.stderr[-2000:]
+    assert (done.returncode == 0) == (way != "a server that is gone"), (
+        done.stdout[-2000:] + done.stderr[-2000:]
+    )
     assert "looked" in done.stdout and "Traceback" not in done.stderr
-    assert "CANARY" not in done.stdout + done.stderr, (done.stdout + done.stderr).replace("CANARY", "(found)")
+    assert "CANARY" not in done.stdout + done.stderr, (done.stdout + done.stderr).replace(
+        "CANARY", "(found)"
+    )

@@ -15,26 +15,55 @@ PARAMS = "classify: {variants: {dwnet_micro: {mixer: dwnet, size: micro}}}\n"
 def compare(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
     command = [sys.executable, "-m", "pipeline.compare", *options]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
 
 
 def publish(root: Path, top1: float) -> Path:
     point = {"top1": top1, "top5": 90.0, "loss": 1.0, "epoch": 12, "step": 560}
     seed = {
-        "seed": 0, "run_id": "r0", "mlflow_run_id": "m0", "final": point, "best": point,
-        "train_images_per_second": 800.0, "wall_time_s": 40.0,
-    }  # fmt: skip
+        "seed": 0,
+        "run_id": "r0",
+        "mlflow_run_id": "m0",
+        "final": point,
+        "best": point,
+        "train_images_per_second": 800.0,
+        "wall_time_s": 40.0,
+    }
     metrics = {
-        "task": "classify", "variant": "dwnet_micro", "mixer": "dwnet", "size": "micro", "model": "dwnet_micro",
-        "overrides": {}, "main_metric": "top1", "parameters": 123456, "world_size": 2, "device": "cpu",
+        "task": "classify",
+        "variant": "dwnet_micro",
+        "mixer": "dwnet",
+        "size": "micro",
+        "model": "dwnet_micro",
+        "overrides": {},
+        "main_metric": "top1",
+        "parameters": 123456,
+        "world_size": 2,
+        "device": "cpu",
         "data": {
-            "dataset": "imagenet", "source": "synthetic", "manifest": "00", "train_samples": 3000,
-            "val_samples": 1000, "classes": 10,
+            "dataset": "imagenet",
+            "source": "synthetic",
+            "manifest": "00",
+            "train_samples": 3000,
+            "val_samples": 1000,
+            "classes": 10,
         },
-        "recipe": {"duration": {"epochs": 12, "steps": None}, "image_size": 64, "micro_batch": 32, "micro_batches": 2},
-        "commit": "abc", "dirty": True, "final": point, "best": point, "train_images_per_second": 800.0,
-        "wall_time_s": 40.0, "seeds": [seed],
-    }  # fmt: skip
+        "recipe": {
+            "duration": {"epochs": 12, "steps": None},
+            "image_size": 64,
+            "micro_batch": 32,
+            "micro_batches": 2,
+        },
+        "commit": "abc",
+        "dirty": True,
+        "final": point,
+        "best": point,
+        "train_images_per_second": 800.0,
+        "wall_time_s": 40.0,
+        "seeds": [seed],
+    }
     path = root / "results/classify/dwnet_micro/metrics.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(metrics))
@@ -50,7 +79,10 @@ def test_it_writes_the_report_quickly_and_without_torch(tmp_path: Path) -> None:
     assert time.monotonic() - start < 20  # seconds on a busy machine, a few on an idle one
     assert done.stdout.strip().endswith("report.html")
     assert "| 61.2 |" in (tmp_path / "results/report/report.md").read_text()
-    code = "import sys, pipeline.compare; sys.exit(bool({'torch', 'scipy', 'matplotlib', 'jinja2'} & set(sys.modules)))"
+    code = (
+        "import sys, pipeline.compare; sys.exit(bool({'torch', 'scipy', 'matplotlib', "
+        "'jinja2'} & set(sys.modules)))"
+    )
     assert subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=False).returncode == 0
 
 

@@ -48,25 +48,40 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_an_authors_checkpoint_is_evaluated_as_the_published_weights_are(
-    small_shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    small_shards: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The command takes a file as the authors' trainer writes it, with a configuration of a class nobody has."""
+    """The command takes a file as the authors' trainer writes it, with a configuration of a class
+    nobody has.
+    """
     from models import create_model
 
     torch.manual_seed(0)
     model = create_model("dwnet_micro", num_classes=10)
-    save_file({key: value.contiguous() for key, value in model.state_dict().items()}, tmp_path / "w.safetensors")
+    save_file(
+        {key: value.contiguous() for key, value in model.state_dict().items()},
+        tmp_path / "w.safetensors",
+    )
     module = types.ModuleType("no_such_config")
     module.Node = type("Node", (dict,), {"__module__": "no_such_config"})  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "no_such_config", module)
     weights = {f"module.{key}": value for key, value in in_the_authors_names(model).items()}
-    torch.save({"model": weights, "epoch": 299, "config": module.Node(A=module.Node())}, tmp_path / "w.pth")
+    torch.save(
+        {"model": weights, "epoch": 299, "config": module.Node(A=module.Node())}, tmp_path / "w.pth"
+    )
     monkeypatch.delitem(sys.modules, "no_such_config")
 
     def metrics(file: str) -> dict[str, float]:
         capsys.readouterr()
         run_stage(
-            small_shards.parents[2], "pipeline.evaluate", "classify", "dwnet_micro", "--weights", str(tmp_path / file)
+            small_shards.parents[2],
+            "pipeline.evaluate",
+            "classify",
+            "dwnet_micro",
+            "--weights",
+            str(tmp_path / file),
         )
         return dict(json.loads(capsys.readouterr().out))
 
@@ -79,6 +94,8 @@ def test_weights_of_another_variant_are_refused_with_a_guess(tmp_path: Path) -> 
     from models import create_model
 
     torch.save({"model": in_the_authors_names(create_model("dwnet_tiny"))}, tmp_path / "w.pth")
-    with pytest.raises(UserError, match=r"cannot use .*w\.pth: .* they are those of dwnet_tiny") as error:
+    with pytest.raises(
+        UserError, match=r"cannot use .*w\.pth: .* they are those of dwnet_tiny"
+    ) as error:
         read_weights(tmp_path / "w.pth", VARIANT, 64)
     assert "\n" not in str(error.value)

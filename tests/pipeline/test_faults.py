@@ -1,4 +1,6 @@
-"""A run that nothing bends: ranks, controller and driver are killed at named points, and the world size changes."""
+"""A run that nothing bends: ranks, controller and driver are killed at named points, and the world
+size changes.
+"""
 
 import json
 import signal
@@ -39,7 +41,14 @@ CONTROLLER: Points = [
     {"point": "controller.recorded", "step": 30},
     {"point": "controller.reported", "step": 60},
 ]
-DRIVER = ("mlflow.opened", "train.ended", "mlflow.open", "mlflow.closed", "results.written", "stage.done")
+DRIVER = (
+    "mlflow.opened",
+    "train.ended",
+    "mlflow.open",
+    "mlflow.closed",
+    "results.written",
+    "stage.done",
+)
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +70,12 @@ def undisturbed(project: Path) -> Any:
     return on
 
 
-def kill(project: Path, folder: Path, out: str, points: Points, world: int, patch: pytest.MonkeyPatch) -> list[int]:
-    """Train with a kill at every point, each met, no more than an interval done again; return where it started."""
+def kill(
+    project: Path, folder: Path, out: str, points: Points, world: int, patch: pytest.MonkeyPatch
+) -> list[int]:
+    """Train with a kill at every point, each met, no more than an interval done again; return where
+    it started.
+    """
     patch.setenv(failpoints.VARIABLE, as_fault(points, folder))
     train(project, out, "cluster.max_failures=50", f"cluster.workers={world}")
     patch.delenv(failpoints.VARIABLE)
@@ -97,7 +110,9 @@ def test_twenty_random_kills_of_a_rank_change_nothing(
     project: Path, undisturbed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, world: int
 ) -> None:
     points = random_points(20, world, seed=world)
-    assert len(kill(project, tmp_path / "met", f"twenty{world}", points, world, monkeypatch)) == 1 + 20
+    assert (
+        len(kill(project, tmp_path / "met", f"twenty{world}", points, world, monkeypatch)) == 1 + 20
+    )
     assert outcome(project, f"twenty{world}") == undisturbed(world)
     recorded_once(project, f"twenty{world}")
 
@@ -107,7 +122,9 @@ def test_a_controller_killed_three_times_changes_nothing(
     project: Path, undisturbed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun = kill(project, tmp_path / "met", "controller", CONTROLLER, 2, monkeypatch)
-    assert len(begun) >= len(CONTROLLER), "after the last step ranks may end the run before they end themselves"
+    assert len(begun) >= len(CONTROLLER), (
+        "after the last step ranks may end the run before they end themselves"
+    )
     assert outcome(project, "controller") == undisturbed(2)
     recorded_once(project, "controller")
 
@@ -124,7 +141,9 @@ def test_a_driver_killed_in_mid_training_changes_nothing(
 ) -> None:
     """Its ranks end with it, and the same command goes on from the newest checkpoint."""
     marker = tmp_path / "met"
-    driver = train_apart(project, "driver", ray_address, f"step rank=0 step=22 do=wait once={marker}")
+    driver = train_apart(
+        project, "driver", ray_address, f"step rank=0 step=22 do=wait once={marker}"
+    )
     rank = wait_for(marker, driver)
     driver.kill()
     driver.wait()
@@ -152,7 +171,9 @@ def test_a_driver_killed_anywhere_changes_nothing(
 
 @pytest.mark.faults
 def test_a_kill_between_the_end_and_mlflow_is_made_good(project: Path, undisturbed: Any) -> None:
-    """Without Ray: a finished run is recorded to its end, and what nobody trains any more no longer says RUNNING."""
+    """Without Ray: a finished run is recorded to its end, and what nobody trains any more no longer
+    says RUNNING.
+    """
     from mlflow import MlflowClient
 
     undisturbed(2)
@@ -164,7 +185,8 @@ def test_a_kill_between_the_end_and_mlflow_is_made_good(project: Path, undisturb
     experiment = client.get_run(note["run_id"]).info.experiment_id
     here, there = (f"{STATE}{name}" for name in (identity_of(folder.parent), "another"))
     abandoned, elsewhere = (
-        client.create_run(experiment, tags={"run_id": "old", state: "RUNNING"}).info.run_id for state in (here, there)
+        client.create_run(experiment, tags={"run_id": "old", state: "RUNNING"}).info.run_id
+        for state in (here, there)
     )
     (folder.parent / "old").mkdir()
     train(project, "undisturbed2")
@@ -196,9 +218,14 @@ def test_a_driver_that_is_asked_to_end_closes_its_run(
 def test_a_run_goes_on_with_another_number_of_ranks(
     project: Path, undisturbed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two ranks, then one, then two. In single precision rounding grows soon; the tests of the loop use double."""
+    """Two ranks, then one, then two.
+
+    In single precision rounding grows soon; the tests of the loop use double.
+    """
     for world, step in ((2, 22), (1, 41)):
-        monkeypatch.setenv(failpoints.VARIABLE, f"step rank=0 step={step} once={tmp_path / str(step)}")
+        monkeypatch.setenv(
+            failpoints.VARIABLE, f"step rank=0 step={step} once={tmp_path / str(step)}"
+        )
         with pytest.raises(UserError, match="training failed after 0 restarts"):
             train(project, "worlds", "cluster.max_failures=0", f"cluster.workers={world}")
     monkeypatch.delenv(failpoints.VARIABLE)
@@ -207,7 +234,9 @@ def test_a_run_goes_on_with_another_number_of_ranks(
     header, *rows = outcome(project, "worlds")[1]
     loss, step = header.index("train_loss"), header.index("step")
     for row, expected in zip(rows, undisturbed(2)[1][1:], strict=True):
-        bound = 1e-6 if int(row[step]) <= 30 else 0.05  # the first interval after a change, and the later ones
+        bound = (
+            1e-6 if int(row[step]) <= 30 else 0.05
+        )  # the first interval after a change, and the later ones
         assert float(row[loss]) == pytest.approx(float(expected[loss]), rel=bound), (row, expected)
     recorded_once(project, "worlds")
 
@@ -220,10 +249,14 @@ def test_mended_code_may_adopt_a_run(
     with pytest.raises(UserError, match="training failed"):
         train(project, "adopt", "cluster.max_failures=0")
     monkeypatch.delenv(failpoints.VARIABLE)
-    old = next(path for path in (project / "runs-adopt").iterdir() if (path / "checkpoints").is_dir())
+    old = next(
+        path for path in (project / "runs-adopt").iterdir() if (path / "checkpoints").is_dir()
+    )
 
     with pytest.raises(
-        UserError, match=f"--adopt {old.name}: it differs from dwnet_micro seed 8 in seed; a run with other settings"
+        UserError,
+        match=f"--adopt {old.name}: it differs from dwnet_micro seed 8 in seed; a run with other "
+        "settings",
     ):
         train(project, "adopt", "classify.seeds=[8]", adopt=old.name)
 

@@ -30,8 +30,15 @@ def inventory(project: Path, name: str = "imagenet") -> dict[str, Any]:
 def test_the_inventory_of_stand_ins(project: Path) -> None:
     run_stage(project, "pipeline.fetch", "imagenet")
     found = inventory(project)
-    assert found["request"]["source"] == "synthetic" and found["request"]["synthetic"]["train"] == 160
-    assert (found["classes"], found["listed"], found["refused"], found["ignored"]) == (10, 198, [], [])
+    assert (
+        found["request"]["source"] == "synthetic" and found["request"]["synthetic"]["train"] == 160
+    )
+    assert (found["classes"], found["listed"], found["refused"], found["ignored"]) == (
+        10,
+        198,
+        [],
+        [],
+    )
     train = found["splits"]["train"]
     folder = next((project / "data" / "raw" / "synthetic").glob("imagenet-*/train"))
     sizes = [path.stat().st_size for path in folder.rglob("*.JPEG")]
@@ -51,7 +58,9 @@ def use_folder(project: Path) -> Path:
     run_stage(project, "pipeline.fetch", "imagenet")
     next((project / "data" / "raw" / "synthetic").glob("imagenet-*/")).rename(project / "photos")
     params = (project / "params.yaml").read_text()
-    (project / "params.yaml").write_text(params.replace("data: {imagenet: {", "data: {imagenet: {source: photos, "))
+    (project / "params.yaml").write_text(
+        params.replace("data: {imagenet: {", "data: {imagenet: {source: photos, ")
+    )
     return project / "photos"
 
 
@@ -69,7 +78,9 @@ def test_a_folder_is_named_as_the_user_typed_it(project: Path) -> None:
     run_stage(project, "pipeline.fetch", "imagenet")
     text = (project / "data" / "raw" / "imagenet.json").read_text()
     assert str(project) not in text and inventory(project)["request"]["source"] == "photos"
-    assert inventory(project)["refused"] == [{"path": "val/n00000001/empty.JPEG", "reason": "empty"}]
+    assert inventory(project)["refused"] == [
+        {"path": "val/n00000001/empty.JPEG", "reason": "empty"}
+    ]
 
 
 def test_a_source_that_moved_or_was_copied_was_not_written_over(
@@ -97,7 +108,9 @@ def test_warnings_name_what_no_terminal_can_show(project: Path) -> None:
     command = [sys.executable, "-m", "pipeline.fetch", "imagenet"]
     environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": str(PROJECT)}
     done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0 and r"val/ lacks 1 of 10 classes: \u732b" in done.stdout, done.stderr
+    assert done.returncode == 0 and r"val/ lacks 1 of 10 classes: \u732b" in done.stdout, (
+        done.stderr
+    )
     assert "val/ lacks 1 of 10 classes: 猫" in inventory(project)["warnings"]
 
 
@@ -112,7 +125,10 @@ def test_a_source_in_no_encoding_stops(tmp_path: Path) -> None:
     ("source", "said"),
     [
         ("nowhere", "data.imagenet.source: the folder .* does not exist"),
-        ("params.yaml", "is a file, but none of the archives that are read: ILSVRC2012_img_train.tar"),
+        (
+            "params.yaml",
+            "is a file, but none of the archives that are read: ILSVRC2012_img_train.tar",
+        ),
         ("https://example.org/a.tar", "a URL needs its checksum"),
         (
             "{url: 'https://example.org/a.tar', md5: 0123456789abcdef0123456789abcdef}",
@@ -127,7 +143,13 @@ def test_wrong_sources_stop(project: Path, source: str, said: str) -> None:
 
 
 def test_an_adhoc_call_leaves_the_published_inventory_alone(project: Path) -> None:
-    run_stage(project, "pipeline.fetch", "coco", "--set", "data.coco.synthetic={train: 8, val: 4, image_size: 32}")
+    run_stage(
+        project,
+        "pipeline.fetch",
+        "coco",
+        "--set",
+        "data.coco.synthetic={train: 8, val: 4, image_size: 32}",
+    )
     assert not (project / "data" / "raw" / "coco.json").exists()
     assert inventory(project / "adhoc" / "params", "coco")["splits"]["val"]["samples"] == 4
 
@@ -136,5 +158,7 @@ def test_fetch_starts_without_the_heavy_libraries() -> None:
     heavy = "{'torch', 'ray', 'webdataset'}"
     code = f"import sys, pipeline.fetch, pipeline.shard; print(sorted({heavy} & set(sys.modules)))"
     environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "[]"

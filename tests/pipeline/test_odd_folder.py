@@ -1,4 +1,6 @@
-"""A project's folder may be called anything that a file system allows: the stages run, and write nothing outside it."""
+"""A project's folder may be called anything that a file system allows: the stages run, and write
+nothing outside it.
+"""
 
 import argparse
 import json
@@ -14,7 +16,11 @@ from pipeline.runs.run import mlflow_run_of, settled
 from pipeline.tracking.trainings import recorded
 
 NAME = "a%20b c?d#e 'f' \"g\" [h] ü"
-SETTINGS = ("classify.recipe.duration={steps: 4}", "data.imagenet.synthetic.train=48", "classify.seeds=[0]")
+SETTINGS = (
+    "classify.recipe.duration={steps: 4}",
+    "data.imagenet.synthetic.train=48",
+    "classify.seeds=[0]",
+)
 OPTIONS = [word for setting in SETTINGS for word in ("--set", setting)]
 
 
@@ -22,7 +28,9 @@ def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-def test_mlflow_keeps_runs_in_a_folder_of_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mlflow_keeps_runs_in_a_folder_of_any_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     project = make_project(tmp_path / "place" / NAME)
     monkeypatch.chdir(project)
@@ -36,15 +44,24 @@ def test_mlflow_keeps_runs_in_a_folder_of_any_name(tmp_path: Path, monkeypatch: 
     with recorded(call, [run]) as recorder:
         recorder()
     assert settled(run) and mlflow_run_of(run) and (project / "mlflow.db").is_file()
-    assert {path.name for path in (project / "mlartifacts").rglob("*.*")} == {"config.json", "samples.png"}
+    assert {path.name for path in (project / "mlartifacts").rglob("*.*")} == {
+        "config.json",
+        "samples.png",
+    }
     assert os.listdir(tmp_path / "place") == [NAME]
 
 
 @pytest.mark.faults
-def test_stages_run_in_a_folder_of_any_name(tmp_path: Path, ray_cluster: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stages_run_in_a_folder_of_any_name(
+    tmp_path: Path, ray_cluster: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     project, before = make_project(tmp_path / "place" / NAME), names(Path.cwd())
-    for words in (("fetch", "imagenet"), ("shard", "imagenet"), ("train", "classify", "dwnet_micro")):
+    for words in (
+        ("fetch", "imagenet"),
+        ("shard", "imagenet"),
+        ("train", "classify", "dwnet_micro"),
+    ):
         run_stage(project, f"pipeline.{words[0]}", *words[1:], *OPTIONS)
     results = project / "adhoc/params/results/classify/dwnet_micro"
     metrics = json.loads((results / "metrics.json").read_text())

@@ -1,4 +1,6 @@
-"""`python -m pipeline.plan` in a project of its own, with DVC as it is; figures are those of a calculation by hand."""
+"""`python -m pipeline.plan` in a project of its own, with DVC as it is; figures are those of a
+calculation by hand.
+"""
 
 import contextlib
 import json
@@ -23,15 +25,28 @@ from pipeline.runs.make import runs_of
 
 DATA = {"train": 160, "val": 37, "image_size": 32}
 RECIPE = {
-    "duration": {"epochs": 6}, "image_size": 32, "eval_resize": 32, "micro_batch": 8, "micro_batches": 2,
-    "evaluate_every": {"epochs": 4}, "checkpoint_every": {"steps": 20}, "schedule": {"warmup": {"steps": 5}},
-}  # fmt: skip
-DENSE = {"duration": {"steps": 30}, "micro_batch": 2, "micro_batches": 2, "schedule": {"warmup": {"steps": 5}}}
+    "duration": {"epochs": 6},
+    "image_size": 32,
+    "eval_resize": 32,
+    "micro_batch": 8,
+    "micro_batches": 2,
+    "evaluate_every": {"epochs": 4},
+    "checkpoint_every": {"steps": 20},
+    "schedule": {"warmup": {"steps": 5}},
+}
+DENSE = {
+    "duration": {"steps": 30},
+    "micro_batch": 2,
+    "micro_batches": 2,
+    "schedule": {"warmup": {"steps": 5}},
+}
 PARAMS: dict[str, Any] = {
     "data": {name: {"synthetic": DATA} for name in ("imagenet", "coco", "ade20k")},
     "shard": {"samples_per_shard": 50},
     "classify": {
-        "dataset": "imagenet", "seeds": [0], "recipe": RECIPE,
+        "dataset": "imagenet",
+        "seeds": [0],
+        "recipe": RECIPE,
         "variants": {
             "dwnet_micro": {"mixer": "dwnet", "size": "micro", "seeds": [0, 1, 2]},
             "swin_micro": {"mixer": "swin", "size": "micro", "recipe": {"duration": {"steps": 7}}},
@@ -39,33 +54,60 @@ PARAMS: dict[str, Any] = {
     },
     "detect": {"dataset": "coco", "seeds": [0], "recipe": DENSE, "variants": {}},
     "segment": {
-        "dataset": "ade20k", "seeds": [0], "recipe": DENSE,
+        "dataset": "ade20k",
+        "seeds": [0],
+        "recipe": DENSE,
         "variants": {"dwnet_micro": {"mixer": "dwnet", "size": "micro"}},
     },
     "profile": {"batch_size": 4, "warmup": 1, "timed": 2, "train_warmup": 3, "train_timed": 2},
     "compare": {"within_noise": 2.0},
     "cluster": {"workers": 2},
-}  # fmt: skip
+}
 STAGES = {
     *(f"{verb}@{name}" for verb in ("fetch", "shard") for name in ("imagenet", "coco", "ade20k")),
-    *(f"{verb}@{name}" for verb in ("classify", "profile") for name in ("dwnet_micro", "swin_micro")),
-    "segment@dwnet_micro", "compare",
-}  # fmt: skip
+    *(
+        f"{verb}@{name}"
+        for verb in ("classify", "profile")
+        for name in ("dwnet_micro", "swin_micro")
+    ),
+    "segment@dwnet_micro",
+    "compare",
+}
 SEARCHES = {
     "tune": {"cmd": "python -m pipeline.tune", "params": ["tune"], "outs": ["results/tune"]},
-    "factorial": {"cmd": "python -m pipeline.factorial", "params": ["factorial"], "outs": ["results/factorial"]},
+    "factorial": {
+        "cmd": "python -m pipeline.factorial",
+        "params": ["factorial"],
+        "outs": ["results/factorial"],
+    },
 }
 READ_OF_SEARCHES = ("results/tune", "results/factorial")
 PROFILE = {
-    "variant": "dwnet_micro", "mixer": "dwnet", "size": "micro", "model": "dwnet_micro", "overrides": {},
-    "parameters": 300_000, "flops": 1_200_000, "image_size": 32, "device": "cpu some", "threads": 4,
-    "precision": "fp32", "layout": "channels_last", "train_images_per_second": 100.0,
+    "variant": "dwnet_micro",
+    "mixer": "dwnet",
+    "size": "micro",
+    "model": "dwnet_micro",
+    "overrides": {},
+    "parameters": 300_000,
+    "flops": 1_200_000,
+    "image_size": 32,
+    "device": "cpu some",
+    "threads": 4,
+    "precision": "fp32",
+    "layout": "channels_last",
+    "train_images_per_second": 100.0,
     "inference_images_per_second": 400.0,
-}  # fmt: skip
+}
 
 
 def profile_of(variant: str, **values: Any) -> dict[str, Any]:
-    return {**PROFILE, "variant": variant, "mixer": variant.split("_")[0], "model": variant, **values}
+    return {
+        **PROFILE,
+        "variant": variant,
+        "mixer": variant.split("_")[0],
+        "model": variant,
+        **values,
+    }
 
 
 def write_params(folder: Path, params: dict[str, Any]) -> None:
@@ -97,14 +139,19 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def done(fresh: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project whose stages are all up to date, as far as DVC can tell: their outputs are stood in for."""
+    """A project whose stages are all up to date, as far as DVC can tell: their outputs are stood in
+    for.
+    """
     folder = tmp_path_factory.mktemp("done") / "project"
     shutil.copytree(fresh, folder)
     sizes = ([50, 50, 50, 10], [37])
     for name in ("imagenet", "coco", "ade20k"):
         request = getattr(load(folder / "params.yaml").data, name).model_dump(mode="json")
         splits = {"train": {"samples": 160, "bytes": 1600}, "val": {"samples": 37, "bytes": 370}}
-        write_json(folder / "data/raw" / f"{name}.json", {"request": request, "splits": splits, "digest": "0"})
+        write_json(
+            folder / "data/raw" / f"{name}.json",
+            {"request": request, "splits": splits, "digest": "0"},
+        )
         write_shards(folder / "data/shards" / name, *sizes)
     for variant in ("dwnet_micro", "swin_micro"):
         write_json(folder / "results/profile" / variant / "profile.json", profile_of(variant))
@@ -139,7 +186,10 @@ def changed(project: Path, **sections: Any) -> Iterator[None]:
 
 def with_variant(name: str, **values: Any) -> dict[str, Any]:
     classify = PARAMS["classify"]
-    return {**classify, "variants": {**classify["variants"], name: {**classify["variants"][name], **values}}}
+    return {
+        **classify,
+        "variants": {**classify["variants"], name: {**classify["variants"][name], **values}},
+    }
 
 
 def planned(project: Path, capsys: pytest.CaptureFixture[str], *options: str) -> dict[str, Any]:
@@ -176,7 +226,8 @@ def test_a_fresh_clone_runs_everything(fresh: Path, capsys: pytest.CaptureFixtur
     said = planned(fresh, capsys)
     found = rows(said)
     assert set(found) == STAGES and (said["up_to_date"], said["from_cache"]) == ([], [])
-    # 160 images make 10 steps of 16; 6 epochs are 60 steps, evaluated after 40 and at the end, with three seeds.
+    # 160 images make 10 steps of 16; 6 epochs are 60 steps, evaluated after 40 and at the end, with
+    # three seeds.
     dwnet = found["classify@dwnet_micro"]
     assert (dwnet["steps"], dwnet["images"], dwnet["evaluated"]) == (180, 2880, 3 * 2 * 37)
     swin = found["classify@swin_micro"]
@@ -202,19 +253,29 @@ def test_nothing_is_left_where_all_is_done(done: Path, capsys: pytest.CaptureFix
 def would_run(project: Path) -> set[str]:
     """Return what DVC itself says."""
     script = "from dvc.cli import main; import sys; sys.exit(main(['repro', '--dry']))"
-    ran = subprocess.run([sys.executable, "-c", script], cwd=project, capture_output=True, text=True, check=True)
-    return {line.split("'")[1] for line in ran.stdout.splitlines() if line.startswith("Running stage")}
+    ran = subprocess.run(
+        [sys.executable, "-c", script], cwd=project, capture_output=True, text=True, check=True
+    )
+    return {
+        line.split("'")[1] for line in ran.stdout.splitlines() if line.startswith("Running stage")
+    }
 
 
 def test_a_changed_variant_runs_alone(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with changed(done, classify=with_variant("swin_micro", shift=False)):
         said = planned(done, capsys)
-        assert set(rows(said)) == {"classify@swin_micro", "profile@swin_micro", "compare"} == would_run(done)
+        assert (
+            set(rows(said))
+            == {"classify@swin_micro", "profile@swin_micro", "compare"}
+            == would_run(done)
+        )
         assert rows(said)["classify@swin_micro"]["why"] == "params: classify.variants.swin_micro"
         assert set(said["up_to_date"]) == STAGES - set(rows(said))
 
 
-def test_what_comes_after_a_stage_that_runs_is_counted(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_comes_after_a_stage_that_runs_is_counted(
+    done: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """DVC's dry run judges those by files that are about to change; the plan does not."""
     with changed(done, data={**PARAMS["data"], "ade20k": {"synthetic": {**DATA, "seed": 1}}}):
         said = planned(done, capsys)
@@ -234,25 +295,34 @@ def test_changed_code_runs_what_it_decides(done: Path, capsys: pytest.CaptureFix
     assert set(found) == {"classify@swin_micro", "profile@swin_micro", "compare"}
 
 
-def test_what_dvc_has_kept_costs_nothing(done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_dvc_has_kept_costs_nothing(
+    done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     project = tmp_path / "project"
     shutil.copytree(done, project)
     shutil.rmtree(project / "results/classify/dwnet_micro")
     said = planned(project, capsys)
     assert said["from_cache"] == ["classify@dwnet_micro"]
-    assert set(rows(said)) <= {"compare"}  # it reads a folder with that in it, and may find it as it was
+    assert set(rows(said)) <= {
+        "compare"
+    }  # it reads a folder with that in it, and may find it as it was
     assert "segment@dwnet_micro" in said["up_to_date"]
 
 
-def test_a_run_that_ran_before_costs_nothing(done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Parameters that are changed and changed back: DVC finds the earlier run, and no run that never was."""
+def test_a_run_that_ran_before_costs_nothing(
+    done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Parameters that are changed and changed back: DVC finds the earlier run, and no run that
+    never was.
+    """
     project = tmp_path / "project"
     shutil.copytree(done, project)
     with changed(project, classify=with_variant("dwnet_micro", recipe={"duration": {"epochs": 5}})):
         commit(project)
     said = planned(project, capsys)
     assert {"classify@dwnet_micro", "profile@dwnet_micro"} == set(said["from_cache"])
-    # Its weights are about to be others than those that are there, so what starts from them may have to run.
+    # Its weights are about to be others than those that are there, so what starts from them may
+    # have to run.
     assert rows(said)["segment@dwnet_micro"]["after"] == ["classify@dwnet_micro"]
     with changed(project, classify=with_variant("dwnet_micro", recipe={"duration": {"epochs": 4}})):
         assert "classify@dwnet_micro" in rows(planned(project, capsys))
@@ -263,7 +333,10 @@ def test_finished_runs_cost_nothing_and_begun_ones_the_rest(
 ) -> None:
     project = tmp_path / "project"
     shutil.copytree(done, project)
-    again = {name: {**entry, "drop_path_rate": 0.1} for name, entry in PARAMS["classify"]["variants"].items()}
+    again = {
+        name: {**entry, "drop_path_rate": 0.1}
+        for name, entry in PARAMS["classify"]["variants"].items()
+    }
     write_params(project, {**PARAMS, "classify": {**PARAMS["classify"], "variants": again}})
     made = {}
     for variant in again:
@@ -284,17 +357,27 @@ def test_finished_runs_cost_nothing_and_begun_ones_the_rest(
     assert row["steps"] == 20 + 60 and row["images"] == 80 * 16
     assert row["evaluated"] == (1 + 2) * 37  # the evaluation after 40 steps is behind the second
     idle = rows(said)["classify@swin_micro"]
-    assert (idle["finished"], idle["steps"], idle["cpu_hours"], idle["gpu_hours"]) == (1, 0, 0.0, 0.0)
+    assert (idle["finished"], idle["steps"], idle["cpu_hours"], idle["gpu_hours"]) == (
+        1,
+        0,
+        0.0,
+        0.0,
+    )
     text = shown(project, capsys)
     line = next(line for line in text.splitlines() if line.startswith("classify@swin_micro"))
     assert line.split()[-2:] == ["finished", "-"]
     words = " ".join(text.split())
-    assert "1 of 3 runs finished, which costs nothing" in words and "1 of 3 runs goes on from a checkpoint" in words
+    assert (
+        "1 of 3 runs finished, which costs nothing" in words
+        and "1 of 3 runs goes on from a checkpoint" in words
+    )
     (first.folder / "last.safetensors").write_text("damaged")
     assert rows(planned(project, capsys))["classify@dwnet_micro"]["finished"] == 0
 
 
-def test_hours_are_of_what_was_measured(done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_hours_are_of_what_was_measured(
+    done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     project = tmp_path / "project"
     shutil.copytree(done, project)
     recipe = {**RECIPE, "duration": {"epochs": 600}}
@@ -304,8 +387,14 @@ def test_hours_are_of_what_was_measured(done: Path, tmp_path: Path, capsys: pyte
         images, evaluated = 3 * 6000 * 16, 3 * 150 * 37
         # four cores took 1/100 s an image; two workers have a core each
         hours = 4 * (images / 100 + evaluated / 400) / 3600
-        assert row["cpu_hours"] == pytest.approx(hours) and row["wall_hours"] == pytest.approx(hours / 2)
-        assert (row["gpu_hours"], row["speed_from"], row["scaled"]) == (0.0, ["its own profile"], False)
+        assert row["cpu_hours"] == pytest.approx(hours) and row["wall_hours"] == pytest.approx(
+            hours / 2
+        )
+        assert (row["gpu_hours"], row["speed_from"], row["scaled"]) == (
+            0.0,
+            ["its own profile"],
+            False,
+        )
         text = shown(project, capsys)
         assert f"{hours:.1f} CPU-h" in text and "GPU" not in text
 
@@ -313,16 +402,24 @@ def test_hours_are_of_what_was_measured(done: Path, tmp_path: Path, capsys: pyte
         said = planned(project, capsys)
         row = rows(said)["classify@dwnet_micro"]
         hours = (images / 1 + evaluated / 400) / 3600
-        assert row["gpu_hours"] == pytest.approx(hours) and row["wall_hours"] == pytest.approx(hours / 2)
+        assert row["gpu_hours"] == pytest.approx(hours) and row["wall_hours"] == pytest.approx(
+            hours / 2
+        )
         assert (row["cpu_hours"], row["devices"]) == (0.0, ["NVIDIA H100"])
         assert f"{hours:.0f} GPU-h" in shown(project, capsys)
 
-        with changed(project, classify={**PARAMS["classify"], "recipe": recipe}, cluster={"gpus_per_worker": 1}):
+        with changed(
+            project,
+            classify={**PARAMS["classify"], "recipe": recipe},
+            cluster={"gpus_per_worker": 1},
+        ):
             write_json(path, PROFILE)
             assert any("is no GPU" in sentence for sentence in planned(project, capsys)["warnings"])
 
 
-def test_the_table_says_what_json_says(fresh: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_says_what_json_says(
+    fresh: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     project = tmp_path / "project"
     shutil.copytree(fresh, project)
     write_json(project / "results/profile/dwnet_micro/profile.json", PROFILE)
@@ -331,7 +428,9 @@ def test_the_table_says_what_json_says(fresh: Path, tmp_path: Path, capsys: pyte
     assert max(len(line) for line in text.splitlines()) <= 100
     for row in said["stages"]:
         cells = lines[row["stage"]]
-        counts = [f"{row[name]:,}" if row[name] else "-" for name in ("images", "evaluated", "steps")]
+        counts = [
+            f"{row[name]:,}" if row[name] else "-" for name in ("images", "evaluated", "steps")
+        ]
         assert cells[1:4] == counts
         assert ("?" in cells[4:]) == (row["disk_bytes"] is None or row["cpu_hours"] is None)
         if row["cpu_hours"]:
@@ -346,37 +445,61 @@ def test_the_table_says_what_json_says(fresh: Path, tmp_path: Path, capsys: pyte
         assert " ".join(sentence.split()) in " ".join(text.split())
 
 
-def test_searches_are_counted_by_trials(fresh: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_searches_are_counted_by_trials(
+    fresh: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     project = tmp_path / "project"
     shutil.copytree(fresh, project)
     stages = yaml.safe_load((project / "dvc.yaml").read_text())["stages"]
-    (project / "dvc.yaml").write_text(yaml.safe_dump({"stages": {**stages, **SEARCHES}}, sort_keys=False))
-    space = {"mixer": ["dwnet", "i_dynamic_dwnet"], "kernel_size": [3, 9]}  # 9 is wider than the 8 x 8 map
+    (project / "dvc.yaml").write_text(
+        yaml.safe_dump({"stages": {**stages, **SEARCHES}}, sort_keys=False)
+    )
+    space = {
+        "mixer": ["dwnet", "i_dynamic_dwnet"],
+        "kernel_size": [3, 9],
+    }  # 9 is wider than the 8 x 8 map
     recipe = {"duration": {"epochs": 9}, "evaluate_every": {"epochs": 1}}
-    tune = {"space": space, "base": {"size": "micro"}, "seeds": [0, 1], "recipe": recipe, "scheduler": "asha"}
+    tune = {
+        "space": space,
+        "base": {"size": "micro"},
+        "seeds": [0, 1],
+        "recipe": recipe,
+        "scheduler": "asha",
+    }
     factorial = {
-        "group_channels": [1, "all"], "base": {"size": "micro", "kernel_size": 3}, "seeds": [0, 1, 2],
+        "group_channels": [1, "all"],
+        "base": {"size": "micro", "kernel_size": 3},
+        "seeds": [0, 1, 2],
         "tiers": {"short": {"duration": {"steps": 5}}, "long": {"duration": {"steps": 50}}},
-    }  # fmt: skip
+    }
     write_params(project, {**PARAMS, "tune": tune, "factorial": factorial})
     write_json(project / "results/profile/dwnet_micro/profile.json", PROFILE)
-    write_json(project / "results/profile/i_dynamic_dwnet_micro/profile.json", profile_of("i_dynamic_dwnet_micro"))
+    write_json(
+        project / "results/profile/i_dynamic_dwnet_micro/profile.json",
+        profile_of("i_dynamic_dwnet_micro"),
+    )
     said = planned(project, capsys)
     search, design = rows(said)["tune"], rows(said)["factorial"]
     # A tenth of each shard of 50, 50, 50 and 10 is held out: 16 of 160; 9 steps of 16 an epoch.
     assert (search["runs"], search["trials"]["left_out"], search["steps"]) == (4, 2, 4 * 81)
     assert search["evaluated"] == 4 * 9 * 16
-    # All to the first rung, a third to the second, the third of that to the end: (1 + 2/3 + 6/9) of 9 epochs.
+    # All to the first rung, a third to the second, the third of that to the end: (1 + 2/3 + 6/9) of
+    # 9 epochs.
     assert search["trials"]["epochs_if_cut"] == pytest.approx(4 * (1 + 2 / 3 + 6 / 9))
-    assert search["wall_hours"] == pytest.approx(search["cpu_hours"] / 2)  # two trials of one worker at once
+    assert search["wall_hours"] == pytest.approx(
+        search["cpu_hours"] / 2
+    )  # two trials of one worker at once
     tiers = design["trials"]["tiers"]
     each = design["runs"] // 2
     assert each >= 8 * 3 and each % 3 == 0 and tiers["short"]["steps"] == each * 5
     assert tiers["long"]["steps"] == each * 50 and design["steps"] == each * 55
-    assert tiers["long"]["cpu_hours"] + tiers["short"]["cpu_hours"] == pytest.approx(design["cpu_hours"])
+    assert tiers["long"]["cpu_hours"] + tiers["short"]["cpu_hours"] == pytest.approx(
+        design["cpu_hours"]
+    )
     text = shown(project, capsys)
-    assert "tune: 4 trials, 36 epochs in all; 2 combinations left out; counted in full, about 26%" in " ".join(
-        text.split()
+    assert (
+        "tune: 4 trials, 36 epochs in all; 2 combinations left out; counted in full, about 26%"
+        in " ".join(text.split())
     )
     assert f"factorial, tier long: {each} trials, ~" in text
     shutil.rmtree(project / "results/profile")
@@ -393,7 +516,10 @@ def test_an_ad_hoc_call_needs_no_dvc_and_leaves_no_folder(
     said = planned(project, capsys, "--set", "classify.recipe.duration.epochs=12")
     assert set(rows(said)) == STAGES - {"fetch@coco", "shard@coco"}  # nothing is trained on COCO
     assert rows(said)["classify@dwnet_micro"]["steps"] == 3 * 120
-    assert any("pipeline.profile dwnet_micro --set classify.recipe.duration.epochs=12" in s for s in said["warnings"])
+    assert any(
+        "pipeline.profile dwnet_micro --set classify.recipe.duration.epochs=12" in s
+        for s in said["warnings"]
+    )
     assert files(project) == before
     with pytest.raises(UserError, match="not a DVC project"):
         run_stage(project, "pipeline.plan")
@@ -404,10 +530,14 @@ def test_too_small_a_disk_is_named(
 ) -> None:
     assert not any("free, less than" in sentence for sentence in planned(fresh, capsys)["warnings"])
     monkeypatch.setattr(disk, "free", lambda folder: 1000)
-    assert any("has 1.0 kB free, less than" in sentence for sentence in planned(fresh, capsys)["warnings"])
+    assert any(
+        "has 1.0 kB free, less than" in sentence for sentence in planned(fresh, capsys)["warnings"]
+    )
 
 
-def test_bad_input_is_one_sentence(fresh: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_input_is_one_sentence(
+    fresh: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     from dvc.repo import Repo
 
     with pytest.raises(UserError, match="did you mean 'epochs'"):

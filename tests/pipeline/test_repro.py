@@ -1,4 +1,6 @@
-"""`dvc repro` from nothing to the report, as a user runs it; then nothing; then only what changed."""
+"""`dvc repro` from nothing to the report, as a user runs it; then nothing; then only what
+changed.
+"""
 
 import json
 import os
@@ -25,7 +27,11 @@ COPIED = ["pipeline", "models", "dvc.yaml"]
 
 def environment() -> dict[str, str]:
     scripts = str(Path(sys.executable).parent)
-    made = {**os.environ, "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}", "PYTHONDONTWRITEBYTECODE": "1"}
+    made = {
+        **os.environ,
+        "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
     made.pop("PYTHONPATH", None)
     return made
 
@@ -47,7 +53,9 @@ def clone(folder: Path) -> Path:
     for name in COPIED:
         source = PROJECT / name
         ignore = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(source, folder / name, ignore=ignore) if source.is_dir() else shutil.copy(source, folder)
+        shutil.copytree(source, folder / name, ignore=ignore) if source.is_dir() else shutil.copy(
+            source, folder
+        )
     run(folder, "dvc", "init", "--quiet", "--no-scm")
     return folder
 
@@ -60,10 +68,17 @@ def project(tmp_path_factory: pytest.TempPathFactory, ray_address: str) -> Itera
     params["classify"].update({"dataset": "imagenet", "seeds": [0]})
     for dataset in ("imagenet", "coco", "ade20k"):
         params["data"][dataset] = {"synthetic": {"train": 48, "val": 16, "image_size": 32}}
-    for task, dataset in (("detect", "coco"), ("segment", "ade20k")):  # no variants: these stages just are not there
+    for task, dataset in (
+        ("detect", "coco"),
+        ("segment", "ade20k"),
+    ):  # no variants: these stages just are not there
         params[task] = {"dataset": dataset, "seeds": [0], "recipe": {}, "variants": {}}
         (folder / "results" / task).mkdir(parents=True)
-    one_epoch = {"base": {"size": "micro", "kernel_size": 3}, "recipe": {"duration": {"epochs": 1}}, "concurrent": 2}
+    one_epoch = {
+        "base": {"size": "micro", "kernel_size": 3},
+        "recipe": {"duration": {"epochs": 1}},
+        "concurrent": 2,
+    }
     params |= {
         "tune": {**one_epoch, "space": {"mixer": ["dwnet", "dynamic_dwnet"]}},
         "factorial": {**one_epoch, "group_channels": [1], "seeds": [0, 1], "controls": False},
@@ -84,13 +99,20 @@ def test_everything_is_published(project: Path) -> None:
         assert {"metrics.json", "history.csv", "model.safetensors", "samples.png"} <= {
             path.name for path in (project / "results/classify" / variant).iterdir()
         }
-        assert json.loads((project / "results/profile" / variant / "profile.json").read_text())["parameters"] > 1e5
+        assert (
+            json.loads((project / "results/profile" / variant / "profile.json").read_text())[
+                "parameters"
+            ]
+            > 1e5
+        )
     searched = (project / "results/tune/trials.csv").read_text().splitlines()
     crossed = (project / "results/factorial/trials.csv").read_text().splitlines()
     assert len(searched) == 1 + 2 and len(crossed) == 1 + 4 * 2
     assert all(",finished," in row for row in searched[1:] + crossed[1:])
     report = (project / "results/report/report.md").read_text()
-    top1 = json.loads((project / "results/classify/dwnet_micro/metrics.json").read_text())["final"]["top1"]
+    top1 = json.loads((project / "results/classify/dwnet_micro/metrics.json").read_text())["final"][
+        "top1"
+    ]
     assert "small-scale run" in report and f"{top1:.1f}" in report
     assert "reproduced |" not in report.replace("not reproduced |", "")
 
@@ -135,19 +157,39 @@ def test_the_stage_digest_is_what_dvc_locked(project: Path) -> None:
 
 
 KILLED = [
-    *(("fetch@imagenet", point) for point in ("stage.begun", "file.written name=imagenet.json", "stage.done")),
-    *(("shard@imagenet", point) for point in ("stage.begun", "shards.joined", "file.written name=manifest.json")),
+    *(
+        ("fetch@imagenet", point)
+        for point in ("stage.begun", "file.written name=imagenet.json", "stage.done")
+    ),
+    *(
+        ("shard@imagenet", point)
+        for point in ("stage.begun", "shards.joined", "file.written name=manifest.json")
+    ),
     *(("shard@imagenet", point) for point in ("shards.renamed", "stage.done")),
     *(("classify@dwnet_micro", point) for point in ("stage.begun", "mlflow.opened", "mlflow.open")),
-    *(("classify@dwnet_micro", point) for point in ("mlflow.closed", "results.written", "stage.done")),
-    *(("profile@dwnet_micro", point) for point in ("stage.begun", "file.written name=profile.json", "stage.done")),
-    *(("compare", point) for point in ("stage.begun", "file.written name=report.html", "stage.done")),
+    *(
+        ("classify@dwnet_micro", point)
+        for point in ("mlflow.closed", "results.written", "stage.done")
+    ),
+    *(
+        ("profile@dwnet_micro", point)
+        for point in ("stage.begun", "file.written name=profile.json", "stage.done")
+    ),
+    *(
+        ("compare", point)
+        for point in ("stage.begun", "file.written name=report.html", "stage.done")
+    ),
 ]
 
 
 def outcome(project: Path) -> dict[str, str]:
     """Return the digests of all that no clock is part of."""
-    data = [path for name in ("raw", "shards") for path in (project / "data" / name).rglob("*") if path.is_file()]
+    data = [
+        path
+        for name in ("raw", "shards")
+        for path in (project / "data" / name).rglob("*")
+        if path.is_file()
+    ]
     weights = (project / "results/classify").rglob("model.safetensors")
     drawn = project / "data/raw/synthetic"
     return {str(path): sha256_file(path) for path in (*data, *weights) if drawn not in path.parents}
@@ -158,7 +200,10 @@ class Watching:
 
     def __init__(self, project: Path, stage: str) -> None:
         verb, _, name = stage.partition("@")
-        self.words = [f"pipeline.{'train' if verb == 'classify' else verb}", *([name] if name else [])]
+        self.words = [
+            f"pipeline.{'train' if verb == 'classify' else verb}",
+            *([name] if name else []),
+        ]
         self.project, self.most, self._stop = project, 0, threading.Event()
         self._thread = threading.Thread(target=self._watch)
 
@@ -170,7 +215,9 @@ class Watching:
         words = process.info["cmdline"] or []
         try:
             return (
-                "-m" in words[:3] and all(word in words for word in self.words) and process.cwd() == str(self.project)
+                "-m" in words[:3]
+                and all(word in words for word in self.words)
+                and process.cwd() == str(self.project)
             )
         except psutil.Error:
             return False
@@ -185,14 +232,18 @@ class Watching:
 
 
 def kill_dvc(project: Path, stage: str, point: str, marker: Path, sent: signal.Signals) -> None:
-    """End `dvc repro` while its stage is held at a point, run it again at once, and check that all is as before."""
+    """End `dvc repro` while its stage is held at a point, run it again at once, and check that all
+    is as before.
+    """
     before = outcome(project)
     if stage.startswith("classify"):
         shutil.rmtree(project / "runs")
     faulty = {**environment(), failpoints.VARIABLE: f"{point} do=wait once={marker}"}
     command = ["dvc", "repro", "--force", "--single-item", stage]
     with Watching(project, stage) as watching:
-        dvc = subprocess.Popen(command, cwd=project, env=faulty, start_new_session=True, stdout=subprocess.DEVNULL)
+        dvc = subprocess.Popen(
+            command, cwd=project, env=faulty, start_new_session=True, stdout=subprocess.DEVNULL
+        )
         held = wait_for(marker, dvc)
         os.killpg(dvc.pid, sent) if sent == signal.SIGINT else dvc.send_signal(sent)
         dvc.wait()
@@ -209,34 +260,50 @@ def nothing_left_running(project: Path) -> None:
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri=f"sqlite:///{project / 'mlflow.db'}")
-    runs = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
+    runs = client.search_runs(
+        [experiment.experiment_id for experiment in client.search_experiments()]
+    )
     assert {run.info.status for run in runs} == {"FINISHED"}
     assert len({run.data.tags["run_id"] for run in runs}) == len(runs)
     for found in runs:
         steps = [point.step for point in client.get_metric_history(found.info.run_id, "top1")]
-        whole_search = found.data.tags["run_id"].startswith("searches/")  # its curves are its trials'
+        whole_search = found.data.tags["run_id"].startswith(
+            "searches/"
+        )  # its curves are its trials'
         assert len(set(steps)) == len(steps) and (len(steps) > 0) != whole_search
 
 
 def test_a_killed_dvc_takes_its_stage_along(project: Path, tmp_path: Path) -> None:
-    kill_dvc(project, "shard@imagenet", "file.written name=manifest.json", tmp_path / "met", signal.SIGKILL)
+    kill_dvc(
+        project,
+        "shard@imagenet",
+        "file.written name=manifest.json",
+        tmp_path / "met",
+        signal.SIGKILL,
+    )
 
 
 @pytest.mark.faults
 @pytest.mark.parametrize(("stage", "point"), KILLED)
-def test_dvc_killed_anywhere_changes_nothing(project: Path, tmp_path: Path, stage: str, point: str) -> None:
+def test_dvc_killed_anywhere_changes_nothing(
+    project: Path, tmp_path: Path, stage: str, point: str
+) -> None:
     sent = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT][KILLED.index((stage, point)) % 3]
     kill_dvc(project, stage, point, tmp_path / "met", sent)
 
 
 POINTS, FIRST_S = 30, 60.0
 SENT = [
-    (kind, whom) for kind in (signal.SIGKILL, signal.SIGINT, signal.SIGTERM) for whom in ("the process", "the group")
+    (kind, whom)
+    for kind in (signal.SIGKILL, signal.SIGINT, signal.SIGTERM)
+    for whom in ("the process", "the group")
 ]
 
 
 def smallest(folder: Path) -> Path:
-    """Make a fresh clone whose `make repro` fetches and shards three data sets and trains one variant."""
+    """Make a fresh clone whose `make repro` fetches and shards three data sets and trains one
+    variant.
+    """
     clone(folder)
     stages = yaml.safe_load((folder / "dvc.yaml").read_text())["stages"]
     kept = {name: stages[name] for name in ("fetch", "shard", "classify")}
@@ -256,7 +323,9 @@ def make_repro(folder: Path, log: Path) -> "subprocess.Popen[bytes]":
     alone = {name: value for name, value in environment().items() if name != "RAY_ADDRESS"}
     command = [sys.executable, "-m", "pipeline.repro"]
     with open(log, "wb") as file:
-        return subprocess.Popen(command, cwd=folder, env=alone, stdout=file, stderr=file, start_new_session=True)
+        return subprocess.Popen(
+            command, cwd=folder, env=alone, stdout=file, stderr=file, start_new_session=True
+        )
 
 
 def at_work_in(folder: Path) -> list[psutil.Process]:
@@ -264,7 +333,9 @@ def at_work_in(folder: Path) -> list[psutil.Process]:
     alive = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
-            if process.status() != psutil.STATUS_ZOMBIE and Path(process.cwd()).is_relative_to(folder):
+            if process.status() != psutil.STATUS_ZOMBIE and Path(process.cwd()).is_relative_to(
+                folder
+            ):
                 alive.append(process)
     return alive
 

@@ -1,7 +1,8 @@
-"""Ctrl-C and SIGTERM to a whole process group, as terminals, `timeout` and schedulers send them, while Ray is at work.
+"""Ctrl-C and SIGTERM to a whole process group, as terminals, `timeout` and schedulers send them,
+while Ray is at work.
 
-The command ends with 128 and the signal's number, says nothing of what else the signal ended, leaves no process behind
-and no MLflow run that says RUNNING.
+The command ends with 128 and the signal's number, says nothing of what else the signal ended,
+leaves no process behind and no MLflow run that says RUNNING.
 """
 
 import os
@@ -51,17 +52,29 @@ def project(tmp_path_factory: pytest.TempPathFactory, small_shards: Path) -> Pat
     return folder
 
 
-def end(project: Path, command: str, point: str, sent: signal.Signals, marker: Path) -> tuple[int, str]:
-    """Send a signal to the group of a command that is held at a point; return its exit code and what it printed."""
+def end(
+    project: Path, command: str, point: str, sent: signal.Signals, marker: Path
+) -> tuple[int, str]:
+    """Send a signal to the group of a command that is held at a point; return its exit code and
+    what it printed.
+    """
     verb, *words = command.split()
-    environment = {**os.environ, "PYTHONPATH": str(PROJECT), failpoints.VARIABLE: f"{point} do=wait once={marker}"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(PROJECT),
+        failpoints.VARIABLE: f"{point} do=wait once={marker}",
+    }
     environment.pop("RAY_ADDRESS", None)
     log = marker.with_suffix(".log")
     with open(log, "wb") as file:
         started = subprocess.Popen(
-            [sys.executable, "-m", f"pipeline.{verb}", *words], cwd=project, env=environment, stdout=file, stderr=file,
+            [sys.executable, "-m", f"pipeline.{verb}", *words],
+            cwd=project,
+            env=environment,
+            stdout=file,
+            stderr=file,
             start_new_session=True,
-        )  # fmt: skip
+        )
     try:
         held = wait_for(marker, started)
     except AssertionError as error:
@@ -79,7 +92,9 @@ def unfinished(project: Path) -> list[str]:
 
     client = MlflowClient(tracking_uri=f"sqlite:///{project / 'mlflow.db'}")
     places = [experiment.experiment_id for experiment in client.search_experiments()]
-    return [run.info.run_name for run in client.search_runs(places, "attributes.status = 'RUNNING'")]
+    return [
+        run.info.run_name for run in client.search_runs(places, "attributes.status = 'RUNNING'")
+    ]
 
 
 def check(project: Path, command: str, sent: signal.Signals, marker: Path) -> None:

@@ -1,4 +1,6 @@
-"""Training for real: Ray Train on two ranks, MLflow on SQLite; killed, compared over ranks, refused."""
+"""Training for real: Ray Train on two ranks, MLflow on SQLite; killed, compared over ranks,
+refused.
+"""
 
 import fcntl
 import json
@@ -21,14 +23,32 @@ FLOCK = fcntl.flock
 
 
 def train(
-    project: Path, *variants: str, out: str, settings: tuple[str, ...] = (), params: str = "params.yaml"
+    project: Path,
+    *variants: str,
+    out: str,
+    settings: tuple[str, ...] = (),
+    params: str = "params.yaml",
 ) -> dict[str, Any]:
-    """Train variants into a store and a root of their own; return the first one's published metrics."""
+    """Train variants into a store and a root of their own; return the first one's published
+    metrics.
+    """
     options = [SEED, f"cluster.storage={project}/runs-{out}", *settings]
     flags = [part for option in options for part in ("--set", option)]
     root = project / "out" / out
-    run_stage(project, "pipeline.train", "classify", *variants, "--params", params, "--out", str(root), *flags)
-    metrics: dict[str, Any] = json.loads((root / "results/classify" / variants[0] / "metrics.json").read_text())
+    run_stage(
+        project,
+        "pipeline.train",
+        "classify",
+        *variants,
+        "--params",
+        params,
+        "--out",
+        str(root),
+        *flags,
+    )
+    metrics: dict[str, Any] = json.loads(
+        (root / "results/classify" / variants[0] / "metrics.json").read_text()
+    )
     return metrics
 
 
@@ -75,19 +95,32 @@ def test_reassessed_labels_judge_the_published_weights(
     """Counted anew from the published weights, by nothing that the evaluation uses."""
     import torch
 
-    logic = create("classify", load(project / "params.yaml").classify, "dwnet_micro", Manifest.load(small_shards))
+    logic = create(
+        "classify",
+        load(project / "params.yaml").classify,
+        "dwnet_micro",
+        Manifest.load(small_shards),
+    )
     model = logic.build().eval()
     model.load_state_dict(weights(project, "whole"))
     reader, right = ShardReader(small_shards, "val"), 0
     for shard, size in enumerate(reader.shard_sizes):
-        for sample in (logic.sampling.eval_sample(reader.read(shard, place)) for place in range(size)):
+        for sample in (
+            logic.sampling.eval_sample(reader.read(shard, place)) for place in range(size)
+        ):
             with torch.inference_mode():
                 guess = int(
-                    model(logic.prepare(logic.sampling.collate([sample]), torch.device("cpu"))["images"]).argmax()
+                    model(
+                        logic.prepare(logic.sampling.collate([sample]), torch.device("cpu"))[
+                            "images"
+                        ]
+                    ).argmax()
                 )
             right += guess in REAL[int(sample["key"][-8:]) - 1]
     assert uninterrupted["final"]["real_top1"] == pytest.approx(100 * right / sum(map(bool, REAL)))
-    header, *rows = (project / "out/whole/results/classify/dwnet_micro/history.csv").read_text().splitlines()
+    header, *rows = (
+        (project / "out/whole/results/classify/dwnet_micro/history.csv").read_text().splitlines()
+    )
     place = header.split(",").index("real_top1")
     assert float(rows[-1].split(",")[place]) == uninterrupted["final"]["real_top1"]
 
@@ -97,10 +130,15 @@ def test_mlflow_has_the_run_each_step_once(project: Path, uninterrupted: dict[st
 
     client = MlflowClient(tracking_uri=f"sqlite:///{project / 'mlflow.db'}")
     for variant in ("dwnet_micro", "dynamic_dwnet_micro"):
-        metrics = json.loads((project / "out/whole/results/classify" / variant / "metrics.json").read_text())
+        metrics = json.loads(
+            (project / "out/whole/results/classify" / variant / "metrics.json").read_text()
+        )
         run = client.get_run(metrics["seeds"][0]["mlflow_run_id"])
         assert run.info.status == "FINISHED"
-        assert run.data.tags["variant"] == variant and run.data.tags["run_id"] == metrics["seeds"][0]["run_id"]
+        assert (
+            run.data.tags["variant"] == variant
+            and run.data.tags["run_id"] == metrics["seeds"][0]["run_id"]
+        )
         assert run.data.params["recipe.micro_batch"] == "8"
         points = client.get_metric_history(run.info.run_id, "top1")
         assert [point.step for point in points] == [10, 20, 30, 40, 50, 60]
@@ -114,20 +152,28 @@ def test_one_rank_by_url_gives_the_losses_of_two_and_bad_numbers_stop(
 
     params = yaml.safe_load((project / "params.yaml").read_text())
     params["classify"]["variants"]["broken"] = {
-        "mixer": "dwnet", "size": "micro", "recipe": {"optimizer": {"lr": 1e30, "clip_grad": None}},
-    }  # fmt: skip
+        "mixer": "dwnet",
+        "size": "micro",
+        "recipe": {"optimizer": {"lr": 1e30, "clip_grad": None}},
+    }
     (project / "broken.yaml").write_text(yaml.safe_dump(params))
     url = (f"cluster.shards=file://{small_shards.parent}", f"cluster.cache={tmp_path}")
     settings = ("cluster.workers=1", *url)
-    with pytest.raises(UserError, match=r"broken seed 7: step \d+ has a non-finite .*lower optimizer.lr"):
+    with pytest.raises(
+        UserError, match=r"broken seed 7: step \d+ has a non-finite .*lower optimizer.lr"
+    ):
         train(project, "dwnet_micro", "broken", out="one", settings=settings, params="broken.yaml")
     again = train(project, "dwnet_micro", out="one", settings=settings, params="broken.yaml")
     assert again["world_size"] == 1
     splits = Manifest.load(small_shards).splits.values()
-    assert {shard.sha256 for split in splits for shard in split.shards} <= {path.name for path in tmp_path.iterdir()}
+    assert {shard.sha256 for split in splits for shard in split.shards} <= {
+        path.name for path in tmp_path.iterdir()
+    }
     assert again["final"]["loss"] == pytest.approx(uninterrupted["final"]["loss"], rel=1e-3)
     for name, value in weights(project, "one").items():
-        torch.testing.assert_close(value, weights(project, "whole")[name], rtol=1e-3, atol=1e-4, msg=name)
+        torch.testing.assert_close(
+            value, weights(project, "whole")[name], rtol=1e-3, atol=1e-4, msg=name
+        )
 
 
 def test_a_finished_run_publishes_again_without_ray(
@@ -141,7 +187,9 @@ def test_a_finished_run_publishes_again_without_ray(
 
 
 @pytest.mark.parametrize("harm", ["flip", "cut", "missing"])
-def test_damaged_shards_stop_training_before_it_starts(project: Path, tmp_path: Path, harm: str) -> None:
+def test_damaged_shards_stop_training_before_it_starts(
+    project: Path, tmp_path: Path, harm: str
+) -> None:
     import shutil
 
     shutil.copytree(project / "data", tmp_path / "data")
@@ -163,8 +211,17 @@ def test_damaged_shards_stop_training_before_it_starts(project: Path, tmp_path: 
 
 
 def test_shards_of_other_data_are_refused(project: Path) -> None:
-    with pytest.raises(UserError, match=r"was made with data\.imagenet\.synthetic.*pipeline\.fetch imagenet"):
-        run_stage(project, "pipeline.train", "classify", "dwnet_micro", "--set", "data.imagenet.synthetic.seed=5")
+    with pytest.raises(
+        UserError, match=r"was made with data\.imagenet\.synthetic.*pipeline\.fetch imagenet"
+    ):
+        run_stage(
+            project,
+            "pipeline.train",
+            "classify",
+            "dwnet_micro",
+            "--set",
+            "data.imagenet.synthetic.seed=5",
+        )
 
 
 def test_an_unknown_variant_names_the_nearest(project: Path) -> None:
@@ -172,20 +229,30 @@ def test_an_unknown_variant_names_the_nearest(project: Path) -> None:
         run_stage(project, "pipeline.train", "classify", "dwnet_mikro")
 
 
-def test_the_manifest_is_in_the_metrics(project: Path, small_shards: Path, uninterrupted: dict[str, Any]) -> None:
+def test_the_manifest_is_in_the_metrics(
+    project: Path, small_shards: Path, uninterrupted: dict[str, Any]
+) -> None:
     assert uninterrupted["data"]["manifest"] == Manifest.load(small_shards).digest
 
 
-def test_equal_variants_do_not_wait_for_each_other(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same name twice, and another name of the same settings, whose run is the same: a lock is taken once."""
+def test_equal_variants_do_not_wait_for_each_other(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same name twice, and another name of the same settings, whose run is the same: a lock is
+    taken once.
+    """
     params = yaml.safe_load((project / "params.yaml").read_text())
     params["classify"]["variants"]["namesake"] = params["classify"]["variants"]["dwnet_micro"]
     (project / "namesake.yaml").write_text(yaml.safe_dump(params))
     trained: list[Run] = []
-    monkeypatch.setattr("pipeline.train._train_recorded", lambda _, runs: trained.extend(runs) or {})
+    monkeypatch.setattr(
+        "pipeline.train._train_recorded", lambda _, runs: trained.extend(runs) or {}
+    )
     monkeypatch.setattr("pipeline.core.locks.fcntl.flock", refuse_to_wait)
     with pytest.raises(UserError, match="did not finish"):
-        train(project, "dwnet_micro", "namesake", "dwnet_micro", out="equal", params="namesake.yaml")
+        train(
+            project, "dwnet_micro", "namesake", "dwnet_micro", out="equal", params="namesake.yaml"
+        )
     assert [run.variant for run in trained] in (["dwnet_micro"], ["namesake"])
 
 

@@ -1,4 +1,6 @@
-"""Detection and segmentation for real: Ray Train on two ranks from published weights, killed, evaluated again."""
+"""Detection and segmentation for real: Ray Train on two ranks from published weights, killed,
+evaluated again.
+"""
 
 import json
 from pathlib import Path
@@ -64,12 +66,19 @@ def project(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Path
     torch.manual_seed(0)
     start = folder / "results/classify/dwnet_micro"
     start.mkdir(parents=True)
-    save_file(models.create_model("dwnet_micro", num_classes=10).state_dict(), start / "model.safetensors")
+    save_file(
+        models.create_model("dwnet_micro", num_classes=10).state_dict(), start / "model.safetensors"
+    )
     return folder
 
 
 def train(project: Path, task: str, out: str) -> dict[str, Any]:
-    options = ["--out", str(project / "out" / out), "--set", f"cluster.storage={project}/runs-{out}"]
+    options = [
+        "--out",
+        str(project / "out" / out),
+        "--set",
+        f"cluster.storage={project}/runs-{out}",
+    ]
     run_stage(project, "pipeline.train", task, "dwnet_micro", *options)
     metrics: dict[str, Any] = json.loads((results(project, task, out) / "metrics.json").read_text())
     return metrics
@@ -101,7 +110,9 @@ def test_a_killed_rank_changes_nothing(
 def test_published_detections_are_judged_alike_by_pycocotools(
     project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Weights published by two ranks, evaluated in one process; its results file by another evaluator."""
+    """Weights published by two ranks, evaluated in one process; its results file by another
+    evaluator.
+    """
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
@@ -127,7 +138,9 @@ def test_published_detections_are_judged_alike_by_pycocotools(
 def test_the_authors_checkpoint_is_evaluated_as_the_same_weights_of_ours_are(
     project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], task: str
 ) -> None:
-    """A file as mmcv's runner writes it, in the names of mmdetection or mmsegmentation, from the command line."""
+    """A file as mmcv's runner writes it, in the names of mmdetection or mmsegmentation, from the
+    command line.
+    """
     from pipeline.params import load
     from pipeline.shards.manifest import Manifest
     from pipeline.tasks.base import create
@@ -136,10 +149,19 @@ def test_the_authors_checkpoint_is_evaluated_as_the_same_weights_of_ours_are(
     manifest = Manifest.load(project / "data" / "shards" / section.dataset)
     torch.manual_seed(3)
     model = create(task, section, "dwnet_micro", manifest).build()
-    save_file({key: value.contiguous() for key, value in model.state_dict().items()}, tmp_path / "w.safetensors")
+    save_file(
+        {key: value.contiguous() for key, value in model.state_dict().items()},
+        tmp_path / "w.safetensors",
+    )
     weights = in_the_authors_names(model)
-    meta = {"epoch": 36, "CLASSES": tuple(entry.name for entry in manifest.classes), "mmdet_version": "2.11.0"}
-    torch.save({"meta": meta, "state_dict": weights, "optimizer": {"state": {}}}, tmp_path / "w.pth")
+    meta = {
+        "epoch": 36,
+        "CLASSES": tuple(entry.name for entry in manifest.classes),
+        "mmdet_version": "2.11.0",
+    }
+    torch.save(
+        {"meta": meta, "state_dict": weights, "optimizer": {"state": {}}}, tmp_path / "w.pth"
+    )
     del weights[next(iter(weights))]
     torch.save({"state_dict": weights}, tmp_path / "cut.pth")
 
@@ -147,17 +169,30 @@ def test_the_authors_checkpoint_is_evaluated_as_the_same_weights_of_ours_are(
         found = tmp_path / f"{file}.json"
         options = ["--predictions", str(found)] if task == "detect" else []
         capsys.readouterr()
-        run_stage(project, "pipeline.evaluate", task, "dwnet_micro", "--weights", str(tmp_path / file), *options)
+        run_stage(
+            project,
+            "pipeline.evaluate",
+            task,
+            "dwnet_micro",
+            "--weights",
+            str(tmp_path / file),
+            *options,
+        )
         return json.loads(capsys.readouterr().out), found.read_bytes() if options else b""
 
     theirs = evaluated("w.pth")
     assert theirs == evaluated("w.safetensors") and sum(theirs[0].values()) > 0
     assert task == "segment" or len(json.loads(theirs[1])) > 7
-    with pytest.raises(UserError, match=r"cut\.pth: these weights do not fit dwnet_micro: 1 missing: backbone\.stem\."):
+    with pytest.raises(
+        UserError,
+        match=r"cut\.pth: these weights do not fit dwnet_micro: 1 missing: backbone\.stem\.",
+    ):
         evaluated("cut.pth")
     classifier = project / "results" / "classify" / "dwnet_micro" / "model.safetensors"
     kind = type(model).__name__.lower()
-    with pytest.raises(UserError, match=f"holds the weights of a classifier, where those of a {kind} are needed"):
+    with pytest.raises(
+        UserError, match=f"holds the weights of a classifier, where those of a {kind} are needed"
+    ):
         evaluated(str(classifier))
 
 

@@ -1,4 +1,6 @@
-"""A search for real: Ray Tune, MLflow on SQLite; failed trials, killed drivers, stopped trials, two workers a trial."""
+"""A search for real: Ray Tune, MLflow on SQLite; failed trials, killed drivers, stopped trials, two
+workers a trial.
+"""
 
 import csv
 import json
@@ -18,11 +20,17 @@ from pipeline.core import failpoints
 from pipeline.core.errors import UserError
 from pipeline.search.settings import name_of
 
-SPACE: dict[str, Any] = {"kernel_size": [1, 3, 3], "recipe.optimizer.lr": [0.002, 1e38], "group_channels": [1, 5]}
+SPACE: dict[str, Any] = {
+    "kernel_size": [1, 3, 3],
+    "recipe.optimizer.lr": [0.002, 1e38],
+    "group_channels": [1, 5],
+}
 ASHA: dict[str, Any] = {
-    "space": {"mixer": ["dwnet", "dynamic_dwnet"], "kernel_size": [1, 3, 5]}, "scheduler": "asha",
-    "recipe": {"duration": {"epochs": 4}}, "asha": {"reduction": 2},
-}  # fmt: skip
+    "space": {"mixer": ["dwnet", "dynamic_dwnet"], "kernel_size": [1, 3, 5]},
+    "scheduler": "asha",
+    "recipe": {"duration": {"epochs": 4}},
+    "asha": {"reduction": 2},
+}
 Table = list[dict[str, str]]
 
 
@@ -32,7 +40,9 @@ def project(small_shards: Path) -> Path:
 
 
 def options(project: Path, out: str, tune: dict[str, Any], *settings: str) -> list[str]:
-    """Write the parameters of a search in a store and a root of its own; return the command's options."""
+    """Write the parameters of a search in a store and a root of its own; return the command's
+    options.
+    """
     tree = yaml.safe_load((project / "params.yaml").read_text())
     tree["tune"] = {
         "base": {"mixer": "dwnet", "size": "micro"},
@@ -71,7 +81,9 @@ def searched(project: Path) -> Table:
     return results(project, "grid")[0]
 
 
-def test_every_setting_has_a_row_and_a_failed_one_stops_nobody(project: Path, searched: Table) -> None:
+def test_every_setting_has_a_row_and_a_failed_one_stops_nobody(
+    project: Path, searched: Table
+) -> None:
     assert [row["state"] for row in searched] == ["finished", "failed"] * 3
     assert searched[2:4] == searched[4:6]  # a value that is named twice is one run
     for row in searched:
@@ -79,7 +91,11 @@ def test_every_setting_has_a_row_and_a_failed_one_stops_nobody(project: Path, se
         if row["state"] == "failed":
             assert "non-finite" in row["error"] and float(row["recipe.optimizer.lr"]) == 1e38
         else:
-            assert float(row["epoch"]) == 2 and int(row["parameters"]) > 1e5 and int(row["flops"]) > 1e5
+            assert (
+                float(row["epoch"]) == 2
+                and int(row["parameters"]) > 1e5
+                and int(row["flops"]) > 1e5
+            )
             assert float(row["train_images_per_second"]) > 0 and float(row["wall_time_s"]) > 0
     folder = project / "out/grid/results/tune"
     left_out = json.loads((folder / "search.json").read_text())["left_out"]
@@ -112,10 +128,23 @@ def test_trials_are_children_with_the_values_of_the_space(project: Path, searche
 def test_a_trial_is_the_training_that_train_does(project: Path, searched: Table) -> None:
     """The same setting by `train` alone, in a store of its own: the same run, the same bits."""
     row = searched[2]
-    setting = {"mixer": "dwnet", "size": "micro", "kernel_size": 3, "group_channels": 1, "recipe": {
-        "duration": {"epochs": 2}, "optimizer": {"lr": 0.002}, "hold_out": 0.1, "evaluate_on": "held_out"}}  # fmt: skip
+    setting = {
+        "mixer": "dwnet",
+        "size": "micro",
+        "kernel_size": 3,
+        "group_channels": 1,
+        "recipe": {
+            "duration": {"epochs": 2},
+            "optimizer": {"lr": 0.002},
+            "hold_out": 0.1,
+            "evaluate_on": "held_out",
+        },
+    }
     flags = options(
-        project, "alone", {}, f"classify.variants={yaml.safe_dump({'v': setting}, default_flow_style=True)}"
+        project,
+        "alone",
+        {},
+        f"classify.variants={yaml.safe_dump({'v': setting}, default_flow_style=True)}",
     )
     run_stage(project, "pipeline.train", "classify", "v", *flags)
     metrics = json.loads((project / "out/alone/results/classify/v/metrics.json").read_text())
@@ -124,7 +153,8 @@ def test_a_trial_is_the_training_that_train_does(project: Path, searched: Table)
         name: repr(float(row[name])) for name in ("top1", "top5", "loss")
     }
     trained, searched_too = (
-        (project / f"runs-{out}" / row["run_id"] / "last.safetensors").read_bytes() for out in ("alone", "grid")
+        (project / f"runs-{out}" / row["run_id"] / "last.safetensors").read_bytes()
+        for out in ("alone", "grid")
     )
     assert trained == searched_too
 
@@ -135,23 +165,42 @@ def seal(project: Path, out: str, run_id: str) -> int:
 
 
 def kill_driver(project: Path, out: str, point: str, address: str, tmp_path: Path) -> None:
-    """Kill the driver of a search at a point, start it again: nothing that finished is trained again."""
+    """Kill the driver of a search at a point, start it again: nothing that finished is trained
+    again.
+    """
     tune = {"space": {"kernel_size": [1, 3, 5], "recipe.optimizer.lr": [0.002, 0.001]}}
     flags, marker = options(project, out, tune), tmp_path / "met"
     fault = f"{point} once={marker}"
-    environment = {**os.environ, "RAY_ADDRESS": address, "PYTHONPATH": str(PROJECT), failpoints.VARIABLE: fault}
+    environment = {
+        **os.environ,
+        "RAY_ADDRESS": address,
+        "PYTHONPATH": str(PROJECT),
+        failpoints.VARIABLE: fault,
+    }
     with open(project / f"{out}.log", "wb") as log:
-        driver = subprocess.Popen([sys.executable, "-m", "pipeline.tune", *flags], cwd=project, env=environment,
-                                  stdout=log, stderr=log)  # fmt: skip
+        driver = subprocess.Popen(
+            [sys.executable, "-m", "pipeline.tune", *flags],
+            cwd=project,
+            env=environment,
+            stdout=log,
+            stderr=log,
+        )
     wait_for(marker, driver)
     assert driver.wait() == -signal.SIGKILL
-    before = {path.parent.name: path.stat().st_mtime_ns for path in (project / f"runs-{out}").glob("*/finished.json")}
+    before = {
+        path.parent.name: path.stat().st_mtime_ns
+        for path in (project / f"runs-{out}").glob("*/finished.json")
+    }
     run_stage(project, "pipeline.tune", *flags)
     table, _ = results(project, out)
-    assert [row["state"] for row in table] == ["finished"] * 6 and len({row["run_id"] for row in table}) == 6
+    assert [row["state"] for row in table] == ["finished"] * 6 and len(
+        {row["run_id"] for row in table}
+    ) == 6
     assert {name: seal(project, out, name) for name in before} == before
     parent, children = mlflow_runs(project, table)
-    assert sorted(run.data.tags["run_id"] for run in children) == sorted(row["run_id"] for row in table)
+    assert sorted(run.data.tags["run_id"] for run in children) == sorted(
+        row["run_id"] for row in table
+    )
     assert {run.info.status for run in [parent, *children]} == {"FINISHED"}
     from mlflow import MlflowClient
 
@@ -166,19 +215,34 @@ def test_a_killed_driver_goes_on_where_it_was_and_a_whole_search_is_published_wi
 ) -> None:
     kill_driver(project, "killed", "search.noted state=finished", ray_address, tmp_path)
     again, _ = results(project, "killed")
-    monkeypatch.setattr("pipeline.cluster.connection.connected", None)  # whoever asked for Ray now would fail
-    run_stage(project, "pipeline.tune", "--params", "killed.yaml", "--out", str(project / "out" / "killed"))
+    monkeypatch.setattr(
+        "pipeline.cluster.connection.connected", None
+    )  # whoever asked for Ray now would fail
+    run_stage(
+        project,
+        "pipeline.tune",
+        "--params",
+        "killed.yaml",
+        "--out",
+        str(project / "out" / "killed"),
+    )
     assert results(project, "killed")[0] == again
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("point", ["search.recorded trial=1", "search.recorded trial=4", "search.closing"])
-def test_a_driver_killed_anywhere_goes_on(project: Path, ray_address: str, tmp_path: Path, point: str) -> None:
+@pytest.mark.parametrize(
+    "point", ["search.recorded trial=1", "search.recorded trial=4", "search.closing"]
+)
+def test_a_driver_killed_anywhere_goes_on(
+    project: Path, ray_address: str, tmp_path: Path, point: str
+) -> None:
     kill_driver(project, "killed_" + name_of({"at": point}), point, ray_address, tmp_path)
 
 
 @pytest.mark.faults
-def test_a_trial_whose_process_dies_is_taken_up_again(project: Path, tmp_path: Path, ray_cluster: None) -> None:
+def test_a_trial_whose_process_dies_is_taken_up_again(
+    project: Path, tmp_path: Path, ray_cluster: None
+) -> None:
     tune = {"space": {"kernel_size": [1, 3]}}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(failpoints.VARIABLE, f"step step=14 once={tmp_path / 'met'}")
@@ -201,7 +265,9 @@ def search_with_asha(project: Path, out: str, **tune: Any) -> Table:
     assert len(states) == 6 and set(states) == {"finished", "stopped"}
     assert all(float(row["epoch"]) in (1, 2) for row in table if row["state"] == "stopped")
     assert all(float(row["epoch"]) == 4 for row in table if row["state"] == "finished")
-    assert [name for name, group in placement_group_table().items() if group["state"] != "REMOVED"] == []
+    assert [
+        name for name, group in placement_group_table().items() if group["state"] != "REMOVED"
+    ] == []
     return table
 
 
@@ -225,9 +291,17 @@ def test_stopped_trials_of_two_workers_end_too(project: Path, ray_cluster: None)
 
 def test_workers_that_do_not_divide_a_batch_are_refused(project: Path) -> None:
     with pytest.raises(UserError, match=r"tune.workers 3 does not divide the 2 micro-batches"):
-        run_stage(project, "pipeline.tune", *options(project, "three", {"space": SPACE, "workers": 3}))
+        run_stage(
+            project, "pipeline.tune", *options(project, "three", {"space": SPACE, "workers": 3})
+        )
 
 
 def test_what_the_cluster_does_not_have_is_named(project: Path, ray_cluster: None) -> None:
-    with pytest.raises(UserError, match=r"a trial of 1 workers needs 64 CPU, the Ray cluster has 4"):
-        run_stage(project, "pipeline.tune", *options(project, "large", {"space": SPACE}, "cluster.cpus_per_worker=64"))
+    with pytest.raises(
+        UserError, match=r"a trial of 1 workers needs 64 CPU, the Ray cluster has 4"
+    ):
+        run_stage(
+            project,
+            "pipeline.tune",
+            *options(project, "large", {"space": SPACE}, "cluster.cpus_per_worker=64"),
+        )

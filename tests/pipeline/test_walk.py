@@ -1,4 +1,6 @@
-"""Walking a params file: everything in it takes two steps of its own recipe, and what cannot is named."""
+"""Walking a params file: everything in it takes two steps of its own recipe, and what cannot is
+named.
+"""
 
 import subprocess
 import sys
@@ -47,14 +49,38 @@ def test_what_can_be_trained_is_told_from_what_cannot(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "p.yaml").write_text(SMALL)
-    parts = ("--params", str(tmp_path / "p.yaml"), "--only", "classify", "segment", "tune", "factorial")
-    assert walked(monkeypatch, tmp_path, *parts, "--names", "first", "second", "third", "kernel_size=3",
-                  "shared_channel_static", "kernel_size=11") == 1  # fmt: skip
+    parts = (
+        "--params",
+        str(tmp_path / "p.yaml"),
+        "--only",
+        "classify",
+        "segment",
+        "tune",
+        "factorial",
+    )
+    assert (
+        walked(
+            monkeypatch,
+            tmp_path,
+            *parts,
+            "--names",
+            "first",
+            "second",
+            "third",
+            "kernel_size=3",
+            "shared_channel_static",
+            "kernel_size=11",
+        )
+        == 1
+    )
     table = capfd.readouterr().out.split("\n\n")[1]
     rows = {line.split("  ")[0]: line for line in table.splitlines()}
     assert {name for name, row in rows.items() if row.endswith(" ok")} == {
-        "classify first", "segment first", "tune mixer=dwnet kernel_size=3", "factorial long shared_channel_static",
-    }  # fmt: skip
+        "classify first",
+        "segment first",
+        "tune mixer=dwnet kernel_size=3",
+        "factorial long shared_channel_static",
+    }
     assert "cannot take images of 32 pixels" in rows["classify second"]
     assert rows["classify third"].endswith("1 of 2 steps were passed over")
     assert "larger than the largest map" in rows["tune mixer=dwnet kernel_size=11"]
@@ -66,7 +92,19 @@ def test_what_can_be_trained_is_told_from_what_cannot(
 def test_the_papers_own_recipe_takes_its_steps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert walked(monkeypatch, tmp_path, "--params", "params/paper.yaml", "--only", "classify", "--sample", "1") == 0
+    assert (
+        walked(
+            monkeypatch,
+            tmp_path,
+            "--params",
+            "params/paper.yaml",
+            "--only",
+            "classify",
+            "--sample",
+            "1",
+        )
+        == 0
+    )
     assert "1 ok, 0 failed" in capfd.readouterr().out
 
 

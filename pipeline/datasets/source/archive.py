@@ -1,4 +1,6 @@
-"""A source as one tree: a folder, with the official archives in it read in place under the paths they unpack to."""
+"""A source as one tree: a folder, with the official archives in it read in place under the paths
+they unpack to.
+"""
 
 import os
 import re
@@ -12,14 +14,16 @@ from pipeline.datasets.source.members import Member, members_of
 from pipeline.datasets.source.tree import Filed, Tree, is_archive, is_hidden
 
 LONGEST_PATH = 4096
-"""Letters of a path; file systems take no longer ones, and every part of it would be a folder here."""
+"""Letters of a path; file systems take no longer ones, and every part of it would be a folder here.
+"""
 
 
 class Archive(NamedTuple):
     """What an official archive holds, and where that belongs in the layout.
 
-    `fills` are the names under the root that must not lie there as well, `at` the folder that the members go to, `top`
-    a folder around all of them that is no part of the layout. With `nested`, a member NAME.tar is the folder NAME.
+    `fills` are the names under the root that must not lie there as well, `at` the folder that the
+    members go to, `top` a folder around all of them that is no part of the layout. With `nested`, a
+    member NAME.tar is the folder NAME.
     """
 
     fills: tuple[str, ...]
@@ -29,7 +33,10 @@ class Archive(NamedTuple):
 
 
 def open_source(
-    root: Path, official: Mapping[str, Archive], only: Collection[str] | None = None, follow_links: bool = False
+    root: Path,
+    official: Mapping[str, Archive],
+    only: Collection[str] | None = None,
+    follow_links: bool = False,
 ) -> Tree:
     """List a folder with the official archives in it, or one such archive.
 
@@ -44,7 +51,9 @@ def open_source(
     """
     if root.is_file():
         if root.name not in official:
-            raise UserError(f"{root} is a file, but none of the archives that are read: {', '.join(official)}")
+            raise UserError(
+                f"{root} is a file, but none of the archives that are read: {', '.join(official)}"
+            )
         tree, found = Tree(root), [root.absolute()]
     elif not root.is_dir():
         raise UserError(f"the folder {root} does not exist")
@@ -52,7 +61,9 @@ def open_source(
         tree, found = Tree(root), [root.absolute() / name for name in only]
     else:
         tree = walk(root, official, follow_links)
-        found = [root.absolute() / name for name in official if tree.files.pop(name, None) is not None]
+        found = [
+            root.absolute() / name for name in official if tree.files.pop(name, None) is not None
+        ]
         _check_parts(tree, official, [path.name for path in found])
     for path in found:
         _add(tree, path, official[path.name])
@@ -62,20 +73,29 @@ def open_source(
 
 
 def _check_parts(tree: Tree, official: Mapping[str, Archive], found: Collection[str]) -> None:
-    """Stop where a part lies there both packed and unpacked, or where an archive is a link that leads astray."""
+    """Stop where a part lies there both packed and unpacked, or where an archive is a link that
+    leads astray.
+    """
     there = {path.split("/")[0]: path for path in (*tree.files, *tree.folders)}
     for name in found:
         for part in official[name].fills:
             if part in there:
-                raise UserError(f"{tree.root} holds both {name} and {part}, which are the same data; keep one of them")
+                raise UserError(
+                    f"{tree.root} holds both {name} and {part}, which are the same data; keep "
+                    "one of them"
+                )
     for entry in tree.refused:
         if entry.path in official:
             advice = f" ({entry.detail})" if entry.detail else ""
-            raise UserError(f"{tree.root / entry.path}: {entry.reason}; put the archive itself there{advice}")
+            raise UserError(
+                f"{tree.root / entry.path}: {entry.reason}; put the archive itself there{advice}"
+            )
 
 
 def _add(tree: Tree, path: Path, archive: Archive) -> None:
-    """Add an archive's members to the tree under the paths that they have when they are unpacked."""
+    """Add an archive's members to the tree under the paths that they have when they are
+    unpacked.
+    """
     hidden: dict[str, int] = {}
     folders: set[str] = set()
     for member in members_of(path, archive.nested):
@@ -85,7 +105,9 @@ def _add(tree: Tree, path: Path, archive: Archive) -> None:
             given = given if len(given) <= LONGEST_PATH else shortened(given, 200)
             tree.refused.append(Filed(given, "unsafe_name", f"in {path.name}"))
             continue
-        if inside and f"{name}/".startswith(f"{os.path.basename(inside)}/"):  # a class tar that holds its folder
+        if inside and f"{name}/".startswith(
+            f"{os.path.basename(inside)}/"
+        ):  # a class tar that holds its folder
             inside = os.path.dirname(inside)
         name = _in_layout(_joined(inside, name), archive)
         if (outermost := _hidden_part(name)) is not None:
@@ -104,7 +126,9 @@ def _add_file(tree: Tree, path: Path, name: str, member: Member) -> None:
     if member.place is None:
         tree.refused.append(Filed(name, member.refused, member.detail))
     elif name in tree.files:
-        raise UserError(f"{path} lists {name} twice, or beside another archive that has it; which is meant?")
+        raise UserError(
+            f"{path} lists {name} twice, or beside another archive that has it; which is meant?"
+        )
     elif is_archive(name):
         tree.ignored.append(Filed(name, "nested_archive"))
     else:
@@ -112,11 +136,19 @@ def _add_file(tree: Tree, path: Path, name: str, member: Member) -> None:
 
 
 def _plain(name: str) -> str | None:
-    """Return a member's name as a plain relative path, or None where it could lead out of a folder or is no path."""
+    """Return a member's name as a plain relative path, or None where it could lead out of a folder
+    or is no path.
+    """
     if len(name) > LONGEST_PATH:
         return None
     parts = [part for part in name.split("/") if part not in ("", ".")]
-    unsafe = name.startswith("/") or "\\" in name or "\0" in name or re.match("[A-Za-z]:", name) or ".." in parts
+    unsafe = (
+        name.startswith("/")
+        or "\\" in name
+        or "\0" in name
+        or re.match("[A-Za-z]:", name)
+        or ".." in parts
+    )
     return None if unsafe else "/".join(parts)
 
 

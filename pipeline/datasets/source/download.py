@@ -1,7 +1,7 @@
 """Downloads that a broken connection or a kill only delays, and that are what their checksum says.
 
-A file grows as NAME.part and takes its name when it is whole and on disk. What was checked once is noted in .NAME.json
-with its size and time, so that it is not read again.
+A file grows as NAME.part and takes its name when it is whole and on disk. What was checked once is
+noted in .NAME.json with its size and time, so that it is not read again.
 """
 
 import fcntl
@@ -34,11 +34,12 @@ class _BrokenError(Exception):
 
 
 def download(remote: Remote, folder: Path) -> Path:
-    """Return the file that a URL names; it is downloaded unless it lies in `folder` with the right checksum.
+    """Return the file that a URL names; it is downloaded unless it lies in `folder` with the right
+    checksum.
 
     Raises:
-        UserError: the server refuses, gives something else, or breaks off too often; the disk has no room; another
-            process is downloading the same file.
+        UserError: the server refuses, gives something else, or breaks off too often; the disk has
+            no room; another process is downloading the same file.
     """
     path = folder / remote.file_name
     if _noted(path, remote):
@@ -57,7 +58,10 @@ def download(remote: Remote, folder: Path) -> Path:
         if wrong is not None:
             size = part.stat().st_size
             _restart(part)
-            raise UserError(f"{discreet(remote.url)} gives other bytes than it should: {wrong}; {size} bytes came")
+            raise UserError(
+                f"{discreet(remote.url)} gives other bytes than it should: {wrong}; {size} "
+                "bytes came"
+            )
         with open(part, "rb") as file:
             os.fsync(file.fileno())
         os.replace(part, path)
@@ -67,7 +71,9 @@ def download(remote: Remote, folder: Path) -> Path:
 
 
 def _receive_all(remote: Remote, part: Path) -> bool:
-    """Receive until the file is whole, over as many connections as it takes; return whether there was more than one."""
+    """Receive until the file is whole, over as many connections as it takes; return whether there
+    was more than one.
+    """
     import requests
 
     tries, most, started = 0, _size(part), _size(part) > 0
@@ -76,25 +82,36 @@ def _receive_all(remote: Remote, part: Path) -> bool:
             _receive(remote.url, part)
             return started
         except requests.exceptions.SSLError as error:
-            raise UserError(f"{discreet(remote.url)}: the server's certificate is not trusted") from error
+            raise UserError(
+                f"{discreet(remote.url)}: the server's certificate is not trusted"
+            ) from error
         except (requests.ConnectionError, requests.Timeout, _BrokenError) as error:
-            reason = str(error) if isinstance(error, _BrokenError) else type(error).__name__  # others quote the query
+            reason = (
+                str(error) if isinstance(error, _BrokenError) else type(error).__name__
+            )  # others quote the query
         except requests.RequestException as error:
-            raise UserError(f"{discreet(remote.url)} cannot be downloaded: {type(error).__name__}") from None
+            raise UserError(
+                f"{discreet(remote.url)} cannot be downloaded: {type(error).__name__}"
+            ) from None
         tries = 1 if _size(part) > most else tries + 1
         most, started = max(most, _size(part)), True
         if tries >= TRIES:
             raise UserError(
-                f"{discreet(remote.url)} broke off {tries} times in a row after {_size(part)} bytes ({reason}); "
+                f"{discreet(remote.url)} broke off {tries} times in a row after {_size(part)} "
+                f"bytes ({reason}); "
                 "the same command continues there"
             )
         wait = min(LONGEST_WAIT, FIRST_WAIT * 2 ** (tries - 1))
-        print(f"{part.name}: {reason} after {_size(part)} bytes, next try in {wait:.0f} s", file=sys.stderr)
+        print(
+            f"{part.name}: {reason} after {_size(part)} bytes, next try in {wait:.0f} s",
+            file=sys.stderr,
+        )
         time.sleep(wait)
 
 
 def _receive(url: str, part: Path) -> None:
-    """Receive over one connection what is not there yet, or all where the server or the file want it so.
+    """Receive over one connection what is not there yet, or all where the server or the file want
+    it so.
 
     Raises:
         _BrokenError, requests.RequestException: it is worth another try.
@@ -132,7 +149,9 @@ def _start(response: Any, url: str, part: Path, have: int, tag: str | None) -> i
     if status not in (200, 206):
         raise UserError(f"{discreet(url)}: the server answers {status} {response.reason}")
     if response.headers.get("Content-Type", "").startswith("text/html"):
-        raise UserError(f"{discreet(url)} is a web page and no file; is a login or another address needed?")
+        raise UserError(
+            f"{discreet(url)} is a web page and no file; is a login or another address needed?"
+        )
     if status == 200:
         return 0
     if not offered.startswith(f"bytes {have}-") or (tag and _new_tag(response) != tag):
@@ -142,7 +161,9 @@ def _start(response: Any, url: str, part: Path, have: int, tag: str | None) -> i
 
 
 def _write(response: Any, part: Path, start: int, total: int | None) -> None:
-    """Write the answer from byte `start` on, as the bytes come: some servers call a .gz file a way of sending."""
+    """Write the answer from byte `start` on, as the bytes come: some servers call a .gz file a way
+    of sending.
+    """
     from urllib3.exceptions import HTTPError
 
     progress = Progress(f"download {part.stem}", total, "bytes", brief=True) if total else None
@@ -167,13 +188,18 @@ def _check_redirect(response: Any, *_: Any, **__: Any) -> None:
         before = urlsplit(response.url).scheme
         after = urlsplit(urljoin(response.url, response.headers["location"])).scheme
         if after not in (("https",) if before == "https" else ("http", "https")):
-            raise UserError(f"{discreet(response.url)} leads from {before} to {after}, which is not followed")
+            raise UserError(
+                f"{discreet(response.url)} leads from {before} to {after}, which is not followed"
+            )
 
 
 def _check_room(part: Path, needed: int) -> None:
     free = shutil.disk_usage(part.parent).free
     if needed > free:
-        raise UserError(f"{part.parent} has {free / 1e9:.1f} GB free, the download needs {needed / 1e9:.1f} GB more")
+        raise UserError(
+            f"{part.parent} has {free / 1e9:.1f} GB free, the download needs {needed / 1e9:.1f} "
+            "GB more"
+        )
 
 
 def _wrong(path: Path, remote: Remote) -> str | None:
@@ -188,7 +214,11 @@ def _wrong(path: Path, remote: Remote) -> str | None:
             done += len(block)
             progress.show(done)
     found = {name: each.hexdigest() for name, each in hashes.items()}
-    differs = [f"{name} {found[name]}, not {asked}" for name, asked in remote.digests.items() if found[name] != asked]
+    differs = [
+        f"{name} {found[name]}, not {asked}"
+        for name, asked in remote.digests.items()
+        if found[name] != asked
+    ]
     return ", ".join(differs) or None
 
 
@@ -199,7 +229,10 @@ def _note_file(path: Path) -> Path:
 def _note(path: Path, remote: Remote) -> None:
     """Write down that a file has its checksums."""
     seen = path.stat()
-    write_json(_note_file(path), {"size": seen.st_size, "mtime_ns": seen.st_mtime_ns, "digests": remote.digests})
+    write_json(
+        _note_file(path),
+        {"size": seen.st_size, "mtime_ns": seen.st_mtime_ns, "digests": remote.digests},
+    )
 
 
 def _noted(path: Path, remote: Remote) -> bool:
@@ -207,7 +240,9 @@ def _noted(path: Path, remote: Remote) -> bool:
     try:
         seen, note = path.stat(), json.loads(_note_file(path).read_bytes())
         same = (note["size"], note["mtime_ns"]) == (seen.st_size, seen.st_mtime_ns)
-        return same and all(note["digests"].get(name) == digest for name, digest in remote.digests.items())
+        return same and all(
+            note["digests"].get(name) == digest for name, digest in remote.digests.items()
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
 

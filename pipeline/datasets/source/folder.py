@@ -12,7 +12,8 @@ FOLLOWED = "data.<name>.follow_links: true follows it"
 
 
 def walk(root: Path, archives: Collection[str] = (), follow_links: bool = False) -> Tree:
-    """List a folder to its depth, sorted by path; links are followed where they stay inside, or are allowed to leave.
+    """List a folder to its depth, sorted by path; links are followed where they stay inside, or are
+    allowed to leave.
 
     Args:
         root: the folder.
@@ -31,7 +32,12 @@ def walk(root: Path, archives: Collection[str] = (), follow_links: bool = False)
 
 
 def _walk(
-    tree: Tree, top: str, inside: str, chain: tuple[str, ...], archives: Collection[str], follow_links: bool
+    tree: Tree,
+    top: str,
+    inside: str,
+    chain: tuple[str, ...],
+    archives: Collection[str],
+    follow_links: bool,
 ) -> None:
     """Add one folder; `chain` holds the real paths from the root to it, so that loops are seen."""
     try:
@@ -40,7 +46,11 @@ def _walk(
         raise UserError(f"cannot list {os.path.join(top, inside)}: {error.strerror}") from None
     for entry in entries:
         path = f"{inside}/{entry.name}" if inside else entry.name
-        real = os.path.realpath(entry.path) if entry.is_symlink() else os.path.join(chain[-1], entry.name)
+        real = (
+            os.path.realpath(entry.path)
+            if entry.is_symlink()
+            else os.path.join(chain[-1], entry.name)
+        )
         if is_hidden(entry.name):
             tree.ignored.append(Filed(path, "hidden", files=_count(entry)))
         elif (reason := _bad_link(entry, real, top, chain, follow_links)) is not None:
@@ -56,7 +66,9 @@ def _walk(
             tree.files[path] = Whole(os.path.join(top, path), entry.stat().st_size)
 
 
-def _bad_link(entry: "os.DirEntry[str]", real: str, top: str, chain: tuple[str, ...], follow_links: bool) -> str | None:
+def _bad_link(
+    entry: "os.DirEntry[str]", real: str, top: str, chain: tuple[str, ...], follow_links: bool
+) -> str | None:
     """Return why a link is not followed, or None."""
     if not entry.is_symlink():
         return None
@@ -64,7 +76,11 @@ def _bad_link(entry: "os.DirEntry[str]", real: str, top: str, chain: tuple[str, 
         return "dangling_link"
     if not follow_links and real != top and not real.startswith(top + os.sep):
         return "link_outside"
-    return "link_loop" if any(f"{folder}{os.sep}".startswith(real + os.sep) for folder in chain) else None
+    return (
+        "link_loop"
+        if any(f"{folder}{os.sep}".startswith(real + os.sep) for folder in chain)
+        else None
+    )
 
 
 def _count(entry: "os.DirEntry[str]") -> int:

@@ -19,7 +19,9 @@ PACKINGS = {
     b"BZh": ("bzip2", ".bz2", "bunzip2"),
     b"\xfd7zXZ": ("xz", ".xz", "unxz"),
 }
-"""How files begin that are no plain tars: what packed them, the ending of their names, and what unpacks them."""
+"""How files begin that are no plain tars: what packed them, the ending of their names, and what
+unpacks them.
+"""
 UTF8_FLAG = 0x800
 LARGEST_RATIO = 100  # a member may declare this many times the bytes that it takes up ...
 ALWAYS_ALLOWED = 1 << 20  # ... and these on top; photographs and annotations stay far below
@@ -27,7 +29,8 @@ GZIP_CHUNK = 1 << 20
 
 
 class Member(NamedTuple):
-    """A member: its name as it stands, and its place; without one it is a folder (name/), or refused for a reason.
+    """A member: its name as it stands, and its place; without one it is a folder (name/), or
+    refused for a reason.
 
     `inside` is the name of the tar that holds it in another one, without its extension.
     """
@@ -75,13 +78,16 @@ def _tar(path: Path, nested: bool) -> Iterator[Member]:
 
 
 def _check_packing(path: Path) -> None:
-    """Stop at a tar that is compressed as a whole: its members can be read in place only where it is not."""
+    """Stop at a tar that is compressed as a whole: its members can be read in place only where it
+    is not.
+    """
     with open(path, "rb") as file:
         start = file.read(max(map(len, PACKINGS)))
     for magic, (packing, ending, tool) in PACKINGS.items():
         if start.startswith(magic):
             raise UserError(
-                f"{path} is compressed with {packing}; call it {path.name}{ending} and run {tool} on it once"
+                f"{path} is compressed with {packing}; call it {path.name}{ending} and run "
+                f"{tool} on it once"
             )
 
 
@@ -103,7 +109,9 @@ def _tar_gz(path: Path) -> Iterator[Member]:
 
 
 def _headers(file: IO[bytes], name: str, start: int, end: int) -> Iterator[tarfile.TarInfo]:
-    """Yield the members of the tar from `start` to `end` of an open file, and make sure that it is whole."""
+    """Yield the members of the tar from `start` to `end` of an open file, and make sure that it is
+    whole.
+    """
     file.seek(start)
     where = start
     try:
@@ -111,16 +119,24 @@ def _headers(file: IO[bytes], name: str, start: int, end: int) -> Iterator[tarfi
         while (info := archive.next()) is not None:
             where = archive.offset  # where the next header starts
             if where > end:
-                raise UserError(f"{name} is cut off: {info.name} ends at byte {where - start}, {_found(start, end)}")
+                raise UserError(
+                    f"{name} is cut off: {info.name} ends at byte {where - start}, "
+                    f"{_found(start, end)}"
+                )
             yield info
             if where == end:
                 break
         file.seek(where)
         mark = file.read(BLOCK) if where < end else b""
     except (tarfile.TarError, ValueError) as error:
-        raise UserError(f"{name} is damaged after byte {where - start}: {error}; {_found(start, end)}") from None
+        raise UserError(
+            f"{name} is damaged after byte {where - start}: {error}; {_found(start, end)}"
+        ) from None
     if len(mark) < BLOCK or where + BLOCK > end:
-        raise UserError(f"{name} is cut off: its end mark should start at byte {where - start}, {_found(start, end)}")
+        raise UserError(
+            f"{name} is cut off: its end mark should start at byte {where - start}, "
+            f"{_found(start, end)}"
+        )
     if any(mark):
         raise UserError(f"{name} is damaged: neither a member nor the end at byte {where - start}")
 
@@ -154,9 +170,14 @@ def _unpacked_size(path: Path) -> int:
             while chunk := file.read(GZIP_CHUNK):
                 size += len(chunk)
                 if size > allowed:
-                    raise UserError(f"{path} unpacks from {packed} to more than {allowed} bytes, which no data do")
+                    raise UserError(
+                        f"{path} unpacks from {packed} to more than {allowed} bytes, which no "
+                        "data do"
+                    )
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise UserError(f"{path} is cut off or damaged: {error}; {packed} bytes unpack to {size}") from None
+        raise UserError(
+            f"{path} is cut off or damaged: {error}; {packed} bytes unpack to {size}"
+        ) from None
     return size
 
 
@@ -167,22 +188,29 @@ def _zip(path: Path) -> Iterator[Member]:
             infos = archive.infolist()
     except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
         raise UserError(
-            f"{path} is cut off or no zip: {error}; expected the list of its members at the end of its {size} bytes"
+            f"{path} is cut off or no zip: {error}; expected the list of its members at the end "
+            f"of its {size} bytes"
         ) from None
     taken = sum(info.compress_size for info in infos)
     if taken > size:
-        raise UserError(f"{path} is damaged: its members take up {taken} bytes, but there are {size}")
+        raise UserError(
+            f"{path} is damaged: its members take up {taken} bytes, but there are {size}"
+        )
     for info in infos:
         end = info.header_offset + LOCAL_HEADER + info.compress_size
         if end > size:
-            raise UserError(f"{path} is cut off: {info.filename} ends at byte {end}, but there are {size} bytes")
+            raise UserError(
+                f"{path} is cut off: {info.filename} ends at byte {end}, but there are {size} bytes"
+            )
         yield _zip_member(path, info)
 
 
 def _zip_name(info: zipfile.ZipInfo) -> str:
-    """Return a member's name: before zipfile cuts it at a NUL, and in UTF-8 where that is what it is.
+    """Return a member's name: before zipfile cuts it at a NUL, and in UTF-8 where that is what it
+    is.
 
-    Without the flag that says so zipfile takes names for code page 437; macOS and others write UTF-8 and no flag.
+    Without the flag that says so zipfile takes names for code page 437; macOS and others write
+    UTF-8 and no flag.
     """
     name = info.orig_filename
     if info.flag_bits & UTF8_FLAG:
@@ -208,6 +236,15 @@ def _zip_member(path: Path, info: zipfile.ZipInfo) -> Member:
         detail = f"declares {info.file_size} bytes, takes up {info.compress_size}"
         return Member(name, refused="declared_too_large", detail=detail)
     if info.compress_type == zipfile.ZIP_STORED and info.file_size != info.compress_size:
-        return Member(name, refused="damaged_member", detail="stored in more or fewer bytes than it has")
-    place = Zipped(str(path), info.header_offset, info.compress_size, info.file_size, info.compress_type, info.CRC)
+        return Member(
+            name, refused="damaged_member", detail="stored in more or fewer bytes than it has"
+        )
+    place = Zipped(
+        str(path),
+        info.header_offset,
+        info.compress_size,
+        info.file_size,
+        info.compress_type,
+        info.CRC,
+    )
     return Member(name, place)

@@ -1,7 +1,8 @@
 """Names as file systems, archives and annotations have them: any bytes, in any Unicode form.
 
-Python holds a byte that is not UTF-8 as half a surrogate pair, which neither JSON nor a terminal takes. So paths stay
-as they are as long as files are opened by them, and are escaped where they are written down.
+Python holds a byte that is not UTF-8 as half a surrogate pair, which neither JSON nor a terminal
+takes. So paths stay as they are as long as files are opened by them, and are escaped where they are
+written down.
 """
 
 import os
@@ -20,7 +21,9 @@ def raw(name: str) -> bytes:
 
 
 def escaped(name: str) -> str:
-    r"""Return a name as text that can be stored anywhere: what is not UTF-8 in it as \xNN, half a pair as \uNNNN."""
+    r"""Return a name as text that can be stored anywhere: what is not UTF-8 in it as \xNN, half a
+    pair as \uNNNN.
+    """
     try:
         return os.fsencode(name).decode(errors="backslashreplace")
     except UnicodeEncodeError:
@@ -29,14 +32,18 @@ def escaped(name: str) -> str:
 
 def printable(name: str) -> str:
     """Return a name as one line for people: escaped, and what has no picture too."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in escaped(name))
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode() for c in escaped(name)
+    )
 
 
 def respelled(names: Collection[str], there: Collection[str]) -> dict[str, str]:
-    """Find names that are there in another spelling; each is matched with one name that no other is.
+    """Find names that are there in another spelling; each is matched with one name that no other
+    is.
 
-    Spellings are Unicode's composed and decomposed forms, an extension in other letters (.JPG), a UTF-8 name that was
-    read as code page 437 (as old unpackers do), and a name that is still in that code page or in Latin-1.
+    Spellings are Unicode's composed and decomposed forms, an extension in other letters (.JPG), a
+    UTF-8 name that was read as code page 437 (as old unpackers do), and a name that is still in
+    that code page or in Latin-1.
 
     Args:
         names: what somebody calls the files, e.g. annotations.

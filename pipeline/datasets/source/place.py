@@ -1,4 +1,7 @@
-"""Where a file's bytes lie, and how to get them. Places are small and picklable: there is one for every raw file."""
+"""Where a file's bytes lie, and how to get them.
+
+Places are small and picklable: there is one for every raw file.
+"""
 
 import errno
 import gzip
@@ -28,7 +31,8 @@ class Place(Protocol):
 
         Raises:
             OSError: the disk does not give them, or they are not as many as were listed.
-            RefusedError: damaged_member, where an archive's member is not what the archive says about it.
+            RefusedError: damaged_member, where an archive's member is not what the archive says
+                about it.
         """
 
 
@@ -43,7 +47,9 @@ class Whole(NamedTuple):
         with open(self.file, "rb") as file:
             data = file.read()
         if len(data) != self.size:
-            raise _changed(self.file, f"had {self.size} bytes when it was listed and now has {len(data)}")
+            raise _changed(
+                self.file, f"had {self.size} bytes when it was listed and now has {len(data)}"
+            )
         return data
 
 
@@ -60,7 +66,10 @@ class Stored(NamedTuple):
 
 
 class Unzipped(NamedTuple):
-    """A stretch of what a gzip file unpacks to. All before it is unpacked too, so this is for small files."""
+    """A stretch of what a gzip file unpacks to.
+
+    All before it is unpacked too, so this is for small files.
+    """
 
     file: str
     offset: int
@@ -80,7 +89,9 @@ class Unzipped(NamedTuple):
 
 
 class Zipped(NamedTuple):
-    """The member of a zip: `offset` is that of its local header, `packed` the bytes that it takes up."""
+    """The member of a zip: `offset` is that of its local header, `packed` the bytes that it takes
+    up.
+    """
 
     file: str
     offset: int
@@ -90,7 +101,8 @@ class Zipped(NamedTuple):
     crc: int
 
     def read(self) -> bytes:
-        """Return the member's bytes, checked against their CRC; no more is inflated than the size declared.
+        """Return the member's bytes, checked against their CRC; no more is inflated than the size
+        declared.
 
         Raises:
             OSError: the disk does not give them.
@@ -106,7 +118,9 @@ class Zipped(NamedTuple):
         if len(data) != self.size:
             raise RefusedError("damaged_member", f"{len(data)} bytes, the archive says {self.size}")
         if zlib.crc32(data) != self.crc:
-            raise RefusedError("damaged_member", f"CRC {zlib.crc32(data):08x}, the archive says {self.crc:08x}")
+            raise RefusedError(
+                "damaged_member", f"CRC {zlib.crc32(data):08x}, the archive says {self.crc:08x}"
+            )
         return data
 
     def _inflated(self, packed: bytes) -> bytes:
@@ -116,7 +130,9 @@ class Zipped(NamedTuple):
         except zlib.error as error:
             raise RefusedError("damaged_member", str(error)) from None
         if not inflater.eof:
-            raise RefusedError("damaged_member", f"its data do not end with the {self.size} bytes that it declares")
+            raise RefusedError(
+                "damaged_member", f"its data do not end with the {self.size} bytes that it declares"
+            )
         return data
 
 
@@ -125,7 +141,9 @@ def _stretch(path: str, offset: int, size: int) -> bytes:
     with open(path, "rb", buffering=0) as file:
         file.seek(offset)
         data = file.read(size)
-        while len(data) < size and (more := file.read(size - len(data))):  # one read gives 2 GiB at most
+        while len(data) < size and (
+            more := file.read(size - len(data))
+        ):  # one read gives 2 GiB at most
             data += more
     if len(data) != size:
         raise _changed(path, f"ends before byte {offset + size}, which it had when it was listed")

@@ -1,4 +1,6 @@
-"""A tree of raw files by their paths in the official layout, whether they lie in folders or in archives."""
+"""A tree of raw files by their paths in the official layout, whether they lie in folders or in
+archives.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,7 +15,9 @@ ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip", ".
 
 
 class Filed(NamedTuple):
-    """An input and why it is not simply kept; `files` counts more than one where a whole folder is meant."""
+    """An input and why it is not simply kept; `files` counts more than one where a whole folder is
+    meant.
+    """
 
     path: str
     reason: str
@@ -31,12 +35,16 @@ class Filed(NamedTuple):
 
     def __str__(self) -> str:
         """Return one printable line."""
-        return f"{printable(self.path)}: {self.reason}" + (f" ({printable(self.detail)})" if self.detail else "")
+        return f"{printable(self.path)}: {self.reason}" + (
+            f" ({printable(self.detail)})" if self.detail else ""
+        )
 
 
 @dataclass
 class Tree:
-    """Every file of a source: relative path (with /) to its place; what must not be followed is already refused."""
+    """Every file of a source: relative path (with /) to its place; what must not be followed is
+    already refused.
+    """
 
     root: Path
     files: dict[str, Place] = field(default_factory=dict)
@@ -56,16 +64,28 @@ class Tree:
         return [name for name in names if "/" not in name]
 
     def at_top(self) -> list[str]:
-        """Return the names directly under the root, folders with a final /, archives that are not read included."""
+        """Return the names directly under the root, folders with a final /, archives that are not
+        read included.
+        """
         folders = {path.split("/")[0] + "/" for path in self.folders}
         files = {path for path in self.files if "/" not in path}
-        unread = {entry.path for entry in self.ignored if entry.reason == "nested_archive" and "/" not in entry.path}
+        unread = {
+            entry.path
+            for entry in self.ignored
+            if entry.reason == "nested_archive" and "/" not in entry.path
+        }
         return sorted(folders | files | unread)
 
     def where(self, path: str) -> str:
-        """Return how to call a file towards people: its path, or its archive and its path in the layout."""
+        """Return how to call a file towards people: its path, or its archive and its path in the
+        layout.
+        """
         place = self.files.get(path)
-        return str(self.root / path) if place is None or isinstance(place, Whole) else f"{place.file} ({path})"
+        return (
+            str(self.root / path)
+            if place is None or isinstance(place, Whole)
+            else f"{place.file} ({path})"
+        )
 
 
 def is_hidden(name: str) -> bool:

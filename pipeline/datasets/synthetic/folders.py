@@ -1,4 +1,6 @@
-"""Writing a stand-in data set: a folder that appears whole, and is drawn again where it was touched."""
+"""Writing a stand-in data set: a folder that appears whole, and is drawn again where it was
+touched.
+"""
 
 import hashlib
 import shutil
@@ -16,7 +18,9 @@ SPLIT_NUMBERS = {"train": 0, "val": 1}
 
 
 class Numbers(Protocol):
-    """How many images, how large (pixels a side), and from which seed; `params.data.<name>.synthetic`."""
+    """How many images, how large (pixels a side), and from which seed;
+    `params.data.<name>.synthetic`.
+    """
 
     @property
     def train(self) -> int:
@@ -58,7 +62,9 @@ def materialise(dataset: str, numbers: Numbers, folder: Path) -> None:
         numbers: how many images, how large, which seed.
         folder: the folder to fill; it appears whole or not at all.
     """
-    seal = folder.with_name(f"{folder.name}.sha256")  # beside it: the folder holds what the layout knows, no more
+    seal = folder.with_name(
+        f"{folder.name}.sha256"
+    )  # beside it: the folder holds what the layout knows, no more
     if folder.exists():
         if seal.is_file() and seal.read_text().strip() == _fingerprint(folder):
             return
@@ -84,5 +90,9 @@ def _files(dataset: str, numbers: Numbers) -> Files:
 
 def _fingerprint(folder: Path) -> str:
     """Return a digest of all paths and sizes below a folder."""
-    lines = sorted(f"{path.relative_to(folder)} {path.stat().st_size}" for path in folder.rglob("*") if path.is_file())
+    lines = sorted(
+        f"{path.relative_to(folder)} {path.stat().st_size}"
+        for path in folder.rglob("*")
+        if path.is_file()
+    )
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -1,7 +1,8 @@
-"""Stand-ins for COCO: a few shapes on a ground, each outlined by the very polygon that it was drawn with.
+"""Stand-ins for COCO: a few shapes on a ground, each outlined by the very polygon that it was drawn
+with.
 
-Shapes never overlap, so what an outline encloses and what is seen of the shape are the same pixels. Now and then a
-crowd (a swarm of dots, as run lengths) or nothing at all.
+Shapes never overlap, so what an outline encloses and what is seen of the shape are the same pixels.
+Now and then a crowd (a swarm of dots, as run lengths) or nothing at all.
 """
 
 import json
@@ -21,7 +22,9 @@ MOST_OBJECTS = 6
 Polygon = np.ndarray[tuple[int, int], np.dtype[np.float64]]
 
 
-def files(split: str, count: int, side: int, rng: Callable[[int], Generator]) -> Iterator[tuple[str, bytes]]:
+def files(
+    split: str, count: int, side: int, rng: Callable[[int], Generator]
+) -> Iterator[tuple[str, bytes]]:
     """Yield the images of a split in COCO's layout and, last, their annotations."""
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
@@ -30,9 +33,14 @@ def files(split: str, count: int, side: int, rng: Callable[[int], Generator]) ->
         canvas, found = draw(rng(index), side, index)
         file_name = f"{image_id:012d}.jpg"
         images.append({"id": image_id, "file_name": file_name, "width": side, "height": side})
-        annotations += [{"id": len(annotations) + i, "image_id": image_id, **row} for i, row in enumerate(found, 1)]
+        annotations += [
+            {"id": len(annotations) + i, "image_id": image_id, **row}
+            for i, row in enumerate(found, 1)
+        ]
         yield f"{split}2017/{file_name}", painting.jpeg(canvas)
-    categories = [{"id": i, "name": name, "supercategory": "shape"} for i, name in CATEGORIES.items()]
+    categories = [
+        {"id": i, "name": name, "supercategory": "shape"} for i, name in CATEGORIES.items()
+    ]
     whole = {"images": images, "annotations": annotations, "categories": categories}
     yield f"annotations/instances_{split}2017.json", json.dumps(whole).encode()
 
@@ -104,11 +112,15 @@ def _fill(rng: Generator, canvas: Pixels, where: Mask, category: int) -> None:
         44: lambda: painting.stripes(y, x, period, np.pi / 4, phase[0]),
         62: lambda: np.zeros_like(where),
     }[category]()
-    painting.paint(canvas, where, light, painting.colour(rng, 1.0, 0.4), painting.colour(rng, 0.15, 0.5))
+    painting.paint(
+        canvas, where, light, painting.colour(rng, 1.0, 0.4), painting.colour(rng, 0.15, 0.5)
+    )
 
 
 def _crowd(rng: Generator, canvas: Pixels, taken: Mask) -> dict[str, Any]:
-    """Paint a swarm of dots in a corner region, and return its annotation with uncompressed run lengths."""
+    """Paint a swarm of dots in a corner region, and return its annotation with uncompressed run
+    lengths.
+    """
     side = len(canvas)
     y, x = painting.grid(side)
     where = np.zeros((side, side), dtype=bool)

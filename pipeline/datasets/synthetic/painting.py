@@ -1,6 +1,8 @@
-"""The brush of the stand-in scenes: colours, grounds, textures and shapes on arrays of shape (side, side, 3) in [0, 1].
+"""The brush of the stand-in scenes: colours, grounds, textures and shapes on arrays of shape (side,
+side, 3) in [0, 1].
 
-Every function draws its numbers from the generator that it is given, so a scene is a pure function of its seed.
+Every function draws its numbers from the generator that it is given, so a scene is a pure function
+of its seed.
 """
 
 import io
@@ -19,7 +21,9 @@ JPEG_QUALITY = 92
 
 @cache
 def grid(side: int) -> tuple[Pixels, Pixels]:
-    """Return the rows and columns of a square's pixel centres, in pixels, shapes (side, 1) and (1, side)."""
+    """Return the rows and columns of a square's pixel centres, in pixels, shapes (side, 1) and (1,
+    side).
+    """
     centres = np.arange(side, dtype=np.float32) + 0.5
     return centres[:, None], centres[None, :]
 
@@ -35,7 +39,9 @@ def colour(rng: Generator, value: float, saturation: float = 0.5) -> Pixels:
 def ground(rng: Generator, side: int, contrast: float = 0.05) -> Pixels:
     """Return a ground of random colour with slow waves and grain of about `contrast`."""
     y, x = grid(side)
-    fy, fx, phase, weight = rng.random(4, dtype=np.float32) * np.array([6, 6, 6.3, contrast], dtype=np.float32)
+    fy, fx, phase, weight = rng.random(4, dtype=np.float32) * np.array(
+        [6, 6, 6.3, contrast], dtype=np.float32
+    )
     waves = weight * np.sin((fy * y + fx * x) / side + phase)
     grain = rng.random((side, side), dtype=np.float32) * np.float32(contrast)
     whole: Pixels = colour(rng, rng.uniform(0.4, 0.6), 0.35) + (waves + grain)[..., None]
@@ -43,7 +49,9 @@ def ground(rng: Generator, side: int, contrast: float = 0.05) -> Pixels:
 
 
 def stripes(v: Pixels, u: Pixels, period: float, angle: float, phase: float) -> Mask:
-    """Return parallel bands; `v` and `u` are rows and columns in pixels, `period` is two bands wide."""
+    """Return parallel bands; `v` and `u` are rows and columns in pixels, `period` is two bands
+    wide.
+    """
     bands: Mask = np.sin((np.cos(angle) * v + np.sin(angle) * u) * (2 * np.pi / period) + phase) > 0
     return bands
 
@@ -60,18 +68,26 @@ def paint(canvas: Pixels, where: Mask, light: Mask, bright: Pixels, dark: Pixels
 
 
 def patch(canvas: Pixels, cy: float, cx: float, radius: float) -> tuple[Pixels, Pixels, Pixels]:
-    """Return the square of the canvas around a centre, and its rows and columns relative to the centre, in pixels."""
+    """Return the square of the canvas around a centre, and its rows and columns relative to the
+    centre, in pixels.
+    """
     side = canvas.shape[0]
     top, left = max(0, int(cy - radius)), max(0, int(cx - radius))
     bottom, right = min(side, int(np.ceil(cy + radius))), min(side, int(np.ceil(cx + radius)))
     y, x = grid(side)
-    return canvas[top:bottom, left:right], y[top:bottom] - np.float32(cy), x[:, left:right] - np.float32(cx)
+    return (
+        canvas[top:bottom, left:right],
+        y[top:bottom] - np.float32(cy),
+        x[:, left:right] - np.float32(cx),
+    )
 
 
 def jpeg(canvas: Pixels) -> bytes:
     """Return a canvas as JPEG bytes."""
     out = io.BytesIO()
-    Image.fromarray((canvas.clip(0, 1) * 255).astype(np.uint8)).save(out, "JPEG", quality=JPEG_QUALITY)
+    Image.fromarray((canvas.clip(0, 1) * 255).astype(np.uint8)).save(
+        out, "JPEG", quality=JPEG_QUALITY
+    )
     return out.getvalue()
 
 

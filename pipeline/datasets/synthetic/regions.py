@@ -1,7 +1,8 @@
-"""Stand-ins for ADEChallengeData2016: every pixel of a scene has a label, a few are left unlabelled.
+"""Stand-ins for ADEChallengeData2016: every pixel of a scene has a label, a few are left
+unlabelled.
 
-A scene is two grounds that meet at a wavy line (stuff), with discs, squares and triangles on them (things). Label 0
-marks blots that nobody named, as in the original.
+A scene is two grounds that meet at a wavy line (stuff), with discs, squares and triangles on them
+(things). Label 0 marks blots that nobody named, as in the original.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,7 +18,9 @@ THINGS = ("disc", "square", "triangle", "ring")
 FOLDERS = {"train": "training", "val": "validation"}
 
 
-def files(split: str, count: int, side: int, rng: Callable[[int], Generator]) -> Iterator[tuple[str, bytes]]:
+def files(
+    split: str, count: int, side: int, rng: Callable[[int], Generator]
+) -> Iterator[tuple[str, bytes]]:
     """Yield the images and masks of a split in the challenge's layout."""
     folder = FOLDERS[split]
     for index in range(count):
@@ -29,7 +32,10 @@ def files(split: str, count: int, side: int, rng: Callable[[int], Generator]) ->
 
 def names() -> Iterator[tuple[str, bytes]]:
     """Yield the list of names; its columns are those of the original."""
-    rows = [f"{i}\t0\t0\t0\t{int(name in STUFF)}\t{name}\n" for i, name in enumerate((*STUFF, *THINGS), start=1)]
+    rows = [
+        f"{i}\t0\t0\t0\t{int(name in STUFF)}\t{name}\n"
+        for i, name in enumerate((*STUFF, *THINGS), start=1)
+    ]
     yield "objectInfo150.txt", ("Idx\tRatio\tTrain\tVal\tStuff\tName\n" + "".join(rows)).encode()
 
 
@@ -46,8 +52,14 @@ def draw(rng: Generator, side: int) -> tuple[Pixels, NDArray[np.uint8]]:
     for _ in range(1 + int(rng.integers(3))):
         thing = int(rng.integers(len(THINGS)))
         where = _outline(rng, side, THINGS[thing])
-        light = painting.checks(y, x, max(4.0, side / 12), (0.0, 0.0)) if thing % 2 else np.ones_like(where)
-        painting.paint(canvas, where, light, painting.colour(rng, 1.0, 0.5), painting.colour(rng, 0.1, 0.5))
+        light = (
+            painting.checks(y, x, max(4.0, side / 12), (0.0, 0.0))
+            if thing % 2
+            else np.ones_like(where)
+        )
+        painting.paint(
+            canvas, where, light, painting.colour(rng, 1.0, 0.5), painting.colour(rng, 0.1, 0.5)
+        )
         labels[where] = len(STUFF) + thing + 1
     labels[_outline(rng, side, "disc", 0.05)] = 0
     return canvas, labels
@@ -68,7 +80,9 @@ def _cover(rng: Generator, canvas: Pixels, where: Mask, stuff: int) -> None:
 
 
 def _outline(rng: Generator, side: int, name: str, size: float | None = None) -> Mask:
-    """Return the pixels of a shape somewhere in the scene; `size` is its radius as a part of the side."""
+    """Return the pixels of a shape somewhere in the scene; `size` is its radius as a part of the
+    side.
+    """
     radius = side * (size if size is not None else rng.uniform(0.08, 0.18))
     cy, cx = rng.uniform(radius, side - radius, 2)
     y, x = painting.grid(side)

@@ -1,13 +1,15 @@
 """Stand-ins for ImageNet whose class is how two things lie to each other, far apart.
 
-Each scene holds a bright striped disc A and a dark chequered square B among other shapes. On a grid of 4 x 4 cells B
-lies (dx, dy) cells from A, and the class is (|dx|, dy); |dx|, since training mirrors images. What a network could see
-without looking from one far place to another says nothing about the class:
+Each scene holds a bright striped disc A and a dark chequered square B among other shapes. On a grid
+of 4 x 4 cells B lies (dx, dy) cells from A, and the class is (|dx|, dy); |dx|, since training
+mirrors images. What a network could see without looking from one far place to another says nothing
+about the class:
 
-- A and B never share an aligned block of half the side, nor touch: no patch, 3 x 3 neighbourhood, or token that patch
-  merging gathers from 2 x 2 cells holds both;
-- in every class A lies in each of the four cells of its block equally often, and so does B: a network that averages
-  what it finds in the blocks (one with 1 x 1 kernels) meets the same blocks in every class;
+- A and B never share an aligned block of half the side, nor touch: no patch, 3 x 3 neighbourhood,
+  or token that patch merging gathers from 2 x 2 cells holds both;
+- in every class A lies in each of the four cells of its block equally often, and so does B: a
+  network that averages what it finds in the blocks (one with 1 x 1 kernels) meets the same blocks
+  in every class;
 - colours, textures, places within the cell, grounds and other shapes do not depend on the class.
 """
 
@@ -50,15 +52,17 @@ def name(label: int) -> str:
 def placements(label: int) -> tuple[Placement, ...]:
     """Return every pair of cells that shows a class; weights sum to 1.
 
-    Both signs of dx weigh the same, and so do all places of one displacement; so in every class the row and the column
-    of either part are even as often as odd.
+    Both signs of dx weigh the same, and so do all places of one displacement; so in every class the
+    row and the column of either part are even as often as odd.
     """
     dx, dy = CLASSES[label]
     found = []
     for step in {dx, -dx}:
         rows, columns = _along(dy), _along(step)
         weight = 1 / len(rows) / len(columns) / len({dx, -dx})
-        found += [Placement((ay, ax), (by, bx), weight) for (ay, by), (ax, bx) in product(rows, columns)]
+        found += [
+            Placement((ay, ax), (by, bx), weight) for (ay, by), (ax, bx) in product(rows, columns)
+        ]
     return tuple(sorted(found))
 
 
@@ -125,11 +129,17 @@ def _other(rng: Generator, canvas: Pixels, cy: float, cx: float) -> None:
     part[where] = painting.colour(rng, rng.uniform(0.3, 0.9), 0.7)
 
 
-def files(split: str, count: int, side: int, rng: Callable[[int], Generator]) -> Iterator[tuple[str, bytes]]:
-    """Yield the images of a split in ImageNet's layout, as relative paths and bytes; classes take turns."""
+def files(
+    split: str, count: int, side: int, rng: Callable[[int], Generator]
+) -> Iterator[tuple[str, bytes]]:
+    """Yield the images of a split in ImageNet's layout, as relative paths and bytes; classes take
+    turns.
+    """
     for index in range(count):
         label = index % len(CLASSES)
-        stem = f"{wnid(label)}_{index}" if split == "train" else f"ILSVRC2012_{split}_{index + 1:08d}"
+        stem = (
+            f"{wnid(label)}_{index}" if split == "train" else f"ILSVRC2012_{split}_{index + 1:08d}"
+        )
         yield f"{split}/{wnid(label)}/{stem}.JPEG", painting.jpeg(draw(rng(index), side, label))
 
 

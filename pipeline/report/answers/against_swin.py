@@ -10,7 +10,16 @@ from pipeline.plots.style import QUIET, canvas, save
 from pipeline.report import numbers
 from pipeline.report.answers import missing, words
 from pipeline.report.answers.answer import Answer, Drawing, Evidence, sides
-from pipeline.report.answers.costs import INFERENCE, MEASURES, MEMORY, UNITS, Cost, Costs, costs, shown
+from pipeline.report.answers.costs import (
+    INFERENCE,
+    MEASURES,
+    MEMORY,
+    UNITS,
+    Cost,
+    Costs,
+    costs,
+    shown,
+)
 from pipeline.report.claims import TASKS
 from pipeline.report.contrasts import declared_pairs, mixer_pairs
 from pipeline.report.document import Table, code, plain
@@ -23,64 +32,99 @@ if TYPE_CHECKING:
 
 TITLE = "3. How do (dynamic) depth-wise networks stand against Swin, in accuracy and in cost?"
 CAPTION = """
-Left: differences in accuracy with 95% intervals; a hollow mark comes from one seed. Right: costs of the first network
-in units of the second one's.
+Left: differences in accuracy with 95% intervals; a hollow mark comes from one seed. Right: costs of
+the first network in units of the second one's.
 """
 AUTHORS = (50, 30)  # warm-up and timed batches in the paper's protocol
 MARKS = dict(zip(MEASURES, ("o", "s", "^", "D", "P"), strict=True))
 SHADES = dict(zip(MEASURES, ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#6B6B6B"), strict=True))
-BLOCK = "Swin and the depth-wise networks differ in normalisation and in the rest of the block too, as in the paper."
+BLOCK = (
+    "Swin and the depth-wise networks differ in normalisation and in the rest of the block "
+    "too, as in the paper."
+)
 
 
 def against_swin(evidence: Evidence) -> Answer:
     """Every pair of sizes alike, and the steps of the bridge."""
     results, factorial = evidence.results, evidence.factorial
     pairs = [
-        pair for task in TASKS for pair in mixer_pairs("swin", results.of(task), (*STATIC, *DYNAMIC), ATTENTION)
+        pair
+        for task in TASKS
+        for pair in mixer_pairs("swin", results.of(task), (*STATIC, *DYNAMIC), ATTENTION)
     ] + declared_pairs(factorial, "bridge")
     compared = [costs(pair) for pair in pairs]
     classified = [
-        result for result in results.of("classify") if result.variant.mixer in (*STATIC, *DYNAMIC, *ATTENTION)
+        result
+        for result in results.of("classify")
+        if result.variant.mixer in (*STATIC, *DYNAMIC, *ATTENTION)
     ]
     lacking = [
-        *missing.of_mixer(results, any(pair.kind == "swin" for pair in pairs), (*ATTENTION, *STATIC, *DYNAMIC)),
+        *missing.of_mixer(
+            results, any(pair.kind == "swin" for pair in pairs), (*ATTENTION, *STATIC, *DYNAMIC)
+        ),
         *missing.profiles(classified),
         *missing.seeds(pairs),
         *missing.factorial(factorial),
     ]
-    drawing = Drawing("answer_3.png", " ".join(CAPTION.split()), lambda path: _draw(compared, path)) if pairs else None
-    classify = [cost for cost in compared if not cost.contrast.left.where and cost.contrast.left.task == "classify"]
+    drawing = (
+        Drawing("answer_3.png", " ".join(CAPTION.split()), lambda path: _draw(compared, path))
+        if pairs
+        else None
+    )
+    classify = [
+        cost
+        for cost in compared
+        if not cost.contrast.left.where and cost.contrast.left.task == "classify"
+    ]
     said = [*words.sentences(pairs), *(_sentence(cost) for cost in classify)]
     timed = {_protocol(side.profile) for side in sides(pairs) if side.profile}
     sure = [*words.certainty(pairs), *([BLOCK] if pairs else []), *sorted(timed)]
     table = _table(compared) if compared else None
-    return Answer(TITLE, said, drawing, table, sides(pairs), sure, lacking, tuple(pairs), tuple(compared))
+    return Answer(
+        TITLE, said, drawing, table, sides(pairs), sure, lacking, tuple(pairs), tuple(compared)
+    )
 
 
 def _sentence(cost: Costs) -> str:
     """Costs of one pair of variants in words."""
     pair = cost.contrast
-    told = [f"{found.ratio:.2f} times the {_called(found)} ({_both(found)})" for found in cost.found]
+    told = [
+        f"{found.ratio:.2f} times the {_called(found)} ({_both(found)})" for found in cost.found
+    ]
     refused = f"; the rest is not compared, for {cost.refused}" if cost.refused else ""
-    head = f"{words.opening(pair.small, pair.synthetic)}`{pair.left.name}` took, beside `{pair.right.name}`"
+    head = (
+        f"{words.opening(pair.small, pair.synthetic)}`{pair.left.name}` took, beside "
+        f"`{pair.right.name}`"
+    )
     return f"{head}, {', '.join(told) or 'no cost that compares'}{refused}."
 
 
 def _called(cost: Cost) -> str:
-    return {INFERENCE: "inference speed", "training": "training speed", MEMORY: "memory in inference"}.get(
-        cost.measure, cost.measure
-    )
+    return {
+        INFERENCE: "inference speed",
+        "training": "training speed",
+        MEMORY: "memory in inference",
+    }.get(cost.measure, cost.measure)
 
 
 def _both(cost: Cost) -> str:
-    return f"{shown(cost.measure, cost.left)} against {shown(cost.measure, cost.right)} {UNITS[cost.measure]}"
+    return (
+        f"{shown(cost.measure, cost.left)} against {shown(cost.measure, cost.right)} "
+        f"{UNITS[cost.measure]}"
+    )
 
 
 def _protocol(profile: Profile) -> str:
-    authors = "the authors' protocol" if (profile.warmup, profile.timed) == AUTHORS else "not the authors' protocol"
+    authors = (
+        "the authors' protocol"
+        if (profile.warmup, profile.timed) == AUTHORS
+        else "not the authors' protocol"
+    )
     return (
-        f"Profiles: {profile.warmup} warm-up and {profile.timed} timed batches of {profile.batch_size} images "
-        f"({authors}), {code(profile.precision)}, {code(profile.layout)}, {profile.image_size} pixels, "
+        f"Profiles: {profile.warmup} warm-up and {profile.timed} timed batches of "
+        f"{profile.batch_size} images "
+        f"({authors}), {code(profile.precision)}, {code(profile.layout)}, {profile.image_size} "
+        "pixels, "
         f"on {code(profile.device)}."
     )
 
@@ -126,7 +170,11 @@ def _draw_costs(axes: Axes, compared: Sequence[Costs]) -> None:
     measures = [measure for measure in MEASURES if any(cost.of(measure) for cost in compared)]
     for place, measure in enumerate(measures):
         shift = 0.13 * (place - (len(measures) - 1) / 2)  # apart, where two costs are alike
-        points = [(found.ratio, line + shift) for line, cost in enumerate(compared) if (found := cost.of(measure))]
+        points = [
+            (found.ratio, line + shift)
+            for line, cost in enumerate(compared)
+            if (found := cost.of(measure))
+        ]
         across, down = zip(*points, strict=True)
         axes.plot(across, down, MARKS[measure], color=SHADES[measure], markersize=7, label=measure)
     if measures:
@@ -134,7 +182,9 @@ def _draw_costs(axes: Axes, compared: Sequence[Costs]) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.06), ncols=3, frameon=False, fontsize=9.5)
+        axes.legend(
+            loc="lower center", bbox_to_anchor=(0.5, 1.06), ncols=3, frameon=False, fontsize=9.5
+        )
     axes.margins(x=0.1)
     axes.set_yticks(range(len(compared)), [""] * len(compared))
     axes.grid(axis="y", visible=False)

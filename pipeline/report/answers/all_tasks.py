@@ -17,27 +17,57 @@ from pipeline.report.forest import forest
 TITLE = "5. Does the simpler network match or beat Swin on all three tasks?"
 MATCHES, BEATS, BEHIND, OPEN = "matches", "beats", "falls behind", "not settled"
 CAPTION = """
-The static depth-wise network minus Swin with 95% intervals over paired seeds; the band is the margin within which a
-difference counts as none, and a hollow mark comes from one seed.
+The static depth-wise network minus Swin with 95% intervals over paired seeds; the band is the
+margin within which a difference counts as none, and a hollow mark comes from one seed.
 """
-HEAD = ["task", "contrast", "points", "95% interval", "margin", "verdict", "seeds", "also differs in", "scale"]
+HEAD = [
+    "task",
+    "contrast",
+    "points",
+    "95% interval",
+    "margin",
+    "verdict",
+    "seeds",
+    "also differs in",
+    "scale",
+]
 
 
 def all_tasks(evidence: Evidence) -> Answer:
-    """The static depth-wise network minus Swin, judged against a margin, task by task and together."""
+    """The static depth-wise network minus Swin, judged against a margin, task by task and
+    together.
+    """
     results, margin = evidence.results, evidence.margin
-    pairs = [pair for task in TASKS for pair in mixer_pairs("static swin", results.of(task), STATIC, ATTENTION)]
+    pairs = [
+        pair
+        for task in TASKS
+        for pair in mixer_pairs("static swin", results.of(task), STATIC, ATTENTION)
+    ]
     tasks = {pair.left.task for pair in pairs}
     lacking = [
-        *(line for task in TASKS for line in missing.of_mixer(results, task in tasks, (*ATTENTION, *STATIC), [task])),
+        *(
+            line
+            for task in TASKS
+            for line in missing.of_mixer(results, task in tasks, (*ATTENTION, *STATIC), [task])
+        ),
         *missing.seeds(pairs),
     ]
     said = [_sentence(pair, margin) for pair in pairs]
     said += [_together(found, margin) for found in _by_networks(pairs)]
     caption = " ".join(CAPTION.split())
-    drawing = Drawing("answer_5.png", caption, lambda path: forest(pairs, path, margin)) if pairs else None
-    table = Table(HEAD, [_line(pair, margin) for pair in pairs], frozenset({2, 3, 4, 6})) if pairs else None
-    return Answer(TITLE, said, drawing, table, sides(pairs), words.certainty(pairs), lacking, tuple(pairs))
+    drawing = (
+        Drawing("answer_5.png", caption, lambda path: forest(pairs, path, margin))
+        if pairs
+        else None
+    )
+    table = (
+        Table(HEAD, [_line(pair, margin) for pair in pairs], frozenset({2, 3, 4, 6}))
+        if pairs
+        else None
+    )
+    return Answer(
+        TITLE, said, drawing, table, sides(pairs), words.certainty(pairs), lacking, tuple(pairs)
+    )
 
 
 def verdict(contrast: Contrast, margin: float) -> str:
@@ -56,8 +86,13 @@ def _sentence(pair: Contrast, margin: Mapping[str, float]) -> str:
     head = f"{words.opening(pair.small, pair.synthetic)}{TASK_NAMES[pair.left.task]}, {sides}"
     if pair.difference is None:
         return f"{head}, no seed in common."
-    points = f"{numbers.signed(pair.metric, pair.difference.mean)} points of {numbers.label(pair.metric)}"
-    ceiling = "; both have everything right, so nothing can be told apart" if pair.at_ceiling else ""
+    points = (
+        f"{numbers.signed(pair.metric, pair.difference.mean)} points of "
+        f"{numbers.label(pair.metric)}"
+    )
+    ceiling = (
+        "; both have everything right, so nothing can be told apart" if pair.at_ceiling else ""
+    )
     return f"{head}, {points} ({words.sure(pair.metric, pair.difference)}{ceiling})."
 
 
@@ -79,7 +114,10 @@ def _together(pairs: list[Contrast], margin: Mapping[str, float]) -> str:
         OPEN: f"not settled in {tasks[OPEN]}",
         "": f"not run with both in {tasks['']}",
     }
-    said = "; ".join(told[kind] for kind, names in tasks.items() if names) or "matches or beats it on each"
+    said = (
+        "; ".join(told[kind] for kind, names in tasks.items() if names)
+        or "matches or beats it on each"
+    )
     small, synthetic = any(pair.small for pair in pairs), any(pair.synthetic for pair in pairs)
     head = f"{words.opening(small, synthetic)}all three tasks together"
     return f"{head}, `{first.left.name}` against `{first.right.name}`: **{said}**."

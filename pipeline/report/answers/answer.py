@@ -18,11 +18,14 @@ from pipeline.report.tracked import Tracked
 from pipeline.report.trials import Factorial, Search
 
 CAPTION = """
-Differences in points with 95% intervals over paired seeds; a hollow mark comes from one seed and has no interval.
+Differences in points with 95% intervals over paired seeds; a hollow mark comes from one seed and
+has no interval.
 """.strip()
 SYNTHETIC = "**Synthetic data: this shows the machinery, no answer about vision.**"
 SMALL = "**From a small-scale run: no answer at the paper's scale.**"
-PARTLY = "**Partly from small-scale runs; each is named so and gives no answer at the paper's scale.**"
+PARTLY = (
+    "**Partly from small-scale runs; each is named so and gives no answer at the paper's scale.**"
+)
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,8 @@ class Drawing:
 class Evidence:
     """All that answers are made from.
 
-    `analyses` are the factorial's, by tier, the longest training first; `margin` is what counts as a difference, in
-    points of each metric.
+    `analyses` are the factorial's, by tier, the longest training first; `margin` is what counts as
+    a difference, in points of each metric.
     """
 
     results: Results
@@ -83,7 +86,9 @@ class Answer:
         if caution := _caution(self.runs):
             blocks.append(Paragraph(caution))
         blocks.append(
-            Bullets(self.sentences) if self.sentences else Paragraph("The present runs say nothing about it.")
+            Bullets(self.sentences)
+            if self.sentences
+            else Paragraph("The present runs say nothing about it.")
         )
         blocks += [self.figure.figure] if self.figure else []
         blocks += [self.table] if self.table else []
@@ -92,15 +97,28 @@ class Answer:
         if self.missing:
             blocks += [Paragraph("**What is missing:**"), Bullets(self.missing)]
         if self.runs:
-            blocks.append(Folded("The runs that this stands on", [Bullets(_run_lines(self.runs, tracked))]))
+            blocks.append(
+                Folded("The runs that this stands on", [Bullets(_run_lines(self.runs, tracked))])
+            )
         return blocks
 
 
 def of_contrasts(
-    number: int, title: str, found: list[Contrast], crossed: Said, lacking: list[str], more: Iterable[str] = ()
+    number: int,
+    title: str,
+    found: list[Contrast],
+    crossed: Said,
+    lacking: list[str],
+    more: Iterable[str] = (),
 ) -> Answer:
-    """An answer from contrasts and effects of the factorial: sentences, a forest of intervals, and a table."""
-    drawing = Drawing(f"answer_{number}.png", CAPTION, lambda path: forest(found, path)) if found else None
+    """An answer from contrasts and effects of the factorial: sentences, a forest of intervals, and
+    a table.
+    """
+    drawing = (
+        Drawing(f"answer_{number}.png", CAPTION, lambda path: forest(found, path))
+        if found
+        else None
+    )
     said = [*words.sentences(found), *crossed.sentences, *more]
     sure = [*words.certainty(found), *crossed.certainty]
     runs = joined([*sides(found), *crossed.samples])
@@ -129,6 +147,9 @@ def _run_lines(samples: list[Sample], tracked: Tracked) -> list[str]:
     lines: list[str] = []
     for sample in samples:
         name = f"{words.located(sample)} {code(sample.name)}"
-        runs = (f"seed {run.seed} {tracked.link(run.mlflow_run_id, code(run.run_id[:12]))}" for run in sample.runs)
+        runs = (
+            f"seed {run.seed} {tracked.link(run.mlflow_run_id, code(run.run_id[:12]))}"
+            for run in sample.runs
+        )
         lines.append(f"{name}{', small-scale run' if sample.small else ''}: {', '.join(runs)}")
     return lines

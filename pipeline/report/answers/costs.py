@@ -37,7 +37,13 @@ class Costs:
         return next((cost for cost in self.found if cost.measure == measure), None)
 
 
-PARAMETERS, FLOPS, INFERENCE, TRAINING, MEMORY = "parameters", "multiply-adds", "inference", "training", "memory"
+PARAMETERS, FLOPS, INFERENCE, TRAINING, MEMORY = (
+    "parameters",
+    "multiply-adds",
+    "inference",
+    "training",
+    "memory",
+)
 MEASURES = (PARAMETERS, FLOPS, INFERENCE, TRAINING, MEMORY)
 UNITS = {PARAMETERS: "M", FLOPS: "G", INFERENCE: "images/s", TRAINING: "images/s", MEMORY: "MB"}
 SCALED = {PARAMETERS: 1e6, FLOPS: 1e9}
@@ -52,7 +58,8 @@ def shown(measure: str, value: float) -> str:
 
 
 def costs(contrast: Contrast) -> Costs:
-    """Costs of a pair: from profiles made alike; of other tasks and the factorial what their own runs know.
+    """Costs of a pair: from profiles made alike; of other tasks and the factorial what their own
+    runs know.
 
     Profiles are of the classification network, so they say nothing of a network with another head.
     """
@@ -64,7 +71,11 @@ def costs(contrast: Contrast) -> Costs:
         lacking = " and ".join(f"`{side.name}`" for side in (left, right) if side.profile is None)
         return Costs(contrast, _of_runs(left, right), f"{lacking} has no profile")
     counted = _made([(PARAMETERS, one.parameters, other.parameters)])
-    if (one.image_size, one.classes, one.flops_rule) == (other.image_size, other.classes, other.flops_rule):
+    if (one.image_size, one.classes, one.flops_rule) == (
+        other.image_size,
+        other.classes,
+        other.flops_rule,
+    ):
         counted += _made([(FLOPS, one.flops, other.flops)])
     if protocol(one) != protocol(other):
         return Costs(contrast, counted, "the two profiles were not made by one protocol")
@@ -79,16 +90,27 @@ def costs(contrast: Contrast) -> Costs:
 def protocol(profile: Profile) -> tuple[object, ...]:
     """What must be the same for two speeds to compare."""
     return (
-        profile.device, profile.precision, profile.layout, profile.batch_size, profile.image_size,
-        profile.warmup, profile.timed,
-    )  # fmt: skip
+        profile.device,
+        profile.precision,
+        profile.layout,
+        profile.batch_size,
+        profile.image_size,
+        profile.warmup,
+        profile.timed,
+    )
 
 
 def _of_runs(left: Sample, right: Sample) -> tuple[Cost, ...]:
     alike = left.machine == right.machine
-    speeds = (left.train_images_per_second, right.train_images_per_second) if alike else (None, None)
+    speeds = (
+        (left.train_images_per_second, right.train_images_per_second) if alike else (None, None)
+    )
     return _made(
-        [(PARAMETERS, left.parameters, right.parameters), (FLOPS, left.flops, right.flops), (TRAINING, *speeds)]
+        [
+            (PARAMETERS, left.parameters, right.parameters),
+            (FLOPS, left.flops, right.flops),
+            (TRAINING, *speeds),
+        ]
     )
 
 

@@ -22,10 +22,22 @@ MAIN = {
     "group − all": "one set of weights a group of channels minus one set for all",
     "dynamic": "dynamic weights (minus static)",
 }
-HEAD = ["tier", "effect", "points", "95% interval", "p", "p, Holm", "smallest detectable", "runs", "stands on", "scale"]
+HEAD = [
+    "tier",
+    "effect",
+    "points",
+    "95% interval",
+    "p",
+    "p, Holm",
+    "smallest detectable",
+    "runs",
+    "stands on",
+    "scale",
+]
 ADJUSTED = """
-Effects of the factorial: ordinary least squares with a block for each seed; intervals at 95% each, p-values adjusted
-after Holm over all effects that are stated in a tier; smallest detectable at 5% with 80% power.
+Effects of the factorial: ordinary least squares with a block for each seed; intervals at 95% each,
+p-values adjusted after Holm over all effects that are stated in a tier; smallest detectable at 5%
+with 80% power.
 """
 
 
@@ -50,13 +62,17 @@ def analyses(factorial: Factorial | None) -> dict[str, Analysis]:
                 dynamic=cell.dynamic,
             )
             for trial in factorial.tier(tier)
-            if trial.state == "finished" and trial.value is not None and (cell := cells.get(trial.setting))
+            if trial.state == "finished"
+            and trial.value is not None
+            and (cell := cells.get(trial.setting))
         ]
         if observations:
             try:
                 made[tier] = analyse(observations)
             except UserError as error:
-                raise UserError(f"{factorial.folder} does not make a design: {error}; run its stage again") from None
+                raise UserError(
+                    f"{factorial.folder} does not make a design: {error}; run its stage again"
+                ) from None
     return made
 
 
@@ -70,13 +86,19 @@ def effects(evidence: Evidence, factors: Iterable[str]) -> Said:
     metric = evidence.factorial.design.metric
     said = "; ".join(told(metric, effect) for effect in chosen)
     holds = dict.fromkeys(effect.assumption for effect in chosen if effect.assumption)
-    sentence = " ".join([f"{opening(evidence.factorial, tier)}effects on {numbers.label(metric)}: {said}.", *holds])
+    sentence = " ".join(
+        [f"{opening(evidence.factorial, tier)}effects on {numbers.label(metric)}: {said}.", *holds]
+    )
     return Said([sentence], [" ".join(ADJUSTED.split())], cells(evidence.factorial, tier))
 
 
 def cells(factorial: Factorial, tier: str) -> list[Sample]:
     """The cells that finished in a tier."""
-    return [sample for name, sample in of_tier(factorial, tier).items() if name in factorial.design.cells]
+    return [
+        sample
+        for name, sample in of_tier(factorial, tier).items()
+        if name in factorial.design.cells
+    ]
 
 
 def opening(factorial: Factorial, tier: str) -> str:
@@ -84,13 +106,20 @@ def opening(factorial: Factorial, tier: str) -> str:
     samples = cells(factorial, tier)
     small = any(sample.small for sample in samples)
     task = TASK_NAMES[factorial.design.task]
-    return f"{words.opening(small, factorial.design.data.synthetic)}in the factorial's tier `{tier}` ({task}), "
+    return (
+        f"{words.opening(small, factorial.design.data.synthetic)}in the factorial's tier "
+        f"`{tier}` ({task}), "
+    )
 
 
 def title(factorial: Factorial, tier: str) -> str:
     """A plot's title: whose numbers these are, and of what scale."""
-    of_scale = words.scale_of(any(sample.small for sample in cells(factorial, tier)), factorial.design.data.synthetic)
-    return f"measured here, tier {tier}: {of_scale}" + (" scale" if of_scale == words.PAPERS else "")
+    of_scale = words.scale_of(
+        any(sample.small for sample in cells(factorial, tier)), factorial.design.data.synthetic
+    )
+    return f"measured here, tier {tier}: {of_scale}" + (
+        " scale" if of_scale == words.PAPERS else ""
+    )
 
 
 def told(metric: str, effect: Effect) -> str:
@@ -101,7 +130,8 @@ def told(metric: str, effect: Effect) -> str:
     settled = "" if clear(effect) else ", not told apart from zero"
     return (
         f"{name} {numbers.signed(metric, effect.estimate)} points ({interval(metric, effect)}, "
-        f"Holm p {p_value(effect.p_adjusted)}, smallest detectable {numbers.value(metric, effect.detectable)}{settled})"
+        f"Holm p {p_value(effect.p_adjusted)}, smallest detectable "
+        f"{numbers.value(metric, effect.detectable)}{settled})"
     )
 
 
@@ -110,7 +140,11 @@ def table(evidence: Evidence) -> Table | None:
     factorial = evidence.factorial
     if factorial is None or not evidence.analyses:
         return None
-    rows = [_line(factorial, tier, effect) for tier, made in evidence.analyses.items() for effect in made.effects]
+    rows = [
+        _line(factorial, tier, effect)
+        for tier, made in evidence.analyses.items()
+        for effect in made.effects
+    ]
     return Table(HEAD, rows, frozenset(range(2, 8)))
 
 
@@ -121,7 +155,10 @@ def clear(effect: Effect) -> bool:
 
 def interval(metric: str, effect: Effect) -> str:
     """The 95% interval of an effect."""
-    return f"95% interval {numbers.signed(metric, effect.low)} to {numbers.signed(metric, effect.high)}"
+    return (
+        f"95% interval {numbers.signed(metric, effect.low)} to "
+        f"{numbers.signed(metric, effect.high)}"
+    )
 
 
 def p_value(value: float | None) -> str:

@@ -15,11 +15,17 @@ def dynamic(evidence: Evidence) -> Answer:
     """Dynamic networks minus their static ones, and the two ways of computing weights."""
     results, factorial = evidence.results, evidence.factorial
     found = [
-        *(pair for task in TASKS for pair in mixer_pairs("dynamic", results.of(task), DYNAMIC, STATIC)),
+        *(
+            pair
+            for task in TASKS
+            for pair in mixer_pairs("dynamic", results.of(task), DYNAMIC, STATIC)
+        ),
         *declared_pairs(factorial, "weights"),
     ]
     lacking = [
-        *missing.of_mixer(results, any(pair.kind == "dynamic" for pair in found), (*STATIC, *DYNAMIC)),
+        *missing.of_mixer(
+            results, any(pair.kind == "dynamic" for pair in found), (*STATIC, *DYNAMIC)
+        ),
         *missing.seeds(found),
         *missing.factorial(factorial),
     ]

@@ -15,16 +15,19 @@ from pipeline.report.trials import Factorial
 
 TITLE = "4. How large are the factors beside each other?"
 NAMES = (
-    "Channel, group, all: every channel has its own weights, groups of channels share them, all channels share them."
+    "Channel, group, all: every channel has its own weights, groups of channels share them, "
+    "all channels share them."
 )
 CAPTION = """
-Effects on accuracy with 95% intervals, in the longest training; effects that the runs cannot separate have a reason
-in place of a number.
+Effects on accuracy with 95% intervals, in the longest training; effects that the runs cannot
+separate have a reason in place of a number.
 """
 
 
 def factors(evidence: Evidence) -> Answer:
-    """The factorial's analysis; without a factorial nothing can be said, and saying so beats ranking other runs."""
+    """The factorial's analysis; without a factorial nothing can be said, and saying so beats
+    ranking other runs.
+    """
     factorial = evidence.factorial
     lacking = missing.factorial(factorial)
     if factorial is None or not evidence.analyses:
@@ -41,9 +44,13 @@ def factors(evidence: Evidence) -> Answer:
         *_hours(factorial),
     ]
     drawing = Drawing("effects.png", " ".join(CAPTION.split()), _plot(evidence, tier))
-    samples = joined(sample for each in evidence.analyses for sample in crossed.cells(factorial, each))
+    samples = joined(
+        sample for each in evidence.analyses for sample in crossed.cells(factorial, each)
+    )
     table = crossed.table(evidence)
-    return Answer(TITLE, said, drawing, table, samples, _certainty(factorial, evidence.analyses), lacking)
+    return Answer(
+        TITLE, said, drawing, table, samples, _certainty(factorial, evidence.analyses), lacking
+    )
 
 
 def _ranked(start: str, what: str, metric: str, effects: list[Effect]) -> list[str]:
@@ -53,9 +60,14 @@ def _ranked(start: str, what: str, metric: str, effects: list[Effect]) -> list[s
         return []
     told = [e for e in stated if crossed.clear(e)]
     listed = "; ".join(_brief(metric, effect) for effect in told)
-    said = f"{start}{what} told apart from zero, the largest first: {listed}." if told else (
-        f"{start}none of the {what} is told apart from zero; the largest is {_brief(metric, stated[0])}."
-    )  # fmt: skip
+    said = (
+        f"{start}{what} told apart from zero, the largest first: {listed}."
+        if told
+        else (
+            f"{start}none of the {what} is told apart from zero; the largest is "
+            f"{_brief(metric, stated[0])}."
+        )
+    )
     if rest := [effect for effect in stated if not crossed.clear(effect)]:
         reach = numbers.value(metric, max(effect.detectable or 0.0 for effect in rest))
         others = "the others" if told else "them"
@@ -66,7 +78,8 @@ def _ranked(start: str, what: str, metric: str, effects: list[Effect]) -> list[s
 def _brief(metric: str, effect: Effect) -> str:
     points = numbers.signed(metric, effect.estimate)
     return (
-        f"**{effect.name}** {points} ({crossed.interval(metric, effect)}, Holm p {crossed.p_value(effect.p_adjusted)})"
+        f"**{effect.name}** {points} ({crossed.interval(metric, effect)}, Holm p "
+        f"{crossed.p_value(effect.p_adjusted)})"
     )
 
 
@@ -76,12 +89,19 @@ def _refused(start: str, analysis: Analysis) -> list[str]:
     for effect in analysis.effects:
         if effect.refused:
             reasons.setdefault(effect.refused, []).append(effect.name)
-    return [f"{start}these are not stated: {', '.join(names)}. {reason}" for reason, names in reasons.items()]
+    return [
+        f"{start}these are not stated: {', '.join(names)}. {reason}"
+        for reason, names in reasons.items()
+    ]
 
 
 def _not_run(factorial: Factorial) -> list[str]:
-    left = "; ".join(f"`{name}` ({code(reason)})" for name, reason in factorial.design.left_out.items())
-    failed = dict.fromkeys(f"`{trial.setting}`" for trial in factorial.trials if trial.state == "failed")
+    left = "; ".join(
+        f"`{name}` ({code(reason)})" for name, reason in factorial.design.left_out.items()
+    )
+    failed = dict.fromkeys(
+        f"`{trial.setting}`" for trial in factorial.trials if trial.state == "failed"
+    )
     return [
         *([f"Settings that could not be run: {left}."] if left else []),
         *([f"Settings with runs that failed: {', '.join(failed)}."] if failed else []),
@@ -89,8 +109,13 @@ def _not_run(factorial: Factorial) -> list[str]:
 
 
 def _hours(factorial: Factorial) -> list[str]:
-    small = any(sample.small for tier in factorial.tiers for sample in crossed.cells(factorial, tier))
-    told = [f"tier `{spent.tier}` {spent.words} on {code(spent.device)}" for spent in hours(factorial.trials)]
+    small = any(
+        sample.small for tier in factorial.tiers for sample in crossed.cells(factorial, tier)
+    )
+    told = [
+        f"tier `{spent.tier}` {spent.words} on {code(spent.device)}"
+        for spent in hours(factorial.trials)
+    ]
     return [f"It took {'as a small-scale run ' if small else ''}{', '.join(told)}."] if told else []
 
 
@@ -99,11 +124,15 @@ def _certainty(factorial: Factorial, analyses: Mapping[str, Analysis]) -> list[s
     for tier, analysis in analyses.items():
         spread = numbers.value(factorial.design.metric, analysis.residual_sd)
         said.append(
-            f"Tier `{tier}`: {numbers.seeds(len(analysis.seeds))}, a scatter of {spread} points over seeds with "
+            f"Tier `{tier}`: {numbers.seeds(len(analysis.seeds))}, a scatter of {spread} points "
+            "over seeds with "
             f"{analysis.freedom} degrees of freedom."
         )
     said.append(NAMES)
-    said.append("Cells differ in parameters; question 1 sets those beside a plain control of as many that have one.")
+    said.append(
+        "Cells differ in parameters; question 1 sets those beside a plain control of as many "
+        "that have one."
+    )
     return said
 
 

@@ -22,11 +22,15 @@ def of_mixer(
             if not found and not answered:
                 size = _size(named)
                 entry = f"{mixer}_{size}: {{mixer: {mixer}, size: {size}}}"
-                lacking.append(f"Add `{entry}` to `{task}.variants`, then `dvc repro {task}@{mixer}_{size}`.")
+                lacking.append(
+                    f"Add `{entry}` to `{task}.variants`, then `dvc repro {task}@{mixer}_{size}`."
+                )
     return lacking
 
 
-def of_kind(results: Results, answered: bool, mixers: Iterable[str], what: str, option: str, suffix: str) -> list[str]:
+def of_kind(
+    results: Results, answered: bool, mixers: Iterable[str], what: str, option: str, suffix: str
+) -> list[str]:
     """Variants for a pair that differs in one option of a mixer alone."""
     if answered:
         return []
@@ -42,13 +46,22 @@ def of_kind(results: Results, answered: bool, mixers: Iterable[str], what: str, 
 
 def seeds(contrasts: list[Contrast]) -> list[str]:
     """Variants that a contrast has too few common seeds of."""
-    few = [pair for pair in contrasts if not pair.left.where and (pair.difference is None or pair.difference.n < 2)]
-    names = {(side.task, side.name): len(side.values) for pair in few for side in (pair.left, pair.right)}
+    few = [
+        pair
+        for pair in contrasts
+        if not pair.left.where and (pair.difference is None or pair.difference.n < 2)
+    ]
+    names = {
+        (side.task, side.name): len(side.values) for pair in few for side in (pair.left, pair.right)
+    }
     single = [(task, name) for (task, name), count in names.items() if count < 2]
     if not single:
         return []
     commands = " ".join(f"{task}@{name}" for task, name in single)
-    return [f"For intervals, give `seeds: [0, 1, 2]` to the variants with one seed, then `dvc repro {commands}`."]
+    return [
+        "For intervals, give `seeds: [0, 1, 2]` to the variants with one seed, then `dvc repro "
+        f"{commands}`."
+    ]
 
 
 def profiles(variants: Iterable[Result]) -> list[str]:

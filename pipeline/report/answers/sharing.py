@@ -27,16 +27,31 @@ def sharing(evidence: Evidence) -> Answer:
         *declared_pairs(factorial, "neighbourhood"),
         *(pair for task in TASKS for pair in sharing_pairs(results.of(task))),
         *search_pairs(search, "search groups", "group_channels"),
-        *(pair for task in TASKS for pair in mixer_pairs("unshared", results.of(task), STATIC, UNSHARED)),
+        *(
+            pair
+            for task in TASKS
+            for pair in mixer_pairs("unshared", results.of(task), STATIC, UNSHARED)
+        ),
         *control_pairs(factorial),
     ]
     kinds = {pair.kind for pair in found}
     lacking = [
-        *missing.of_kind(results, "kernel" in kinds, STATIC, "a second kernel size", "kernel_size: 3", "k3"),
-        *missing.of_kind(results, "groups" in kinds, STATIC, "channels that share weights", "group_channels: 8", "g8"),
+        *missing.of_kind(
+            results, "kernel" in kinds, STATIC, "a second kernel size", "kernel_size: 3", "k3"
+        ),
+        *missing.of_kind(
+            results,
+            "groups" in kinds,
+            STATIC,
+            "channels that share weights",
+            "group_channels: 8",
+            "g8",
+        ),
         *missing.of_mixer(results, "unshared" in kinds, UNSHARED),
         *missing.seeds(found),
         *missing.factorial(factorial),
         *missing.search(search),
     ]
-    return of_contrasts(1, TITLE, found, crossed.effects(evidence, (crossed.POSITIONS, crossed.GROUPS)), lacking)
+    return of_contrasts(
+        1, TITLE, found, crossed.effects(evidence, (crossed.POSITIONS, crossed.GROUPS)), lacking
+    )

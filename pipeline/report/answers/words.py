@@ -16,9 +16,15 @@ from pipeline.report.statistics import Difference
 KINDS = {
     "kernel": ("a larger kernel", "kernel size"),
     "groups": ("sharing weights in groups of channels", "groups of channels"),
-    "unshared": ("sharing weights over positions (depth-wise against locally connected)", "positions"),
+    "unshared": (
+        "sharing weights over positions (depth-wise against locally connected)",
+        "positions",
+    ),
     "neighbourhood": ("another neighbourhood", "neighbourhood"),
-    "control": ("the operator, at equal parameters (a cell against its plain control)", "equal parameters"),
+    "control": (
+        "the operator, at equal parameters (a cell against its plain control)",
+        "equal parameters",
+    ),
     "search kernel": ("a larger kernel", "kernel size"),
     "search groups": ("more channels to one set of weights", "groups of channels"),
     "dynamic": ("computing the weights from the image", "dynamic weights"),
@@ -28,9 +34,21 @@ KINDS = {
     "static swin": ("the depth-wise network in place of Swin", "network"),
     "baseline": ("the network in place of the baseline", "network"),
 }
-HEAD = ["what changes", "contrast", "points", "sd", "95% interval", "seeds", "parameters", "also differs in", "scale"]
+HEAD = [
+    "what changes",
+    "contrast",
+    "points",
+    "sd",
+    "95% interval",
+    "seeds",
+    "parameters",
+    "also differs in",
+    "scale",
+]
 SMALL, PAPERS = "small-scale run", "the paper's"
-UNADJUSTED = "Each interval is a 95% t-interval over paired seeds, not widened for being one of many."
+UNADJUSTED = (
+    "Each interval is a 95% t-interval over paired seeds, not widened for being one of many."
+)
 
 
 def place(sample: Sample) -> str:
@@ -53,7 +71,9 @@ def opening(small: bool, synthetic: bool) -> str:
 
 
 def sentences(contrasts: Iterable[Contrast]) -> list[str]:
-    """One sentence for each kind, place, task and scale; of the factorial only the longest training speaks."""
+    """One sentence for each kind, place, task and scale; of the factorial only the longest training
+    speaks.
+    """
     made: list[str] = []
     spoken: dict[str, str] = {}
     for _, found in groupby(contrasts, key=_group):
@@ -79,7 +99,11 @@ def sentence(group: list[Contrast]) -> str:
     least, most = (choose(settled or known, key=_mean) for choose in (min, max))
     told = detail(least) if least is most else f"from {detail(least)} to {detail(most)}"
     rest = " The other pairs are not settled." if 0 < len(settled) < len(known) else ""
-    ceiling = " Where every run reaches 100%, nothing can be told apart." if any(c.at_ceiling for c in group) else ""
+    ceiling = (
+        " Where every run reaches 100%, nothing can be told apart."
+        if any(c.at_ceiling for c in group)
+        else ""
+    )
     return f"{head}: {told}.{rest}{ceiling}"
 
 
@@ -105,7 +129,11 @@ def sure(metric: str, difference: Difference | None) -> str:
 
 def table(contrasts: list[Contrast]) -> Table | None:
     """A line for each contrast."""
-    return Table(HEAD, [_line(contrast) for contrast in contrasts], frozenset(range(2, 7))) if contrasts else None
+    return (
+        Table(HEAD, [_line(contrast) for contrast in contrasts], frozenset(range(2, 7)))
+        if contrasts
+        else None
+    )
 
 
 def ratio(value: float | None) -> str:
@@ -128,7 +156,11 @@ def scale_of(small: bool, synthetic: bool) -> str:
 def why_small(reasons: Iterable[str]) -> list[str]:
     """Why runs are small-scale runs, where they are, as an item of a list."""
     listed = "; ".join(reasons)
-    return [f"Why this is a small-scale run, with the paper's figure in brackets: {listed}."] if listed else []
+    return (
+        [f"Why this is a small-scale run, with the paper's figure in brackets: {listed}."]
+        if listed
+        else []
+    )
 
 
 def certainty(contrasts: list[Contrast]) -> list[str]:
@@ -137,15 +169,28 @@ def certainty(contrasts: list[Contrast]) -> list[str]:
         return []
     counts = [contrast.difference.n if contrast.difference else 0 for contrast in contrasts]
     least, most = min(counts), max(counts)
-    said = [f"{numbers.seeds(most)} a contrast." if least == most else f"{least} to {numbers.seeds(most)} a contrast."]
+    said = [
+        f"{numbers.seeds(most)} a contrast."
+        if least == most
+        else f"{least} to {numbers.seeds(most)} a contrast."
+    ]
     said.append(UNADJUSTED)
     if least < 2:
         said.append("A contrast of one seed has no interval and settles nothing.")
     if any(contrast.confounded for contrast in contrasts):
-        said.append("Some pairs differ in recipe or data too, as the table says: they do not show the operator alone.")
+        said.append(
+            "Some pairs differ in recipe or data too, as the table says: they do not show the "
+            "operator alone."
+        )
     if any(contrast.left.where == SEARCH for contrast in contrasts):
-        said.append("The search chose by the numbers that it is quoted with, which flatters its best settings.")
-    said.append("Networks of a pair differ in parameters as given; a control is made to have as many as its cell.")
+        said.append(
+            "The search chose by the numbers that it is quoted with, which flatters its best "
+            "settings."
+        )
+    said.append(
+        "Networks of a pair differ in parameters as given; a control is made to have as many as "
+        "its cell."
+    )
     return said
 
 
@@ -165,7 +210,13 @@ def _line(contrast: Contrast) -> list[str]:
 
 
 def _group(contrast: Contrast) -> tuple[object, ...]:
-    return contrast.kind, contrast.left.where, contrast.left.task, contrast.small, contrast.synthetic
+    return (
+        contrast.kind,
+        contrast.left.where,
+        contrast.left.task,
+        contrast.small,
+        contrast.synthetic,
+    )
 
 
 def _mean(contrast: Contrast) -> float:

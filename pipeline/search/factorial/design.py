@@ -1,7 +1,8 @@
-"""The crossed design: which networks stand for which cell, their controls, and the contrasts beside them.
+"""The crossed design: which networks stand for which cell, their controls, and the contrasts beside
+them.
 
-The depth-wise skeleton with four operators crosses sharing over positions with dynamic weights; how many channels
-share a weight is an option of each (paper, sections 1.3 and 3.3).
+The depth-wise skeleton with four operators crosses sharing over positions with dynamic weights; how
+many channels share a weight is an option of each (paper, sections 1.3 and 3.3).
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,9 +16,11 @@ from pipeline.search.settings import Impossible, Setting, make_setting
 
 WHERE = "factorial"
 OPERATORS = {
-    (True, False): "dwnet", (False, False): "locally_connected",
-    (True, True): "dynamic_dwnet", (False, True): "i_dynamic_dwnet",
-}  # fmt: skip
+    (True, False): "dwnet",
+    (False, False): "locally_connected",
+    (True, True): "dynamic_dwnet",
+    (False, True): "i_dynamic_dwnet",
+}
 """(shared over positions, dynamic) to the mixer of the depth-wise skeleton that is so."""
 REFERENCE = "shared_channel_static"
 SAME = 0.02
@@ -35,7 +38,10 @@ class Cell:
     @property
     def name(self) -> str:
         """What the cell's setting is called."""
-        positions, weights = "shared" if self.shared_positions else "own", "dynamic" if self.dynamic else "static"
+        positions, weights = (
+            "shared" if self.shared_positions else "own",
+            "dynamic" if self.dynamic else "static",
+        )
         return f"{positions}_{self.channel_groups}_{weights}"
 
 
@@ -52,19 +58,29 @@ class Design:
     def contrasted(self) -> dict[str, list[tuple[str, str]]]:
         """Return the pairs whose both sides can be run."""
         there = {setting.name for setting in self.settings}
-        return {name: [pair for pair in pairs if set(pair) <= there] for name, pairs in self.contrasts.items()}
+        return {
+            name: [pair for pair in pairs if set(pair) <= there]
+            for name, pairs in self.contrasts.items()
+        }
 
 
 def designs_of(params: Params, controls: bool = True) -> dict[str, Design]:
-    """Return the design of each tier; without `controls` torch is not needed, and they are left aside.
+    """Return the design of each tier; without `controls` torch is not needed, and they are left
+    aside.
 
     Raises:
-        UserError: there are neither levels nor settings, or a contrast names a setting that is not there.
+        UserError: there are neither levels nor settings, or a contrast names a setting that is not
+            there.
     """
     section = params.factorial
     if not section.group_channels and not section.settings:
-        raise UserError("factorial is empty; give group_channels its levels, e.g. [1, 32, all], or settings")
-    return {tier: _design(params, changes, controls and section.controls) for tier, changes in section.tiers.items()}
+        raise UserError(
+            "factorial is empty; give group_channels its levels, e.g. [1, 32, all], or settings"
+        )
+    return {
+        tier: _design(params, changes, controls and section.controls)
+        for tier, changes in section.tiers.items()
+    }
 
 
 def _design(params: Params, changes: Mapping[str, Any], controls: bool) -> Design:
@@ -80,14 +96,20 @@ def _design(params: Params, changes: Mapping[str, Any], controls: bool) -> Desig
         if cell is not None:
             cells[name] = cell
     if not settings:
-        raise UserError(f"factorial has no setting that can be run: {next(iter(left_out.values()))}")
+        raise UserError(
+            f"factorial has no setting that can be run: {next(iter(left_out.values()))}"
+        )
     for name in {name for pairs in section.contrasts.values() for pair in pairs for name in pair}:
         if name not in (known := [entry[0] for entry in entries]):
-            raise UserError(f"factorial.contrasts: there is no setting '{name}'; {nearest(name, known)}")
+            raise UserError(
+                f"factorial.contrasts: there is no setting '{name}'; {nearest(name, known)}"
+            )
     matched = _controls(params, changes, settings, cells) if controls else {}
     settings += list({setting.name: setting for setting in matched.values()}.values())
     pairs = {name: [*pairs] for name, pairs in section.contrasts.items()}
-    return Design(settings, cells, {cell: setting.name for cell, setting in matched.items()}, pairs, left_out)
+    return Design(
+        settings, cells, {cell: setting.name for cell, setting in matched.items()}, pairs, left_out
+    )
 
 
 def _cells(params: Params) -> Iterator[tuple[Cell, dict[str, Any]]]:
@@ -108,7 +130,9 @@ def _others(params: Params) -> Iterator[tuple[str, None, dict[str, Any]]]:
         yield name, None, variant.model_dump(exclude_defaults=True)
 
 
-def _setting(params: Params, changes: Mapping[str, Any], name: str, entry: Mapping[str, Any]) -> Setting:
+def _setting(
+    params: Params, changes: Mapping[str, Any], name: str, entry: Mapping[str, Any]
+) -> Setting:
     section = params.factorial
     recipe = merged(section.recipe, dict(changes))
     return make_setting(params, section.task, recipe, entry, {"setting": name}, WHERE, name)
@@ -117,7 +141,8 @@ def _setting(params: Params, changes: Mapping[str, Any], name: str, entry: Mappi
 def _controls(
     params: Params, changes: Mapping[str, Any], settings: list[Setting], cells: dict[str, Cell]
 ) -> dict[str, Setting]:
-    """Return for each cell of more parameters than the static convolution that convolution made as large.
+    """Return for each cell of more parameters than the static convolution that convolution made as
+    large.
 
     Cells of the same size share a control.
     """
@@ -127,28 +152,48 @@ def _controls(
         return {}
     from models.counting.matching import matched_mlp_ratio
 
-    variant, image_size, base = reference.variant, getattr(reference.recipe, "image_size", None), count(reference)
+    variant, image_size, base = (
+        reference.variant,
+        getattr(reference.recipe, "image_size", None),
+        count(reference),
+    )
     made: dict[int, Setting] = {}
     found = {}
     for name in cells:
         if (parameters := count(by_name[name])) <= base * (1 + SAME):
             continue
-        alike = next((control for size, control in made.items() if abs(size - parameters) < SAME * size), None)
+        alike = next(
+            (control for size, control in made.items() if abs(size - parameters) < SAME * size),
+            None,
+        )
         if alike is None:
-            ratio, _ = matched_mlp_ratio(variant.model_name, variant.overrides, parameters, 1000, image_size)
-            entry = {**variant.model_dump(exclude_defaults=True, exclude={"recipe"}), "mlp_ratio": ratio}
+            ratio, _ = matched_mlp_ratio(
+                variant.model_name, variant.overrides, parameters, 1000, image_size
+            )
+            entry = {
+                **variant.model_dump(exclude_defaults=True, exclude={"recipe"}),
+                "mlp_ratio": ratio,
+            }
             alike = made[parameters] = _setting(params, changes, f"as_large_as_{name}", entry)
         found[name] = alike
     return found
 
 
 def count(setting: Setting) -> int:
-    """Return the parameters of a setting's network with 1000 classes; weights take no memory for it."""
+    """Return the parameters of a setting's network with 1000 classes; weights take no memory for
+    it.
+    """
     import torch
 
     import models
 
-    bound = {} if setting.variant.mixer == "timm" else {"image_size": getattr(setting.recipe, "image_size", 224)}
+    bound = (
+        {}
+        if setting.variant.mixer == "timm"
+        else {"image_size": getattr(setting.recipe, "image_size", 224)}
+    )
     with torch.device("meta"):
-        model = models.create_model(setting.variant.model_name, 1000, **{**bound, **setting.variant.overrides})
+        model = models.create_model(
+            setting.variant.model_name, 1000, **{**bound, **setting.variant.overrides}
+        )
     return sum(parameter.numel() for parameter in model.parameters())

@@ -15,22 +15,45 @@ def publish_factorial(call: Call, search: Search, tiers: Tiers, outcome: Outcome
     """Write results/factorial/, whole or not at all."""
     rows = trial_rows(search, outcome)
     facts = shared_facts(call, search, outcome)
-    whole = {name: facts[name] for name in ("image_size", "data", "mlflow_run_id", "commit", "dirty")}
+    whole = {
+        name: facts[name] for name in ("image_size", "data", "mlflow_run_id", "commit", "dirty")
+    }
     first = next(iter(tiers.values()))
     with whole_folder(call.folders.results("factorial")) as folder:
-        write_json(folder / "design.json", {
-            "task": call.params.factorial.task, "metric": search.metric, "mode": search.mode,
-            "seeds": call.params.factorial.seeds, **whole,
-            "tiers": {tier: _tier(search, tier) for tier in tiers},
-            "settings": {setting.name: _setting(setting) for design in tiers.values() for setting in design.settings},
-            "cells": {name: asdict(cell) for name, cell in first.cells.items()},
-            "controls": first.controls, "contrasts": first.contrasted(), "left_out": first.left_out,
-        })  # fmt: skip
-        write_text(folder / "trials.csv", table(_without(rows, "shared_positions", "channel_groups", "dynamic"),
-                                                ["tier", "setting", "seed", "run_id"]))  # fmt: skip
+        write_json(
+            folder / "design.json",
+            {
+                "task": call.params.factorial.task,
+                "metric": search.metric,
+                "mode": search.mode,
+                "seeds": call.params.factorial.seeds,
+                **whole,
+                "tiers": {tier: _tier(search, tier) for tier in tiers},
+                "settings": {
+                    setting.name: _setting(setting)
+                    for design in tiers.values()
+                    for setting in design.settings
+                },
+                "cells": {name: asdict(cell) for name, cell in first.cells.items()},
+                "controls": first.controls,
+                "contrasts": first.contrasted(),
+                "left_out": first.left_out,
+            },
+        )
+        write_text(
+            folder / "trials.csv",
+            table(
+                _without(rows, "shared_positions", "channel_groups", "dynamic"),
+                ["tier", "setting", "seed", "run_id"],
+            ),
+        )
         failpoints.reach("results.written", variant="factorial")
     states = [row["state"] for row in rows]
-    print("factorial: " + ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states)), flush=True)
+    print(
+        "factorial: "
+        + ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states)),
+        flush=True,
+    )
 
 
 def _without(rows: list[dict[str, Any]], *names: str) -> list[dict[str, Any]]:
@@ -45,6 +68,9 @@ def _tier(search: Search, tier: str) -> dict[str, Any]:
 def _setting(setting: Any) -> dict[str, Any]:
     variant = setting.variant
     return {
-        "mixer": variant.mixer, "size": variant.size, "model": variant.model_name, "overrides": variant.overrides,
+        "mixer": variant.mixer,
+        "size": variant.size,
+        "model": variant.model_name,
+        "overrides": variant.overrides,
         "own_recipe": variant.recipe,
-    }  # fmt: skip
+    }

@@ -23,7 +23,15 @@ def search_of(call: Call, tiers: Tiers, shards: Path) -> Search:
     shown = {"metric": factorial.judged_by, "tiers": list(tiers), "seeds": factorial.seeds}
     label, metric = "crossed design", factorial.judged_by
     return Search(
-        "factorial", label, tried, metric, factorial.mode, factorial.workers, factorial.concurrent, None, shown
+        "factorial",
+        label,
+        tried,
+        metric,
+        factorial.mode,
+        factorial.workers,
+        factorial.concurrent,
+        None,
+        shown,
     )
 
 

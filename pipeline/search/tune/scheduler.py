@@ -1,7 +1,8 @@
-"""Which trials go on: all of them to their end, or by asynchronous successive halving (ASHA, arXiv 1810.05934).
+"""Which trials go on: all of them to their end, or by asynchronous successive halving (ASHA, arXiv
+1810.05934).
 
-Ray's own scheduler decides. It is told of the trials of an earlier, interrupted command first, so that those which
-come after are judged as if there had been no interruption.
+Ray's own scheduler decides. It is told of the trials of an earlier, interrupted command first, so
+that those which come after are judged as if there had been no interruption.
 """
 
 from collections.abc import Iterable
@@ -18,7 +19,13 @@ class Past:
     trial_id: str
 
 
-def asha(numbers: Asha, metric: str, mode: str, total: float, past: Iterable[tuple[str, list[dict[str, Any]]]]) -> Any:
+def asha(
+    numbers: Asha,
+    metric: str,
+    mode: str,
+    total: float,
+    past: Iterable[tuple[str, list[dict[str, Any]]]],
+) -> Any:
     """Return Ray's scheduler.
 
     Args:
@@ -31,9 +38,14 @@ def asha(numbers: Asha, metric: str, mode: str, total: float, past: Iterable[tup
     from ray.tune.schedulers import AsyncHyperBandScheduler
 
     scheduler = AsyncHyperBandScheduler(
-        time_attr=numbers.time_attribute, metric=metric, mode=mode, max_t=max(total * (1 - 1e-6), numbers.grace),
-        grace_period=numbers.grace, reduction_factor=numbers.reduction, stop_last_trials=False,
-    )  # fmt: skip
+        time_attr=numbers.time_attribute,
+        metric=metric,
+        mode=mode,
+        max_t=max(total * (1 - 1e-6), numbers.grace),
+        grace_period=numbers.grace,
+        reduction_factor=numbers.reduction,
+        stop_last_trials=False,
+    )
     for identifier, rows in past:
         trial: Any = Past(identifier)
         scheduler.on_trial_add(None, trial)

@@ -1,4 +1,6 @@
-"""The space of `tune`: every combination of its values, or random ones; what cannot be run is left out by name."""
+"""The space of `tune`: every combination of its values, or random ones; what cannot be run is left
+out by name.
+"""
 
 import math
 from collections.abc import Iterator
@@ -28,11 +30,15 @@ def settings_of(params: Params) -> tuple[list[Setting], list[LeftOut]]:
     """Return the settings of the search, and the combinations that cannot be run.
 
     Raises:
-        UserError: the space is empty, names an unknown parameter or a wrong value, or has no possible setting.
+        UserError: the space is empty, names an unknown parameter or a wrong value, or has no
+            possible setting.
     """
     tune = params.tune
     if not tune.space:
-        raise UserError("tune.space is empty; name at least one parameter and its values, e.g. kernel_size: [3, 5, 7]")
+        raise UserError(
+            "tune.space is empty; name at least one parameter and its values, e.g. kernel_size: "
+            "[3, 5, 7]"
+        )
     known = known_parameters(tune.task, type(getattr(params, tune.task).recipe))
     for name in tune.space:
         refuse_unknown(name, known, "tune.space")
@@ -57,7 +63,9 @@ def _setting(params: Params, values: dict[str, Any]) -> Setting:
 def _combinations(tune: Tune) -> Iterator[dict[str, Any]]:
     """Yield the values of each setting, no two alike."""
     if tune.searcher == "grid":
-        yield from (dict(zip(tune.space, values, strict=True)) for values in product(*tune.space.values()))
+        yield from (
+            dict(zip(tune.space, values, strict=True)) for values in product(*tune.space.values())
+        )
         return
     seen: list[dict[str, Any]] = []
     for number in range(100 * (tune.samples or 0)):  # a small space runs out of new settings
@@ -80,6 +88,10 @@ def _draw(tune: Tune, number: int) -> dict[str, Any]:
         whole = isinstance(axis.low, int) and isinstance(axis.high, int)
         low, high = float(axis.low), float(axis.high) + whole
         spread = random.random()
-        value = math.exp(math.log(low) + spread * math.log(high / low)) if axis.log else low + spread * (high - low)
+        value = (
+            math.exp(math.log(low) + spread * math.log(high / low))
+            if axis.log
+            else low + spread * (high - low)
+        )
         values[name] = min(int(value), int(axis.high)) if whole else float(f"{value:.6g}")
     return values

@@ -23,4 +23,6 @@ def search_of(call: Call, settings: list[Setting], shards: Path) -> Search:
         "hold_out": tune.hold_out,
     }
     label = f"search of {' x '.join(tune.space)}"
-    return Search("tune", label, tried, tune.judged_by, tune.mode, tune.workers, tune.concurrent, asha, shown)
+    return Search(
+        "tune", label, tried, tune.judged_by, tune.mode, tune.workers, tune.concurrent, asha, shown
+    )

@@ -1,9 +1,11 @@
-"""Whole shards on this node: fetched from a URL once, checked as they arrive, shared by the node's processes.
+"""Whole shards on this node: fetched from a URL once, checked as they arrive, shared by the node's
+processes.
 
-A file is kept under the digest of its content, so data sets and versions never mix; its lock beside it is held by
-whoever fetches it, and goes when the holder dies. The lock's content says which file was found sound, and when; its
-time says when the file was last used. A file is hashed as it arrives, and once more after each start of a training,
-since a disk may change a bit without changing a date.
+A file is kept under the digest of its content, so data sets and versions never mix; its lock beside
+it is held by whoever fetches it, and goes when the holder dies. The lock's content says which file
+was found sound, and when; its time says when the file was last used. A file is hashed as it
+arrives, and once more after each start of a training, since a disk may change a bit without
+changing a date.
 """
 
 import fcntl
@@ -40,7 +42,10 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True)
 class ShardCache:
-    """A data set at a URL, and the folder on each node that keeps what was fetched of it. Pickles as plain values."""
+    """A data set at a URL, and the folder on each node that keeps what was fetched of it.
+
+    Pickles as plain values.
+    """
 
     remote: Remote
     manifest: Entry
@@ -51,12 +56,19 @@ class ShardCache:
 
     @classmethod
     def of(cls, cluster: Cluster, folder: Path) -> "ShardCache | None":
-        """Return the cache for a local folder that holds a manifest; None where shards are read from that folder."""
+        """Return the cache for a local folder that holds a manifest; None where shards are read
+        from that folder.
+        """
         if cluster.shards is None:
             return None
         path = folder / NAME
         manifest = Entry(NAME, path.stat().st_size, sha256_file(path))
-        return cls(Remote(f"{cluster.shards}/{folder.name}"), manifest, cluster.cache, int(cluster.cache_gb * 1e9))
+        return cls(
+            Remote(f"{cluster.shards}/{folder.name}"),
+            manifest,
+            cluster.cache,
+            int(cluster.cache_gb * 1e9),
+        )
 
     @property
     def home(self) -> Path:
@@ -72,7 +84,8 @@ class ShardCache:
         The descriptor stays good when the file is removed to make room.
 
         Raises:
-            Unreadable: the file cannot be had, is not what the manifest says, or the folder cannot be written.
+            Unreadable: the file cannot be had, is not what the manifest says, or the folder cannot
+                be written.
         """
         try:
             if (number := self._sound(entry)) is not None:
@@ -81,7 +94,8 @@ class ShardCache:
                 return self._settle(entry, lock)
         except OSError as error:
             raise Unreadable(
-                f"{self.home}: {error.strerror or error}; make room there, or name another folder by cluster.cache"
+                f"{self.home}: {error.strerror or error}; make room there, or name another "
+                "folder by cluster.cache"
             ) from None
 
     def bring(self, entry: Entry) -> None:
@@ -97,19 +111,32 @@ class ShardCache:
             raise Unreadable(f"{self.home}: {error.strerror or error}") from None
 
     def read_manifest(self) -> Manifest:
-        """Return the manifest from the URL, which must be the local one byte for byte; raises as `open` does."""
+        """Return the manifest from the URL, which must be the local one byte for byte; raises as
+        `open` does.
+        """
         with os.fdopen(self.open(self.manifest), "rb") as file:
             return Manifest.model_validate_json(file.read())
 
     def advice(self, shards: Sequence[ShardEntry], block: int | Literal["all"]) -> list[str]:
-        """Return a sentence for each way in which training on these shards will fetch more than it has to."""
-        whole, limit = sum(shard.bytes for shard in shards), f"cluster.cache_gb is {self.limit / 1e9:g}"
+        """Return a sentence for each way in which training on these shards will fetch more than it
+        has to.
+        """
+        whole, limit = (
+            sum(shard.bytes for shard in shards),
+            f"cluster.cache_gb is {self.limit / 1e9:g}",
+        )
         one = whole if block == "all" else min(whole, block * max(shard.bytes for shard in shards))
         said = []
         if block == "all":
-            said.append(f"shuffle_block: all makes every node fetch the whole training split, {whole / 1e9:.3g} GB")
+            said.append(
+                "shuffle_block: all makes every node fetch the whole training split, "
+                f"{whole / 1e9:.3g} GB"
+            )
         if one > self.limit:
-            said.append(f"{limit}, a shuffle block has {one / 1e9:.3g} GB: shards will be fetched again and again")
+            said.append(
+                f"{limit}, a shuffle block has {one / 1e9:.3g} GB: shards will be fetched again "
+                "and again"
+            )
         return said
 
     def sweep(self) -> None:
@@ -122,7 +149,9 @@ class ShardCache:
                 continue
 
     def _sound(self, entry: Entry) -> int | None:
-        """Return a descriptor where the file here is the one that was found sound since the start."""
+        """Return a descriptor where the file here is the one that was found sound since the
+        start.
+        """
         try:
             number = os.open(self.home / entry.sha256, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -146,7 +175,9 @@ class ShardCache:
             if number is None:
                 number = self._fetch(entry)
             os.lseek(number, 0, os.SEEK_SET)
-            os.pwrite(lock, b" ".join(b"%020d" % part for part in (*_identity(number), time.time_ns())), 0)
+            os.pwrite(
+                lock, b" ".join(b"%020d" % part for part in (*_identity(number), time.time_ns())), 0
+            )
         return number
 
     def _checked(self, entry: Entry) -> int | None:
@@ -160,11 +191,17 @@ class ShardCache:
             if hashlib.file_digest(file, "sha256").hexdigest() == entry.sha256:
                 return number
         os.close(number)
-        print(f"{path}: this copy of {entry.name} is damaged; it is fetched again", file=sys.stderr, flush=True)
+        print(
+            f"{path}: this copy of {entry.name} is damaged; it is fetched again",
+            file=sys.stderr,
+            flush=True,
+        )
         return None
 
     def _fetch(self, entry: Entry) -> int:
-        """Return a descriptor of the file as it came; it gets its name when it is whole and right."""
+        """Return a descriptor of the file as it came; it gets its name when it is whole and
+        right.
+        """
         path = self.home / entry.sha256
         beside = path.with_suffix(".tmp")
         number = self._reserve(beside, entry.bytes)
@@ -178,14 +215,19 @@ class ShardCache:
         return number
 
     def _reserve(self, beside: Path, size: int) -> int:
-        """Create a file of its final size, and remove what was not used for longest until the folder fits its limit.
+        """Create a file of its final size, and remove what was not used for longest until the
+        folder fits its limit.
 
         Files being written count and stay.
         """
         with self._locked(ROOM):
             number = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
             os.truncate(number, size)
-            sizes = {path: stat.st_size for path in self.home.iterdir() if (stat := _stat(path)) and path.name != LOCKS}
+            sizes = {
+                path: stat.st_size
+                for path in self.home.iterdir()
+                if (stat := _stat(path)) and path.name != LOCKS
+            }
             over = sum(sizes.values()) - self.limit
             for path in sorted((path for path in sizes if not path.suffix), key=self._last_used):
                 if over <= 0:
@@ -205,12 +247,15 @@ class ShardCache:
             if not (problem := self._arrive(entry, number)):
                 return
         raise Unreadable(
-            f"{self.remote.shown(entry.name)}: {problem}, in {ATTEMPTS} attempts; upload the folder again that holds "
+            f"{self.remote.shown(entry.name)}: {problem}, in {ATTEMPTS} attempts; upload the "
+            "folder again that holds "
             "the local manifest, or mend the connection"
         )
 
     def _arrive(self, entry: Entry, number: int) -> str:
-        """Write and hash a file as it comes; return what is wrong with it, nothing where all is well."""
+        """Write and hash a file as it comes; return what is wrong with it, nothing where all is
+        well.
+        """
         digest, arrived = hashlib.sha256(), 0
         os.lseek(number, 0, os.SEEK_SET)
         try:
@@ -220,7 +265,8 @@ class ShardCache:
                     arrived += len(block)
                     if arrived > entry.bytes:
                         return (
-                            f"more than {entry.bytes} bytes came, should be {entry.bytes} with SHA-256 {entry.sha256}"
+                            f"more than {entry.bytes} bytes came, should be {entry.bytes} "
+                            f"with SHA-256 {entry.sha256}"
                         )
                     digest.update(block)
                     file.write(block)
@@ -229,7 +275,10 @@ class ShardCache:
         found = digest.hexdigest()
         if (found, arrived) == (entry.sha256, entry.bytes):
             return ""
-        return f"{arrived} bytes came with SHA-256 {found}, should be {entry.bytes} with {entry.sha256}"
+        return (
+            f"{arrived} bytes came with SHA-256 {found}, should be {entry.bytes} with "
+            f"{entry.sha256}"
+        )
 
     @contextmanager
     def _locked(self, name: str, wait: bool = True) -> Iterator[int]:

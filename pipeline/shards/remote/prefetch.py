@@ -1,4 +1,6 @@
-"""Fetching ahead: one thread a process that brings the shards needed next while those before them are in use."""
+"""Fetching ahead: one thread a process that brings the shards needed next while those before them
+are in use.
+"""
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -10,7 +12,9 @@ class Ahead:
     """Does the newest of its wishes, one item after the other, in the background."""
 
     def __init__(self, bring: Callable[[int], None]) -> None:
-        """Fetch by `bring`, whose UserErrors are passed over: whoever needs the shard meets them again."""
+        """Fetch by `bring`, whose UserErrors are passed over: whoever needs the shard meets them
+        again.
+        """
         self._bring = bring
         self._changed = threading.Condition()
         self._wishes: Iterator[int] = iter(())

@@ -1,4 +1,6 @@
-"""Shards at a URL: their bytes and sizes through fsspec, and names for people, without credentials."""
+"""Shards at a URL: their bytes and sizes through fsspec, and names for people, without
+credentials.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,7 +14,9 @@ SILENCE_S = 60.0  # a server that says nothing for so long is given up
 
 
 class Unreachable(Exception):
-    """A file could not be read from its URL; says why, without the URL, which may hold a password."""
+    """A file could not be read from its URL; says why, without the URL, which may hold a
+    password.
+    """
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,9 @@ class Remote:
     url: str = field(repr=False)
 
     def shown(self, name: str = "") -> str:
-        """Return the URL of a file in the folder as people may see it: no user, password or query."""
+        """Return the URL of a file in the folder as people may see it: no user, password or
+        query.
+        """
         parts = urlsplit(self.url)
         host = parts.netloc.rpartition("@")[2]
         prefix = f"{parts.scheme}://{host}{parts.path}" if parts.scheme else self.url
@@ -37,7 +43,9 @@ class Remote:
         """
         system, path = self._at(name)
         try:
-            with system.open(path, "rb", **({"block_size": 0} if self._http else {})) as file:  # 0: as one stream
+            with system.open(
+                path, "rb", **({"block_size": 0} if self._http else {})
+            ) as file:  # 0: as one stream
                 while block := file.read(BLOCK):
                     yield block
         except Exception as error:  # each protocol's library has exceptions of its own
@@ -61,7 +69,9 @@ class Remote:
         return self.url.startswith(("http://", "https://"))
 
     def _at(self, name: str) -> tuple[Any, str]:
-        """Return the file system and a file's path in it; file systems are kept by fsspec, with their connections."""
+        """Return the file system and a file's path in it; file systems are kept by fsspec, with
+        their connections.
+        """
         from fsspec.core import url_to_fs
 
         options: dict[str, Any] = {}
@@ -69,18 +79,24 @@ class Remote:
             import aiohttp
 
             options["client_kwargs"] = {
-                "timeout": aiohttp.ClientTimeout(total=None, sock_connect=SILENCE_S, sock_read=SILENCE_S)
+                "timeout": aiohttp.ClientTimeout(
+                    total=None, sock_connect=SILENCE_S, sock_read=SILENCE_S
+                )
             }
         try:
             system, path = url_to_fs(f"{self.url.rstrip('/')}/{name}", **options)
         except (ImportError, ValueError) as error:
-            raise UserError(f"{self.shown()}: {error}; install it in every node's environment") from None
+            raise UserError(
+                f"{self.shown()}: {error}; install it in every node's environment"
+            ) from None
         return system, path
 
 
 def _reason(error: BaseException) -> str:
     """Say what went wrong by its kind alone: messages of the libraries name URLs in full."""
-    while error.__cause__ is not None:  # fsspec turns every failure of HTTP into a file that is not found
+    while (
+        error.__cause__ is not None
+    ):  # fsspec turns every failure of HTTP into a file that is not found
         error = error.__cause__
     status = getattr(error, "status", None)
     if isinstance(error, FileNotFoundError) or status == 404:

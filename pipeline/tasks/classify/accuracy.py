@@ -1,4 +1,6 @@
-"""Accuracy of classification: top-1 and top-5, and top-1 against ImageNet-Real's labels where there are any."""
+"""Accuracy of classification: top-1 and top-5, and top-1 against ImageNet-Real's labels where there
+are any.
+"""
 
 from typing import Any
 
@@ -24,14 +26,21 @@ class Accuracy:
         guesses = logits.topk(min(5, logits.shape[1]), dim=1).indices
         ranked = guesses == labels[:, None]
         loss = F.cross_entropy(logits, labels, reduction="sum")
-        counts = torch.stack([torch.tensor(len(labels)), ranked[:, 0].sum().cpu(), ranked.sum().cpu()])
+        counts = torch.stack(
+            [torch.tensor(len(labels)), ranked[:, 0].sum().cpu(), ranked.sum().cpu()]
+        )
         self._sums[:4] += torch.cat([counts.double(), loss.detach().double().cpu()[None]])
         if "real" in batch:
-            right = sum(guess in real for guess, real in zip(guesses[:, 0].tolist(), batch["real"], strict=True))
+            right = sum(
+                guess in real
+                for guess, real in zip(guesses[:, 0].tolist(), batch["real"], strict=True)
+            )
             self._sums[4:] += torch.tensor([sum(map(bool, batch["real"])), right])
 
     def state(self) -> Tensor:
-        """Return (samples, correct at 1, correct at 5, loss, samples with real labels, correct by them)."""
+        """Return (samples, correct at 1, correct at 5, loss, samples with real labels, correct by
+        them).
+        """
         return self._sums
 
     def result(self, states: list[Tensor]) -> Result:

@@ -1,7 +1,8 @@
 """Image transforms of classification: PIL image in, uint8 array (H, W, 3) out.
 
-Transforms are torchvision's and timm's; they draw from the global generators, which the caller seeds per sample.
-Both libraries take seconds to import, so they are imported where a recipe first needs them.
+Transforms are torchvision's and timm's; they draw from the global generators, which the caller
+seeds per sample. Both libraries take seconds to import, so they are imported where a recipe first
+needs them.
 """
 
 from collections.abc import Callable
@@ -24,15 +25,17 @@ RESAMPLE = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.B
 def train_transform(recipe: Recipe) -> Callable[[Image.Image], Pixels]:
     """Random resized crop, flip, then RandAugment or colour jitter.
 
-    A policy replaces the jitter, but for the sets of three operations (`t3a`), which leave it to the jitter. The parts
-    and their draws are those of `timm.data.create_transform`, in its order. The crop is cut out before it is resized,
-    so that no pixel beyond its box takes part.
+    A policy replaces the jitter, but for the sets of three operations (`t3a`), which leave it to
+    the jitter. The parts and their draws are those of `timm.data.create_transform`, in its order.
+    The crop is cut out before it is resized, so that no pixel beyond its box takes part.
     """
     from timm.data.transforms import RandomResizedCropAndInterpolation
     from torchvision.transforms import ColorJitter, Compose, RandomHorizontalFlip
 
     augment, size = recipe.augment, recipe.image_size
-    crop = RandomResizedCropAndInterpolation(size, augment.crop_scale, augment.crop_ratio, augment.interpolation)
+    crop = RandomResizedCropAndInterpolation(
+        size, augment.crop_scale, augment.crop_ratio, augment.interpolation
+    )
     parts: list[Callable[[Image.Image], Image.Image]] = [crop]
     if augment.flip:
         parts.append(RandomHorizontalFlip(augment.flip))
@@ -51,7 +54,11 @@ def _policy(augment: Augment, size: int) -> Callable[[Image.Image], Image.Image]
     from timm.data.auto_augment import posterize, rand_augment_transform
 
     fill = tuple(min(255, round(255 * channel)) for channel in MEAN)
-    options = {"translate_const": int(size * 0.45), "img_mean": fill, "interpolation": RESAMPLE[augment.interpolation]}
+    options = {
+        "translate_const": int(size * 0.45),
+        "img_mean": fill,
+        "interpolation": RESAMPLE[augment.interpolation],
+    }
     policy = rand_augment_transform(augment.rand_augment, options)
     for operation in policy.ops:
         if operation.aug_fn is posterize:
@@ -61,7 +68,9 @@ def _policy(augment: Augment, size: int) -> Callable[[Image.Image], Image.Image]
 
 
 def _posterize(image: Image.Image, bits_to_keep: int, **options: Any) -> Image.Image:
-    """Keep the highest bits of each channel; none is a black image, for which timm asks and which Pillow refuses."""
+    """Keep the highest bits of each channel; none is a black image, for which timm asks and which
+    Pillow refuses.
+    """
     from timm.data.auto_augment import posterize
 
     if bits_to_keep < 1:
@@ -71,7 +80,9 @@ def _posterize(image: Image.Image, bits_to_keep: int, **options: Any) -> Image.I
 
 
 def eval_transform(recipe: Recipe) -> Callable[[Image.Image], Pixels]:
-    """Resize the short side to `eval_resize`, then cut the centre square of `image_size`, as torchvision does both."""
+    """Resize the short side to `eval_resize`, then cut the centre square of `image_size`, as
+    torchvision does both.
+    """
     from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
     interpolation = InterpolationMode(recipe.augment.interpolation)

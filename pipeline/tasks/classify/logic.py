@@ -1,4 +1,5 @@
-"""Image classification as the paper trains it: soft-target cross-entropy over mixed images, top-1 and top-5.
+"""Image classification as the paper trains it: soft-target cross-entropy over mixed images, top-1
+and top-5.
 
 Where the shards have ImageNet-Real's labels, top-1 against them too.
 """
@@ -46,23 +47,37 @@ class Classify:
             options = dict(self.variant.overrides)
             if self.variant.mixer != "timm":
                 options["image_size"] = self.recipe.image_size
-            return models.create_model(self.variant.model_name, num_classes=len(self.names), **options)
+            return models.create_model(
+                self.variant.model_name, num_classes=len(self.names), **options
+            )
         except ValueError as error:
             raise UserError(str(error)) from None
 
     def start_from(self, model: nn.Module, weights: dict[str, Tensor]) -> list[str]:
-        """Load weights of the same architecture; a head for another number of classes stays fresh."""
+        """Load weights of the same architecture; a head for another number of classes stays
+        fresh.
+        """
         own = model.state_dict()
-        fresh = [name for name, value in weights.items() if name.startswith("head.") and own[name].shape != value.shape]
-        result = model.load_state_dict({k: v for k, v in weights.items() if k not in fresh}, strict=False)
+        fresh = [
+            name
+            for name, value in weights.items()
+            if name.startswith("head.") and own[name].shape != value.shape
+        ]
+        result = model.load_state_dict(
+            {k: v for k, v in weights.items() if k not in fresh}, strict=False
+        )
         wrong = [*result.unexpected_keys, *(k for k in result.missing_keys if k not in fresh)]
         if wrong:
             model_name = self.variant.model_name
-            raise UserError(f"init_from does not fit {model_name}: {len(wrong)} names differ, first {wrong[0]}")
+            raise UserError(
+                f"init_from does not fit {model_name}: {len(wrong)} names differ, first {wrong[0]}"
+            )
         return fresh
 
     def prepare(self, batch: Batch, device: torch.device) -> Batch:
-        """Move to the device and normalise with ImageNet's mean and standard deviation, in float32."""
+        """Move to the device and normalise with ImageNet's mean and standard deviation, in
+        float32.
+        """
         images = normalise(batch["images"].to(device, non_blocking=True))
         layout = torch.channels_last if self.recipe.channels_last else torch.contiguous_format
         labels = batch["labels"].to(device, non_blocking=True)
@@ -71,7 +86,9 @@ class Classify:
     def loss(self, model: nn.Module, batch: Batch, seed: tuple[int, int, int]) -> Tensor:
         """Erase, mix, and return the mean soft-target cross-entropy."""
         seed_libraries("erase", *seed)
-        torch.manual_seed(seed_for("forward", *seed))  # the device's generator too: drop path, erasing noise
+        torch.manual_seed(
+            seed_for("forward", *seed)
+        )  # the device's generator too: drop path, erasing noise
         images = batch["images"] if self._erase is None else self._erase(batch["images"])
         smoothed = _one_hot(batch["labels"], len(self.names), self.recipe.augment.label_smoothing)
         images, targets = mix(images, smoothed, self.recipe.augment, seed)
@@ -88,22 +105,31 @@ class Classify:
         return Accuracy()
 
     def draw(self, model: nn.Module, batch: Batch, raw: Batch) -> Image.Image:
-        """Return a sheet of images (B, 3, H, W), each over its prediction: green right, red wrong."""
+        """Return a sheet of images (B, 3, H, W), each over its prediction: green right, red
+        wrong.
+        """
         guesses = model(batch["images"]).float().softmax(dim=-1).max(dim=-1)
         tiles = []
         shown = zip(raw["images"], raw["labels"], guesses.indices, guesses.values, strict=True)
         for image, label, guess, sure in shown:
             right = int(label) == int(guess)
-            text = f"{self.names[int(guess)]} {float(sure):.0%}" + ("" if right else f"; is {self.names[int(label)]}")
-            tiles.append(tile(image.permute(1, 2, 0).numpy(), text, "#1a7f37" if right else "#cf222e"))
+            text = f"{self.names[int(guess)]} {float(sure):.0%}" + (
+                "" if right else f"; is {self.names[int(label)]}"
+            )
+            tiles.append(
+                tile(image.permute(1, 2, 0).numpy(), text, "#1a7f37" if right else "#cf222e")
+            )
         return sheet(tiles, columns=6)
 
 
-def mix(images: Tensor, targets: Tensor, numbers: Augment, seed: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
-    """Mix each image (B, 3, H, W) and target (B, classes) with its mirror in the batch, by mixup or cutmix.
+def mix(
+    images: Tensor, targets: Tensor, numbers: Augment, seed: tuple[int, int, int]
+) -> tuple[Tensor, Tensor]:
+    """Mix each image (B, 3, H, W) and target (B, classes) with its mirror in the batch, by mixup or
+    cutmix.
 
-    The whole micro-batch is mixed one way with one ratio, as the official recipe's "batch" mode; the draw is a
-    function of (seed, step, micro-batch).
+    The whole micro-batch is mixed one way with one ratio, as the official recipe's "batch" mode;
+    the draw is a function of (seed, step, micro-batch).
     """
     draw = generator("mix", *seed)
     chance, kind, centre_y, centre_x = draw.random(4)

@@ -20,11 +20,17 @@ class ClassifySampling:
         self._transforms: tuple[Any, Any] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"recipe": self.recipe, "_transforms": None}  # transforms are built anew in each loader worker
+        return {
+            "recipe": self.recipe,
+            "_transforms": None,
+        }  # transforms are built anew in each loader worker
 
     def _built(self) -> tuple[Any, Any]:
         if self._transforms is None:
-            self._transforms = augment.train_transform(self.recipe), augment.eval_transform(self.recipe)
+            self._transforms = (
+                augment.train_transform(self.recipe),
+                augment.eval_transform(self.recipe),
+            )
         return self._transforms
 
     def train_sample(self, raw: dict[str, Any], seed: int, epoch: int) -> dict[str, Any]:
@@ -48,5 +54,13 @@ class ClassifySampling:
         """
         images = torch.from_numpy(np.stack([sample["image"] for sample in samples]))
         labels = torch.tensor([sample["label"] for sample in samples])
-        batch = {"keys": [sample["key"] for sample in samples], "images": images.permute(0, 3, 1, 2), "labels": labels}
-        return {**batch, "real": [sample["real"] for sample in samples]} if "real" in samples[0] else batch
+        batch = {
+            "keys": [sample["key"] for sample in samples],
+            "images": images.permute(0, 3, 1, 2),
+            "labels": labels,
+        }
+        return (
+            {**batch, "real": [sample["real"] for sample in samples]}
+            if "real" in samples[0]
+            else batch
+        )

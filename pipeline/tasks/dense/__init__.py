@@ -1,1 +1,3 @@
-"""What detection and segmentation share: networks on a classification backbone, geometry of images and masks."""
+"""What detection and segmentation share: networks on a classification backbone, geometry of images
+and masks.
+"""

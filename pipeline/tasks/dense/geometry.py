@@ -1,11 +1,12 @@
 """Flips, resizes and crops that an image, its boxes and its masks go through together.
 
-Images and boxes go step by step through torchvision. For masks a step only picks rows and columns, so all steps in
-a row are one source row for each row of the result and one source column for each column: a mask is moved by one
-look-up, however many steps there are.
+Images and boxes go step by step through torchvision. For masks a step only picks rows and columns,
+so all steps in a row are one source row for each row of the result and one source column for each
+column: a mask is moved by one look-up, however many steps there are.
 
-Conventions are mmcv's, which the published recipes run on: bilinear without antialiasing for images, pixel centres
-at halves; nearest for masks, target pixel i showing source pixel floor(i * source / target).
+Conventions are mmcv's, which the published recipes run on: bilinear without antialiasing for
+images, pixel centres at halves; nearest for masks, target pixel i showing source pixel floor(i *
+source / target).
 """
 
 from collections.abc import Callable, Sequence
@@ -24,7 +25,9 @@ Size = tuple[int, int]
 
 
 class Geometry:
-    """The steps from a source of `height` x `width` pixels; `rows` and `columns` say where each pixel comes from."""
+    """The steps from a source of `height` x `width` pixels; `rows` and `columns` say where each
+    pixel comes from.
+    """
 
     def __init__(self, height: int, width: int) -> None:
         from torchvision.transforms.v2 import functional
@@ -55,16 +58,22 @@ class Geometry:
         """Cut out a part that lies inside."""
         height, width = size
         self.rows, self.columns = self.rows[top : top + height], self.columns[left : left + width]
-        self._steps.append(partial(self._functional.crop, top=top, left=left, height=height, width=width))
+        self._steps.append(
+            partial(self._functional.crop, top=top, left=left, height=height, width=width)
+        )
 
     def image(self, image: Tensor) -> Tensor:
-        """Move an image (3, H, W) uint8; in channels_last memory, as `pixels` gives it, that is three times as fast."""
+        """Move an image (3, H, W) uint8; in channels_last memory, as `pixels` gives it, that is
+        three times as fast.
+        """
         for step in self._steps:
             image = step(image).clone()  # a crop's view would leave the fast memory layout
         return image
 
     def boxes(self, boxes: Tensor) -> Tensor:
-        """Move boxes (N, 4) of left, top, right, bottom in pixels, clipped at every crop and at the end."""
+        """Move boxes (N, 4) of left, top, right, bottom in pixels, clipped at every crop and at the
+        end.
+        """
         from torchvision.tv_tensors import BoundingBoxes
 
         moved = BoundingBoxes(boxes, format="XYXY", canvas_size=self.source)
@@ -84,7 +93,9 @@ def pick(mask: Mask, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> Mask:
 
 
 def fitted(size: Size, sides: Sequence[int]) -> Size:
-    """Return the largest size of the same shape that `sides` allow, a short and a long one in any order."""
+    """Return the largest size of the same shape that `sides` allow, a short and a long one in any
+    order.
+    """
     short, long = sorted(sides)
     factor = min(short / min(size), long / max(size))
     height, width = (max(1, int(side * factor + 0.5)) for side in size)
@@ -101,7 +112,9 @@ def pixels(data: bytes) -> Tensor:
     return torch.from_numpy(np.array(decode(data))).permute(2, 0, 1)
 
 
-def stacked(images: Sequence[Tensor], multiple: int = 1, least: Size = (1, 1)) -> tuple[Tensor, list[Size]]:
+def stacked(
+    images: Sequence[Tensor], multiple: int = 1, least: Size = (1, 1)
+) -> tuple[Tensor, list[Size]]:
     """Stack images (3, h, w) of any sizes, with zeros to the right and below.
 
     Args:
@@ -110,10 +123,13 @@ def stacked(images: Sequence[Tensor], multiple: int = 1, least: Size = (1, 1)) -
         least: the result is at least that high and wide.
 
     Returns:
-        Images (B, 3, H, W) uint8 in channels_last memory, and height and width of each one's own part.
+        Images (B, 3, H, W) uint8 in channels_last memory, and height and width of each one's own
+        part.
     """
     sizes = [(image.shape[1], image.shape[2]) for image in images]
-    height, width = (-(-max(sides) // multiple) * multiple for sides in zip(*sizes, least, strict=True))
+    height, width = (
+        -(-max(sides) // multiple) * multiple for sides in zip(*sizes, least, strict=True)
+    )
     batch = torch.zeros(len(images), height, width, 3, dtype=torch.uint8).permute(0, 3, 1, 2)
     for row, image, (high, wide) in zip(batch, images, sizes, strict=True):
         row[:, :high, :wide] = image

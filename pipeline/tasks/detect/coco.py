@@ -1,8 +1,9 @@
 """COCO's twelve numbers for boxes and for masks, as pycocotools computes them.
 
-Ranks bring masks into COCO's run lengths and keep arrays of them; one process joins these by image and has
-faster-coco-eval match and accumulate class by class, which keeps the whole of COCO's validation set small in memory.
-The size of a mask is its own area (so did mmdetection from 2.12 on; before, it was that of the detection's box).
+Ranks bring masks into COCO's run lengths and keep arrays of them; one process joins these by image
+and has faster-coco-eval match and accumulate class by class, which keeps the whole of COCO's
+validation set small in memory. The size of a mask is its own area (so did mmdetection from 2.12 on;
+before, it was that of the detection's box).
 """
 
 import json
@@ -49,11 +50,12 @@ NUMBERS = {
 
 
 class CocoEvaluator:
-    """Average precision and recall of boxes and, where the detector gives them, of masks, in percent.
+    """Average precision and recall of boxes and, where the detector gives them, of masks, in
+    percent.
 
-    Names are `box_` or `mask_` and those of `NUMBERS`. Ground truth comes from the shards' records, so that an image
-    counts in which there is nothing to find, or in which nothing was found. An object that has a box and no mask
-    counts for boxes alone.
+    Names are `box_` or `mask_` and those of `NUMBERS`. Ground truth comes from the shards' records,
+    so that an image counts in which there is nothing to find, or in which nothing was found. An
+    object that has a box and no mask counts for boxes alone.
 
     Args:
         classes: the manifest's classes: labels are their positions, records name them by `id`.
@@ -71,9 +73,9 @@ class CocoEvaluator:
         """Add one batch.
 
         Args:
-            outputs: for each image `boxes` (K, 4) as left, top, right, bottom in pixels of the original image,
-                `scores` (K,) and `labels` (K,), and `masks`, a list of K compressed run lengths (`size`, `counts`)
-                of the original size, unless the detector has none.
+            outputs: for each image `boxes` (K, 4) as left, top, right, bottom in pixels of the
+                original image, `scores` (K,) and `labels` (K,), and `masks`, a list of K compressed
+                run lengths (`size`, `counts`) of the original size, unless the detector has none.
             batch: `records`, the shards' COCO records of the same images.
 
         Raises:
@@ -82,14 +84,18 @@ class CocoEvaluator:
         for output, record in zip(outputs, batch["records"], strict=True):
             image, size = record["image_id"], (record["height"], record["width"])
             self._images.append({"image": np.array([image]), "size": np.array([size])})
-            self._truths.append({"image": np.full(len(record["annotations"]), image), **self._truth(record)})
+            self._truths.append(
+                {"image": np.full(len(record["annotations"]), image), **self._truth(record)}
+            )
             found = _detections(output, len(self._classes), size)
             self._found.append({"image": np.full(len(found["score"]), image), **found})
             self._masked.add("masks" in output)
 
     def _truth(self, record: Mapping[str, Any]) -> Columns:
         rows = record["annotations"]
-        runs = [compressed(row["segmentation"], (record["height"], record["width"])) for row in rows]
+        runs = [
+            compressed(row["segmentation"], (record["height"], record["width"])) for row in rows
+        ]
         return {
             "label": np.array([self._index[row["category_id"]] for row in rows], dtype=np.int64),
             "box": np.array([row["bbox"] for row in rows], dtype=np.float64).reshape(-1, 4),
@@ -100,9 +106,13 @@ class CocoEvaluator:
         }
 
     def state(self) -> dict[str, Any]:
-        """Return what this rank saw: columns of images, annotations and detections; run lengths are packed bytes."""
+        """Return what this rank saw: columns of images, annotations and detections; run lengths are
+        packed bytes.
+        """
         parts = {"images": self._images, "truths": self._truths, "found": self._found}
-        return {name: _joined(rows) for name, rows in parts.items()} | {"masked": sorted(self._masked)}
+        return {name: _joined(rows) for name, rows in parts.items()} | {
+            "masked": sorted(self._masked)
+        }
 
     def result(self, states: list[dict[str, Any]]) -> Result:
         """Return the numbers over all ranks; one of which there is no ground truth is left out.
@@ -120,18 +130,26 @@ class CocoEvaluator:
             curves = [_curves(kind, label, images, truths, found) for label in labels]
             metrics |= _numbers(kind, curves)
             for label, curve in zip(labels, curves, strict=True):
-                per_class.setdefault(names[label], {})[f"{kind}_ap"] = _numbers(kind, [curve])[f"{kind}_ap"]
+                per_class.setdefault(names[label], {})[f"{kind}_ap"] = _numbers(kind, [curve])[
+                    f"{kind}_ap"
+                ]
         return Result(metrics, per_class)
 
 
-def results_format(states: list[dict[str, Any]], classes: Sequence[ClassEntry]) -> list[dict[str, Any]]:
-    """Return all ranks' detections as COCO's results format has them: by image id, and by falling score in an image.
+def results_format(
+    states: list[dict[str, Any]], classes: Sequence[ClassEntry]
+) -> list[dict[str, Any]]:
+    """Return all ranks' detections as COCO's results format has them: by image id, and by falling
+    score in an image.
 
-    Boxes are left, top, width and height; category ids are the data set's; `segmentation` is there with masks.
+    Boxes are left, top, width and height; category ids are the data set's; `segmentation` is there
+    with masks.
     """
     images, found = (_gathered(states, name) for name in ("images", "found"))
     masked = all(seen for state in states for seen in state["masked"])
-    sizes = dict(zip(images["image"].tolist(), images["size"].tolist(), strict=True)) if images else {}
+    sizes = (
+        dict(zip(images["image"].tolist(), images["size"].tolist(), strict=True)) if images else {}
+    )
     rows = []
     for index in np.lexsort((-found["score"], found["image"])) if found else ():
         image = int(found["image"][index])
@@ -141,14 +159,23 @@ def results_format(states: list[dict[str, Any]], classes: Sequence[ClassEntry]) 
             "bbox": found["box"][index].tolist(),
             "score": float(found["score"][index]),
         }
-        runs = {"segmentation": {"size": sizes[image], "counts": _unpacked(found, index).decode()}} if masked else {}
+        runs = (
+            {"segmentation": {"size": sizes[image], "counts": _unpacked(found, index).decode()}}
+            if masked
+            else {}
+        )
         rows.append({**row, **runs})
     return rows
 
 
 def write_results(path: Path, states: list[dict[str, Any]], classes: Sequence[ClassEntry]) -> None:
-    """Write all ranks' detections as one JSON list in COCO's results format, whole or not at all."""
-    write_text(path, json.dumps(results_format(states, classes), separators=(",", ":"), allow_nan=False) + "\n")
+    """Write all ranks' detections as one JSON list in COCO's results format, whole or not at
+    all.
+    """
+    write_text(
+        path,
+        json.dumps(results_format(states, classes), separators=(",", ":"), allow_nan=False) + "\n",
+    )
 
 
 def _detections(output: Mapping[str, Any], classes: int, size: tuple[int, int]) -> Columns:
@@ -159,26 +186,39 @@ def _detections(output: Mapping[str, Any], classes: int, size: tuple[int, int]) 
     )
     masks = output.get("masks")
     count = len(scores)
-    if boxes.shape != (count, 4) or len(labels) != count or (masks is not None and len(masks) != count):
-        raise ValueError("an image's boxes (K, 4), scores (K,), labels (K,) and masks should be as many")
+    if (
+        boxes.shape != (count, 4)
+        or len(labels) != count
+        or (masks is not None and len(masks) != count)
+    ):
+        raise ValueError(
+            "an image's boxes (K, 4), scores (K,), labels (K,) and masks should be as many"
+        )
     if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
         raise ValueError("boxes or scores are not finite numbers")
     if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
-        raise ValueError(f"labels should lie from 0 to {classes - 1}, found {labels.min()} to {labels.max()}")
+        raise ValueError(
+            f"labels should lie from 0 to {classes - 1}, found {labels.min()} to {labels.max()}"
+        )
     if any(tuple(mask["size"]) != size for mask in masks or ()):
         raise ValueError(f"masks should be of the image's size, height and width {size}")
     boxes[:, 2:] -= boxes[:, :2]
     area = np.prod(boxes[:, 2:], axis=1) if masks is None else _areas(masks)
     return {
-        "label": labels, "score": scores, "box": boxes, "area": area,
+        "label": labels,
+        "score": scores,
+        "box": boxes,
+        "area": area,
         **_packed([mask["counts"] for mask in masks] if masks is not None else [b""] * count),
-    }  # fmt: skip
+    }
 
 
 def _areas(masks: Sequence[Mapping[str, Any]]) -> Array:
     from pycocotools import mask as coco_mask
 
-    return np.array([coco_mask.area(mask) for mask in masks], dtype=np.float64)  # a list of more than 255 overflows
+    return np.array(
+        [coco_mask.area(mask) for mask in masks], dtype=np.float64
+    )  # a list of more than 255 overflows
 
 
 def _packed(runs: Sequence[bytes]) -> Columns:
@@ -195,11 +235,15 @@ def _unpacked(columns: Columns, index: int) -> bytes:
 
 
 def _joined(parts: Sequence[Columns]) -> Columns:
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
+    return (
+        {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
+    )
 
 
 def _gathered(states: list[dict[str, Any]], name: str) -> Columns:
-    """Return one table of all ranks with its rows by ascending image, in each image as the detector gave them."""
+    """Return one table of all ranks with its rows by ascending image, in each image as the detector
+    gave them.
+    """
     columns = _joined([state[name] for state in states if state[name]])
     if "length" in columns:
         columns["start"] = np.cumsum(columns["length"]) - columns["length"]
@@ -208,22 +252,35 @@ def _gathered(states: list[dict[str, Any]], name: str) -> Columns:
 
 
 def _check_once(images: Columns, masked: set[bool]) -> None:
-    ids, times = np.unique(images["image"], return_counts=True) if images else (np.array([]), np.array([]))
+    ids, times = (
+        np.unique(images["image"], return_counts=True) if images else (np.array([]), np.array([]))
+    )
     if (times > 1).any():
         raise ValueError(f"image {ids[times > 1][0]} was evaluated more than once")
     if len(masked) > 1:
         raise ValueError("the detector gave masks for some images and none for others")
 
 
-def _curves(kind: str, label: int, images: Columns, truths: Columns, found: Columns) -> dict[str, Array]:
-    """Return one class's precision (thresholds, recalls, 1, areas, most) and recall without the second axis."""
+def _curves(
+    kind: str, label: int, images: Columns, truths: Columns, found: Columns
+) -> dict[str, Array]:
+    """Return one class's precision (thresholds, recalls, 1, areas, most) and recall without the
+    second axis.
+    """
     from faster_coco_eval import COCO, COCOeval_faster
 
-    seen = {"truths": list(_rows(kind, label, images, truths)), "found": list(_rows(kind, label, images, found))}
+    seen = {
+        "truths": list(_rows(kind, label, images, truths)),
+        "found": list(_rows(kind, label, images, found)),
+    }
     shown = sorted({row["image_id"] for rows in seen.values() for row in rows})
-    sizes = [{"id": i, "height": int(images["size"][i, 0]), "width": int(images["size"][i, 1])} for i in shown]
+    sizes = [
+        {"id": i, "height": int(images["size"][i, 0]), "width": int(images["size"][i, 1])}
+        for i in shown
+    ]
     sets = {
-        name: COCO({"images": sizes, "annotations": rows, "categories": [{"id": 0}]}) for name, rows in seen.items()
+        name: COCO({"images": sizes, "annotations": rows, "categories": [{"id": 0}]})
+        for name, rows in seen.items()
     }
     run = COCOeval_faster(sets["truths"], sets["found"], KINDS[kind])
     run.evaluate()
@@ -240,29 +297,44 @@ def _labels(kind: str, truths: Columns) -> list[int]:
 
 
 def _rows(kind: str, label: int, images: Columns, columns: Columns) -> Iterator[dict[str, Any]]:
-    """Yield annotations or detections of a class; ids count from 1, because 0 means unmatched to the evaluator."""
+    """Yield annotations or detections of a class; ids count from 1, because 0 means unmatched to
+    the evaluator.
+    """
     chosen = np.flatnonzero(columns["label"] == label) if columns else np.array([], dtype=np.int64)
     if kind == "mask" and "drawn" in columns:
         chosen = chosen[columns["drawn"][chosen]]
     for number, index in enumerate(chosen.tolist(), start=1):
         place = int(np.searchsorted(images["image"], columns["image"][index]))
-        row = {"id": number, "image_id": place, "category_id": 0, "bbox": columns["box"][index].tolist()}
+        row = {
+            "id": number,
+            "image_id": place,
+            "category_id": 0,
+            "bbox": columns["box"][index].tolist(),
+        }
         row["iscrowd"] = int(columns["crowd"][index]) if "crowd" in columns else 0
         if "score" in columns:
             row["score"] = float(columns["score"][index])
         row["area"] = float(columns["area"][index])
         if kind == "mask":
-            row["segmentation"] = {"size": images["size"][place].tolist(), "counts": _unpacked(columns, index)}
+            row["segmentation"] = {
+                "size": images["size"][place].tolist(),
+                "counts": _unpacked(columns, index),
+            }
         elif "score" in columns:
             row["area"] = row["bbox"][2] * row["bbox"][3]
         yield row
 
 
 def _numbers(kind: str, curves: Sequence[dict[str, Array]]) -> dict[str, float]:
-    """Return COCO's numbers in percent, each over the classes that have ground truth of its size."""
+    """Return COCO's numbers in percent, each over the classes that have ground truth of its
+    size.
+    """
     found = {}
     for name, number in NUMBERS.items():
-        parts = [curve[number.curve][number.threshold, ..., number.area, number.most].ravel() for curve in curves]
+        parts = [
+            curve[number.curve][number.threshold, ..., number.area, number.most].ravel()
+            for curve in curves
+        ]
         values = np.concatenate(parts) if parts else np.array([])
         if (values := values[values > -1]).size:
             found[f"{kind}_{name}"] = 100 * float(values.mean())

@@ -1,4 +1,6 @@
-"""Object detection and instance segmentation: Cascade Mask R-CNN on any backbone (paper, section 4.3)."""
+"""Object detection and instance segmentation: Cascade Mask R-CNN on any backbone (paper, section
+4.3).
+"""
 
 from typing import Any
 
@@ -35,7 +37,9 @@ class Detect:
         settings = {
             "num_classes": len(self.classes),
             "proposals": Proposals(**self.recipe.proposals.model_dump()),
-            "cascade": Cascade(**self.recipe.cascade.model_dump(include=set(Cascade.__dataclass_fields__))),
+            "cascade": Cascade(
+                **self.recipe.cascade.model_dump(include=set(Cascade.__dataclass_fields__))
+            ),
         }
         side = min(self.recipe.augment.short_sides)
         return network.build(create_detector, self.variant, self.recipe, (side, side), **settings)
@@ -47,7 +51,10 @@ class Detect:
     def prepare(self, batch: Batch, device: torch.device) -> Batch:
         """Move images and targets to the device and normalise the images."""
         images = network.prepare(batch["images"], batch["sizes"], device, self.recipe.channels_last)
-        targets = [{name: part.to(device) for name, part in target.items()} for target in batch.get("targets", [])]
+        targets = [
+            {name: part.to(device) for name, part in target.items()}
+            for target in batch.get("targets", [])
+        ]
         return {**batch, "images": images, "targets": targets}
 
     def loss(self, model: nn.Module, batch: Batch, seed: tuple[int, int, int]) -> Tensor:
@@ -57,10 +64,15 @@ class Detect:
         return torch.stack(list(losses.values())).sum()
 
     def predict(self, model: nn.Module, batch: Batch) -> list[dict[str, Any]]:
-        """Return for each image boxes (K, 4) in pixels of the original, scores, labels and masks as run lengths."""
+        """Return for each image boxes (K, 4) in pixels of the original, scores, labels and masks as
+        run lengths.
+        """
         found = model(batch["images"], batch["sizes"])
         parts = zip(found, batch["sizes"], batch["records"], strict=True)
-        return [_at_original_size(one, size, (record["height"], record["width"])) for one, size, record in parts]
+        return [
+            _at_original_size(one, size, (record["height"], record["width"]))
+            for one, size, record in parts
+        ]
 
     def evaluator(self) -> CocoEvaluator:
         """Return an empty evaluator."""
@@ -68,8 +80,13 @@ class Detect:
 
     def draw(self, model: nn.Module, batch: Batch, raw: Batch) -> Image.Image:
         """Return a sheet of images, each with what is there beside what was found."""
-        index, names = {entry.id: i for i, entry in enumerate(self.classes)}, [entry.name for entry in self.classes]
-        shown = zip(network.photographs(raw), raw["records"], self.predict(model, batch), strict=True)
+        index, names = (
+            {entry.id: i for i, entry in enumerate(self.classes)},
+            [entry.name for entry in self.classes],
+        )
+        shown = zip(
+            network.photographs(raw), raw["records"], self.predict(model, batch), strict=True
+        )
         tiles = [
             detections.draw(
                 np.asarray(photograph.resize((record["width"], record["height"]))),
@@ -82,9 +99,15 @@ class Detect:
         return sheet.sheet(tiles, columns=2)
 
 
-def _at_original_size(found: dict[str, Tensor], size: tuple[int, int], original: tuple[int, int]) -> dict[str, Any]:
-    """Return one image's detections in pixels of the original (height, width), as the evaluator takes them."""
-    scale = torch.tensor([original[1] / size[1], original[0] / size[0]], device=found["boxes"].device).repeat(2)
+def _at_original_size(
+    found: dict[str, Tensor], size: tuple[int, int], original: tuple[int, int]
+) -> dict[str, Any]:
+    """Return one image's detections in pixels of the original (height, width), as the evaluator
+    takes them.
+    """
+    scale = torch.tensor(
+        [original[1] / size[1], original[0] / size[0]], device=found["boxes"].device
+    ).repeat(2)
     boxes = found["boxes"].float() * scale
     masks = paste(found["masks"].float(), boxes, original).cpu().numpy().astype(np.uint8)
     runs = coco_mask.encode(np.asfortranarray(masks.transpose(1, 2, 0))) if len(masks) else []

@@ -14,7 +14,8 @@ from pipeline.tasks.dense.geometry import Geometry, Mask, pick
 class Patch:
     """The part of a mask that is not empty: its place in the whole, and its pixels, 0 or 1.
 
-    An object fills a few percent of an image; what is around it costs nothing until masks are put into a batch.
+    An object fills a few percent of an image; what is around it costs nothing until masks are put
+    into a batch.
     """
 
     top: int
@@ -28,7 +29,8 @@ class Patch:
 
 
 def moved(segmentation: Any, geometry: Geometry) -> Patch:
-    """Draw a segmentation at the size of its image and move it: polygons take the way that run lengths take.
+    """Draw a segmentation at the size of its image and move it: polygons take the way that run
+    lengths take.
 
     That of an object without a mask, an empty list, is an empty patch.
     """
@@ -38,12 +40,17 @@ def moved(segmentation: Any, geometry: Geometry) -> Patch:
         return Patch(0, 0, np.zeros((0, 0), dtype=np.uint8))
     runs = run_lengths(segmentation, geometry.source)
     left, top, width, height = mask.toBbox(runs)
-    rows, columns = _within(geometry.rows, top, top + height), _within(geometry.columns, left, left + width)
+    rows, columns = (
+        _within(geometry.rows, top, top + height),
+        _within(geometry.columns, left, left + width),
+    )
     part = pick(mask.decode(runs), geometry.rows[rows], geometry.columns[columns])
     return Patch(rows.start, columns.start, part)
 
 
 def _within(sources: NDArray[np.intp], low: float, high: float) -> slice:
-    """Return the run of places whose source lies from `low` to before `high`; sources rise or fall throughout."""
+    """Return the run of places whose source lies from `low` to before `high`; sources rise or fall
+    throughout.
+    """
     places = np.flatnonzero((sources >= low) & (sources < high))
     return slice(int(places[0]), int(places[-1]) + 1) if len(places) else slice(0, 0)

@@ -20,9 +20,10 @@ from pipeline.tasks.detect import masks
 class DetectSampling:
     """The published recipe: a flip, then one of two policies by a fair coin.
 
-    Either a resize to a short side drawn from a list; or a resize to another one, a crop whose sides are drawn
-    independently, and then that resize. A crop may lose every object (the recipe allows it), and images without any
-    stay in the order, as background, where mmdet leaves them out: they are 0.9 % of COCO.
+    Either a resize to a short side drawn from a list; or a resize to another one, a crop whose
+    sides are drawn independently, and then that resize. A crop may lose every object (the recipe
+    allows it), and images without any stay in the order, as background, where mmdet leaves them
+    out: they are 0.9 % of COCO.
 
     `categories` has the category id of each label, `labels` the label of each category id.
     """
@@ -49,23 +50,31 @@ class DetectSampling:
         size = image.shape[1], image.shape[2]
         geometry = Geometry(*size)
         geometry.resize(fitted(size, self.recipe.cascade.test_sides))
-        return {"key": raw["__key__"], "image": geometry.image(image), "record": json.loads(raw["json"])}
+        return {
+            "key": raw["__key__"],
+            "image": geometry.image(image),
+            "record": json.loads(raw["json"]),
+        }
 
     def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
         """Put samples into one batch.
 
         Returns:
-            `keys`; `images` (B, 3, H, W) uint8, zero outside of each image's own part, H and W multiples of `pad_to`;
-            `sizes`, (height, width) of those parts. For training `targets`, for each image: `boxes` (N, 4) float32 of
-            left, top, right, bottom in pixels, `labels` (N,) int64, `masks` (N, H, W) uint8 of 0 and 1, `masked` (N,)
-            bool, false where an object has a box alone; for evaluation `records`, the COCO record of each image.
+            `keys`; `images` (B, 3, H, W) uint8, zero outside of each image's own part, H and W
+            multiples of `pad_to`; `sizes`, (height, width) of those parts. For training `targets`,
+            for each image: `boxes` (N, 4) float32 of left, top, right, bottom in pixels, `labels`
+            (N,) int64, `masks` (N, H, W) uint8 of 0 and 1, `masked` (N,) bool, false where an
+            object has a box alone; for evaluation `records`, the COCO record of each image.
         """
         images, sizes = stacked([sample["image"] for sample in samples], self.recipe.augment.pad_to)
         batch = {"keys": [sample["key"] for sample in samples], "images": images, "sizes": sizes}
         if "record" in samples[0]:
             return {**batch, "records": [sample["record"] for sample in samples]}
         height, width = images.shape[2:]
-        return {**batch, "targets": [_whole(sample["target"], (height, width)) for sample in samples]}
+        return {
+            **batch,
+            "targets": [_whole(sample["target"], (height, width)) for sample in samples],
+        }
 
     def _geometry(self, size: Size, draw: np.random.Generator) -> Geometry:
         """Draw the steps of a training sample."""
@@ -80,13 +89,17 @@ class DetectSampling:
         if draw.random() < 0.5:
             resize(augment.crop_short_sides)
             low, high = augment.crop
-            height, width = (int(draw.integers(min(low, side), min(high, side) + 1)) for side in geometry.size)
+            height, width = (
+                int(draw.integers(min(low, side), min(high, side) + 1)) for side in geometry.size
+            )
             geometry.crop(*corner(geometry.size, (height, width), draw), (height, width))
         resize(augment.short_sides)
         return geometry
 
     def _target(self, annotations: list[dict[str, Any]], geometry: Geometry) -> dict[str, Any]:
-        """Return boxes, labels and mask patches of the objects that are still there after all steps."""
+        """Return boxes, labels and mask patches of the objects that are still there after all
+        steps.
+        """
         objects = [row for row in annotations if unseen(row) is None]
         corners = torch.tensor([row["bbox"] for row in objects], dtype=torch.float32).reshape(-1, 4)
         corners[:, 2:] += corners[:, :2]
@@ -95,7 +108,9 @@ class DetectSampling:
         kept = [row for row, stays in zip(objects, there.tolist(), strict=True) if stays]
         return {
             "boxes": boxes[there],
-            "labels": torch.tensor([self.labels[row["category_id"]] for row in kept], dtype=torch.int64),
+            "labels": torch.tensor(
+                [self.labels[row["category_id"]] for row in kept], dtype=torch.int64
+            ),
             "masked": torch.tensor([bool(row["segmentation"]) for row in kept], dtype=torch.bool),
             "patches": [masks.moved(row["segmentation"], geometry) for row in kept],
         }

@@ -35,11 +35,17 @@ class Segment:
 
     def build(self) -> nn.Module:
         """Return the segmenter with as many classes as the manifest has."""
-        settings = UPerNet(**self.recipe.upernet.model_dump(include=set(UPerNet.__dataclass_fields__)))
+        settings = UPerNet(
+            **self.recipe.upernet.model_dump(include=set(UPerNet.__dataclass_fields__))
+        )
         return network.build(
-            create_segmenter, self.variant, self.recipe, self.recipe.augment.crop, num_classes=len(self.names),
+            create_segmenter,
+            self.variant,
+            self.recipe,
+            self.recipe.augment.crop,
+            num_classes=len(self.names),
             upernet=settings,
-        )  # fmt: skip
+        )
 
     def start_from(self, model: nn.Module, weights: dict[str, Tensor]) -> list[str]:
         """Load the backbone of a classifier; the rest stays fresh and is named."""
@@ -49,7 +55,10 @@ class Segment:
         """Move to the device and normalise the images, in evaluation those of every view."""
         if "views" in batch:
             return {**batch, "views": [self._normalised(view, device) for view in batch["views"]]}
-        return {**self._normalised(batch, device), "labels": batch["labels"].to(device, non_blocking=True)}
+        return {
+            **self._normalised(batch, device),
+            "labels": batch["labels"].to(device, non_blocking=True),
+        }
 
     def _normalised(self, part: Batch, device: torch.device) -> Batch:
         images = network.prepare(part["images"], part["sizes"], device, self.recipe.channels_last)
@@ -58,27 +67,36 @@ class Segment:
     def loss(self, model: nn.Module, batch: Batch, seed: tuple[int, int, int]) -> Tensor:
         """Return the cross-entropy over all pixels, and that of the auxiliary head."""
         torch.manual_seed(seed_for("forward", *seed))  # drop path and dropout
-        return segmentation_loss(model(batch["images"]), batch["labels"], self.recipe.upernet.auxiliary_weight)
+        return segmentation_loss(
+            model(batch["images"]), batch["labels"], self.recipe.upernet.auxiliary_weight
+        )
 
     def predict(self, model: nn.Module, batch: Batch) -> list[Tensor]:
         """Return for each image the classes (H, W) int64 at the size of its original labels.
 
-        Several views (scales, mirror images) are averaged as probabilities, as the authors' test does.
+        Several views (scales, mirror images) are averaged as probabilities, as the authors' test
+        does.
         """
         originals = [tuple(labels.shape) for labels in batch["labels"]]
         logits = [model(view["images"]).float() for view in batch["views"]]
         if len(logits) > 1:
-            return [self._averaged(batch["views"], logits, i, size) for i, size in enumerate(originals)]
+            return [
+                self._averaged(batch["views"], logits, i, size) for i, size in enumerate(originals)
+            ]
         view = batch["views"][0]
         padded = tuple(view["images"].shape[2:])
         parts = zip(logits[0], view["sizes"], originals, strict=True)
         return [classes_at(one, padded, valid, size) for one, valid, size in parts]
 
-    def _averaged(self, views: list[Batch], logits: list[Tensor], index: int, original: Any) -> Tensor:
+    def _averaged(
+        self, views: list[Batch], logits: list[Tensor], index: int, original: Any
+    ) -> Tensor:
         """Return the classes of one image by the mean of its views' probabilities."""
         total = torch.zeros(len(self.names), *original, device=logits[0].device)
         for view, maps in zip(views, logits, strict=True):
-            full = at_original_size(maps[index], view["images"].shape[2:], view["sizes"][index], original)
+            full = at_original_size(
+                maps[index], view["images"].shape[2:], view["sizes"][index], original
+            )
             total += (full.flip(-1) if view["flipped"] else full).softmax(dim=0)
         return total.argmax(dim=0)
 
@@ -88,17 +106,25 @@ class Segment:
 
     def draw(self, model: nn.Module, batch: Batch, raw: Batch) -> Image.Image:
         """Return a sheet of images, each with its labels beside what was predicted."""
-        shown = zip(network.photographs(raw), raw["labels"], self.predict(model, batch), strict=True)
+        shown = zip(
+            network.photographs(raw), raw["labels"], self.predict(model, batch), strict=True
+        )
         tiles = [
-            segmentation.draw(np.asarray(photograph), labels.numpy(), found.cpu().numpy(), self.names)
+            segmentation.draw(
+                np.asarray(photograph), labels.numpy(), found.cpu().numpy(), self.names
+            )
             for photograph, labels, found in shown
         ]
         return sheet.sheet(tiles, columns=2)
 
 
 def at_original_size(logits: Tensor, padded: Any, valid: tuple[int, int], original: Any) -> Tensor:
-    """Return logits (C, h, w) enlarged to the network's input and then resized to the original, both bilinear."""
-    enlarged = F.interpolate(logits[None], size=tuple(padded), mode="bilinear")[..., : valid[0], : valid[1]]
+    """Return logits (C, h, w) enlarged to the network's input and then resized to the original,
+    both bilinear.
+    """
+    enlarged = F.interpolate(logits[None], size=tuple(padded), mode="bilinear")[
+        ..., : valid[0], : valid[1]
+    ]
     return F.interpolate(enlarged, size=tuple(original), mode="bilinear")[0]
 
 

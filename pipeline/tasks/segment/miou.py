@@ -1,4 +1,6 @@
-"""Mean intersection over union of label maps, from one confusion matrix over all pixels of the split."""
+"""Mean intersection over union of label maps, from one confusion matrix over all pixels of the
+split.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,8 +16,9 @@ IGNORED = 255
 class MeanIoU:
     """`miou`, `mean_accuracy` and `pixel_accuracy` in percent; each class's `iou` and `accuracy`.
 
-    As mmsegmentation has it, a class that is neither in the ground truth nor predicted counts in no mean, one that is
-    predicted without being there counts with an IoU of 0, and accuracy is the mean over classes that are there.
+    As mmsegmentation has it, a class that is neither in the ground truth nor predicted counts in no
+    mean, one that is predicted without being there counts with an IoU of 0, and accuracy is the
+    mean over classes that are there.
 
     Args:
         classes: names of the classes; labels are their positions.
@@ -39,11 +42,15 @@ class MeanIoU:
             self._confusion += _confusion(predicted, torch.as_tensor(label), len(self._names)).cpu()
 
     def state(self) -> Tensor:
-        """Return the confusion matrix (classes, classes) int64: ground truth by row, prediction by column."""
+        """Return the confusion matrix (classes, classes) int64: ground truth by row, prediction by
+        column.
+        """
         return self._confusion
 
     def result(self, states: list[Tensor]) -> Result:
-        """Return the metrics of all ranks' added matrices; without a labelled pixel there are none."""
+        """Return the metrics of all ranks' added matrices; without a labelled pixel there are
+        none.
+        """
         confusion = torch.stack([state.cpu() for state in states]).sum(dim=0).double()
         right, there, predicted = confusion.diagonal(), confusion.sum(dim=1), confusion.sum(dim=0)
         union = there + predicted - right
@@ -56,19 +63,28 @@ class MeanIoU:
             "pixel_accuracy": float(100 * right.sum() / there.sum()),
         }
         shown = (i for i in range(len(self._names)) if there[i] > 0)
-        return Result(metrics, {self._names[i]: {"iou": float(iou[i]), "accuracy": float(accuracy[i])} for i in shown})
+        return Result(
+            metrics,
+            {self._names[i]: {"iou": float(iou[i]), "accuracy": float(accuracy[i])} for i in shown},
+        )
 
 
 def _confusion(predicted: Tensor, label: Tensor, classes: int) -> Tensor:
-    """Return how often each label (row) was predicted as each class (column), on the prediction's device."""
+    """Return how often each label (row) was predicted as each class (column), on the prediction's
+    device.
+    """
     if predicted.shape != label.shape:
-        raise ValueError(f"prediction {tuple(predicted.shape)} and ground truth {tuple(label.shape)} differ in size")
+        raise ValueError(
+            f"prediction {tuple(predicted.shape)} and ground truth {tuple(label.shape)} differ "
+            "in size"
+        )
     predicted, label = predicted.long(), label.to(predicted.device).long()
     counted = label != IGNORED
     for name, values in (("prediction", predicted), ("ground truth", label[counted])):
         if values.numel() and not 0 <= int(values.min()) <= int(values.max()) < classes:
             raise ValueError(
-                f"{name} should hold labels from 0 to {classes - 1}, found {int(values.min())} to {int(values.max())}"
+                f"{name} should hold labels from 0 to {classes - 1}, found {int(values.min())} "
+                f"to {int(values.max())}"
             )
     pairs = classes * label[counted] + predicted[counted]
     return torch.bincount(pairs, minlength=classes * classes).view(classes, classes)

@@ -1,7 +1,8 @@
 """Photometric distortion as mmsegmentation means it, on 8-bit images.
 
-torchvision's RandomPhotometricDistort is something else: it scales brightness where this shifts it, blends contrast
-with the mean where this scales from black, and blends saturation with grey where this scales it in HSV.
+torchvision's RandomPhotometricDistort is something else: it scales brightness where this shifts it,
+blends contrast with the mean where this scales from black, and blends saturation with grey where
+this scales it in HSV.
 """
 
 import numpy as np

@@ -11,7 +11,16 @@ from torch import Tensor
 from pipeline.loading.images import photograph
 from pipeline.loading.randomness import generator
 from pipeline.params import SegmentRecipe
-from pipeline.tasks.dense.geometry import Geometry, Mask, Size, corner, fitted, pick, pixels, stacked
+from pipeline.tasks.dense.geometry import (
+    Geometry,
+    Mask,
+    Size,
+    corner,
+    fitted,
+    pick,
+    pixels,
+    stacked,
+)
 from pipeline.tasks.segment.photometric import distort
 
 IGNORE = 255
@@ -19,7 +28,9 @@ CROPS = 10  # that are tried for one in which no class fills too much
 
 
 class SegmentSampling:
-    """The published recipe: rescale, crop, flip, photometric distortion; labels count from 0, 255 is ignored."""
+    """The published recipe: rescale, crop, flip, photometric distortion; labels count from 0, 255
+    is ignored.
+    """
 
     def __init__(self, recipe: SegmentRecipe) -> None:
         self.recipe = recipe
@@ -36,12 +47,20 @@ class SegmentSampling:
         return {"key": raw["__key__"], "image": image, "labels": geometry.mask(labels)}
 
     def eval_sample(self, raw: dict[str, Any]) -> dict[str, Any]:
-        """Decode and resize to each of `test_scales`, mirrored too with `test_flip`; labels keep their size."""
+        """Decode and resize to each of `test_scales`, mirrored too with `test_flip`; labels keep
+        their size.
+        """
         image = pixels(photograph(raw))
-        return {"key": raw["__key__"], "views": self.views(image), "labels": read_labels(raw["png"])}
+        return {
+            "key": raw["__key__"],
+            "views": self.views(image),
+            "labels": read_labels(raw["png"]),
+        }
 
     def views(self, image: Tensor) -> list[tuple[Tensor, bool]]:
-        """Return what evaluation averages over: an image (3, H, W) at each scale, and whether it is mirrored."""
+        """Return what evaluation averages over: an image (3, H, W) at each scale, and whether it is
+        mirrored.
+        """
         head, views = self.recipe.upernet, []
         for scale in head.test_scales:
             for flipped in (False, True)[: 1 + head.test_flip]:
@@ -56,14 +75,18 @@ class SegmentSampling:
         """Put samples into one batch.
 
         Returns:
-            `keys`; `images` (B, 3, H, W) uint8, zero outside of each image's own part; `sizes`, (height, width) of
-            those parts. For training `labels` (B, H, W) int64, 255 outside, H and W those of the crop. For evaluation
-            `labels`, a list of (H, W) uint8 at the size of the original, and `views`, a list with one mapping for each
-            scale and mirroring: `images` and `sizes` as above, `flipped`; the batch's own are those of the first.
+            `keys`; `images` (B, 3, H, W) uint8, zero outside of each image's own part; `sizes`,
+            (height, width) of those parts. For training `labels` (B, H, W) int64, 255 outside, H
+            and W those of the crop. For evaluation `labels`, a list of (H, W) uint8 at the size of
+            the original, and `views`, a list with one mapping for each scale and mirroring:
+            `images` and `sizes` as above, `flipped`; the batch's own are those of the first.
         """
         keys = [sample["key"] for sample in samples]
         if "views" in samples[0]:
-            views = [_view(list(same)) for same in zip(*(sample["views"] for sample in samples), strict=True)]
+            views = [
+                _view(list(same))
+                for same in zip(*(sample["views"] for sample in samples), strict=True)
+            ]
             labels = [torch.from_numpy(sample["labels"]) for sample in samples]
             return {"keys": keys, **views[0], "labels": labels, "views": views}
         crop = self.recipe.augment.crop
@@ -76,12 +99,17 @@ class SegmentSampling:
     def _geometry(self, labels: Mask, draw: np.random.Generator) -> Geometry:
         """Draw the steps of a training sample."""
         augment, geometry = self.recipe.augment, Geometry(*labels.shape)
-        geometry.resize(fitted(geometry.size, _scaled(augment.resize, draw.uniform(*augment.ratio))))
+        geometry.resize(
+            fitted(geometry.size, _scaled(augment.resize, draw.uniform(*augment.ratio)))
+        )
         size = min(geometry.size[0], augment.crop[0]), min(geometry.size[1], augment.crop[1])
         tries = CROPS if augment.category_ratio < 1 else 0
         for _ in range(1 + tries):
             top, left = corner(geometry.size, size, draw)
-            rows, columns = geometry.rows[top : top + size[0]], geometry.columns[left : left + size[1]]
+            rows, columns = (
+                geometry.rows[top : top + size[0]],
+                geometry.columns[left : left + size[1]],
+            )
             if is_varied(pick(labels, rows, columns), augment.category_ratio):
                 break
         geometry.crop(top, left, size)
@@ -91,13 +119,17 @@ class SegmentSampling:
 
 
 def read_labels(data: bytes) -> Mask:
-    """Decode an index mask (H, W): value v becomes class v - 1, and 0, which nobody labelled, 255."""
+    """Decode an index mask (H, W): value v becomes class v - 1, and 0, which nobody labelled,
+    255.
+    """
     with Image.open(io.BytesIO(data)) as mask:
         return np.asarray(mask) - np.uint8(1)  # 0 - 1 is 255
 
 
 def is_varied(labels: Mask, ratio: float) -> bool:
-    """Say whether there are several classes, and the largest fills less than `ratio` of what is labelled."""
+    """Say whether there are several classes, and the largest fills less than `ratio` of what is
+    labelled.
+    """
     filled = sorted(filter(None, Image.fromarray(labels).histogram()[:IGNORE]))
     return len(filled) > 1 and filled[-1] < ratio * sum(filled)
 

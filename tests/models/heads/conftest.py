@@ -13,10 +13,22 @@ def detector():
     """Builds a detector that is small enough for one core."""
 
     def build(name="dwnet_micro", proposals=None, cascade=None, **overrides):
-        numbers = Proposals(**{"kept_train": 50, "kept_test": 50, "anchor_scale": 4, **(proposals or {})})
-        heads = {"fpn_channels": 16, "box_hidden": 32, "box_convs": 1, "mask_convs": 1, "regions": 32}
+        numbers = Proposals(
+            **{"kept_train": 50, "kept_test": 50, "anchor_scale": 4, **(proposals or {})}
+        )
+        heads = {
+            "fpn_channels": 16,
+            "box_hidden": 32,
+            "box_convs": 1,
+            "mask_convs": 1,
+            "regions": 32,
+        }
         return create_detector(
-            name, CLASSES, proposals=numbers, cascade=Cascade(**{**heads, **(cascade or {})}), **overrides
+            name,
+            CLASSES,
+            proposals=numbers,
+            cascade=Cascade(**{**heads, **(cascade or {})}),
+            **overrides,
         )
 
     return build
@@ -27,7 +39,9 @@ def segmenter():
     """Builds a segmenter that is small enough for one core."""
 
     def build(name="dwnet_micro", **overrides):
-        return create_segmenter(name, CLASSES, upernet=UPerNet(channels=16, auxiliary_channels=8), **overrides)
+        return create_segmenter(
+            name, CLASSES, upernet=UPerNet(channels=16, auxiliary_channels=8), **overrides
+        )
 
     return build
 

@@ -27,7 +27,12 @@ def test_attention_has_swins(mixer):
 @pytest.mark.parametrize("size", [(3, 4), (6, 8), (7, 7), (5, 9)])
 @pytest.mark.parametrize("index", [0, 1])
 def test_windows_of_swin_are_whole_on_small_maps_as_in_its_downstream_backbone(size, index):
-    mixer = dense_backbone("swin_micro", {"kernel_size": 7, "depths": (2, 2, 2, 2)}).stages[1].blocks[index].mixer
+    mixer = (
+        dense_backbone("swin_micro", {"kernel_size": 7, "depths": (2, 2, 2, 2)})
+        .stages[1]
+        .blocks[index]
+        .mixer
+    )
     nn.init.normal_(mixer.relative_position_bias_table)
     x = torch.randn(2, *size, mixer.dim)
     for training in (True, False):
@@ -37,16 +42,25 @@ def test_windows_of_swin_are_whole_on_small_maps_as_in_its_downstream_backbone(s
 
 
 def attention_in_whole_windows(mixer, x, shift):
-    """Official Swin's downstream rule as one matrix over all positions of the map, filled up to multiples of 7."""
+    """Official Swin's downstream rule as one matrix over all positions of the map, filled up to
+    multiples of 7.
+    """
     batch, height, width, dim = x.shape
     x = nn.functional.pad(x, (0, 0, 0, -width % 7, 0, -height % 7))
-    rows, columns = (axis.flatten() for axis in torch.meshgrid(*map(torch.arange, x.shape[1:3]), indexing="ij"))
-    row, column = (rows - shift) % x.shape[1], (columns - shift) % x.shape[2]  # where the shift puts them
+    rows, columns = (
+        axis.flatten() for axis in torch.meshgrid(*map(torch.arange, x.shape[1:3]), indexing="ij")
+    )
+    row, column = (
+        (rows - shift) % x.shape[1],
+        (columns - shift) % x.shape[2],
+    )  # where the shift puts them
     place = torch.stack((row // 7, column // 7, rows < shift, columns < shift))
     together = (place[:, :, None] == place[:, None, :]).all(dim=0)
     offset = 13 * (row % 7 - row[:, None] % 7 + 6) + column % 7 - column[:, None] % 7 + 6
     bias = mixer.relative_position_bias_table[offset.T].permute(2, 0, 1)
-    query, key, value = mixer.qkv(x.flatten(1, 2)).unflatten(2, (3, mixer.heads, -1)).permute(2, 0, 3, 1, 4)
+    query, key, value = (
+        mixer.qkv(x.flatten(1, 2)).unflatten(2, (3, mixer.heads, -1)).permute(2, 0, 3, 1, 4)
+    )
     scores = query @ key.transpose(-2, -1) * mixer.scale + bias
     weight = scores.masked_fill(~together, -torch.inf).softmax(dim=-1)
     mixed = mixer.proj((weight @ value).transpose(1, 2).flatten(2))
@@ -55,7 +69,9 @@ def attention_in_whole_windows(mixer, x, shift):
 
 def test_windows_shrink_to_small_maps_in_classifiers_alone():
     options = {"shared_windows": True, "kernel_size": 7, "depths": (2, 1, 1, 1)}
-    dense, classifier = (make("local_mlp_micro", options) for make in (dense_backbone, build_backbone))
+    dense, classifier = (
+        make("local_mlp_micro", options) for make in (dense_backbone, build_backbone)
+    )
     x = torch.randn(1, 4, 4, dense.channels[0])
     mixers = [network.stages[0].blocks[1].mixer for network in (dense, classifier)]
     assert [mixer.shrink for mixer in mixers] == [False, True]
@@ -82,7 +98,10 @@ def test_overrides_win():
     ("name", "words"),
     [
         ("dwnet_tny", "did you mean 'dwnet_tiny'"),
-        ("timm:test_vit", "needs maps at strides 4, 8, 16, 32, but those of timm:test_vit are at 16"),
+        (
+            "timm:test_vit",
+            "needs maps at strides 4, 8, 16, 32, but those of timm:test_vit are at 16",
+        ),
         ("timm:nest_tiny", "but those of timm:nest_tiny are at 4, 8, 16"),
         ("timm:resnett18", "did you mean 'resnet18'"),
     ],
@@ -95,6 +114,8 @@ def test_what_does_not_fit_is_refused_in_a_sentence(name, words):
 
 def test_networks_of_timm_can_be_detectors_and_segmenters(detector, segmenter, target):
     images = torch.randn(2, 3, 64, 64)
-    losses = detector("timm:resnet10t")(images, [(64, 64)] * 2, [target([[4, 4, 40, 30]], 64, 64)] * 2)
+    losses = detector("timm:resnet10t")(
+        images, [(64, 64)] * 2, [target([[4, 4, 40, 30]], 64, 64)] * 2
+    )
     assert torch.stack(list(losses.values())).isfinite().all()
     assert segmenter("timm:resnet10t")(images)["logits"].shape == (2, 3, 16, 16)

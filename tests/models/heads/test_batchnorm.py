@@ -51,7 +51,11 @@ def test_the_reason_names_a_module_and_the_size_is_that_of_the_images(segmenter)
 
 
 def statistics(model):
-    return {name: buffer.clone() for name, buffer in model.named_buffers() if "running" in name or "tracked" in name}
+    return {
+        name: buffer.clone()
+        for name, buffer in model.named_buffers()
+        if "running" in name or "tracked" in name
+    }
 
 
 @pytest.mark.parametrize("name", ["dynamic_dwnet_micro", "timm:resnet10t"])
@@ -63,7 +67,8 @@ def test_frozen_statistics_are_used_and_kept_while_the_rest_trains(name):
     freeze_batchnorm_statistics(model)
     assert list(model.state_dict()) == keys
     before, images = statistics(model), torch.randn(1, 3, 64, 64)
-    # A copy stands for what wrappers do; `train()` again for what an engine does before every epoch.
+    # A copy stands for what wrappers do; `train()` again for what an engine does before every
+    # epoch.
     for network in (model, deepcopy(model)):
         network.eval()
         network.train()

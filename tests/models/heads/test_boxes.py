@@ -15,8 +15,14 @@ def drawn_boxes(number, side=100.0, dtype=torch.float64):
 
 
 def test_decoding_is_what_it_says():
-    boxes, offsets, stds = drawn_boxes(20), torch.randn(20, 4, dtype=torch.float64), (0.1, 0.2, 0.3, 0.4)
-    for box, offset, got in zip(boxes.tolist(), offsets.tolist(), decode(boxes, offsets, stds).tolist(), strict=True):
+    boxes, offsets, stds = (
+        drawn_boxes(20),
+        torch.randn(20, 4, dtype=torch.float64),
+        (0.1, 0.2, 0.3, 0.4),
+    )
+    for box, offset, got in zip(
+        boxes.tolist(), offsets.tolist(), decode(boxes, offsets, stds).tolist(), strict=True
+    ):
         width, height = box[2] - box[0], box[3] - box[1]
         x = box[0] + width / 2 + 0.1 * offset[0] * width
         y = box[1] + height / 2 + 0.2 * offset[1] * height
@@ -60,8 +66,13 @@ def test_a_best_box_goes_to_the_last_that_claims_it():
 
 
 def test_a_box_that_nothing_touches_claims_nothing():
-    """Its best overlap is 0, as that of every other anchor: torchvision's matcher would make all of them objects."""
-    anchors, truth = drawn_boxes(50), torch.tensor([[500.0, 500, 600, 600], [7, 7, 7, 7]], dtype=torch.float64)
+    """Its best overlap is 0, as that of every other anchor: torchvision's matcher would make all of
+    them objects.
+    """
+    anchors, truth = (
+        drawn_boxes(50),
+        torch.tensor([[500.0, 500, 600, 600], [7, 7, 7, 7]], dtype=torch.float64),
+    )
     assert match(anchors, truth, 0.7, 0.3, 0.3).tolist() == [BACKGROUND] * 50
     assert match(truth[1:], truth[1:], 0.5, 0.5).tolist() == [BACKGROUND]
 
@@ -73,4 +84,7 @@ def test_without_true_boxes_or_boxes_nothing_is_matched():
 
 def test_boxes_are_cut_at_their_own_images_edges():
     box = torch.tensor([[-5.0, -5, 50, 50]])
-    assert [b.tolist() for b in clip([box, box], [(10, 20), (60, 60)])] == [[[0, 0, 20, 10]], [[0, 0, 50, 50]]]
+    assert [b.tolist() for b in clip([box, box], [(10, 20), (60, 60)])] == [
+        [[0, 0, 20, 10]],
+        [[0, 0, 50, 50]],
+    ]

@@ -1,4 +1,6 @@
-"""The stages of the cascade, in training and at test, against the same written plainly in float64."""
+"""The stages of the cascade, in training and at test, against the same written plainly in
+float64.
+"""
 
 import math
 
@@ -13,7 +15,13 @@ from models.heads.settings import Cascade
 CLASSES, CHANNELS = 3, 8
 SIZES = [(60, 64), (50, 40)]
 SETTINGS = Cascade(
-    fpn_channels=CHANNELS, box_convs=1, box_hidden=16, mask_convs=1, mask_size=8, regions=1000, score_threshold=0.2
+    fpn_channels=CHANNELS,
+    box_convs=1,
+    box_hidden=16,
+    mask_convs=1,
+    mask_size=8,
+    regions=1000,
+    score_threshold=0.2,
 )
 
 
@@ -34,7 +42,9 @@ def seen(heads, monkeypatch):
     seen = {"boxes": [], "box": [], "mask": []}
     pool = module.pool
     monkeypatch.setattr(
-        module, "pool", lambda maps, boxes, size: (seen["boxes"].append(boxes), pool(maps, boxes, size))[1]
+        module,
+        "pool",
+        lambda maps, boxes, size: (seen["boxes"].append(boxes), pool(maps, boxes, size))[1],
     )
     for kind, group in (("box", heads.box_heads), ("mask", heads.mask_heads)):
         for head in group:
@@ -49,7 +59,9 @@ def some_maps():
 def some_proposals():
     """A few near the true boxes, and others."""
     near = torch.cat([TRUTH[0].repeat(4, 1), TRUTH[0].repeat(4, 1) + 1]) + torch.rand(16, 4) * 6
-    far = (torch.rand(2, 12, 2, 2).sort(dim=2).values * 38).flatten(2) + torch.tensor([0.0, 0, 1, 1])
+    far = (torch.rand(2, 12, 2, 2).sort(dim=2).values * 38).flatten(2) + torch.tensor(
+        [0.0, 0, 1, 1]
+    )
     return [torch.cat((near, far[0])), far[1]]
 
 
@@ -59,7 +71,9 @@ LABELS = [torch.tensor([2, 0]), torch.zeros(0, dtype=torch.int64)]
 
 def some_targets():
     masks = [torch.randint(2, (len(boxes), 64, 64), dtype=torch.uint8) for boxes in TRUTH]
-    return [{"boxes": b, "labels": c, "masks": m} for b, c, m in zip(TRUTH, LABELS, masks, strict=True)]
+    return [
+        {"boxes": b, "labels": c, "masks": m} for b, c, m in zip(TRUTH, LABELS, masks, strict=True)
+    ]
 
 
 def moved(box, offset, stds, size=None):
@@ -68,7 +82,11 @@ def moved(box, offset, stds, size=None):
     y = (box[1] + box[3]) / 2 + offset[1] * stds[1] * height
     width, height = width * math.exp(offset[2] * stds[2]), height * math.exp(offset[3] * stds[3])
     corners = [x - width / 2, y - height / 2, x + width / 2, y + height / 2]
-    return corners if size is None else [min(max(c, 0), size[1 - i % 2]) for i, c in enumerate(corners)]
+    return (
+        corners
+        if size is None
+        else [min(max(c, 0), size[1 - i % 2]) for i, c in enumerate(corners)]
+    )
 
 
 def giou_loss(a, b):
@@ -79,7 +97,9 @@ def giou_loss(a, b):
 
 
 def stage_by_stage(proposals, seen):
-    """For each stage its regions and its two losses, from what the heads gave, one region after the other."""
+    """For each stage its regions and its two losses, from what the heads gave, one region after the
+    other.
+    """
     proposals = [own.tolist() for own in proposals]
     for stage in range(3):
         scores, offsets = (out.double().tolist() for out in seen["box"][stage])
@@ -90,7 +110,9 @@ def stage_by_stage(proposals, seen):
             for box in own:
                 overlaps = [iou(box, true) for true in truth]
                 best = max(range(len(truth)), key=overlaps.__getitem__, default=None)
-                matched = best if best is not None and overlaps[best] >= SETTINGS.ious[stage] else None
+                matched = (
+                    best if best is not None and overlaps[best] >= SETTINGS.ious[stage] else None
+                )
                 candidates.append((box, matched, False))
             candidates.sort(key=lambda c: c[1] is None)  # objects first, in order
             regions.append([box for box, _, _ in candidates])
@@ -100,7 +122,9 @@ def stage_by_stage(proposals, seen):
                 logits, offset = scores[row], offsets[row]
                 entropy += math.log(sum(math.exp(v) for v in logits)) - logits[label]
                 if matched is not None:
-                    giou += giou_loss(moved(box, offset[label], SETTINGS.box_stds[stage]), truth[matched])
+                    giou += giou_loss(
+                        moved(box, offset[label], SETTINGS.box_stds[stage]), truth[matched]
+                    )
                 likely = max(range(CLASSES), key=logits.__getitem__) if matched is None else label
                 if not added:
                     following[-1].append(moved(box, offset[likely], SETTINGS.box_stds[stage], size))
@@ -139,21 +163,39 @@ def test_at_test_logits_and_masks_are_averaged_and_the_last_stage_gives_the_boxe
     heads.eval()
     proposals = some_proposals()
     found = heads.detect(some_maps(), proposals, SIZES)
-    boxes, outputs = [own.tolist() for own in proposals], [[out.double() for out in stage] for stage in seen["box"]]
+    boxes, outputs = (
+        [own.tolist() for own in proposals],
+        [[out.double() for out in stage] for stage in seen["box"]],
+    )
     for stage in range(3):
         for got, expected in zip(seen["boxes"][stage], boxes, strict=True):
             torch.testing.assert_close(got, torch.tensor(expected), atol=1e-3, rtol=1e-4)
-        likely, offsets, row, before, boxes = outputs[stage][0][:, :-1].argmax(1), outputs[stage][1], 0, boxes, []
+        likely, offsets, row, before, boxes = (
+            outputs[stage][0][:, :-1].argmax(1),
+            outputs[stage][1],
+            0,
+            boxes,
+            [],
+        )
         for own, size in zip(before, SIZES, strict=True):
             rows = range(row, row + len(own))
             stds = SETTINGS.box_stds[stage]
-            boxes.append([moved(b, offsets[r, likely[r]].tolist(), stds, size) for b, r in zip(own, rows, strict=True)])
+            boxes.append(
+                [
+                    moved(b, offsets[r, likely[r]].tolist(), stds, size)
+                    for b, r in zip(own, rows, strict=True)
+                ]
+            )
             row += len(own)
     mean = sum(stage[0] for stage in outputs) / 3
     probability, row = (mean.exp() / mean.exp().sum(1, keepdim=True))[:, :-1], 0
     for image, (own, size) in enumerate(zip(before, SIZES, strict=True)):
         candidates = [
-            (probability[row + r, c].item(), c, moved(b, offsets[row + r, c].tolist(), SETTINGS.box_stds[2], size))
+            (
+                probability[row + r, c].item(),
+                c,
+                moved(b, offsets[row + r, c].tolist(), SETTINGS.box_stds[2], size),
+            )
             for r, b in enumerate(own)
             for c in range(CLASSES)
             if probability[row + r, c] > 0.2
@@ -165,8 +207,12 @@ def test_at_test_logits_and_masks_are_averaged_and_the_last_stage_gives_the_boxe
                 kept.append((score, label, box))
         assert 1 < len(kept) < len(candidates)
         assert found[image]["labels"].tolist() == [label for _, label, _ in kept]
-        torch.testing.assert_close(found[image]["scores"], torch.tensor([s for s, _, _ in kept]), rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(found[image]["boxes"], torch.tensor([b for _, _, b in kept]), rtol=1e-4, atol=1e-3)
+        torch.testing.assert_close(
+            found[image]["scores"], torch.tensor([s for s, _, _ in kept]), rtol=1e-4, atol=1e-5
+        )
+        torch.testing.assert_close(
+            found[image]["boxes"], torch.tensor([b for _, _, b in kept]), rtol=1e-4, atol=1e-3
+        )
     labels = torch.cat([one["labels"] for one in found])
     masks = sum(out[torch.arange(len(labels)), labels].sigmoid() for out in seen["mask"]) / 3
     torch.testing.assert_close(torch.cat([one["masks"] for one in found]), masks)

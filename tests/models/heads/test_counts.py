@@ -9,9 +9,9 @@ from models.__main__ import main
 from models.counting.flops import count_flops, count_parameters
 from models.heads import create_detector, create_segmenter
 
-# Millions of parameters, giga operations and how far these may be off: published ones were computed again to a digit;
-# those of `i_dynamic_dwnet` by two ways of counting its operator; Swin's, and the larger detector with dynamic kernels,
-# are known in whole numbers.
+# Millions of parameters, giga operations and how far these may be off: published ones were computed
+# again to a digit; those of `i_dynamic_dwnet` by two ways of counting its operator; Swin's, and the
+# larger detector with dynamic kernels, are known in whole numbers.
 DETECTORS = {
     "swin_tiny": (85.63, 747, 1),
     "swin_base": (144.98, 986, 1),
@@ -49,10 +49,14 @@ def test_parameters_and_operations_are_the_published_ones(create, name, size, mi
 def test_the_heads_are_counted_by_hand(detector):
     """A box head and a mask head of 16 channels: one 3x3 convolution each, and what follows."""
     with torch.device("meta"):
-        few, many = (detector(proposals={"kept_test": n}, cascade={"detections": n}) for n in (10, 11))
+        few, many = (
+            detector(proposals={"kept_test": n}, cascade={"detections": n}) for n in (10, 11)
+        )
     few, many = (count_flops(model, 64, "downstream") for model in (few, many))
     box = {"convolution": 49 * 9 * 16 * 16, "linear": 49 * 16 * 32 + 32 * 4 + 32 * 12}
-    mask = {"convolution": 196 * (9 * 16 * 16 + 16) + 196 * 4 * 16 * 16 + 784 * 16 + 784 * (16 * 3 + 3)}
+    mask = {
+        "convolution": 196 * (9 * 16 * 16 + 16) + 196 * 4 * 16 * 16 + 784 * 16 + 784 * (16 * 3 + 3)
+    }
     for part in ("convolution", "linear"):
         assert many[part] - few[part] == 3 * (box[part] + mask.get(part, 0))
 
@@ -66,7 +70,10 @@ def test_baselines_are_counted_in_multiply_adds(detector):
 
 
 def test_the_table_has_a_row_for_each_head(capsys, monkeypatch):
-    monkeypatch.setattr("models.__main__.list_models", lambda: ["dwnet_tiny", "locally_connected_tiny", "swin_micro"])
+    monkeypatch.setattr(
+        "models.__main__.list_models",
+        lambda: ["dwnet_tiny", "locally_connected_tiny", "swin_micro"],
+    )
     monkeypatch.setattr("sys.argv", ["models", "--downstream", "--json"])
     main()
     rows = json.loads(capsys.readouterr().out)

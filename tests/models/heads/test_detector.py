@@ -10,7 +10,11 @@ SIDE = 64
 
 
 def loss_names():
-    return {"rpn_objectness", "rpn_box", *(f"{kind}_{n}" for kind in ("class", "box", "mask") for n in (1, 2, 3))}
+    return {
+        "rpn_objectness",
+        "rpn_box",
+        *(f"{kind}_{n}" for kind in ("class", "box", "mask") for n in (1, 2, 3)),
+    }
 
 
 def many_boxes(number=500, side=SIDE):
@@ -22,7 +26,10 @@ BATCHES = {
     "no boxes at all": [[], []],
     "an image without boxes": [[[5, 5, 40, 40]], []],
     "a box of one pixel": [[[5, 5, 6, 6]], [[63, 63, 64, 64]]],
-    "boxes without area": [[[5, 5, 5, 40], [9, 9, 9, 9], [30, 30, 20, 20]], [[4, 4, 44, 44], [8, 8, 20, 8]]],
+    "boxes without area": [
+        [[5, 5, 5, 40], [9, 9, 9, 9], [30, 30, 20, 20]],
+        [[4, 4, 44, 44], [8, 8, 20, 8]],
+    ],
     "the whole image": [[[0, 0, SIDE, SIDE]], [[0, 0, SIDE, SIDE]] * 2],
     "five hundred boxes": [many_boxes(), many_boxes(3)],
 }
@@ -36,12 +43,17 @@ def test_every_batch_has_losses_and_a_gradient_for_every_parameter(detector, tar
     assert losses.keys() == loss_names()
     assert all(loss.shape == () and loss.isfinite() and loss >= 0 for loss in losses.values())
     sum(losses.values()).backward()
-    without = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
+    without = [
+        n for n, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()
+    ]
     assert without == []
     if not any(boxes):
         assert {name for name, loss in losses.items() if loss == 0} == loss_names() - {
-            "rpn_objectness", "class_1", "class_2", "class_3",
-        }  # fmt: skip
+            "rpn_objectness",
+            "class_1",
+            "class_2",
+            "class_3",
+        }
 
 
 def test_boxes_without_area_count_as_no_boxes(detector, target):
@@ -93,7 +105,9 @@ def test_detections_are_what_is_promised(detector):
         assert one["boxes"].shape == (number, 4) and one["masks"].shape == (number, 12, 12)
         assert (one["boxes"][:, 0::2] <= width).all() and (one["boxes"][:, 1::2] <= height).all()
         assert (one["scores"].diff() <= 0).all() and (one["scores"] > 0.05).all()
-        assert ((one["masks"] >= 0) & (one["masks"] <= 1)).all() and set(one["labels"].tolist()) <= {0, 1, 2}
+        assert ((one["masks"] >= 0) & (one["masks"] <= 1)).all() and set(
+            one["labels"].tolist()
+        ) <= {0, 1, 2}
 
 
 def test_nothing_found_is_an_empty_detection(detector):
@@ -165,7 +179,9 @@ def test_it_learns_to_find_two_boxes(detector):
     with torch.no_grad():
         (found,) = model.eval()(image, [(SIDE, SIDE)])
     pasted = paste(found["masks"], found["boxes"], (SIDE, SIDE))
-    for box, label, mask in zip(truth["boxes"], truth["labels"], truth["masks"].bool(), strict=True):
+    for box, label, mask in zip(
+        truth["boxes"], truth["labels"], truth["masks"].bool(), strict=True
+    ):
         overlaps = box_iou(found["boxes"], box.unsqueeze(0)).squeeze(1) * (found["labels"] == label)
         best = overlaps.argmax()
         assert overlaps[best] > 0.7 and found["scores"][best] > 0.4
@@ -178,13 +194,23 @@ def test_an_object_without_a_mask_counts_for_boxes_alone(detector, target):
 
     def losses(masked, masks=whole["masks"]):
         torch.manual_seed(1)
-        return model(images, [(SIDE, SIDE)], [{**whole, "masks": masks, "masked": torch.tensor(masked)}])
+        return model(
+            images, [(SIDE, SIDE)], [{**whole, "masks": masks, "masked": torch.tensor(masked)}]
+        )
 
     torch.manual_seed(1)
-    plain, some, none = model(images, [(SIDE, SIDE)], [whole]), losses([True, False]), losses([False, False])
+    plain, some, none = (
+        model(images, [(SIDE, SIDE)], [whole]),
+        losses([True, False]),
+        losses([False, False]),
+    )
     torch.testing.assert_close(losses([True, True]), plain, rtol=0, atol=0)
     for name in loss_names():
-        assert (some[name] == plain[name]) == (none[name] == plain[name]) == (not name.startswith("mask")), name
+        assert (
+            (some[name] == plain[name])
+            == (none[name] == plain[name])
+            == (not name.startswith("mask"))
+        ), name
         assert not name.startswith("mask") or none[name] == 0 < some[name]
     scrambled = whole["masks"].clone()
     scrambled[1] = 1 - scrambled[1]

@@ -30,7 +30,9 @@ def test_the_target_of_a_rectangle_is_its_part_of_the_region(at_once):
 
 
 def test_no_regions_have_no_targets():
-    assert mask_targets(torch.zeros(0, 9, 9), torch.zeros(0, dtype=torch.int64), torch.zeros(0, 4), 8).shape == (
+    assert mask_targets(
+        torch.zeros(0, 9, 9), torch.zeros(0, dtype=torch.int64), torch.zeros(0, 4), 8
+    ).shape == (
         0,
         8,
         8,

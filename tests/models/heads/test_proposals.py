@@ -31,8 +31,12 @@ def test_anchors_stand_at_multiples_of_the_stride_with_the_right_area():
         assert anchors.shape == (rows * columns * 3, 4), level
         own = anchors.view(rows, columns, 3, 4)
         x, y = (own[..., 0] + own[..., 2]) / 2, (own[..., 1] + own[..., 3]) / 2
-        torch.testing.assert_close(x, (torch.arange(columns) * float(stride)).view(1, -1, 1).expand_as(x))
-        torch.testing.assert_close(y, (torch.arange(rows) * float(stride)).view(-1, 1, 1).expand_as(y))
+        torch.testing.assert_close(
+            x, (torch.arange(columns) * float(stride)).view(1, -1, 1).expand_as(x)
+        )
+        torch.testing.assert_close(
+            y, (torch.arange(rows) * float(stride)).view(-1, 1, 1).expand_as(y)
+        )
         width, height = own[..., 2] - own[..., 0], own[..., 3] - own[..., 1]
         torch.testing.assert_close(width * height, torch.full_like(width, (8.0 * stride) ** 2))
         torch.testing.assert_close(height / width, torch.tensor([0.5, 1.0, 2.0]).expand_as(width))
@@ -43,8 +47,12 @@ def network(**settings):
 
 
 def test_anchors_that_cross_the_edge_of_the_valid_part_are_ignored():
-    anchors = torch.cat(make_anchors(shapes_of(maps_of(128, 128)), Proposals(), torch.device("cpu")))
-    matched = network()._match(anchors, (100, 90), torch.tensor([[0.0, 0, 90, 100], [5, 5, 40, 40]]))
+    anchors = torch.cat(
+        make_anchors(shapes_of(maps_of(128, 128)), Proposals(), torch.device("cpu"))
+    )
+    matched = network()._match(
+        anchors, (100, 90), torch.tensor([[0.0, 0, 90, 100], [5, 5, 40, 40]])
+    )
     inside = (anchors[:, :2] >= 0).all(1) & (anchors[:, 2] < 90) & (anchors[:, 3] < 100)
     assert inside.any() and (matched[~inside] == IGNORED).all()
     assert (matched[inside] == BACKGROUND).any() and (matched[inside] >= 0).any()
@@ -57,16 +65,30 @@ def test_losses_are_those_of_mmdetection_when_every_anchor_is_sampled():
     maps, sizes = maps_of(64, 96, batch=2), [(64, 80), (50, 96)]
     truth = [torch.tensor([[10.0, 8, 31, 25], [40, 30, 70, 60]]), torch.zeros(0, 4)]
     _, losses = net(maps, sizes, truth)
-    anchors = torch.cat(make_anchors(shapes_of(maps), net.settings, torch.device("cpu"))).double().tolist()
+    anchors = (
+        torch.cat(make_anchors(shapes_of(maps), net.settings, torch.device("cpu")))
+        .double()
+        .tolist()
+    )
     scores, offsets = outputs[0]
     objectness = boxes = number = 0.0
     for image, (height, width) in enumerate(sizes):
-        flat_scores = torch.cat([s[image].permute(1, 2, 0).flatten() for s in scores]).double().tolist()
-        flat_offsets = torch.cat([o[image].permute(1, 2, 0).reshape(-1, 4) for o in offsets]).double().tolist()
+        flat_scores = (
+            torch.cat([s[image].permute(1, 2, 0).flatten() for s in scores]).double().tolist()
+        )
+        flat_offsets = (
+            torch.cat([o[image].permute(1, 2, 0).reshape(-1, 4) for o in offsets]).double().tolist()
+        )
         numbers = [0, 0]
-        inside = [i for i, a in enumerate(anchors) if a[0] >= 0 and a[1] >= 0 and a[2] < width and a[3] < height]
+        inside = [
+            i
+            for i, a in enumerate(anchors)
+            if a[0] >= 0 and a[1] >= 0 and a[2] < width and a[3] < height
+        ]
         if len(truth[image]):
-            found = plain_match([anchors[i] for i in inside], truth[image].double().tolist(), 0.7, 0.3, 0.3)
+            found = plain_match(
+                [anchors[i] for i in inside], truth[image].double().tolist(), 0.7, 0.3, 0.3
+            )
         else:
             found = [BACKGROUND] * len(inside)
         for i, match in zip(inside, found, strict=True):
@@ -76,8 +98,11 @@ def test_losses_are_those_of_mmdetection_when_every_anchor_is_sampled():
             sign = 1 if match >= 0 else -1
             objectness += math.log1p(math.exp(-sign * flat_scores[i]))
             if match >= 0:
-                boxes += smooth_l1(anchors[i], truth[image][match].tolist(), flat_offsets[i], beta=0.5)
-        # mmdetection counts an image without positive anchors as if it had one: the second has no boxes.
+                boxes += smooth_l1(
+                    anchors[i], truth[image][match].tolist(), flat_offsets[i], beta=0.5
+                )
+        # mmdetection counts an image without positive anchors as if it had one: the second has no
+        # boxes.
         number += sum(max(1, count) for count in numbers)
     assert losses["rpn_objectness"].item() == pytest.approx(objectness / number, rel=1e-5)
     assert losses["rpn_box"].item() == pytest.approx(boxes / number, rel=1e-5)
@@ -105,13 +130,19 @@ def test_proposals_lie_in_the_valid_part_and_do_not_repeat_each_other():
         assert (boxes >= 0).all() and (boxes[:, 2] <= width).all() and (boxes[:, 3] <= height).all()
         assert ((boxes[:, 2:] - boxes[:, :2]) >= 0).all()
     anchors = make_anchors(shapes_of(maps), net.settings, torch.device("cpu"))[0]
-    one_level = net._propose([torch.randn(len(anchors))], [torch.randn(anchors.shape)], [anchors], (96, 128), 5000)
-    overlaps = box_iou(one_level, one_level).fill_diagonal_(0).nan_to_num()  # 0 / 0 between boxes without area
+    one_level = net._propose(
+        [torch.randn(len(anchors))], [torch.randn(anchors.shape)], [anchors], (96, 128), 5000
+    )
+    overlaps = (
+        box_iou(one_level, one_level).fill_diagonal_(0).nan_to_num()
+    )  # 0 / 0 between boxes without area
     assert 1 < len(one_level) < len(anchors) and overlaps.max() <= 0.7
 
 
 def test_proposals_that_clipping_leaves_no_area_stay():
-    """mmdetection 2.11 drops boxes below `min_bbox_size` where that is above 0, and the recipe's is 0."""
+    """mmdetection 2.11 drops boxes below `min_bbox_size` where that is above 0, and the recipe's is
+    0.
+    """
     net = network(kept_test=3)
     anchor = torch.tensor([[40.0, 40, 50, 60]]).expand(3, 4)
     offsets = torch.tensor([[0.0, 0, 0, 0], [9, 0, 0, 0], [-9, -9, 0, 0]])
@@ -137,4 +168,7 @@ def test_half_precision_maps_have_float32_boxes_and_losses():
 
 def test_an_image_smaller_than_every_anchor_has_no_loss():
     _, losses = network()(maps_of(16, 16), [(16, 16)], [torch.tensor([[2.0, 2, 9, 9]])])
-    assert {name: loss.item() for name, loss in losses.items()} == {"rpn_objectness": 0, "rpn_box": 0}
+    assert {name: loss.item() for name, loss in losses.items()} == {
+        "rpn_objectness": 0,
+        "rpn_box": 0,
+    }

@@ -49,7 +49,9 @@ def test_the_loss_is_that_of_mmsegmentation():
     outputs = {"logits": torch.randn(2, 5, 4, 3), "auxiliary": torch.randn(2, 5, 1, 2)}
     labels = torch.randint(0, 5, (2, 14, 11))
     labels[:, 3:8] = 255
-    main, auxiliary = (plain_loss(outputs[name].double(), labels) for name in ("logits", "auxiliary"))
+    main, auxiliary = (
+        plain_loss(outputs[name].double(), labels) for name in ("logits", "auxiliary")
+    )
     got = segmentation_loss(outputs, labels, auxiliary_weight=0.7).item()
     assert got == pytest.approx(main + 0.7 * auxiliary, rel=1e-5)
     assert segmentation_loss(outputs["logits"], labels).item() == pytest.approx(main, rel=1e-5)
@@ -57,11 +59,15 @@ def test_the_loss_is_that_of_mmsegmentation():
 
 def test_the_loss_is_float32_under_autocast(segmenter):
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        loss = segmentation_loss(segmenter()(torch.randn(2, 3, 64, 64)), torch.zeros(2, 64, 64, dtype=torch.int64))
+        loss = segmentation_loss(
+            segmenter()(torch.randn(2, 3, 64, 64)), torch.zeros(2, 64, 64, dtype=torch.int64)
+        )
     assert loss.dtype == torch.float32
     # Resized in float32 too: in half precision it would be the loss of other logits.
     outputs, labels = torch.randn(2, 5, 4, 3).bfloat16(), torch.ones(2, 17, 13, dtype=torch.int64)
-    torch.testing.assert_close(segmentation_loss(outputs, labels), segmentation_loss(outputs.float(), labels))
+    torch.testing.assert_close(
+        segmentation_loss(outputs, labels), segmentation_loss(outputs.float(), labels)
+    )
 
 
 def test_pyramid_pooling_sees_the_whole_map():
@@ -91,7 +97,9 @@ def test_it_learns_an_image(segmenter):
     labels = torch.zeros(2, 64, 64, dtype=torch.int64)
     labels[:, 20:50, 10:40] = 1
     labels[:, :8] = 255
-    images = labels.clamp(max=1).unsqueeze(1).expand(-1, 3, -1, -1) + 0.1 * torch.randn(2, 3, 64, 64)
+    images = labels.clamp(max=1).unsqueeze(1).expand(-1, 3, -1, -1) + 0.1 * torch.randn(
+        2, 3, 64, 64
+    )
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     for _ in range(25):
         loss = segmentation_loss(model(images), labels)
@@ -99,6 +107,8 @@ def test_it_learns_an_image(segmenter):
         loss.backward()
         optimizer.step()
     with torch.no_grad():
-        logits = torch.nn.functional.interpolate(model.eval()(images), size=(64, 64), mode="bilinear")
+        logits = torch.nn.functional.interpolate(
+            model.eval()(images), size=(64, 64), mode="bilinear"
+        )
     wrong = (logits.argmax(1) != labels) & (labels != 255)
     assert wrong.float().mean() < 0.03

@@ -13,7 +13,11 @@ def test_fields_and_defaults_are_those_of_the_recipes(name):
     section = getattr(recipes, name)
     own = {field.name: field.default for field in fields(getattr(settings, name))}
     # How a task evaluates is no part of its network.
-    theirs = {key: field.default for key, field in section.model_fields.items() if not key.startswith("test_")}
+    theirs = {
+        key: field.default
+        for key, field in section.model_fields.items()
+        if not key.startswith("test_")
+    }
     assert list(own.items()) == list(theirs.items())
 
 

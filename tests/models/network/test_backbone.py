@@ -18,7 +18,9 @@ def takes_skeleton(mixer):
 
 MICRO = [name for name in list_models() if name.endswith("_micro")]
 NETWORKS = [(name, {}) for name in MICRO]
-NETWORKS += [(f"{name}_micro", {"skeleton": "depthwise"}) for name in mixers.names() if takes_skeleton(name)]
+NETWORKS += [
+    (f"{name}_micro", {"skeleton": "depthwise"}) for name in mixers.names() if takes_skeleton(name)
+]
 
 
 def bound_to_a_size(name):
@@ -44,8 +46,12 @@ def test_maps_of_any_image_have_the_promised_shapes(name, options, height, width
 
 
 @pytest.mark.parametrize(("name", "options"), NETWORKS, ids=str)
-def test_a_classifier_leaves_out_what_a_patch_does_not_hold_and_a_backbone_fills_it_up(name, options):
-    """The official classifiers cut, since their first convolution does; the downstream backbones fill up."""
+def test_a_classifier_leaves_out_what_a_patch_does_not_hold_and_a_backbone_fills_it_up(
+    name, options
+):
+    """The official classifiers cut, since their first convolution does; the downstream backbones
+    fill up.
+    """
     images = torch.randn(2, 3, 39, 66)
     classifier = create_model(name, 5, image_size=(39, 66), **options).eval()
     with torch.no_grad():
@@ -96,7 +102,9 @@ def test_half_precision_on_the_cpu(name, options):
 def test_the_classifier_holds_the_backbone():
     model = create_model("dwnet_micro")
     weights = {
-        key.removeprefix("backbone."): value for key, value in model.state_dict().items() if key.startswith("backbone.")
+        key.removeprefix("backbone."): value
+        for key, value in model.state_dict().items()
+        if key.startswith("backbone.")
     }
     backbone = create_backbone("dwnet_micro")
     backbone.load_state_dict(weights)
@@ -113,7 +121,9 @@ def test_merging_takes_the_four_neighbours_column_after_column():
     assert merge(x)[0, 0].tolist() == [[0, 3, 1, 4], [2, 5, 0, 0]]
 
 
-@pytest.mark.parametrize(("name", "rate", "blocks"), [("dwnet_tiny", 0.2, 12), ("swin_base", 0.5, 24)])
+@pytest.mark.parametrize(
+    ("name", "rate", "blocks"), [("dwnet_tiny", 0.2, 12), ("swin_base", 0.5, 24)]
+)
 def test_drop_path_grows_linearly(on_meta, name, rate, blocks):
     rates = [module.rate for module in on_meta(name).modules() if isinstance(module, DropPath)]
     assert rates == pytest.approx([rate * index / (blocks - 1) for index in range(blocks)])
@@ -133,7 +143,11 @@ def test_starting_values_follow_the_paper():
     model = create_model("dynamic_dwnet_tiny", embed_dim=32)
     linear = torch.cat([m.weight.flatten() for m in model.modules() if isinstance(m, nn.Linear)])
     assert linear.std().item() == pytest.approx(0.02, rel=0.02)
-    assert all(m.bias.eq(0).all() for m in model.modules() if isinstance(m, nn.Linear) and m.bias is not None)
+    assert all(
+        m.bias.eq(0).all()
+        for m in model.modules()
+        if isinstance(m, nn.Linear) and m.bias is not None
+    )
     for module in model.modules():
         if isinstance(module, nn.LayerNorm | nn.BatchNorm2d):
             assert module.weight.eq(1).all() and module.bias.eq(0).all()
@@ -157,8 +171,8 @@ def test_static_kernels_start_like_those_of_a_convolution():
         assert mine.abs().max().item() == pytest.approx(1 / 7, rel=0.1)
 
 
-# At 256 pixels the maps are filled up to whole windows; timm does that after the shift and official Swin before, so
-# that only networks without shifted blocks agree there.
+# At 256 pixels the maps are filled up to whole windows; timm does that after the shift and official
+# Swin before, so that only networks without shifted blocks agree there.
 @pytest.mark.parametrize(("pixels", "depths"), [(224, (2, 2, 2, 2)), (256, (1, 1, 1, 1))])
 def test_swin_is_the_swin_of_timm(pixels, depths):
     swin = pytest.importorskip("timm.models.swin_transformer")
@@ -182,11 +196,16 @@ def test_swin_is_the_swin_of_timm(pixels, depths):
 
 
 def attention_over_all_pairs(module, x):
-    """Shifted window attention as one softmax over a filled-up map, each pair of positions judged by itself."""
+    """Shifted window attention as one softmax over a filled-up map, each pair of positions judged
+    by itself.
+    """
     window, shift, heads = module.window, module.window // 2, module.heads
     x = nn.functional.pad(x, (0, 0, 0, -x.shape[2] % window, 0, -x.shape[1] % window))
     height, width, channels = x.shape[1:]
-    rows, columns = torch.arange(height).repeat_interleave(width), torch.arange(width).repeat(height)
+    rows, columns = (
+        torch.arange(height).repeat_interleave(width),
+        torch.arange(width).repeat(height),
+    )
     allowed = torch.ones(height * width, height * width, dtype=torch.bool)
     for place, length in ((rows, height), (columns, width)):
         shifted = (place - shift) % length // window
@@ -194,12 +213,22 @@ def attention_over_all_pairs(module, x):
         # Farther apart than a window is long: together only because the shift wraps around.
         allowed &= (place[:, None] - place[None, :]).abs() < window
     side = 2 * window - 1
-    offset = (rows[:, None] - rows[None, :] + window - 1) * side + columns[:, None] - columns[None, :] + window - 1
+    offset = (
+        (rows[:, None] - rows[None, :] + window - 1) * side
+        + columns[:, None]
+        - columns[None, :]
+        + window
+        - 1
+    )
     bias = module.relative_position_bias_table[offset.clamp(0, side * side - 1)].permute(2, 0, 1)
-    query, key, value = module.qkv(x.flatten(1, 2)).unflatten(2, (3, heads, -1)).permute(2, 0, 3, 1, 4)
+    query, key, value = (
+        module.qkv(x.flatten(1, 2)).unflatten(2, (3, heads, -1)).permute(2, 0, 3, 1, 4)
+    )
     scores = query @ key.transpose(-2, -1) * (channels // heads) ** -0.5 + bias
     weights = scores.masked_fill(~allowed, -torch.inf).softmax(-1)
-    return module.proj((weights @ value).transpose(1, 2).flatten(2)).view(1, height, width, channels)
+    return module.proj((weights @ value).transpose(1, 2).flatten(2)).view(
+        1, height, width, channels
+    )
 
 
 @pytest.mark.parametrize(("height", "width"), [(6, 9), (5, 7), (4, 4)])
@@ -252,13 +281,17 @@ def test_a_mask_made_in_inference_mode_serves_training():
 def test_output_norms_are_one_for_each_map(kind, norm):
     backbone = create_backbone("dwnet_micro", output_norm=kind)
     plain = create_backbone("dwnet_micro")
-    plain.load_state_dict({k: v for k, v in backbone.state_dict().items() if not k.startswith("output_norms")})
+    plain.load_state_dict(
+        {k: v for k, v in backbone.state_dict().items() if not k.startswith("output_norms")}
+    )
     assert [type(m) for m in backbone.output_norms] == [norm] * 4
     x = torch.randn(2, 3, 64, 96)
     axes = (0, 2, 3) if kind == "bn" else (1,)
     for normed, bare in zip(backbone(x), plain(x), strict=True):
         variance, mean = torch.var_mean(bare, dim=axes, correction=0, keepdim=True)
-        torch.testing.assert_close(normed, (bare - mean) / (variance + 1e-5).sqrt(), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(
+            normed, (bare - mean) / (variance + 1e-5).sqrt(), atol=1e-4, rtol=1e-4
+        )
     assert not hasattr(plain, "output_norms")
 
 
@@ -285,7 +318,16 @@ def test_padding_leaks_into_the_block_as_it_does_in_the_authors_downstream_netwo
 
 
 def test_batch_norms_can_be_made_synchronous():
-    """Downstream training converts them; its own forward pass needs a group, so a shape is all that is asked here."""
-    model = nn.SyncBatchNorm.convert_sync_batchnorm(create_backbone("dwnet_micro", output_norm="bn")).eval()
+    """Downstream training converts them; its own forward pass needs a group, so a shape is all that
+    is asked here.
+    """
+    model = nn.SyncBatchNorm.convert_sync_batchnorm(
+        create_backbone("dwnet_micro", output_norm="bn")
+    ).eval()
     assert sum(isinstance(m, nn.SyncBatchNorm) for m in model.modules()) == 5 * 4 + 4
-    assert [tuple(m.shape[2:]) for m in model(torch.randn(1, 3, 64, 64))] == [(16, 16), (8, 8), (4, 4), (2, 2)]
+    assert [tuple(m.shape[2:]) for m in model(torch.randn(1, 3, 64, 64))] == [
+        (16, 16),
+        (8, 8),
+        (4, 4),
+        (2, 2),
+    ]

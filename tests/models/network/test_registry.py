@@ -52,7 +52,9 @@ def sharing(name):
 
 SHARED = [(name, options) for name in mixers.names() for options in sharing(name)]
 SHARED += [
-    (name, {"skeleton": "depthwise", **options}) for name, options in SHARED if "skeleton" in mixers.load(name).options
+    (name, {"skeleton": "depthwise", **options})
+    for name, options in SHARED
+    if "skeleton" in mixers.load(name).options
 ]
 
 
@@ -64,8 +66,12 @@ def test_every_sharing_over_channels_trains_a_step(mixer, options, pixels):
     model(torch.randn(2, 3, pixels, pixels)).square().mean().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
     spatial = [m for m in model.backbone.stages[0].modules() if "switches" in vars(m)]
-    assert spatial and all(p.grad.ne(0).any() for m in spatial for p in m._parameters.values() if p is not None)
-    assert model.switches.shared_channels == {1: "no", 4: "groups"}.get(options.get("group_channels"), "yes")
+    assert spatial and all(
+        p.grad.ne(0).any() for m in spatial for p in m._parameters.values() if p is not None
+    )
+    assert model.switches.shared_channels == {1: "no", 4: "groups"}.get(
+        options.get("group_channels"), "yes"
+    )
 
 
 ABLATIONS = [
@@ -74,11 +80,19 @@ ABLATIONS = [
     *((name, {"norm": "ln", "projection_norm": False, "se": True}) for name in SANDWICH),
     *((name, {"norm": "bn", "projection_norm": False}) for name in SANDWICH),
     *((name, {"norm": "ln"}) for name in SANDWICH),
-    *((name, {"position_bias": False}) for name in ("swin", "sliding_attention", "global_attention")),
+    *(
+        (name, {"position_bias": False})
+        for name in ("swin", "sliding_attention", "global_attention")
+    ),
     *((name, {"shift": False}) for name in ("swin", "local_mlp")),
     *(
         ("sliding_attention", {"skeleton": "depthwise", **options})
-        for options in ({}, {"projection_norm": False, "norm": "ln"}, {"norm": "ln"}, {"se": True, "pad_to": 7})
+        for options in (
+            {},
+            {"projection_norm": False, "norm": "ln"},
+            {"norm": "ln"},
+            {"se": True, "pad_to": 7},
+        )
     ),
     ("local_mlp", {"shared_windows": True, "row_bias": True}),
 ]
@@ -104,7 +118,9 @@ def test_norms_are_of_the_kind_and_in_the_places_asked_for(mixer, skeleton, sand
         block = create_backbone(f"{mixer}_micro", **skeleton, **options).stages[0].blocks[0]
         found = [m for m in block.modules() if isinstance(m, nn.LayerNorm | nn.BatchNorm2d)]
         # The generators of dynamic kernels keep theirs: it is no norm of the block.
-        own = [m for m in found if m is not getattr(getattr(block.mixer, "spatial", None), "bn", None)]
+        own = [
+            m for m in found if m is not getattr(getattr(block.mixer, "spatial", None), "bn", None)
+        ]
         return {type(m) for m in own}, len(own)
 
     in_projections = 3 if sandwich else 2
@@ -127,8 +143,12 @@ def test_squeeze_and_excitation_scales_the_mixed_branch_by_a_function_of_its_mea
 
 
 def test_names_are_mixers_times_sizes():
-    assert {"swin_tiny", "dwnet_base", "dynamic_dwnet_small", "i_dynamic_dwnet_micro"} <= set(list_models())
-    assert {"local_mlp", "locally_connected", "sliding_attention", "global_attention"} <= set(mixers.names())
+    assert {"swin_tiny", "dwnet_base", "dynamic_dwnet_small", "i_dynamic_dwnet_micro"} <= set(
+        list_models()
+    )
+    assert {"local_mlp", "locally_connected", "sliding_attention", "global_attention"} <= set(
+        mixers.names()
+    )
     assert len(list_models()) == 4 * len(mixers.names())
 
 
@@ -164,10 +184,22 @@ def test_names_are_mixers_times_sizes():
         ("swin_tiny", {"norm": "gn"}, "norm must be ln (LayerNorm) or bn (BatchNorm), not 'gn'"),
         ("dwnet_tiny", {"norm": "batch"}, "norm must be ln"),
         ("swin_tiny", {"group_channels": 64}, "group_channels=64 does not divide the 96 channels"),
-        ("sliding_attention_tiny", {"group_channels": 5}, "group_channels=5 does not divide the 96"),
+        (
+            "sliding_attention_tiny",
+            {"group_channels": 5},
+            "group_channels=5 does not divide the 96",
+        ),
         ("global_attention_tiny", {"group_channels": 0}, "group_channels=0 does not divide the 96"),
-        ("swin_tiny", {"group_channels": 16, "num_heads": (3, 6, 12, 24)}, "num_heads or groups or group_channels"),
-        ("sliding_attention_tiny", {"skeleton": "dw"}, "skeleton must be attention (Swin's block) or depthwise"),
+        (
+            "swin_tiny",
+            {"group_channels": 16, "num_heads": (3, 6, 12, 24)},
+            "num_heads or groups or group_channels",
+        ),
+        (
+            "sliding_attention_tiny",
+            {"skeleton": "dw"},
+            "skeleton must be attention (Swin's block) or depthwise",
+        ),
         ("swin_tiny", {"skeleton": "depthwise"}, "swin_tiny takes no override 'skeleton'"),
         ("dwnet_tiny", {"mlp_ratio": 0.01}, "mlp_ratio must leave the 96 channels"),
         ("dwnet_tiny", {"pad_to": 0}, "pad_to must be at least 1"),
@@ -232,16 +264,24 @@ def test_timm_models_are_baselines():
 
 def test_importing_needs_torch_alone():
     code = (
-        "import sys, models, models.counting.flops, models.weights.official; models.create_model('swin_micro');"
-        "print(sorted({'timm', 'torchvision', 'ray', 'pydantic', 'pipeline', 'mlflow'} & set(sys.modules)))"
+        "import sys, models, models.counting.flops, models.weights.official; "
+        "models.create_model('swin_micro');"
+        "print(sorted({'timm', 'torchvision', 'ray', 'pydantic', 'pipeline', 'mlflow'} & "
+        "set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "[]"
 
 
 def test_the_table_names_switches_and_the_counting_rule():
     row = describe("i_dynamic_dwnet_micro")
-    assert (row["shared_positions"], row["shared_channels"], row["dynamic"]) == (False, "groups", True)
+    assert (row["shared_positions"], row["shared_channels"], row["dynamic"]) == (
+        False,
+        "groups",
+        True,
+    )
     assert row["flops_rule"] == "flops()"
     assert "operations, flops()" in table([row]) and f"{row['parameters']:,}" in table([row])
 
@@ -270,10 +310,14 @@ def test_heads_of_as_many_channels_as_the_size_has_change_nothing(mixer):
 
     plain, said = build(), build(group_channels=32)
     assert list(plain.state_dict()) == list(said.state_dict())
-    assert all(torch.equal(value, said.state_dict()[key]) for key, value in plain.state_dict().items())
+    assert all(
+        torch.equal(value, said.state_dict()[key]) for key, value in plain.state_dict().items()
+    )
     x = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
         assert torch.equal(plain(x), said(x))
         said = build(group_channels=16)
-        said.load_state_dict({key: value for key, value in plain.state_dict().items() if "table" not in key}, False)
+        said.load_state_dict(
+            {key: value for key, value in plain.state_dict().items() if "table" not in key}, False
+        )
         assert not torch.allclose(plain(x), said(x), atol=1e-4)

@@ -1,4 +1,6 @@
-"""Files of torch.save are read without running anything in them; one that asks for a call is refused in a sentence."""
+"""Files of torch.save are read without running anything in them; one that asks for a call is
+refused in a sentence.
+"""
 
 import io
 import os
@@ -38,7 +40,9 @@ def save(request, tmp_path):
 
 @pytest.fixture
 def config(monkeypatch):
-    """An object like the authors' configuration: a dict whose class nobody has when the file is read."""
+    """An object like the authors' configuration: a dict whose class nobody has when the file is
+    read.
+    """
     package, module = types.ModuleType("no_such_yacs"), types.ModuleType("no_such_yacs.config")
 
     class CfgNode(dict):
@@ -71,7 +75,14 @@ def test_weights_beside_a_pickled_configuration_are_read_exactly(save, config):
         view=torch.arange(12.0).view(3, 4).T[1:],
         parameter=torch.nn.Parameter(torch.ones(2)),
     )
-    path = save({"model": weights, "config": config, "epoch": 299, "optimizer": {"state": {0: {"m": torch.ones(1)}}}})
+    path = save(
+        {
+            "model": weights,
+            "config": config,
+            "epoch": 299,
+            "optimizer": {"state": {0: {"m": torch.ones(1)}}},
+        }
+    )
     for name in ("no_such_yacs", "no_such_yacs.config"):
         del sys.modules[name]
     read = read_checkpoint(path)
@@ -83,7 +94,9 @@ def test_weights_beside_a_pickled_configuration_are_read_exactly(save, config):
 
 
 def test_a_class_that_could_be_imported_is_not(save, tmp_path, monkeypatch):
-    (tmp_path / "runs_on_import.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Config(dict): pass\n")
+    (tmp_path / "runs_on_import.py").write_text(
+        f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Config(dict): pass\n"
+    )
     monkeypatch.syspath_prepend(tmp_path)
     import runs_on_import
 
@@ -104,11 +117,17 @@ def hostile(mark):
     yield "import", Call(__import__, "os")
     yield "getattr", Call(getattr, "x", "upper")
     yield "in a tensor's place", {"model": {"w": touch}}
-    yield "in a configuration", {"model": {"w": torch.ones(1)}, "config": {"deep": [{"er": (opened,)}]}}
+    yield (
+        "in a configuration",
+        {"model": {"w": torch.ones(1)}, "config": {"deep": [{"er": (opened,)}]}},
+    )
     yield "as a key", {touch: 1}
     yield "as the argument of a rebuild", {"model": Call(OrderedDict, [("w", opened)])}
     yield "as the argument of a call that is let pass", {"config": Call(set, [opened])}
-    yield "as the state of an object", {"config": Call(torch._utils._rebuild_parameter, torch.ones(1), False, opened)}
+    yield (
+        "as the state of an object",
+        {"config": Call(torch._utils._rebuild_parameter, torch.ones(1), False, opened)},
+    )
 
 
 CASES = [name for name, _ in hostile("mark")]
@@ -165,8 +184,14 @@ def zipped(path, pickled, storages=(), compression=zipfile.ZIP_STORED):
 
 def plain(path, *opcodes):
     """Writes the form before torch 1.6 by hand."""
-    head = (0x1950A86A20F9469CFC6C, 1001, {"protocol_version": 1001, "little_endian": True, "type_sizes": {}})
-    path.write_bytes(b"".join([*(pickle.dumps(value, 2) for value in head), *opcodes, pickle.dumps([], 2)]))
+    head = (
+        0x1950A86A20F9469CFC6C,
+        1001,
+        {"protocol_version": 1001, "little_endian": True, "type_sizes": {}},
+    )
+    path.write_bytes(
+        b"".join([*(pickle.dumps(value, 2) for value in head), *opcodes, pickle.dumps([], 2)])
+    )
     return path
 
 
@@ -187,7 +212,9 @@ NAMES = {
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("write", [zipped, plain])
 def test_a_file_changes_nothing_that_it_names(tmp_path, name, write):
-    """Neither a type nor a function gets an attribute, and nor do the objects that are made of them."""
+    """Neither a type nor a function gets an attribute, and nor do the objects that are made of
+    them.
+    """
     before = dict(vars(NAMES[name]))
     module, _, attribute = name.rpartition(".")
     named = b"c" + module.encode() + b"\n" + attribute.encode() + b"\n"
@@ -247,7 +274,9 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - start)
 
 
 def test_bombs_end_in_a_sentence(tmp_path):
-    """Depth, claimed sizes, compressed storages, keys that take for ever to hash: no crash, no memory, no hang."""
+    """Depth, claimed sizes, compressed storages, keys that take for ever to hash: no crash, no
+    memory, no hang.
+    """
     command = [sys.executable, "-c", BOMBS, str(tmp_path)]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout[-300:] + done.stderr[-3000:]
@@ -275,7 +304,9 @@ def test_a_cut_file_is_one_sentence(save, kept):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("content", [pickle.dumps({"model": 1}), b"hello", struct.pack("<q", 5) * 9])
+@pytest.mark.parametrize(
+    "content", [pickle.dumps({"model": 1}), b"hello", struct.pack("<q", 5) * 9]
+)
 def test_what_is_no_checkpoint_is_one_sentence(tmp_path, content):
     (tmp_path / "w.pth").write_bytes(content)
     with pytest.raises(ValueError, match="no whole checkpoint"):
@@ -284,7 +315,12 @@ def test_what_is_no_checkpoint_is_one_sentence(tmp_path, content):
 
 def test_an_authors_file_gives_the_network_that_wrote_it(save, config):
     model = create_model("dwnet_micro", num_classes=7).eval()
-    path = save({"model": {f"module.{k}": v for k, v in in_the_authors_names(model).items()}, "config": config})
+    path = save(
+        {
+            "model": {f"module.{k}": v for k, v in in_the_authors_names(model).items()},
+            "config": config,
+        }
+    )
     again = create_model("dwnet_micro", num_classes=7).eval()
     again.load_state_dict(convert(read_checkpoint(path), "dwnet_micro"))
     x = torch.randn(1, 3, 64, 64)

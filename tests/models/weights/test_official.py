@@ -1,4 +1,6 @@
-"""The authors' weights: every name of theirs finds its place, and the network computes what theirs does."""
+"""The authors' weights: every name of theirs finds its place, and the network computes what theirs
+does.
+"""
 
 import json
 
@@ -12,7 +14,9 @@ from models.weights.official import _rename, convert, convert_backbone
 MINI = {"embed_dim": 16, "depths": (1, 1, 2, 1)}
 FIXTURES = [("dwnet", {}), ("dynamic_dwnet", {}), ("i_dynamic_dwnet", {"groups": 8})]
 RELEASED = [
-    f"{mixer}_{size}" for mixer in ("dwnet", "dynamic_dwnet", "i_dynamic_dwnet", "swin") for size in ("tiny", "base")
+    f"{mixer}_{size}"
+    for mixer in ("dwnet", "dynamic_dwnet", "i_dynamic_dwnet", "swin")
+    for size in ("tiny", "base")
 ]
 MOMENTUM = 0.1
 
@@ -24,7 +28,8 @@ def official(reference):
     def build(name):
         listed = json.loads(reference("official_state_dicts.json").read_text())[name]["state_dict"]
         return {
-            key: torch.empty(shape, dtype=getattr(torch, kind), device="meta") for key, (kind, *shape) in listed.items()
+            key: torch.empty(shape, dtype=getattr(torch, kind), device="meta")
+            for key, (kind, *shape) in listed.items()
         }
 
     return build
@@ -43,7 +48,10 @@ def test_wrapped_and_prefixed_weights_convert(official):
     weights = official("dwnet_tiny")
     wrapped = {"epoch": 299, "model": {f"module.{key}": value for key, value in weights.items()}}
     assert convert(wrapped, "dwnet_tiny").keys() == convert(weights, "dwnet_tiny").keys()
-    assert convert({"state_dict": weights}, "dwnet_tiny").keys() == convert(weights, "dwnet_tiny").keys()
+    assert (
+        convert({"state_dict": weights}, "dwnet_tiny").keys()
+        == convert(weights, "dwnet_tiny").keys()
+    )
 
 
 def test_number_of_classes_is_read_from_the_head(official):
@@ -71,11 +79,23 @@ def test_what_does_not_fit_is_named(official):
         ("dynamic_dwnet_tiny", "dwnet_tiny", {}, "they are those of dynamic_dwnet_tiny"),
         ("dwnet_base", "dwnet_tiny", {}, "they are those of dwnet_base"),
         ("swin_tiny", "i_dynamic_dwnet_tiny", {}, "they are those of swin_tiny"),
-        ("i_dynamic_dwnet_base", "dynamic_dwnet_base", {}, "they are those of i_dynamic_dwnet_base"),
-        ("dwnet_tiny", "dwnet_tiny", {"kernel_size": 9}, "do not fit dwnet_tiny: 12 of another shape"),
+        (
+            "i_dynamic_dwnet_base",
+            "dynamic_dwnet_base",
+            {},
+            "they are those of i_dynamic_dwnet_base",
+        ),
+        (
+            "dwnet_tiny",
+            "dwnet_tiny",
+            {"kernel_size": 9},
+            "do not fit dwnet_tiny: 12 of another shape",
+        ),
     ],
 )
-def test_weights_of_another_network_are_refused_with_the_nearest_guess(official, given, wanted, overrides, guess):
+def test_weights_of_another_network_are_refused_with_the_nearest_guess(
+    official, given, wanted, overrides, guess
+):
     with pytest.raises(ValueError, match=f"do not fit {wanted}") as error:
         convert(official(given), wanted, **overrides)
     assert guess in str(error.value)
@@ -110,11 +130,21 @@ def test_the_names_of_timm_are_understood(on_meta, size):
 
 @pytest.mark.parametrize(
     ("name", "output_norm", "prefix"),
-    [("dwnet_tiny", "bn", "backbone."), ("dynamic_dwnet_base", "bn", ""), ("swin_tiny", "ln", "backbone.")],
+    [
+        ("dwnet_tiny", "bn", "backbone."),
+        ("dynamic_dwnet_base", "bn", ""),
+        ("swin_tiny", "ln", "backbone."),
+    ],
 )
 def test_the_backbone_of_a_detector_converts(official, name, output_norm, prefix):
-    """Downstream files: no `norm` and `head`, one norm for each map, a detector's own weights beside them."""
-    weights = {key: value for key, value in official(name).items() if not key.startswith(("norm.", "head."))}
+    """Downstream files: no `norm` and `head`, one norm for each map, a detector's own weights
+    beside them.
+    """
+    weights = {
+        key: value
+        for key, value in official(name).items()
+        if not key.startswith(("norm.", "head."))
+    }
     for stage in range(4):
         width = weights["patch_embed.norm.weight"].shape[0] * 2**stage
         statistics = {"running_mean": (width,), "running_var": (width,), "num_batches_tracked": ()}
@@ -137,7 +167,9 @@ def test_the_backbone_of_a_detector_converts(official, name, output_norm, prefix
 
 @pytest.fixture(params=FIXTURES, ids=lambda param: param[0])
 def parity(reference, request):
-    """A small official network: its files, our network with its weights, and the parameters' official names."""
+    """A small official network: its files, our network with its weights, and the parameters'
+    official names.
+    """
     mixer, options = request.param
     data = np.load(reference(f"parity/{mixer}_mini.npz"))
     tensors = {key: torch.from_numpy(data[key]) for key in data.files}
@@ -196,6 +228,7 @@ def test_training_logits_and_gradients_are_the_authors(parity, layout):
     assert gradients.keys() == dict(model.named_parameters()).keys()
     largest = max(value.norm() for value in gradients.values())
     for key, parameter in model.named_parameters():
-        # A bias in front of a BatchNorm has no influence: its gradient is rounding, in theirs as in ours.
+        # A bias in front of a BatchNorm has no influence: its gradient is rounding, in theirs as in
+        # ours.
         allowed = 1e-3 * gradients[key].norm() + 1e-6 * largest
         assert (parameter.grad - gradients[key]).norm() <= allowed, key

@@ -1,4 +1,6 @@
-"""The authors' detectors and segmenters: every name of theirs finds its place, and what does not fit is named."""
+"""The authors' detectors and segmenters: every name of theirs finds its place, and what does not
+fit is named.
+"""
 
 import json
 
@@ -27,7 +29,13 @@ def layer(*shape):
 def normed(*shape):
     """A convolution without bias and its batch norm, as mmcv's ConvModule names them."""
     width = shape[:1]
-    norm = {"weight": width, "bias": width, "running_mean": width, "running_var": width, "num_batches_tracked": ()}
+    norm = {
+        "weight": width,
+        "bias": width,
+        "running_mean": width,
+        "running_var": width,
+        "num_batches_tracked": (),
+    }
     return {"conv.weight": shape, **{f"bn.{part}": value for part, value in norm.items()}}
 
 
@@ -36,12 +44,18 @@ def named(prefix, parts):
 
 
 def cascade(widths, classes):
-    """Names and shapes of FPN, RPNHead, ConvFCBBoxHead (4 shared convolutions, 1 layer) and FCNMaskHead."""
+    """Names and shapes of FPN, RPNHead, ConvFCBBoxHead (4 shared convolutions, 1 layer) and
+    FCNMaskHead.
+    """
     listed = {}
     for level, width in enumerate(widths):
         listed |= named(f"neck.lateral_convs.{level}.conv", layer(256, width, 1, 1))
         listed |= named(f"neck.fpn_convs.{level}.conv", layer(256, 256, 3, 3))
-    for name, shape in {"conv": (256, 256, 3, 3), "cls": (3, 256, 1, 1), "reg": (12, 256, 1, 1)}.items():
+    for name, shape in {
+        "conv": (256, 256, 3, 3),
+        "cls": (3, 256, 1, 1),
+        "reg": (12, 256, 1, 1),
+    }.items():
         listed |= named(f"rpn_head.rpn_{name}", layer(*shape))
     for stage in range(3):
         box, mask = f"roi_head.bbox_head.{stage}", f"roi_head.mask_head.{stage}"
@@ -49,7 +63,9 @@ def cascade(widths, classes):
             listed |= named(f"{box}.shared_convs.{conv}", normed(256, 256, 3, 3))
             listed |= named(f"{mask}.convs.{conv}.conv", layer(256, 256, 3, 3))
         listed |= named(f"{box}.shared_fcs.0", layer(1024, 256 * 7 * 7))
-        listed |= named(f"{box}.fc_cls", layer(classes + 1, 1024)) | named(f"{box}.fc_reg", layer(4 * classes, 1024))
+        listed |= named(f"{box}.fc_cls", layer(classes + 1, 1024)) | named(
+            f"{box}.fc_reg", layer(4 * classes, 1024)
+        )
         listed |= named(f"{mask}.upsample", layer(256, 256, 2, 2))
         listed |= named(f"{mask}.conv_logits", layer(classes, 256, 1, 1))
     return listed
@@ -74,7 +90,9 @@ def official(reference):
     """The file of an official detector or segmenter as mmcv's runner saves it, without memory."""
 
     def build(kind, name):
-        classifier = json.loads(reference("official_state_dicts.json").read_text())[name]["state_dict"]
+        classifier = json.loads(reference("official_state_dicts.json").read_text())[name][
+            "state_dict"
+        ]
         listed = {
             f"backbone.{key}": tuple(shape)
             for key, (_, *shape) in classifier.items()
@@ -84,11 +102,19 @@ def official(reference):
         for stage, width in enumerate(widths):
             norm = layer(width)
             if "swin" not in name:
-                norm |= {"running_mean": (width,), "running_var": (width,), "num_batches_tracked": ()}
+                norm |= {
+                    "running_mean": (width,),
+                    "running_var": (width,),
+                    "num_batches_tracked": (),
+                }
             listed |= named(f"backbone.norm{stage}", norm)
         listed |= {"detector": cascade, "segmenter": upernet}[kind](widths, MAKE[kind][1])
         weights = {key: torch.empty(shape, device="meta") for key, shape in listed.items()}
-        return {"meta": {"epoch": 36, "CLASSES": ("person",)}, "state_dict": weights, "optimizer": {}}
+        return {
+            "meta": {"epoch": 36, "CLASSES": ("person",)},
+            "state_dict": weights,
+            "optimizer": {},
+        }
 
     return build
 
@@ -102,7 +128,9 @@ def build(kind, name):
 def narrow(kind, name="dwnet_micro", **overrides):
     """A small network of three classes, with weights."""
     if kind == "segmenter":
-        return create_segmenter(name, 3, upernet=UPerNet(channels=16, auxiliary_channels=8), **overrides)
+        return create_segmenter(
+            name, 3, upernet=UPerNet(channels=16, auxiliary_channels=8), **overrides
+        )
     heads = Cascade(fpn_channels=16, box_hidden=32, box_convs=2, mask_convs=1)
     return create_detector(name, 3, cascade=heads, **overrides)
 
@@ -113,7 +141,9 @@ def test_every_official_name_of_a_whole_network_converts(official, kind, name):
     file, model = official(kind, name), build(kind, name)
     weights = convert_dense(file, name, model)
     expected = model.state_dict()
-    assert {key: value.shape for key, value in weights.items()} == {key: v.shape for key, v in expected.items()}
+    assert {key: value.shape for key, value in weights.items()} == {
+        key: v.shape for key, v in expected.items()
+    }
     places = {id(value) for value in weights.values()}
     computed = ("relative_position_index", "attn_mask")
     used = [key for key in file["state_dict"] if not key.endswith(computed)]
@@ -128,35 +158,55 @@ def test_every_official_name_of_a_whole_network_converts(official, kind, name):
 def test_every_tensor_lands_where_it_came_from(kind):
     for mixer, options in (("swin", {}), ("i_dynamic_dwnet", {"group_channels": 8})):
         model = narrow(kind, f"{mixer}_micro", **options)
-        file = {"state_dict": {f"module.{key}": v for key, v in in_the_authors_names(model).items()}}
+        file = {
+            "state_dict": {f"module.{key}": v for key, v in in_the_authors_names(model).items()}
+        }
         ours = model.state_dict()
-        for layout in (file, {"model": ours}, ours):  # and names of this package stand for themselves
+        for layout in (
+            file,
+            {"model": ours},
+            ours,
+        ):  # and names of this package stand for themselves
             converted = convert_dense(layout, f"{mixer}_micro", model)
             assert all(converted[key].data_ptr() == value.data_ptr() for key, value in ours.items())
 
 
 def test_counters_that_an_old_file_lacks_begin_at_0():
     model = narrow("detector")
-    weights = {key: v for key, v in in_the_authors_names(model).items() if not key.endswith("num_batches_tracked")}
+    weights = {
+        key: v
+        for key, v in in_the_authors_names(model).items()
+        if not key.endswith("num_batches_tracked")
+    }
     model.load_state_dict(convert_dense(weights, "dwnet_micro", model))
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda w: w.pop("roi_head.bbox_head.1.fc_cls.bias"), "1 missing: heads.box_heads.1.scores.bias"),
-        (lambda w: w.update({"roi_head.bbox_head.3.fc_cls.bias": torch.ones(4)}), "1 unexpected: heads.box_heads.3."),
+        (
+            lambda w: w.pop("roi_head.bbox_head.1.fc_cls.bias"),
+            "1 missing: heads.box_heads.1.scores.bias",
+        ),
+        (
+            lambda w: w.update({"roi_head.bbox_head.3.fc_cls.bias": torch.ones(4)}),
+            "1 unexpected: heads.box_heads.3.",
+        ),
         (lambda w: w.update({"ema_neck_weight": torch.ones(1)}), "1 unexpected: ema_neck_weight"),
         (
             lambda w: w.update({"rpn_head.rpn_cls.weight": torch.ones(1, 16, 1, 1)}),
-            "1 of another shape: proposals.head.cls_logits.weight (1, 16, 1, 1) for (3, 16, 1, 1); were they trained "
+            "1 of another shape: proposals.head.cls_logits.weight (1, 16, 1, 1) for (3, 16, 1, "
+            "1); were they trained "
             "on other classes, or with other settings?",
         ),
         (
             lambda w: w.update({"proposals.head.cls_logits.weight": torch.ones(3, 16, 1, 1)}),
             "proposals.head.cls_logits.weight and another of its weights both stand for",
         ),
-        (lambda w: w.update({"backbone.stem.proj.bias": torch.ones(16)}), "weights both stand for stem.proj.bias"),
+        (
+            lambda w: w.update({"backbone.stem.proj.bias": torch.ones(16)}),
+            "weights both stand for stem.proj.bias",
+        ),
     ],
 )
 def test_what_does_not_fit_a_detector_is_named(change, words):
@@ -170,15 +220,24 @@ def test_what_does_not_fit_a_detector_is_named(change, words):
 
 def test_weights_on_another_backbone_are_guessed(official):
     with pytest.raises(ValueError, match="they are those of dynamic_dwnet_tiny"):
-        convert_dense(official("segmenter", "dynamic_dwnet_tiny"), "dwnet_tiny", build("segmenter", "dwnet_tiny"))
+        convert_dense(
+            official("segmenter", "dynamic_dwnet_tiny"),
+            "dwnet_tiny",
+            build("segmenter", "dwnet_tiny"),
+        )
 
 
 def test_another_kind_of_network_is_named(official, on_meta):
     detector, segmenter = (build(kind, "dwnet_tiny") for kind in MAKE)
-    with pytest.raises(ValueError, match="it holds the weights of a segmenter, where those of a detector are needed"):
+    with pytest.raises(
+        ValueError,
+        match="it holds the weights of a segmenter, where those of a detector are needed",
+    ):
         convert_dense(official("segmenter", "dwnet_tiny"), "dwnet_tiny", detector)
     with pytest.raises(ValueError, match="of a classifier, where those of a segmenter are needed"):
         convert_dense(in_the_authors_names(on_meta("dwnet_tiny")), "dwnet_tiny", segmenter)
     for kind in MAKE:
-        with pytest.raises(ValueError, match=f"of a {kind}, where those of a classifier are needed"):
+        with pytest.raises(
+            ValueError, match=f"of a {kind}, where those of a classifier are needed"
+        ):
             convert(official(kind, "dwnet_tiny"), "dwnet_tiny")

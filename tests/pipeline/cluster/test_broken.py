@@ -1,4 +1,6 @@
-"""A sample that cannot be prepared ends its run at once, on every rank, by one sentence with its key."""
+"""A sample that cannot be prepared ends its run at once, on every rank, by one sentence with its
+key.
+"""
 
 import shutil
 from collections.abc import Callable
@@ -18,13 +20,19 @@ from pipeline.tracking.tracker import Recorder
 from pipeline.training.loop import train
 
 NUMBER = 7  # of the sample that is broken, from the start of its split
-SECTION = Classify.model_validate({
-    "recipe": {
-        "duration": {"epochs": 1}, "image_size": 32, "eval_resize": 32, "micro_batch": 8, "micro_batches": 2,
-        "augment": {"rand_augment": None, "erasing": 0.0},
-    },
-    "variants": {"v": {"mixer": "dwnet", "size": "micro"}},
-})  # fmt: skip
+SECTION = Classify.model_validate(
+    {
+        "recipe": {
+            "duration": {"epochs": 1},
+            "image_size": 32,
+            "eval_resize": 32,
+            "micro_batch": 8,
+            "micro_batches": 2,
+            "augment": {"rand_augment": None, "erasing": 0.0},
+        },
+        "variants": {"v": {"mixer": "dwnet", "size": "micro"}},
+    }
+)
 
 
 def run_of(name: str, shards: Path, tmp_path: Path) -> Run:
@@ -49,7 +57,9 @@ def spoil(small_shards: Path, tmp_path: Path) -> Callable[[str], tuple[Path, str
 
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_its_key_is_named(spoil: Callable[[str], tuple[Path, str]], tmp_path: Path, split: str, workers: int) -> None:
+def test_its_key_is_named(
+    spoil: Callable[[str], tuple[Path, str]], tmp_path: Path, split: str, workers: int
+) -> None:
     """In the process that computes and in a loader's; from training and from evaluation."""
     shards, key = spoil(split)
     run = replace(run_of("bad", shards, tmp_path), loader_workers=workers)
@@ -59,10 +69,14 @@ def test_its_key_is_named(spoil: Callable[[str], tuple[Path, str]], tmp_path: Pa
     assert f"{split}: sample {key} cannot be prepared" in sentence and "\n" not in sentence
 
 
-def test_no_restart_is_spent_on_it(ray_cluster: None, spoil: Callable[[str], tuple[Path, str]], tmp_path: Path) -> None:
+def test_no_restart_is_spent_on_it(
+    ray_cluster: None, spoil: Callable[[str], tuple[Path, str]], tmp_path: Path
+) -> None:
     """Two ranks of Ray Train, of which one meets it: both end in their first try."""
     shards, key = spoil("train")
     run = run_of("bad", shards, tmp_path)
-    wrong = workers.train_group([run], Cluster(workers=2, max_failures=3), Recorder("sqlite://", {}))
+    wrong = workers.train_group(
+        [run], Cluster(workers=2, max_failures=3), Recorder("sqlite://", {})
+    )
     assert list(wrong) == ["bad"] and f"sample {key} cannot be prepared" in wrong["bad"]
     assert run.progress.read_text().count("starts at step 0") == 1

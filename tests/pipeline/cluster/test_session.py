@@ -1,4 +1,6 @@
-"""One head for all the stages of a session; it ends with the session, and outlives none that was killed."""
+"""One head for all the stages of a session; it ends with the session, and outlives none that was
+killed.
+"""
 
 import os
 import socket
@@ -53,7 +55,10 @@ print(head.read_text())
 
 
 def test_the_count_of_attempts_counts() -> None:
-    ask = "import socket\ntry: socket.create_connection(('169.254.169.254', 80), 1)\nexcept OSError: pass"
+    ask = (
+        "import socket\ntry: socket.create_connection(('169.254.169.254', 80), 1)\nexcept "
+        "OSError: pass"
+    )
     done = subprocess.run(offline([sys.executable, "-c", ask]), capture_output=True, text=True)
     assert done.returncode == 0 and "attempts" in done.stdout and NONE not in done.stdout
 
@@ -84,7 +89,9 @@ def test_an_address_that_nobody_answers_is_named(monkeypatch: pytest.MonkeyPatch
     code += "def run():\n    with connected(Cluster()): pass\ncli.main(run)"
     environment = {**os.environ, "RAY_ADDRESS": "127.0.0.1:1", "PYTHONPATH": str(PROJECT)}
     started = time.monotonic()
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True
+    )
     assert done.returncode == 2 and "cannot join the Ray cluster at 127.0.0.1:1" in done.stderr
     assert "Traceback" not in done.stderr and time.monotonic() - started < 60
 
@@ -99,12 +106,19 @@ def control(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
         port = free.getsockname()[1]
     program = Path(ray.__file__).parent / "core/src/ray/gcs/gcs_server"
     places = [f"--{name}={tmp_path}" for name in ("session-dir", "log_dir")]
-    places += [f"--gcs_server_port={port}", "--node-ip-address=127.0.0.1", "--session-name=x", "--metrics-agent-port=0"]
+    places += [
+        f"--gcs_server_port={port}",
+        "--node-ip-address=127.0.0.1",
+        "--session-name=x",
+        "--metrics-agent-port=0",
+    ]
     token = tmp_path / "token"
     token.write_text("a" * 64)
     mode = {"RAY_AUTH_MODE": request.param, "RAY_AUTH_TOKEN_PATH": str(token)}
     with open(tmp_path / "log", "wb") as log:
-        service = subprocess.Popen([program, *places], env={**os.environ, **mode}, stdout=log, stderr=log)
+        service = subprocess.Popen(
+            [program, *places], env={**os.environ, **mode}, stdout=log, stderr=log
+        )
     try:
         while socket.socket().connect_ex(("127.0.0.1", port)):
             assert service.poll() is None, (tmp_path / "log").read_text()
@@ -116,13 +130,18 @@ def control(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("control", ["disabled"], indirect=True)
-def test_an_open_cluster_is_joined_only_where_that_was_said(control: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_open_cluster_is_joined_only_where_that_was_said(
+    control: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     joined: list[str] = []
     monkeypatch.setenv("RAY_ADDRESS", control)
     monkeypatch.setattr("ray.is_initialized", lambda: False)
     monkeypatch.setattr("ray.shutdown", lambda: None)
     monkeypatch.setattr(connection, "_join", lambda address, **_: joined.append(address))
-    with pytest.raises(UserError, match=r"asks for no token.*cluster.allow_open: true"), connected(Cluster()):
+    with (
+        pytest.raises(UserError, match=r"asks for no token.*cluster.allow_open: true"),
+        connected(Cluster()),
+    ):
         pass
     assert joined == []
     with connected(Cluster(allow_open=True)):
@@ -142,7 +161,9 @@ def test_job_submission_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o777])
-def test_the_token_is_its_owners_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, umask: int) -> None:
+def test_the_token_is_its_owners_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, umask: int
+) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     token = tmp_path / ".ray" / "auth_token"
     token.parent.mkdir()
@@ -160,11 +181,21 @@ def test_the_token_is_its_owners_alone(tmp_path: Path, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("home", ["/proc", "/dev/null"])
 def test_without_a_home_the_token_lasts_as_long_as_its_process(home: str) -> None:
-    code = "import os; from pipeline.core import environment; environment.prepare(); environment.own_token()\n"
-    code += "path = os.environ['RAY_AUTH_TOKEN_PATH']; print(path, oct(os.stat(path).st_mode & 0o777))"
+    code = (
+        "import os; from pipeline.core import environment; environment.prepare(); "
+        "environment.own_token()\n"
+    )
+    code += (
+        "path = os.environ['RAY_AUTH_TOKEN_PATH']; print(path, oct(os.stat(path).st_mode & 0o777))"
+    )
     command = [sys.executable, "-c", code]
     done = subprocess.run(
-        command, cwd=PROJECT, env={**os.environ, "HOME": home}, capture_output=True, text=True, check=True
+        command,
+        cwd=PROJECT,
+        env={**os.environ, "HOME": home},
+        capture_output=True,
+        text=True,
+        check=True,
     )
     path, mode = done.stdout.split()
     assert mode == "0o600" and not Path(path).parent.exists()
@@ -186,7 +217,10 @@ def test_a_head_that_starts_at_the_third_try_is_a_head_and_one_that_never_does_a
     assert head.start(Cluster(), tmp_path) == "here" and len(tries) == 3
     tries[:] = [1, 1, 1]
     monkeypatch.setattr(head, "START_TRIES", 2)
-    with pytest.raises(UserError, match=r"did not start in 2 tries: The current node timed out during startup\.; is"):
+    with pytest.raises(
+        UserError,
+        match=r"did not start in 2 tries: The current node timed out during startup\.; is",
+    ):
         head.start(Cluster(), tmp_path)
 
 
@@ -195,7 +229,12 @@ def test_missing_gpus_are_named_before_a_head_is_started(monkeypatch: pytest.Mon
     monkeypatch.setattr("ray.is_initialized", lambda: False)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     monkeypatch.setattr(head, "start", None)  # whoever started a head would fail
-    with pytest.raises(UserError, match=r"2 workers need 2 GPU, this machine has 1; lower"), connected(
-        Cluster(workers=2, gpus_per_worker=1)
-    ):  # fmt: skip
+    with (
+        pytest.raises(
+            UserError,
+            match=r"2 workers need 2 GPU, this machine has "
+            r"1; lower",
+        ),
+        connected(Cluster(workers=2, gpus_per_worker=1)),
+    ):
         pass

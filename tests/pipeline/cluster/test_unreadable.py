@@ -1,4 +1,6 @@
-"""What one rank alone cannot read ends the worker group; what is wrong for all ranks ends one run."""
+"""What one rank alone cannot read ends the worker group; what is wrong for all ranks ends one
+run.
+"""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,7 +30,9 @@ def work(monkeypatch: pytest.MonkeyPatch, error: Exception) -> dict[str, str]:
 def test_only_what_all_ranks_see_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     try:
-        assert work(monkeypatch, UserError("the loss is infinite")) == {"id": "the loss is infinite"}
+        assert work(monkeypatch, UserError("the loss is infinite")) == {
+            "id": "the loss is infinite"
+        }
         with pytest.raises(Unreadable, match="shard"):
             work(monkeypatch, Unreadable("a shard"))
     finally:

@@ -1,7 +1,8 @@
-"""Mutates params files and the project's own JSON files; looks for anything but success or a sentence.
+"""Mutates params files and the project's own JSON files; looks for anything but success or a
+sentence.
 
-`PYTHONPATH=.:tests python tests/pipeline/fuzz.py FIRST COUNT`: mutation number n is a function of n alone. Prints one
-JSON object.
+`PYTHONPATH=.:tests python tests/pipeline/fuzz.py FIRST COUNT`: mutation number n is a function of n
+alone. Prints one JSON object.
 """
 
 import contextlib
@@ -39,18 +40,83 @@ from pipeline.shards import Manifest, verify
 
 LONGEST = 6000
 ODD_TEXT = (
-    ".inf", ".nan", "1:30", "1e-4", "yes", "~", "null", "[]", "{}", "[[[[]]]]", "*a", "&a [*a]", "!!binary aGk=", "'",
-    "2012-01-02", "0x10", "1" + "0" * 400, "1" + "0" * 5000, "-1", "1.5", "true", "a: b", "x" * 50_000, "${key}", "\\0",
-    '"\\0\\ud800"', "!!python/name:os.system", "<<", "? a", "- a", "|\n  x", "https://me:pass@x.org/?a", "..", "''",
-)  # fmt: skip
+    ".inf",
+    ".nan",
+    "1:30",
+    "1e-4",
+    "yes",
+    "~",
+    "null",
+    "[]",
+    "{}",
+    "[[[[]]]]",
+    "*a",
+    "&a [*a]",
+    "!!binary aGk=",
+    "'",
+    "2012-01-02",
+    "0x10",
+    "1" + "0" * 400,
+    "1" + "0" * 5000,
+    "-1",
+    "1.5",
+    "true",
+    "a: b",
+    "x" * 50_000,
+    "${key}",
+    "\\0",
+    '"\\0\\ud800"',
+    "!!python/name:os.system",
+    "<<",
+    "? a",
+    "- a",
+    "|\n  x",
+    "https://me:pass@x.org/?a",
+    "..",
+    "''",
+)
 ODD_BYTES = (
-    b"[" * 20_000, b"{a: " * 500, b"\xff\xfe", b"caf\xe9", b"\0", b"\xef\xbb\xbf", b"\t", b"\r", b"\xe2\x80\xa8",
-    b"---\n", b"9" * 5000, b"1e999", b"NaN", b'{"a":' * 2000,
-)  # fmt: skip
+    b"[" * 20_000,
+    b"{a: " * 500,
+    b"\xff\xfe",
+    b"caf\xe9",
+    b"\0",
+    b"\xef\xbb\xbf",
+    b"\t",
+    b"\r",
+    b"\xe2\x80\xa8",
+    b"---\n",
+    b"9" * 5000,
+    b"1e999",
+    b"NaN",
+    b'{"a":' * 2000,
+)
 ODD: tuple[Any, ...] = (
-    None, True, -1, 0, 0.5, 1e308, 10**30, 2**63, "text", "", "\ud800", "../../x", "/etc/passwd", "a\0b", [], {}, [[]],
-    [1] * 5, float("nan"), float("inf"), {"a": {"b": []}}, "x" * 50_000, [{}], 10**5000,
-)  # fmt: skip
+    None,
+    True,
+    -1,
+    0,
+    0.5,
+    1e308,
+    10**30,
+    2**63,
+    "text",
+    "",
+    "\ud800",
+    "../../x",
+    "/etc/passwd",
+    "a\0b",
+    [],
+    {},
+    [[]],
+    [1] * 5,
+    float("nan"),
+    float("inf"),
+    {"a": {"b": []}},
+    "x" * 50_000,
+    [{}],
+    10**5000,
+)
 
 
 def spoilt_bytes(data: bytes, random: Random) -> bytes:
@@ -107,7 +173,13 @@ def _long_numbers() -> Any:
 
 
 def _places(tree: Any) -> list[tuple[Any, Any]]:
-    keys = list(tree) if isinstance(tree, dict) else list(range(min(len(tree), 3))) if isinstance(tree, list) else []
+    keys = (
+        list(tree)
+        if isinstance(tree, dict)
+        else list(range(min(len(tree), 3)))
+        if isinstance(tree, list)
+        else []
+    )
     return [(tree, key) for key in keys] + [place for key in keys for place in _places(tree[key])]
 
 
@@ -119,17 +191,26 @@ class Place:
         for name in ("pipeline", "models"):
             (folder / name).symlink_to(PROJECT / name)
         params = load(PROJECT / "params.yaml")
-        self.call = Call(Namespace(params="p.yaml", set=[], out=None), params, folder, Folders(folder))
+        self.call = Call(
+            Namespace(params="p.yaml", set=[], out=None), params, folder, Folders(folder)
+        )
         shards = write_shards(folder / "data/shards/imagenet", [5, 3])
         split = {"samples": 8, "bytes": 800}
-        inventory = {"request": request("imagenet", params), "digest": "d", "splits": {"train": split, "val": split}}
+        inventory = {
+            "request": request("imagenet", params),
+            "digest": "d",
+            "splits": {"train": split, "val": split},
+        }
         write_json(folder / "data/raw/imagenet.json", inventory)
         self.runs = make_runs(self.call, "classify", params.classify, "dwnet_micro", (0,), shards)
         (run,) = self.runs
         for name in SEALED:
             (run.folder / name).parent.mkdir(parents=True, exist_ok=True)
             (run.folder / name).write_bytes(b"weights")
-        write_json(run.folder / "adopted.json", {"from": "0" * 16, "changed_code": ["pipeline/training/loop.py"]})
+        write_json(
+            run.folder / "adopted.json",
+            {"from": "0" * 16, "changed_code": ["pipeline/training/loop.py"]},
+        )
         run.finish(finished_record(run.id, adopted=run.adopted()), list(SEALED))
         write_json(run.folder / "mlflow.json", {"run_id": "m", "settled": True})
         write_json(run.folder / "decides.json", run.decides)
@@ -138,11 +219,25 @@ class Place:
         self.book.write(run, "stopped", rows, {"flops": 3})
         publish(self.call, self.runs)
         profile = {
-            "variant": "dwnet_micro", "mixer": "dwnet", "size": "micro", "model": "dwnet_micro", "overrides": {},
-            "flops": 1e6, "parameters": 7, "train_images_per_second": 9.0, "inference_images_per_second": 9.0,
-            "flops_rule": "a multiply-add", "batch_size": 4, "warmup": 1, "timed": 1,
-            "precision": "fp32", "layout": "channels_last", "device": "cpu", "threads": 2, "image_size": 64,
-        }  # fmt: skip
+            "variant": "dwnet_micro",
+            "mixer": "dwnet",
+            "size": "micro",
+            "model": "dwnet_micro",
+            "overrides": {},
+            "flops": 1e6,
+            "parameters": 7,
+            "train_images_per_second": 9.0,
+            "inference_images_per_second": 9.0,
+            "flops_rule": "a multiply-add",
+            "batch_size": 4,
+            "warmup": 1,
+            "timed": 1,
+            "precision": "fp32",
+            "layout": "channels_last",
+            "device": "cpu",
+            "threads": 2,
+            "image_size": 64,
+        }
         write_json(folder / "results/profile/dwnet_micro/profile.json", profile)
 
     def files(self) -> dict[Path, Callable[[], object]]:
@@ -154,7 +249,10 @@ class Place:
             run.folder / "mlflow.json": lambda: settled(run) and mlflow_run_of(run),
             run.folder / "decides.json": lambda: self._adopt(run),
             self.book.folder / f"{run.id}.json": lambda: self._ending(run),
-            folder / "data/raw/imagenet.json": lambda: (self.call.shards("imagenet"), amount_of(self.call, "imagenet")),
+            folder / "data/raw/imagenet.json": lambda: (
+                self.call.shards("imagenet"),
+                amount_of(self.call, "imagenet"),
+            ),
             folder / "data/shards/imagenet/manifest.json": self._manifest,
             folder / "results/classify/dwnet_micro/metrics.json": self._plan,
             folder / "results/profile/dwnet_micro/profile.json": self._plan,
@@ -205,7 +303,13 @@ def run_params(folder: Path, random: Random) -> None:
     for _ in range(random.choice((1, 1, 2, 5))):
         data = random.choice((spoilt_bytes, spoilt_yaml, spoilt_yaml))(data, random) or b"\n"
     (folder / "spoilt.yaml").write_bytes(data)
-    names = ("data.imagenet.source", "classify.recipe.optimizer.lr", "tune.space", "cluster.shards", "a.b")
+    names = (
+        "data.imagenet.source",
+        "classify.recipe.optimizer.lr",
+        "tune.space",
+        "cluster.shards",
+        "a.b",
+    )
     changes = [f"{random.choice(names)}={random.choice(ODD_TEXT)}"] if random.random() < 0.2 else []
     load(folder / "spoilt.yaml", changes)
 
@@ -228,12 +332,23 @@ def main() -> None:
             except UserError as error:
                 outcomes["UserError"] += 1
                 if len(str(error)) > LONGEST or "pass@" in str(error):
-                    failures.append((number, f"a sentence of {len(str(error))} letters: {str(error)[:300]}"))
+                    failures.append(
+                        (number, f"a sentence of {len(str(error))} letters: {str(error)[:300]}")
+                    )
             except BaseException:
                 failures.append((number, traceback.format_exc()))
             slowest = max(slowest, (time.process_time() - begin, number))
-    peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    result = {"outcomes": outcomes, "failures": failures, "slowest": slowest, "rss_mb": int(peak.split()[1]) / 1024}
+    peak = next(
+        line
+        for line in Path("/proc/self/status").read_text().splitlines()
+        if line.startswith("VmHWM")
+    )
+    result = {
+        "outcomes": outcomes,
+        "failures": failures,
+        "slowest": slowest,
+        "rss_mb": int(peak.split()[1]) / 1024,
+    }
     print(json.dumps(result))
 
 

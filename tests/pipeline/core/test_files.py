@@ -42,19 +42,28 @@ def test_a_killed_writer_leaves_the_old_or_nothing(tmp_path: Path, point: str) -
     with pytest.raises(ValueError, match="stop"), whole_folder(made):
         raise ValueError("stop")
     assert (made / "a").read_text() == "old", "what was moved aside is put back"
-    assert [path.name for path in tmp_path.iterdir()] == ["made"], "what the killed ones left is cleared away"
+    assert [path.name for path in tmp_path.iterdir()] == ["made"], (
+        "what the killed ones left is cleared away"
+    )
 
 
 def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
     write_text(tmp_path / "a", "old")
-    code = "import sys, pathlib, pipeline.core.files; pipeline.core.files.write_text(pathlib.Path(sys.argv[1]), 'new')"
+    code = (
+        "import sys, pathlib, pipeline.core.files; "
+        "pipeline.core.files.write_text(pathlib.Path(sys.argv[1]), 'new')"
+    )
     for fault, left in (("file.written name=a", "old"), ("nowhere", "new")):
         environment = {**os.environ, failpoints.VARIABLE: fault}
-        subprocess.run([sys.executable, "-c", code, str(tmp_path / "a")], cwd=PROJECT, env=environment)
+        subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path / "a")], cwd=PROJECT, env=environment
+        )
         assert (tmp_path / "a").read_text() == left
 
 
-def test_a_fault_happens_where_and_when_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_happens_where_and_when_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     marker = tmp_path / "met"
     monkeypatch.setenv(failpoints.VARIABLE, f"here step=3 do=fail once={marker}; there do=fail")
     failpoints.reach("here", step=2)
@@ -69,7 +78,9 @@ def test_a_fault_happens_where_and_when_it_is_asked_for(tmp_path: Path, monkeypa
 
 def test_what_is_not_finite_is_null_in_json_and_empty_in_csv(tmp_path: Path) -> None:
     nan, infinity = float("nan"), float("inf")
-    write_json(tmp_path / "a.json", {"a": [1.5, nan, (infinity, {"b": -infinity})], "c": None, "d": "NaN"})
+    write_json(
+        tmp_path / "a.json", {"a": [1.5, nan, (infinity, {"b": -infinity})], "c": None, "d": "NaN"}
+    )
     assert json.loads((tmp_path / "a.json").read_text()) == {
         "a": [1.5, None, [None, {"b": None}]],
         "c": None,
@@ -98,9 +109,13 @@ finally:
 """
 
 
-@pytest.mark.parametrize(("what", "named"), [("file", "kept, which needs 1,000,000 bytes"), ("folder", "")])
+@pytest.mark.parametrize(
+    ("what", "named"), [("file", "kept, which needs 1,000,000 bytes"), ("folder", "")]
+)
 @pytest.mark.parametrize("how", ["disk", "limit"])
-def test_a_full_disk_is_a_sentence_and_leaves_what_was_there(tmp_path: Path, how: str, what: str, named: str) -> None:
+def test_a_full_disk_is_a_sentence_and_leaves_what_was_there(
+    tmp_path: Path, how: str, what: str, named: str
+) -> None:
     command = [sys.executable, "-c", FILL, str(tmp_path), what]
     before = 'ulimit -f 100; exec "$@"'
     if how == "disk":
@@ -108,7 +123,13 @@ def test_a_full_disk_is_a_sentence_and_leaves_what_was_there(tmp_path: Path, how
         if subprocess.run(["unshare", "-rm", "sh", "-c", "mount -t tmpfs none /mnt"]).returncode:
             pytest.skip("no disk of its own size can be mounted here (unshare -rm)")
     apart = ["unshare", "-rm"] if how == "disk" else []
-    done = subprocess.run([*apart, "sh", "-c", before, "sh", *command], cwd=PROJECT, capture_output=True, text=True)
+    done = subprocess.run(
+        [*apart, "sh", "-c", before, "sh", *command], cwd=PROJECT, capture_output=True, text=True
+    )
     assert done.returncode == 1 and done.stdout == "{'kept': b'old'}\n", done.stderr
-    assert done.stderr.startswith("error: no room for ") and named in done.stderr and done.stderr.count("\n") == 1
+    assert (
+        done.stderr.startswith("error: no room for ")
+        and named in done.stderr
+        and done.stderr.count("\n") == 1
+    )
     assert "Traceback" not in done.stderr

@@ -27,13 +27,18 @@ with held(Path(sys.argv[1]), "work"):
 @pytest.fixture
 def holder(tmp_path: Path) -> "subprocess.Popen[str]":
     process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(tmp_path / "lock")], cwd=PROJECT, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", HOLD, str(tmp_path / "lock")],
+        cwd=PROJECT,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout is not None and process.stdout.readline() == "held\n"
     return process
 
 
-def test_a_held_lock_names_its_holder_and_a_kill_frees_it(tmp_path: Path, holder: "subprocess.Popen[str]") -> None:
+def test_a_held_lock_names_its_holder_and_a_kill_frees_it(
+    tmp_path: Path, holder: "subprocess.Popen[str]"
+) -> None:
     with (
         pytest.raises(Busy, match=f"work is being done by process {holder.pid} on .* since"),
         held(tmp_path / "lock", "work", wait=False),
@@ -45,7 +50,9 @@ def test_a_held_lock_names_its_holder_and_a_kill_frees_it(tmp_path: Path, holder
         pass
 
 
-def test_who_waits_says_so_and_then_has_the_lock(tmp_path: Path, holder: "subprocess.Popen[str]") -> None:
+def test_who_waits_says_so_and_then_has_the_lock(
+    tmp_path: Path, holder: "subprocess.Popen[str]"
+) -> None:
     said: list[str] = []
 
     def say(sentence: str) -> None:

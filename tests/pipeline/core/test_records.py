@@ -1,4 +1,6 @@
-"""Files of the project's own that hold something else count as missing and are named, and no command breaks."""
+"""Files of the project's own that hold something else count as missing and are named, and no
+command breaks.
+"""
 
 import json
 import subprocess
@@ -18,9 +20,18 @@ from pipeline.search.journal import Book
 
 SECONDS, MEGABYTES = 5, 1000
 FOREIGN = [
-    b"", b"\xef\xbb\xbf{}", b"[]", b"7", b"null", b"{", b"\xff\xfe{\0", b'"text"', b"[" * 100_000, b'{"run_id": NaN}',
+    b"",
+    b"\xef\xbb\xbf{}",
+    b"[]",
+    b"7",
+    b"null",
+    b"{",
+    b"\xff\xfe{\0",
+    b'"text"',
+    b"[" * 100_000,
+    b'{"run_id": NaN}',
     b"{}",
-]  # fmt: skip
+]
 
 
 def sealed(folder: Path, **changes: Any) -> Run:
@@ -45,35 +56,61 @@ def test_json_of_another_kind_counts_as_missing(
     assert run.finished() is None and run.adopted() is None and not settled(run)
     assert Book(tmp_path, "x").ending(run) is None
     said = capsys.readouterr().err
-    assert all(f"{run.folder / name} is not as it was written" in said for name in names) and str(entry) in said
+    assert (
+        all(f"{run.folder / name} is not as it was written" in said for name in names)
+        and str(entry) in said
+    )
 
 
 WRONG: list[dict[str, Any]] = [
-    {"run_id": "b"}, {"seed": 1}, {"final": {}}, {"final": {"top1": "40"}}, {"best": None}, {"history": []},
-    {"history": [{"step": 5, "epoch": 1.0}]}, {"history": [{"step": "5", "epoch": 1.0, "top1": 1.0}]},
-    {"history": [[]]}, {"parameters": True}, {"wall_time_s": "long"}, {"world_size": 0}, {"adopted": []},
+    {"run_id": "b"},
+    {"seed": 1},
+    {"final": {}},
+    {"final": {"top1": "40"}},
+    {"best": None},
+    {"history": []},
+    {"history": [{"step": 5, "epoch": 1.0}]},
+    {"history": [{"step": "5", "epoch": 1.0, "top1": 1.0}]},
+    {"history": [[]]},
+    {"parameters": True},
+    {"wall_time_s": "long"},
+    {"world_size": 0},
+    {"adopted": []},
     {"per_class": {"n01": 5}},
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("changes", WRONG)
-def test_a_wrong_value_deep_inside_counts_as_missing(tmp_path: Path, changes: dict[str, Any]) -> None:
+def test_a_wrong_value_deep_inside_counts_as_missing(
+    tmp_path: Path, changes: dict[str, Any]
+) -> None:
     assert sealed(tmp_path, **changes).finished() is None
 
 
-@pytest.mark.parametrize("files", [{}, {"last.safetensors": "0"}, {"../../x": "0"}, {"/dev/zero": "0"}])
-def test_files_that_a_run_does_not_leave_are_not_read(tmp_path: Path, files: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    "files", [{}, {"last.safetensors": "0"}, {"../../x": "0"}, {"/dev/zero": "0"}]
+)
+def test_files_that_a_run_does_not_leave_are_not_read(
+    tmp_path: Path, files: dict[str, str]
+) -> None:
     run = sealed(tmp_path)
     record = json.loads((run.folder / "finished.json").read_text())
-    write_json(run.folder / "finished.json", {**record, "files": {**record["files"], **files} if files else files})
+    write_json(
+        run.folder / "finished.json",
+        {**record, "files": {**record["files"], **files} if files else files},
+    )
     assert run.finished() is None
 
 
-def test_a_folder_in_the_place_of_a_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_in_the_place_of_a_file_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "mlflow.json").mkdir()
     assert records.read(tmp_path / "mlflow.json", records.Noted) is None
     assert "mlflow.json is not as it was written (Is a directory)" in capsys.readouterr().err
-    with pytest.raises(UserError, match="is a folder where a file of the project belongs; move it away"):
+    with pytest.raises(
+        UserError, match="is a folder where a file of the project belongs; move it away"
+    ):
         write_json(tmp_path / "mlflow.json", {})
 
 
@@ -81,11 +118,17 @@ def test_a_folder_in_the_place_of_a_file_is_named(tmp_path: Path, capsys: pytest
 def test_garbled_params_and_records_end_in_sentences(count: int) -> None:
     ran = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("fuzz.py")), "0", str(count)],
-        cwd=PROJECT, env={"PYTHONPATH": f"{PROJECT}:{PROJECT / 'tests'}"}, capture_output=True, text=True, timeout=900,
-    )  # fmt: skip
+        cwd=PROJECT,
+        env={"PYTHONPATH": f"{PROJECT}:{PROJECT / 'tests'}"},
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
     assert ran.returncode == 0, ran.stderr[-2000:]
     found = json.loads(ran.stdout)
-    assert not found["failures"], "\n".join(f"mutation {number}: {trace}" for number, trace in found["failures"][:3])
+    assert not found["failures"], "\n".join(
+        f"mutation {number}: {trace}" for number, trace in found["failures"][:3]
+    )
     assert sum(found["outcomes"].values()) == count
     assert all(found["outcomes"][kind] > count / 10 for kind in ("passed", "UserError"))
     seconds, number = found["slowest"]

@@ -1,4 +1,6 @@
-"""A stage ends with the dvc that started it, also through a shell; a command of the user's own follows nobody."""
+"""A stage ends with the dvc that started it, also through a shell; a command of the user's own
+follows nobody.
+"""
 
 import os
 import signal
@@ -29,7 +31,11 @@ def start(stage: str | None) -> tuple["subprocess.Popen[str]", psutil.Process]:
     if stage:
         environment["DVC_STAGE"] = stage
     starter = subprocess.Popen(
-        [sys.executable, "-c", STARTER, STAGE], cwd=PROJECT, env=environment, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", STARTER, STAGE],
+        cwd=PROJECT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert starter.stdout is not None
     return starter, psutil.Process(int(starter.stdout.readline()))

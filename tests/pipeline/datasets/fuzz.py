@@ -1,6 +1,7 @@
 """Mutates every kind of input and looks for anything but a typed error; prints one JSON object.
 
-`PYTHONPATH=.:tests python tests/pipeline/datasets/fuzz.py FIRST COUNT`: mutation number n is a function of n alone.
+`PYTHONPATH=.:tests python tests/pipeline/datasets/fuzz.py FIRST COUNT`: mutation number n is a
+function of n alone.
 """
 
 import copy
@@ -42,20 +43,80 @@ TEXTS = {
 }
 DEEP = json.loads("[" * 400 + "]" * 400)
 ODD: list[Any] = [
-    None, True, -1, 0, 0.5, 1e308, 10**30, 2**63, "text", "", "\ud800", "\u202e\U0001f600", "../../x", "/etc/x", "a\0b",
-    [], {}, [[]], [1] * 5, float("nan"), float("inf"), {"size": [SIDE, SIDE], "counts": "~~~~"},
-    {"size": [SIDE, SIDE], "counts": [0, -5, 10**20]}, {"size": [], "counts": []},
-    {"size": [SIDE, SIDE], "counts": [0, 2**32 + SIDE * SIDE]}, {"size": [SIDE, SIDE], "counts": "b'" + "(" * 500},
-    {"size": [SIDE, SIDE], "counts": [0] * 99_999 + [SIDE * SIDE]}, {"size": [2**31, 2**31], "counts": [2**62]},
-    [[1, 1, 1e8, 1, 9, 9]], [[1e8, 1e8, 2e8, 1e8, 2e8, 2e8]], [[-(10**400), 1, 9, 1, 9, 9]], [[0.1, 0.2, 0.3] * 2],
-    [[float(i % 2) * 999_999 for i in range(40_000)]], [[1, 1, 9, float("nan"), 9, 9]], DEEP,
-    [1e8, 1e8, 1e8, 1e8], [0.1, 0.1, 0.2, 0.2], [-5, -5, -1e8, 3], [0, 0, 1e-300, 1e300], True, False,
-]  # fmt: skip
-EXTREMES = (1e8, -1e8, 4e8, 2.0**31, 1e15, 1e308, -1e308, 10**400, float("nan"), float("inf"), -0.0, 1e-320, 2**64)
+    None,
+    True,
+    -1,
+    0,
+    0.5,
+    1e308,
+    10**30,
+    2**63,
+    "text",
+    "",
+    "\ud800",
+    "\u202e\U0001f600",
+    "../../x",
+    "/etc/x",
+    "a\0b",
+    [],
+    {},
+    [[]],
+    [1] * 5,
+    float("nan"),
+    float("inf"),
+    {"size": [SIDE, SIDE], "counts": "~~~~"},
+    {"size": [SIDE, SIDE], "counts": [0, -5, 10**20]},
+    {"size": [], "counts": []},
+    {"size": [SIDE, SIDE], "counts": [0, 2**32 + SIDE * SIDE]},
+    {"size": [SIDE, SIDE], "counts": "b'" + "(" * 500},
+    {"size": [SIDE, SIDE], "counts": [0] * 99_999 + [SIDE * SIDE]},
+    {"size": [2**31, 2**31], "counts": [2**62]},
+    [[1, 1, 1e8, 1, 9, 9]],
+    [[1e8, 1e8, 2e8, 1e8, 2e8, 2e8]],
+    [[-(10**400), 1, 9, 1, 9, 9]],
+    [[0.1, 0.2, 0.3] * 2],
+    [[float(i % 2) * 999_999 for i in range(40_000)]],
+    [[1, 1, 9, float("nan"), 9, 9]],
+    DEEP,
+    [1e8, 1e8, 1e8, 1e8],
+    [0.1, 0.1, 0.2, 0.2],
+    [-5, -5, -1e8, 3],
+    [0, 0, 1e-300, 1e300],
+    True,
+    False,
+]
+EXTREMES = (
+    1e8,
+    -1e8,
+    4e8,
+    2.0**31,
+    1e15,
+    1e308,
+    -1e308,
+    10**400,
+    float("nan"),
+    float("inf"),
+    -0.0,
+    1e-320,
+    2**64,
+)
 FOREIGN = (
-    b"[" * 100_000, b'{"a":' * 2000, b"9" * 5000, b"1e999", b"NaN", b"-", b"\xef\xbb\xbf", b"\0", b"\xff\xfe",
-    b"\t" * 50, b"\n" * 50, b"\r\n", "\u0301\u202e".encode(), "\u2028".encode(), b"\x85",
-)  # fmt: skip
+    b"[" * 100_000,
+    b'{"a":' * 2000,
+    b"9" * 5000,
+    b"1e999",
+    b"NaN",
+    b"-",
+    b"\xef\xbb\xbf",
+    b"\0",
+    b"\xff\xfe",
+    b"\t" * 50,
+    b"\n" * 50,
+    b"\r\n",
+    "\u0301\u202e".encode(),
+    "\u2028".encode(),
+    b"\x85",
+)
 
 
 def flips(data: bytes, random: Random) -> bytes:
@@ -74,7 +135,11 @@ def splice(data: bytes, random: Random) -> bytes:
     begin, at = sorted(random.randrange(len(data)) for _ in range(2))
     piece = data[begin : begin + random.randrange(1, 400)]
     return random.choice(
-        (data[:begin] + data[at:], data[:at] + piece + data[at:], data[:begin] + piece * 3 + data[at:])
+        (
+            data[:begin] + data[at:],
+            data[:at] + piece + data[at:],
+            data[:begin] + piece * 3 + data[at:],
+        )
     )
 
 
@@ -93,9 +158,14 @@ def larger(data: bytes, random: Random) -> bytes:
 
 
 def field(data: bytes, random: Random) -> bytes:
-    """Delete, replace or double a value somewhere in a JSON tree; small parts are chosen as often as large ones."""
+    """Delete, replace or double a value somewhere in a JSON tree; small parts are chosen as often
+    as large ones.
+    """
     tree = json.loads(data)
-    kinds = [tree, *[[row] for kind in tree.values() for row in random.sample(kind, min(2, len(kind)))]]
+    kinds = [
+        tree,
+        *[[row] for kind in tree.values() for row in random.sample(kind, min(2, len(kind)))],
+    ]
     places = [(node, key) for part in kinds for node, key in _places(part)]
     node, key = random.choice(places)
     action = random.randrange(4)
@@ -112,14 +182,26 @@ def extreme(data: bytes, random: Random) -> bytes:
     """Replace numbers of annotations by extreme ones."""
     tree = json.loads(data)
     for row in random.sample(tree["annotations"], min(3, len(tree["annotations"]))):
-        polygons = row["segmentation"] if isinstance(row["segmentation"], list) else [row["segmentation"]["counts"]]
-        place = random.choice([row["bbox"], *(polygon for polygon in polygons if isinstance(polygon, list))])
+        polygons = (
+            row["segmentation"]
+            if isinstance(row["segmentation"], list)
+            else [row["segmentation"]["counts"]]
+        )
+        place = random.choice(
+            [row["bbox"], *(polygon for polygon in polygons if isinstance(polygon, list))]
+        )
         place[random.randrange(len(place))] = random.choice(EXTREMES)
     return json.dumps(tree).encode()
 
 
 def _places(tree: Any, depth: int = 0) -> list[tuple[Any, Any]]:
-    keys = list(tree) if isinstance(tree, dict) else list(range(min(len(tree), 4))) if isinstance(tree, list) else []
+    keys = (
+        list(tree)
+        if isinstance(tree, dict)
+        else list(range(min(len(tree), 4)))
+        if isinstance(tree, list)
+        else []
+    )
     return [(tree, key) for key in keys] + [
         place for key in keys if depth < 4 for place in _places(tree[key], depth + 1)
     ]
@@ -130,7 +212,9 @@ BYTES: tuple[Callable[[bytes, Random], bytes], ...] = (flips, cut, splice, forei
 
 def pictures() -> list[tuple[str, bytes]]:
     """Return an image of each kind and mode that is read, interlaced and progressive ones too."""
-    drawn = Image.fromarray(np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8))
+    drawn = Image.fromarray(
+        np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+    )
     deep = Image.fromarray(np.arange(SIDE * SIDE, dtype=np.uint16).reshape(SIDE, SIDE) * 60)
     exif = Image.Exif()
     exif[0x0112], exif[0x010E] = 6, "a description"
@@ -163,10 +247,14 @@ def run_image(random: Random) -> None:
 
 
 def run_mask(random: Random) -> None:
-    labels = Image.fromarray(np.random.default_rng(0).integers(0, 151, (SIDE, SIDE), dtype=np.uint8))
+    labels = Image.fromarray(
+        np.random.default_rng(0).integers(0, 151, (SIDE, SIDE), dtype=np.uint8)
+    )
     out = io.BytesIO()
     labels.convert(random.choice(("L", "P"))).save(out, "PNG")
-    values = check_mask(random.choice(BYTES)(out.getvalue(), random), (SIDE, SIDE), 150, SHARD.max_pixels)
+    values = check_mask(
+        random.choice(BYTES)(out.getvalue(), random), (SIDE, SIDE), 150, SHARD.max_pixels
+    )
     assert values and [*values] == sorted(values) and min(values) >= 0 and max(values) <= 150
     assert sum(values.values()) == SIDE * SIDE
 
@@ -190,7 +278,9 @@ def run_text(name: str, folder: Path, random: Random) -> None:
 
 
 def draw_all(folder: Path) -> None:
-    """Let the official tool draw whatever is in the shards: what it cannot bear ends this process."""
+    """Let the official tool draw whatever is in the shards: what it cannot bear ends this
+    process.
+    """
     for split in ("train", "val"):
         reader = ShardReader(folder, split)
         for shard, size in enumerate(reader.shard_sizes):
@@ -231,11 +321,17 @@ def main() -> None:
             except BaseException:
                 failures.append((number, traceback.format_exc()))
             slowest = max(slowest, (time.process_time() - begin, number))
-    print(json.dumps({"outcomes": outcomes, "failures": failures, "slowest": slowest, "rss_mb": _peak_mb()}))
+    print(
+        json.dumps(
+            {"outcomes": outcomes, "failures": failures, "slowest": slowest, "rss_mb": _peak_mb()}
+        )
+    )
 
 
 def _peak_mb() -> float:
-    """Return the most memory that this program had; what the process was before it started does not count."""
+    """Return the most memory that this program had; what the process was before it started does not
+    count.
+    """
     status = Path("/proc/self/status")
     if not status.exists():
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # macOS counts bytes

@@ -1,4 +1,5 @@
-"""Garbled annotations, masks, images and lists of names end in typed errors, quickly and in little memory.
+"""Garbled annotations, masks, images and lists of names end in typed errors, quickly and in little
+memory.
 
 A quarter of the mutations are of COCO's JSON: 2,000 in the long form.
 """
@@ -28,9 +29,13 @@ def test_garbled_inputs_end_in_typed_errors(count: int) -> None:
     )
     assert ran.returncode == 0, ran.stderr[-2000:]
     found = json.loads(ran.stdout)
-    assert not found["failures"], "\n".join(f"mutation {number}: {trace}" for number, trace in found["failures"][:3])
+    assert not found["failures"], "\n".join(
+        f"mutation {number}: {trace}" for number, trace in found["failures"][:3]
+    )
     assert sum(found["outcomes"].values()) == count
-    assert all(found["outcomes"][kind] > count / 20 for kind in ("passed", "UserError", "RefusedError"))
+    assert all(
+        found["outcomes"][kind] > count / 20 for kind in ("passed", "UserError", "RefusedError")
+    )
     seconds, number = found["slowest"]
     assert seconds < SECONDS, f"mutation {number} took {seconds} s"
     assert found["rss_mb"] < MEGABYTES

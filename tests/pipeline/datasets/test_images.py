@@ -53,14 +53,24 @@ def test_sound_images_keep_their_bytes(mode: str, kind: str, name: str) -> None:
 def test_odd_pngs_keep_their_pixels(name: str, data: bytes, repaired: str) -> None:
     checked = check(name, data, LIMIT)
     image = Image.open(io.BytesIO(checked.data))
-    assert (checked.repaired, image.format, image.mode, image.size) == (repaired, "PNG", "RGB", (40, 30))
+    assert (checked.repaired, image.format, image.mode, image.size) == (
+        repaired,
+        "PNG",
+        "RGB",
+        (40, 30),
+    )
     assert (np.asarray(image) == np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))).all()
 
 
 def test_cmyk_becomes_a_jpeg_of_three_channels() -> None:
     checked = check("a.jpg", encoded(picture("CMYK"), "JPEG"), LIMIT)
     image = Image.open(io.BytesIO(checked.data))
-    assert (checked.repaired, image.format, image.mode, image.size) == ("cmyk", "JPEG", "RGB", (40, 30))
+    assert (checked.repaired, image.format, image.mode, image.size) == (
+        "cmyk",
+        "JPEG",
+        "RGB",
+        (40, 30),
+    )
 
 
 def test_a_side_too_long_for_jpeg() -> None:
@@ -87,14 +97,18 @@ def with_exif(orientation: int) -> bytes:
 
 
 @pytest.mark.parametrize(("orientation", "notes"), [(1, ()), (6, ("exif_rotated",)), (9, ())])
-def test_turned_images_are_noted_and_stay_as_stored(orientation: int, notes: tuple[str, ...]) -> None:
+def test_turned_images_are_noted_and_stay_as_stored(
+    orientation: int, notes: tuple[str, ...]
+) -> None:
     data = with_exif(orientation)
     checked = check("a.jpg", data, LIMIT)
     assert (checked.data, checked.width, checked.height) == (data, 40, 30)
     assert (checked.repaired, checked.notes) == (None, notes)
 
 
-@pytest.mark.parametrize(("at", "value"), [(6, b"XX"), (14, b"\xff\xff"), (22, b"\x7f\xff\xff\xff")])
+@pytest.mark.parametrize(
+    ("at", "value"), [(6, b"XX"), (14, b"\xff\xff"), (22, b"\x7f\xff\xff\xff")]
+)
 def test_an_unreadable_exif_block_is_cut_out_and_no_pixel_changes(
     at: int, value: bytes, recwarn: pytest.WarningsRecorder
 ) -> None:
@@ -106,7 +120,9 @@ def test_an_unreadable_exif_block_is_cut_out_and_no_pixel_changes(
     assert (checked.repaired, checked.notes) == ("exif_bad", ())
     length = int.from_bytes(data[place - at - 2 : place - at], "big")
     assert checked.data == data[: place - at - 4] + data[place - at - 2 + length :]
-    before, after = (np.asarray(Image.open(io.BytesIO(file))) for file in (bytes(data), checked.data))
+    before, after = (
+        np.asarray(Image.open(io.BytesIO(file))) for file in (bytes(data), checked.data)
+    )
     assert (before == after).all()
     assert check("a.jpg", checked.data, LIMIT).repaired is None
 
@@ -148,13 +164,22 @@ def test_shrinking_keeps_the_aspect() -> None:
 
 
 def four_bit_grey() -> bytes:
-    """Return a PNG of 2 x 1 pixels with the values 0 and 1 in four bits of grey; Pillow writes none."""
+    """Return a PNG of 2 x 1 pixels with the values 0 and 1 in four bits of grey; Pillow writes
+    none.
+    """
 
     def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
 
     head = struct.pack(">IIBBBBB", 2, 1, 4, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0\1")) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", head)
+        + chunk(b"IDAT", zlib.compress(b"\0\1"))
+        + chunk(b"IEND", b"")
+    )
 
 
 def mask(values: list[list[int]], mode: str = "L") -> bytes:
@@ -189,14 +214,18 @@ def header_only(width: int, height: int) -> bytes:
     """Return a PNG that says how large it is, and ends before its first pixel."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
 
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
 def test_max_pixels_rules_above_the_limit_of_the_library() -> None:
-    """The decoder gets to the pixels of an image that it would refuse by itself, where the setting allows it."""
+    """The decoder gets to the pixels of an image that it would refuse by itself, where the setting
+    allows it.
+    """
     data = header_only(14_000, 14_000)
     with pytest.raises(RefusedError) as caught:
         check("a.png", data, 14_000 * 14_000)

@@ -37,28 +37,94 @@ BARE = {"segmentation": []}
 NAN, INF = float("nan"), float("inf")
 ZIGZAG = [[1e5 * (i % 2), i % 30] for i in range(100)]
 SAME: dict[str, Any] = {}
-CASES = [  # what is found; in train: bucket and reason, notes, fields that change; in val, where it differs
+# what is found; in train: bucket and reason, notes, fields that change; in val, where it differs
+CASES = [
     (row(), "seen", [], SAME),
-    (row(bbox=[2, 3, 0, 5]), "dropped degenerate_box", ["degenerate_box"], None,
-     "judging_only degenerate_box", ["degenerate_box_kept"], SAME),
-    (row(bbox=[2, 3, 5.5, -1]), "dropped negative_box", ["negative_box"], None,
-     "judging_only negative_box", ["negative_box"], SAME),
-    (row(bbox=[20, 16, -16, -12]), "dropped negative_box", ["negative_box"], None,
-     "judging_only negative_box", ["negative_box"], SAME),
-    (row(bbox=[-3, 2.5, 10, 40]), "seen", ["clipped_box"], {"bbox": [0, 2.5, 7, 27.5]},
-     "seen", ["box_outside_kept"], SAME),
-    (row(bbox=[-1e8, 2.5, 2e8, 4]), "seen", ["clipped_box"], {"bbox": [0, 2.5, 40, 4]},
-     "seen", ["box_outside_kept"], SAME),
-    (row(bbox=[50, 3, 5, 5]), "dropped degenerate_box", ["clipped_box", "degenerate_box"], None,
-     "seen", ["box_outside_kept"], SAME),
-    (row(bbox=[20.0, 12.0, 30.0, 25.0], segmentation=[[20, 12, 30, 12, 30, 25, 20, 25]]),
-     "dropped looks_like_corners", ["looks_like_corners"], None),
-    (row(bbox=[0.5, 0, 40.5, 30], segmentation=[[0.5, 0, 41, 0, 41, 30, 0.5, 30]]),
-     "seen", ["clipped_box"], {"bbox": [0.5, 0, 39.5, 30]}, "seen", ["box_outside_kept"], SAME),
-    (row(bbox=[20.0, 12.0, 30.0, 25.0]), "seen", ["clipped_box"], {"bbox": [20.0, 12.0, 20.0, 18.0]},
-     "seen", ["box_outside_kept"], SAME),
+    (
+        row(bbox=[2, 3, 0, 5]),
+        "dropped degenerate_box",
+        ["degenerate_box"],
+        None,
+        "judging_only degenerate_box",
+        ["degenerate_box_kept"],
+        SAME,
+    ),
+    (
+        row(bbox=[2, 3, 5.5, -1]),
+        "dropped negative_box",
+        ["negative_box"],
+        None,
+        "judging_only negative_box",
+        ["negative_box"],
+        SAME,
+    ),
+    (
+        row(bbox=[20, 16, -16, -12]),
+        "dropped negative_box",
+        ["negative_box"],
+        None,
+        "judging_only negative_box",
+        ["negative_box"],
+        SAME,
+    ),
+    (
+        row(bbox=[-3, 2.5, 10, 40]),
+        "seen",
+        ["clipped_box"],
+        {"bbox": [0, 2.5, 7, 27.5]},
+        "seen",
+        ["box_outside_kept"],
+        SAME,
+    ),
+    (
+        row(bbox=[-1e8, 2.5, 2e8, 4]),
+        "seen",
+        ["clipped_box"],
+        {"bbox": [0, 2.5, 40, 4]},
+        "seen",
+        ["box_outside_kept"],
+        SAME,
+    ),
+    (
+        row(bbox=[50, 3, 5, 5]),
+        "dropped degenerate_box",
+        ["clipped_box", "degenerate_box"],
+        None,
+        "seen",
+        ["box_outside_kept"],
+        SAME,
+    ),
+    (
+        row(bbox=[20.0, 12.0, 30.0, 25.0], segmentation=[[20, 12, 30, 12, 30, 25, 20, 25]]),
+        "dropped looks_like_corners",
+        ["looks_like_corners"],
+        None,
+    ),
+    (
+        row(bbox=[0.5, 0, 40.5, 30], segmentation=[[0.5, 0, 41, 0, 41, 30, 0.5, 30]]),
+        "seen",
+        ["clipped_box"],
+        {"bbox": [0.5, 0, 39.5, 30]},
+        "seen",
+        ["box_outside_kept"],
+        SAME,
+    ),
+    (
+        row(bbox=[20.0, 12.0, 30.0, 25.0]),
+        "seen",
+        ["clipped_box"],
+        {"bbox": [20.0, 12.0, 20.0, 18.0]},
+        "seen",
+        ["box_outside_kept"],
+        SAME,
+    ),
     (row(bbox=[0.005, 0, 40, 30]), "seen", [], SAME),
-    (row(bbox=[0.1, 0.2, 0.5, 0.3]), "judging_only looks_like_fractions", ["looks_like_fractions"], SAME),
+    (
+        row(bbox=[0.1, 0.2, 0.5, 0.3]),
+        "judging_only looks_like_fractions",
+        ["looks_like_fractions"],
+        SAME,
+    ),
     (row(bbox=[3, 3, 0.5, 9]), "judging_only below_a_pixel", ["below_a_pixel"], SAME),
     (row(bbox=[NAN, 0, 1, 1]), "dropped not_finite", ["not_finite"], None),
     (row(bbox=[0, 0, INF, 1]), "dropped not_finite", ["not_finite"], None),
@@ -73,11 +139,36 @@ CASES = [  # what is found; in train: bucket and reason, notes, fields that chan
     (row(iscrowd=False), "seen", ["iscrowd_boolean"], {"iscrowd": 0}),
     (row(iscrowd=True), "judging_only crowd", ["iscrowd_boolean"], {"iscrowd": 1}),
     (row(segmentation=[[*SHAPE[0], NAN, 1.0]]), "seen not_finite", ["not_finite"], BARE),
-    (row(segmentation=[[*SHAPE[0], 10**400, 1.0]]), "seen polygon_far_outside", ["polygon_far_outside"], BARE),
-    (row(segmentation=[[*SHAPE[0], 1e8, 1.0]]), "seen polygon_far_outside", ["polygon_far_outside"], BARE),
-    (row(segmentation=[[100, 1, 105, 1, 105, 4]]), "seen polygon_far_outside", ["polygon_far_outside"], BARE),
-    (row(segmentation=[[x for point in ZIGZAG for x in point]]), "seen outline_too_long", ["outline_too_long"], BARE),
-    (row(segmentation=[[0.1, 0.1, 0.9, 0.1, 0.9, 0.9]]), "seen looks_like_fractions", ["looks_like_fractions"], BARE),
+    (
+        row(segmentation=[[*SHAPE[0], 10**400, 1.0]]),
+        "seen polygon_far_outside",
+        ["polygon_far_outside"],
+        BARE,
+    ),
+    (
+        row(segmentation=[[*SHAPE[0], 1e8, 1.0]]),
+        "seen polygon_far_outside",
+        ["polygon_far_outside"],
+        BARE,
+    ),
+    (
+        row(segmentation=[[100, 1, 105, 1, 105, 4]]),
+        "seen polygon_far_outside",
+        ["polygon_far_outside"],
+        BARE,
+    ),
+    (
+        row(segmentation=[[x for point in ZIGZAG for x in point]]),
+        "seen outline_too_long",
+        ["outline_too_long"],
+        BARE,
+    ),
+    (
+        row(segmentation=[[0.1, 0.1, 0.9, 0.1, 0.9, 0.9]]),
+        "seen looks_like_fractions",
+        ["looks_like_fractions"],
+        BARE,
+    ),
     (row(segmentation=TWO), "seen", ["degenerate_polygon"], {"segmentation": SHAPE}),
     (row(segmentation=TWO[1:]), "seen degenerate_polygon", ["degenerate_polygon"], BARE),
     (row(segmentation=[[*SHAPE[0], 1.0]]), "seen degenerate_polygon", ["degenerate_polygon"], BARE),
@@ -85,7 +176,12 @@ CASES = [  # what is found; in train: bucket and reason, notes, fields that chan
     (row(segmentation=None), "seen no_mask", ["no_mask"], BARE),
     (runs([0, 1200]), "judging_only crowd", [], SAME),
     (runs(COMPRESSED), "judging_only crowd", [], SAME),
-    (runs(f"{COMPRESSED.encode()}"), "judging_only crowd", [], {"segmentation": runs(COMPRESSED)["segmentation"]}),
+    (
+        runs(f"{COMPRESSED.encode()}"),
+        "judging_only crowd",
+        [],
+        {"segmentation": runs(COMPRESSED)["segmentation"]},
+    ),
     (runs([0, 1199]), "judging_only crowd bad_rle", ["bad_rle"], BARE),
     (runs([0, 1300, -100]), "judging_only crowd bad_rle", ["bad_rle"], BARE),
     (runs([0, 2**64 + 1200]), "judging_only crowd bad_rle", ["bad_rle"], BARE),
@@ -94,7 +190,7 @@ CASES = [  # what is found; in train: bucket and reason, notes, fields that chan
     (runs("b'" + "(" * 300), "judging_only crowd bad_rle", ["bad_rle"], BARE),
     (runs("\x00\uffff"), "judging_only crowd bad_rle", ["bad_rle"], BARE),
     (runs([]), "judging_only crowd bad_rle", ["bad_rle"], BARE),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -115,7 +211,9 @@ def test_what_becomes_of_an_annotation(case: tuple[Any, ...]) -> None:
             "without_mask": {reasons[-1]: 1} if bare else {},
         }
         assert notes.counts == dict.fromkeys(codes, 1)
-        assert all(example.startswith("a.jpg annotation 918") for (example,) in notes.examples.values())
+        assert all(
+            example.startswith("a.jpg annotation 918") for (example,) in notes.examples.values()
+        )
         if cleaned is not None:
             assert (unseen(cleaned) is None) == (bucket == "seen")
             run_lengths_of(cleaned["segmentation"], 30, 40)  # the official tool survives it
@@ -130,7 +228,9 @@ def test_a_row_that_leaves_out_area_and_crowd_has_them_computed() -> None:
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.randoms())
-def test_run_lengths_are_read_as_the_official_tool_writes_them(height: int, width: int, random: Any) -> None:
+def test_run_lengths_are_read_as_the_official_tool_writes_them(
+    height: int, width: int, random: Any
+) -> None:
     mask = np.random.default_rng(random.getrandbits(32)).random((height, width)) < random.random()
     text = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"].decode()
     read = run_lengths(text)
@@ -146,7 +246,13 @@ def test_real_annotations_are_carried_unchanged() -> None:
     path = Path(source / "annotations" / "instances_val2017.json")
     official = {row["id"]: row for row in json.loads(path.read_text())["annotations"]}
     targets = [
-        coco.target_bytes(listing.read, sample, (sample.target["width"], sample.target["height"]), listing.classes, 1)
+        coco.target_bytes(
+            listing.read,
+            sample,
+            (sample.target["width"], sample.target["height"]),
+            listing.classes,
+            1,
+        )
         for sample in listing.splits["val"]
     ]
     carried = [row for target in targets for row in json.loads(target.data)["annotations"]]

@@ -13,7 +13,9 @@ from webdataset.tariterators import base_plus_ext
 from pipeline.datasets import keys
 from pipeline.shards import tar
 
-names = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=120)
+names = st.text(
+    st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=120
+)
 paths = st.lists(st.tuples(st.sampled_from("abA"), names).map("/".join), unique=True, max_size=12)
 
 
@@ -48,19 +50,25 @@ def test_the_stock_reader_finds_every_key(found: list[str]) -> None:
         assert opened.getnames() == [f"{key}.cls" for key in assigned]
     stream.seek(0)
     source = [{"url": "shard", "stream": stream}]
-    samples = webdataset.tariterators.group_by_keys(webdataset.tariterators.tar_file_expander(source))
+    samples = webdataset.tariterators.group_by_keys(
+        webdataset.tariterators.tar_file_expander(source)
+    )
     assert [sample["__key__"] for sample in samples] == assigned
 
 
 def test_safe_names_stay() -> None:
     assert keys.assign(["train/n01440764/n01440764_10026.JPEG"]) == ["n01440764_10026"]
-    assert keys.assign(["val/n01440764/ILSVRC2012_val_00000293.JPEG"]) == ["ILSVRC2012_val_00000293"]
+    assert keys.assign(["val/n01440764/ILSVRC2012_val_00000293.JPEG"]) == [
+        "ILSVRC2012_val_00000293"
+    ]
 
 
 def test_names_that_repeat_across_classes_carry_their_class() -> None:
     assert keys.assign(["train/cat/0000.jpg", "train/dog/0000.jpg", "train/dog/0001.jpg"]) == [
-        "cat-0000", "dog-0000", "0001",
-    ]  # fmt: skip
+        "cat-0000",
+        "dog-0000",
+        "0001",
+    ]
 
 
 def test_dots_are_encoded() -> None:

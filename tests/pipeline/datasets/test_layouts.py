@@ -1,4 +1,6 @@
-"""The three layouts: what is read from sound folders, where odd files end, and what stops the work."""
+"""The three layouts: what is read from sound folders, where odd files end, and what stops the
+work.
+"""
 
 import json
 import os
@@ -52,7 +54,10 @@ def edit(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
 def test_sound_folders(drawn: Drawn, name: str, classes: int) -> None:
     folder = drawn(name)
     listing = list_folder(name, folder, {})
-    assert {split: len(samples) for split, samples in listing.splits.items()} == {"train": 30, "val": 20}
+    assert {split: len(samples) for split, samples in listing.splits.items()} == {
+        "train": 30,
+        "val": 20,
+    }
     assert len(listing.classes) == classes
     assert not listing.quarantined and not listing.ignored and not listing.warnings
     assert listing.listed == count_files(folder)
@@ -86,9 +91,11 @@ def test_odd_files_among_images_end_in_a_bucket(drawn: Drawn) -> None:
         "train/stray.jpg": "outside_layout",
     }
     assert {(entry.path, entry.reason, entry.files) for entry in listing.ignored} == {
-        ("train/n00000001/.DS_Store", "hidden", 1), ("train/n00000001/Thumbs.db", "hidden", 1),
-        ("train/n00000001/._a.JPEG", "hidden", 1), ("test/", "outside_layout", 2),
-    }  # fmt: skip
+        ("train/n00000001/.DS_Store", "hidden", 1),
+        ("train/n00000001/Thumbs.db", "hidden", 1),
+        ("train/n00000001/._a.JPEG", "hidden", 1),
+        ("test/", "outside_layout", 2),
+    }
     assert listing.listed == count_files(folder)
 
 
@@ -136,16 +143,25 @@ def keep_one(folder: Path) -> None:
         (lambda f: (f / "train" / "n09").mkdir(), "none in n09/"),
         (lambda f: (f / "val" / "n09").mkdir(), "found n09"),
         (lambda f: keep_one(f / "train"), "at least two class"),
-        (lambda f: flatten(f / "val"), "beside it (or LOC_val_solution.csv); found ILSVRC2012_val_00000001.JPEG"),
+        (
+            lambda f: flatten(f / "val"),
+            "beside it (or LOC_val_solution.csv); found ILSVRC2012_val_00000001.JPEG",
+        ),
         (shutil.rmtree, "does not exist"),
     ],
-)  # fmt: skip
-def test_wrong_imagenet_folders_stop(drawn: Drawn, spoil: Callable[[Path], object], said: str) -> None:
+)
+def test_wrong_imagenet_folders_stop(
+    drawn: Drawn, spoil: Callable[[Path], object], said: str
+) -> None:
     folder = drawn("imagenet")
     spoil(folder)
     with pytest.raises(UserError) as caught:
         list_folder("imagenet", folder, {})
-    assert said in str(caught.value) and str(folder) in str(caught.value) and "\n" not in str(caught.value)
+    assert (
+        said in str(caught.value)
+        and str(folder) in str(caught.value)
+        and "\n" not in str(caught.value)
+    )
 
 
 def test_sparse_category_ids_and_crowds_are_carried(drawn: Drawn) -> None:
@@ -155,7 +171,9 @@ def test_sparse_category_ids_and_crowds_are_carried(drawn: Drawn) -> None:
     assert [entry.id for entry in listing.classes] == [1, 3, 7, 16, 44, 62]
     records = {sample.target["image_id"]: sample.target for sample in listing.splits["train"]}
     assert sum(not record["annotations"] for record in records.values()) > 0
-    carried = {a["id"]: (image, a) for image, record in records.items() for a in record["annotations"]}
+    carried = {
+        a["id"]: (image, a) for image, record in records.items() for a in record["annotations"]
+    }
     assert len(carried) == len(official["annotations"])
     assert any(isinstance(a["segmentation"], dict) and a["iscrowd"] for _, a in carried.values())
     for annotation in official["annotations"]:
@@ -173,11 +191,13 @@ def test_coco_files_without_partner(drawn: Drawn) -> None:
     (folder / "annotations" / "captions" / "a.json").write_text("{}")
     listing = list_folder("coco", folder, {})
     assert {entry.path for entry in listing.ignored} == {
-        "annotations/captions/", "annotations/captions_train2017.json",
-    }  # fmt: skip
+        "annotations/captions/",
+        "annotations/captions_train2017.json",
+    }
     assert reasons(listing) == {
-        f"train2017/{images[0].name}": "missing_image", "train2017/extra.jpg": "not_in_annotations",
-    }  # fmt: skip
+        f"train2017/{images[0].name}": "missing_image",
+        "train2017/extra.jpg": "not_in_annotations",
+    }
     assert listing.listed == count_files(folder) + 1
     assert len(listing.splits["train"]) == 29
 
@@ -192,16 +212,27 @@ def repeat(value: dict[str, Any], name: str) -> None:
         (lambda v: repeat(v, "images"), "ids of 'images' repeat: 7"),
         (lambda v: repeat(v, "annotations"), "ids of 'annotations' repeat: 1"),
         (lambda v: repeat(v, "categories"), "ids of 'categories' repeat: 1"),
-        (lambda v: v["annotations"][0].update(category_id=2), "annotation 1 has the unknown category 2"),
+        (
+            lambda v: v["annotations"][0].update(category_id=2),
+            "annotation 1 has the unknown category 2",
+        ),
         (lambda v: v["annotations"][0].update(image_id=5), "annotation 1 belongs to image 5"),
-        (lambda v: v["images"][0].update(width=float("nan")), "width should be a positive integer, found nan"),
+        (
+            lambda v: v["images"][0].update(width=float("nan")),
+            "width should be a positive integer, found nan",
+        ),
         (lambda v: v["annotations"][0].pop("bbox"), "lacks bbox"),
         (lambda v: v.pop("images"), "a list called 'images'"),
-        (lambda v: v["images"][1].update(file_name=v["images"][0]["file_name"]), "share a file name"),
+        (
+            lambda v: v["images"][1].update(file_name=v["images"][0]["file_name"]),
+            "share a file name",
+        ),
         (lambda v: v["categories"].pop(), "unknown category 62"),
     ],
 )
-def test_wrong_coco_annotations_stop(drawn: Drawn, change: Callable[[dict[str, Any]], None], said: str) -> None:
+def test_wrong_coco_annotations_stop(
+    drawn: Drawn, change: Callable[[dict[str, Any]], None], said: str
+) -> None:
     folder = drawn("coco")
     edit(folder / "annotations" / "instances_train2017.json", change)
     with pytest.raises(UserError) as caught:
@@ -218,7 +249,9 @@ def test_cut_annotations_stop_with_their_place(drawn: Drawn) -> None:
 
 def test_ade_files_without_partner(drawn: Drawn) -> None:
     folder = drawn("ade20k")
-    images, masks = (sorted((folder / part / "training").iterdir()) for part in ("images", "annotations"))
+    images, masks = (
+        sorted((folder / part / "training").iterdir()) for part in ("images", "annotations")
+    )
     images[0].unlink()
     masks[1].unlink()
     masks[2].rename(masks[2].with_suffix(".jpg"))
@@ -236,7 +269,9 @@ def test_the_full_ade20k_is_recognised_and_refused(drawn: Drawn) -> None:
     folder = drawn("ade20k")
     for path in (folder / "annotations" / "training").iterdir():
         Image.open(path).convert("RGB").save(path)
-    with pytest.raises(UserError, match=r"one 8-bit channel, found mode RGB; .* not the full ADE20K"):
+    with pytest.raises(
+        UserError, match=r"one 8-bit channel, found mode RGB; .* not the full ADE20K"
+    ):
         list_folder("ade20k", folder, {})
 
 

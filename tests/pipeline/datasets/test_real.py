@@ -46,15 +46,23 @@ def test_labels_join_by_the_number_in_the_name(listing: Listing, tmp_path: Path)
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        (ENTRIES[:15], "has 15 entries and none for 5 of the 20 validation images, the first val/.*00000016"),
-        ([*ENTRIES[:3], [10], *ENTRIES[4:]], r"entry 4 should be a list of class indices from 0 to 9, found \[10\]"),
+        (
+            ENTRIES[:15],
+            "has 15 entries and none for 5 of the 20 validation images, the first val/.*00000016",
+        ),
+        (
+            [*ENTRIES[:3], [10], *ENTRIES[4:]],
+            r"entry 4 should be a list of class indices from 0 to 9, found \[10\]",
+        ),
         ([*ENTRIES[:3], [-1], *ENTRIES[4:]], "entry 4"),
         ([*ENTRIES[:3], [True], *ENTRIES[4:]], "entry 4"),
         ([*ENTRIES[:3], 3, *ENTRIES[4:]], "entry 4"),
         ({"1": [1]}, "not a list with an entry for each validation image"),
     ],
 )
-def test_labels_that_do_not_fit_stop(listing: Listing, tmp_path: Path, value: object, said: str) -> None:
+def test_labels_that_do_not_fit_stop(
+    listing: Listing, tmp_path: Path, value: object, said: str
+) -> None:
     with pytest.raises(UserError, match=said):
         real.attach(listing, write(tmp_path / "real.json", value))
     assert listing.real is None
@@ -64,7 +72,10 @@ def test_other_names_have_no_labels(original: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(original, tmp_path / "raw"))
     image = next((folder / "val" / "n00000001").iterdir())
     image.rename(image.with_name("cat.JPEG"))
-    with pytest.raises(UserError, match=r"none for 1 of the 20 validation images, the first val/n00000001/cat\.JPEG"):
+    with pytest.raises(
+        UserError,
+        match=r"none for 1 of the 20 validation images, the first val/n00000001/cat\.JPEG",
+    ):
         real.attach(list_folder("imagenet", folder, {}), write(tmp_path / "real.json", ENTRIES))
 
 

@@ -15,7 +15,10 @@ Cell = tuple[int, int]
 
 
 def exact(label: int) -> list[tuple[Placement, Fraction]]:
-    return [(placement, Fraction(placement.weight).limit_denominator(1000)) for placement in placements(label)]
+    return [
+        (placement, Fraction(placement.weight).limit_denominator(1000))
+        for placement in placements(label)
+    ]
 
 
 def parity(cell: tuple[int, ...]) -> Cell:
@@ -58,15 +61,23 @@ def test_mirroring_keeps_the_class(label: int) -> None:
 
 
 def contents(label: int) -> Counter[tuple[object, ...]]:
-    """How often a block holds what, over all placements and every pair of cells for two other shapes."""
+    """How often a block holds what, over all placements and every pair of cells for two other
+    shapes.
+    """
     found: Counter[tuple[object, ...]] = Counter()
     for placement, weight in exact(label):
-        free = [cell for cell in product(range(CELLS), repeat=2) if cell not in (placement.a, placement.b)]
+        free = [
+            cell
+            for cell in product(range(CELLS), repeat=2)
+            if cell not in (placement.a, placement.b)
+        ]
         pairs = list(combinations(free, 2))
         for others in pairs:
             shown = {placement.a: "A", placement.b: "B", others[0]: "other", others[1]: "other"}
             for corner in product(range(2), repeat=2):
-                inside = sorted((parity(cell), what) for cell, what in shown.items() if block(cell) == corner)
+                inside = sorted(
+                    (parity(cell), what) for cell, what in shown.items() if block(cell) == corner
+                )
                 found[tuple(inside)] += weight / len(pairs)
     return found
 

@@ -1,4 +1,6 @@
-"""Stand-ins: the same seed gives the same bytes, and what is written about a scene is what was painted."""
+"""Stand-ins: the same seed gives the same bytes, and what is written about a scene is what was
+painted.
+"""
 
 import hashlib
 import json
@@ -67,7 +69,9 @@ def test_a_failure_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_the_name_of_a_folder_tells_its_contents_apart() -> None:
     numbers = Synthetic()
-    changed = [numbers.model_copy(update={field: 77}) for field in ("train", "val", "image_size", "seed")]
+    changed = [
+        numbers.model_copy(update={field: 77}) for field in ("train", "val", "image_size", "seed")
+    ]
     assert len({folder_name(name, each) for name in NAMES for each in (numbers, *changed)}) == 15
 
 
@@ -95,7 +99,9 @@ def test_coco_tools_read_the_annotations(tmp_path: Path) -> None:
     tools = COCO(str(path))
     assert sorted(tools.getCatIds()) == [1, 3, 7, 16, 44, 62]
     annotations = tools.loadAnns(tools.getAnnIds())
-    assert all(tools.annToMask(annotation).sum() == annotation["area"] for annotation in annotations)
+    assert all(
+        tools.annToMask(annotation).sum() == annotation["area"] for annotation in annotations
+    )
     assert 0 < sum(annotation["iscrowd"] for annotation in annotations) < 10
     counts = [len(tools.getAnnIds(imgIds=[image])) for image in tools.getImgIds()]
     assert min(counts) == 0 and max(counts) <= 6

@@ -1,4 +1,6 @@
-"""The account of annotations: it adds up, says what is lost, and the page about it knows every reason."""
+"""The account of annotations: it adds up, says what is lost, and the page about it knows every
+reason.
+"""
 
 import re
 
@@ -25,8 +27,15 @@ def test_what_is_lost_is_what_faults_keep_from_training() -> None:
 def test_the_page_explains_every_reason() -> None:
     page = (PROJECT / "docs" / "annotations.md").read_text()
     explained = set(re.findall(r"`([a-z_]+)`", page))
-    source = "".join((PROJECT / "pipeline" / "datasets" / f"{name}.py").read_text() for name in CODE)
-    used = set(re.findall(r'"((?:area|iscrowd|no|not|bad|below|box|clipped|degenerate|negative|looks|outline|polygon|'
-                          r'unlabelled|image)_[a-z_]+|crowd|unlabelled)"', source))  # fmt: skip
+    source = "".join(
+        (PROJECT / "pipeline" / "datasets" / f"{name}.py").read_text() for name in CODE
+    )
+    used = set(
+        re.findall(
+            r'"((?:area|iscrowd|no|not|bad|below|box|clipped|degenerate|negative|looks|outline|polygon|'
+            r'unlabelled|image)_[a-z_]+|crowd|unlabelled)"',
+            source,
+        )
+    )
     used -= {"image_id", "not_an_image", "no_image", "not_in_annotations", "missing_image"}
     assert len(used) > 15 and used <= explained, used - explained

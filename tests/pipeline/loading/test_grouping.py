@@ -1,4 +1,6 @@
-"""Micro-batches by shape: the same samples in a step, dealt out alike by every rank, and nothing changes elsewhere."""
+"""Micro-batches by shape: the same samples in a step, dealt out alike by every rank, and nothing
+changes elsewhere.
+"""
 
 import json
 from pathlib import Path
@@ -20,13 +22,19 @@ SIDES = [(640, 480), (480, 640), (500, 500), (333, 500), (640, 427)]
 
 def record(number: int) -> bytes:
     width, height = SIDES[number % 7 % 5]
-    rows = [{"id": i, "width": 1} for i in range(number % 4)]  # a record holds more than its own fields
-    return json.dumps({"annotations": rows, "height": height, "width": width}, sort_keys=True).encode()
+    rows = [
+        {"id": i, "width": 1} for i in range(number % 4)
+    ]  # a record holds more than its own fields
+    return json.dumps(
+        {"annotations": rows, "height": height, "width": width}, sort_keys=True
+    ).encode()
 
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_shards(tmp_path_factory.mktemp("shapes") / "coco", [30, 30, 30, 11], member="json", target=record)
+    return write_shards(
+        tmp_path_factory.mktemp("shapes") / "coco", [30, 30, 30, 11], member="json", target=record
+    )
 
 
 def samples(shards: Path, recipe: DetectRecipe) -> TrainSamples:
@@ -34,13 +42,19 @@ def samples(shards: Path, recipe: DetectRecipe) -> TrainSamples:
 
 
 def steps(shards: Path, recipe: DetectRecipe, world: int = 1) -> list[list[list[str]]]:
-    """Return the keys of each step's micro-batches over two epochs, as the ranks of a world load them."""
+    """Return the keys of each step's micro-batches over two epochs, as the ranks of a world load
+    them.
+    """
     made = samples(shards, recipe)
     total = 2 * made.steps_per_epoch
     ranks = [
-        iter(train_loader(samples(shards, recipe), 0, total, Ranks(rank, world), workers=0)) for rank in range(world)
+        iter(train_loader(samples(shards, recipe), 0, total, Ranks(rank, world), workers=0))
+        for rank in range(world)
     ]
-    return [[next(ranks[micro % world])["keys"] for micro in range(recipe.micro_batches)] for _ in range(total)]
+    return [
+        [next(ranks[micro % world])["keys"] for micro in range(recipe.micro_batches)]
+        for _ in range(total)
+    ]
 
 
 def is_wide(key: str) -> bool:
@@ -52,7 +66,9 @@ def test_a_step_keeps_its_samples_and_mixes_shapes_in_one_micro_batch_at_most(sh
     mixed_before = 0
     for grouped, plain in zip(steps(shards, RECIPE), steps(shards, AS_IT_COMES), strict=True):
         keys = [key for micro in grouped for key in micro]
-        assert sorted(keys) == sorted(key for micro in plain for key in micro) and len(set(keys)) == 12
+        assert (
+            sorted(keys) == sorted(key for micro in plain for key in micro) and len(set(keys)) == 12
+        )
         assert [len(keys) for keys in grouped] == [3] * 4
         assert sum(len(set(map(is_wide, keys))) > 1 for keys in grouped) <= 1
         mixed_before += sum(len(set(map(is_wide, keys))) > 1 for keys in plain)
@@ -66,7 +82,9 @@ def test_every_world_deals_out_the_same(shards: Path, world: int) -> None:
 
 def test_any_micro_batch_alone_is_what_the_run_has_there(shards: Path) -> None:
     whole = samples(shards, RECIPE)
-    expected = {(step, micro): whole.places(step, micro) for step in range(12) for micro in range(4)}
+    expected = {
+        (step, micro): whole.places(step, micro) for step in range(12) for micro in range(4)
+    }
     asked = sorted(expected, key=lambda at: hash((at[1], -at[0])))
     again = samples(shards, RECIPE)
     assert {at: again.places(*at) for at in asked} == expected
@@ -81,7 +99,9 @@ def test_without_it_a_micro_batch_is_cut_from_the_order(shards: Path) -> None:
 
 
 def test_only_detection_knows_it() -> None:
-    assert RECIPE.group_by_shape and not Recipe().group_by_shape and not SegmentRecipe().group_by_shape
+    assert (
+        RECIPE.group_by_shape and not Recipe().group_by_shape and not SegmentRecipe().group_by_shape
+    )
     for recipe in (Recipe, SegmentRecipe):
         with pytest.raises(ValidationError):
             recipe(group_by_shape=True)

@@ -1,4 +1,6 @@
-"""What is held out of the training split: one share of every shard, the same for all, and nothing lost."""
+"""What is held out of the training split: one share of every shard, the same for all, and nothing
+lost.
+"""
 
 import pickle
 from pathlib import Path
@@ -13,7 +15,11 @@ from pipeline.shards.reader import ShardReader
 
 
 def keys(reader: ShardReader) -> list[str]:
-    return [reader.key(shard, index) for shard, size in enumerate(reader.shard_sizes) for index in range(size)]
+    return [
+        reader.key(shard, index)
+        for shard, size in enumerate(reader.shard_sizes)
+        for index in range(size)
+    ]
 
 
 @pytest.mark.parametrize("hold_out", [0.01, 0.1, 0.5, 0.99])
@@ -31,26 +37,40 @@ def test_a_share_of_each_shard_is_held_out_at_random(tmp_path: Path) -> None:
     held = open_split(folder, "held_out", 0.25)
     places = np.array([[held._place(shard, index) for index in range(100)] for shard in range(4)])
     assert all(len(set(row)) == 100 for row in places.tolist())
-    assert len({tuple(sorted(row)) for row in places.tolist()}) == 4  # each shard by its own permutation
+    assert (
+        len({tuple(sorted(row)) for row in places.tolist()}) == 4
+    )  # each shard by its own permutation
     assert np.all(np.abs(places.mean(axis=1) - 199.5) < 4 * 400 / np.sqrt(12 * 100))
 
 
 def test_a_part_reads_the_samples_that_it_numbers(tmp_path: Path) -> None:
     folder = write_shards(tmp_path / "s", [9, 5], [3])
     whole = ShardReader(folder, "train")
-    there = {whole.key(s, i): whole.read(s, i) for s, size in enumerate(whole.shard_sizes) for i in range(size)}
+    there = {
+        whole.key(s, i): whole.read(s, i)
+        for s, size in enumerate(whole.shard_sizes)
+        for i in range(size)
+    }
     for part in (open_split(folder, name, 0.3) for name in ("train", "held_out")):
         copied = pickle.loads(pickle.dumps(part))  # as it goes to a loader worker
         for shard, size in enumerate(part.shard_sizes):
             for index in range(size):
-                assert part.read(shard, index) == copied.read(shard, index) == there[part.key(shard, index)]
+                assert (
+                    part.read(shard, index)
+                    == copied.read(shard, index)
+                    == there[part.key(shard, index)]
+                )
             with pytest.raises(IndexError):
                 part.read(shard, size)
 
 
 def test_without_holding_out_the_splits_are_themselves(tmp_path: Path) -> None:
     folder = write_shards(tmp_path / "s", [4], [3])
-    assert type(open_split(folder, "train", 0.0)) is type(open_split(folder, "val", 0.5)) is ShardReader
+    assert (
+        type(open_split(folder, "train", 0.0))
+        is type(open_split(folder, "val", 0.5))
+        is ShardReader
+    )
     assert len(open_split(folder, "val", 0.5)) == 3
 
 

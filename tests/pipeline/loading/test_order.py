@@ -25,14 +25,18 @@ def test_permute_is_a_bijection(size: int, key: int) -> None:
 
 
 @given(sizes, st.integers(0, 99), st.integers(0, 99), blocks)
-def test_an_epoch_holds_each_sample_once(shard_sizes: list[int], seed: int, epoch: int, block: int) -> None:
+def test_an_epoch_holds_each_sample_once(
+    shard_sizes: list[int], seed: int, epoch: int, block: int
+) -> None:
     order = EpochOrder(Sizes.of(shard_sizes), seed, epoch, block)
     everything = order.at(np.arange(len(order)))
     assert sorted(everything) == [(s, i) for s, size in enumerate(shard_sizes) for i in range(size)]
 
 
 @given(sizes, blocks, st.data())
-def test_any_position_alone_gives_what_the_whole_gives(shard_sizes: list[int], block: int, data: st.DataObject) -> None:
+def test_any_position_alone_gives_what_the_whole_gives(
+    shard_sizes: list[int], block: int, data: st.DataObject
+) -> None:
     order = EpochOrder(Sizes.of(shard_sizes), 1, 2, block)
     position = data.draw(st.integers(0, len(order) - 1))
     assert order.at(np.array([position]))[0] == order.at(np.arange(len(order)))[position]
@@ -40,7 +44,9 @@ def test_any_position_alone_gives_what_the_whole_gives(shard_sizes: list[int], b
 
 def test_epochs_and_seeds_differ() -> None:
     orders = {
-        tuple(EpochOrder(Sizes.of([50, 50]), seed, epoch).at(np.arange(100))) for seed in range(4) for epoch in range(4)
+        tuple(EpochOrder(Sizes.of([50, 50]), seed, epoch).at(np.arange(100)))
+        for seed in range(4)
+        for epoch in range(4)
     }
     assert len(orders) == 16
 
@@ -53,16 +59,30 @@ def test_a_block_touches_only_its_shards() -> None:
 
 def test_the_order_is_that_of_arrays_over_shards() -> None:
     """The same order, written down as arrays of all shards and samples."""
-    for shard_sizes, block in [([7] * 5 + [3], 2), ([4, 9, 1, 4, 4], 3), ([5] * 4, "all"), ([1, 2, 3], "all")]:
+    for shard_sizes, block in [
+        ([7] * 5 + [3], 2),
+        ([4, 9, 1, 4, 4], 3),
+        ([5] * 4, "all"),
+        ([1, 2, 3], "all"),
+    ]:
         key = seed_for("order", 8, 1)
-        shards = permute(np.arange(len(shard_sizes)), len(shard_sizes), seed_for(key, "shards")).tolist()
+        shards = permute(
+            np.arange(len(shard_sizes)), len(shard_sizes), seed_for(key, "shards")
+        ).tolist()
         size = len(shards) if block == "all" else int(block)
         expected = []
         for number, start in enumerate(range(0, len(shards), size)):
-            samples = [(shard, i) for shard in shards[start : start + size] for i in range(shard_sizes[shard])]
+            samples = [
+                (shard, i)
+                for shard in shards[start : start + size]
+                for i in range(shard_sizes[shard])
+            ]
             inside = permute(np.arange(len(samples)), len(samples), seed_for(key, number))
             expected += [samples[i] for i in inside.tolist()]
-        assert EpochOrder(Sizes.of(shard_sizes), 8, 1, block).at(np.arange(sum(shard_sizes))) == expected
+        assert (
+            EpochOrder(Sizes.of(shard_sizes), 8, 1, block).at(np.arange(sum(shard_sizes)))
+            == expected
+        )
 
 
 def test_the_order_has_not_changed() -> None:
@@ -80,14 +100,19 @@ def test_blocks_are_where_their_positions_are(shard_sizes: list[int], block: int
 
 
 def peak_of(shards: int, block: int | str) -> int:
-    """Return the peak bytes of an order over `shards` shards with a short last one, and of what it answers."""
+    """Return the peak bytes of an order over `shards` shards with a short last one, and of what it
+    answers.
+    """
     tracemalloc.start()
     order = EpochOrder(Sizes(shards, 1000, np.array([shards - 1]), np.array([7])), 0, 0, block)
     places = order.at(np.arange(len(order) - 128, len(order)))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert len(set(places)) == 128
-    assert all(0 <= shard < shards and 0 <= index < (7 if shard == shards - 1 else 1000) for shard, index in places)
+    assert all(
+        0 <= shard < shards and 0 <= index < (7 if shard == shards - 1 else 1000)
+        for shard, index in places
+    )
     return peak
 
 
@@ -104,6 +129,10 @@ def test_the_table_of_shards_changes_nothing(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_positions_look_uncorrelated() -> None:
-    """Neighbours in the order are not neighbours in the shards: the mean jump is that of random pairs, n/3."""
-    flat = np.array([s * 1000 + i for s, i in EpochOrder(Sizes.of([1000] * 10), 5, 0).at(np.arange(10_000))])
+    """Neighbours in the order are not neighbours in the shards: the mean jump is that of random
+    pairs, n/3.
+    """
+    flat = np.array(
+        [s * 1000 + i for s, i in EpochOrder(Sizes.of([1000] * 10), 5, 0).at(np.arange(10_000))]
+    )
     assert abs(np.abs(np.diff(flat)).mean() - 10_000 / 3) < 150

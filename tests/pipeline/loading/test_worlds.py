@@ -1,4 +1,6 @@
-"""Any number of shards, ranks and loader workers: the same steps of the same samples, each once, and nobody hangs."""
+"""Any number of shards, ranks and loader workers: the same steps of the same samples, each once,
+and nobody hangs.
+"""
 
 import functools
 from collections import Counter
@@ -8,7 +10,14 @@ from typing import Any
 import pytest
 from helpers import Keys, write_shards
 
-from pipeline.loading.micro_batches import EvalSamples, Ranks, StepShare, TrainSamples, eval_loader, train_loader
+from pipeline.loading.micro_batches import (
+    EvalSamples,
+    Ranks,
+    StepShare,
+    TrainSamples,
+    eval_loader,
+    train_loader,
+)
 from pipeline.params import Augment, Recipe
 from pipeline.shards.reader import ShardReader
 
@@ -30,7 +39,9 @@ class Described:
 
 
 def uneven(count: int) -> list[int]:
-    """So many shards: uneven, some of one sample, the last one short; a few more samples than two steps need."""
+    """So many shards: uneven, some of one sample, the last one short; a few more samples than two
+    steps need.
+    """
     sizes = [1 if shard % 5 == 4 else 40 + 7 * (shard % 3) for shard in range(count - 1)] + [3]
     sizes[0] += max(0, 2 * MICRO_BATCHES + 11 - sum(sizes))
     return sizes
@@ -38,13 +49,19 @@ def uneven(count: int) -> list[int]:
 
 def recipe_of(micro_batch: int, micro_batches: int, block: int | str = "all") -> Recipe:
     return Recipe(
-        image_size=32, eval_resize=32, micro_batch=micro_batch, micro_batches=micro_batches, shuffle_block=block,
+        image_size=32,
+        eval_resize=32,
+        micro_batch=micro_batch,
+        micro_batches=micro_batches,
+        shuffle_block=block,
         augment=Augment(rand_augment=None),
-    )  # fmt: skip
+    )
 
 
 def dealt(indices: Any, workers: int) -> list[Any]:
-    """Return indices as they come out of a DataLoader, which deals them to its workers in turn and collects in turn."""
+    """Return indices as they come out of a DataLoader, which deals them to its workers in turn and
+    collects in turn.
+    """
     given = list(indices)
     if workers == 0:
         return given
@@ -54,27 +71,38 @@ def dealt(indices: Any, workers: int) -> list[Any]:
 
 @functools.cache
 def epoch_of(count: int) -> tuple[TrainSamples, dict[tuple[int, int], tuple[int, int]]]:
-    """Return the samples over `count` shards and the place of each (step, micro-batch of one sample)."""
+    """Return the samples over `count` shards and the place of each (step, micro-batch of one
+    sample).
+    """
     samples = TrainSamples(Described(uneven(count)), Keys(), recipe_of(1, MICRO_BATCHES, 3), seed=5)  # type: ignore[arg-type]
     steps = range(samples.steps_per_epoch)
-    return samples, {(step, micro): samples.places(step, micro)[0] for step in steps for micro in range(MICRO_BATCHES)}
+    return samples, {
+        (step, micro): samples.places(step, micro)[0]
+        for step in steps
+        for micro in range(MICRO_BATCHES)
+    }
 
 
 @pytest.mark.parametrize("count", SHARDS)
 def test_every_world_takes_the_same_steps(count: int) -> None:
     samples, places = epoch_of(count)
     steps = samples.steps_per_epoch
-    assert steps == 2 and len(set(places.values())) == len(places)  # each sample once; the rest is left out
+    assert steps == 2 and len(set(places.values())) == len(
+        places
+    )  # each sample once; the rest is left out
     for world in WORLDS:
         for workers in WORKERS:
             asked = [
-                dealt(StepShare(0, steps, MICRO_BATCHES, Ranks(rank, world)), workers) for rank in range(world)
-            ]  # fmt: skip
+                dealt(StepShare(0, steps, MICRO_BATCHES, Ranks(rank, world)), workers)
+                for rank in range(world)
+            ]
             assert {len(pairs) for pairs in asked} == {steps * MICRO_BATCHES // world}
             for rank, pairs in enumerate(asked):  # in the order in which the loop takes them
                 each = MICRO_BATCHES // world
                 assert pairs == [(n // each, rank + n % each * world) for n in range(len(pairs))]
-            assert Counter(places[pair] for pairs in asked for pair in pairs) == Counter(places.values())
+            assert Counter(places[pair] for pairs in asked for pair in pairs) == Counter(
+                places.values()
+            )
 
 
 @pytest.mark.parametrize("count", SHARDS)
@@ -91,14 +119,23 @@ def test_every_world_evaluates_each_sample_once(count: int) -> None:
 
 @pytest.mark.parametrize("block", ["all", 2])
 @pytest.mark.parametrize("micro_batches", [6, 12])
-def test_a_run_continues_on_any_world_where_another_stopped(micro_batches: int, block: int | str) -> None:
-    samples = TrainSamples(Described([9, 14, 1, 14, 14, 5]), Keys(), recipe_of(2, micro_batches, block), 1)  # type: ignore[arg-type]
+def test_a_run_continues_on_any_world_where_another_stopped(
+    micro_batches: int, block: int | str
+) -> None:
+    samples = TrainSamples(
+        Described([9, 14, 1, 14, 14, 5]), Keys(), recipe_of(2, micro_batches, block), 1
+    )  # type: ignore[arg-type]
     last = 3 * samples.steps_per_epoch
     worlds = [world for world in (1, 2, 3, 4) if micro_batches % world == 0]
 
     def steps_of(world: int, first: int) -> list[list[tuple[int, int]]]:
-        asked = [iter(StepShare(first, last, micro_batches, Ranks(rank, world))) for rank in range(world)]
-        turns = [[next(asked[micro % world]) for micro in range(micro_batches)] for _ in range(first, last)]
+        asked = [
+            iter(StepShare(first, last, micro_batches, Ranks(rank, world))) for rank in range(world)
+        ]
+        turns = [
+            [next(asked[micro % world]) for micro in range(micro_batches)]
+            for _ in range(first, last)
+        ]
         return [[place for pair in turn for place in samples.places(*pair)] for turn in turns]
 
     whole = steps_of(1, 0)
@@ -108,7 +145,9 @@ def test_a_run_continues_on_any_world_where_another_stopped(micro_batches: int, 
             assert steps_of(world, first) == whole[first:]
 
 
-def keys_of(shards: Path, world: int, workers: int, first: int = 0) -> tuple[list[list[str]], list[str]]:
+def keys_of(
+    shards: Path, world: int, workers: int, first: int = 0
+) -> tuple[list[list[str]], list[str]]:
     """Return the keys of each global step, and of the evaluation, from real loaders."""
     recipe = recipe_of(2, 12, 3)
     train, val = [], []
@@ -117,21 +156,33 @@ def keys_of(shards: Path, world: int, workers: int, first: int = 0) -> tuple[lis
         loader = train_loader(samples, first, 5, Ranks(rank, world), workers)
         train.append(iter([batch["keys"] for batch in loader]))
         evaluated = EvalSamples(ShardReader(shards, "val"), Keys(), EVAL_BATCH)
-        val += [key for batch in eval_loader(evaluated, Ranks(rank, world), workers) for key in batch["keys"]]
-    steps = [[key for micro in range(12) for key in next(train[micro % world])] for _ in range(first, 5)]
+        val += [
+            key
+            for batch in eval_loader(evaluated, Ranks(rank, world), workers)
+            for key in batch["keys"]
+        ]
+    steps = [
+        [key for micro in range(12) for key in next(train[micro % world])] for _ in range(first, 5)
+    ]
     assert all(next(rest, None) is None for rest in train)  # equal steps on all ranks
     return steps, sorted(val)
 
 
 def check_real(folder: Path, count: int, world: int, workers: int) -> None:
-    sizes = [60] * count if count < 3 else [1 if shard % 5 == 4 else 25 for shard in range(count - 1)] + [3]
+    sizes = (
+        [60] * count
+        if count < 3
+        else [1 if shard % 5 == 4 else 25 for shard in range(count - 1)] + [3]
+    )
     shards = write_shards(folder, train=sizes, val=[2] * min(count, 3))
     steps, evaluated = keys_of(shards, 1, 0)
     assert evaluated == [f"val{number:05d}" for number in range(2 * min(count, 3))]
     assert keys_of(shards, world, workers, first=1) == (steps[1:], evaluated)
 
 
-@pytest.mark.parametrize(("count", "world", "workers"), [(1, 2, 1), (5, 3, 0), (17, 1, 4), (17, 12, 0)])
+@pytest.mark.parametrize(
+    ("count", "world", "workers"), [(1, 2, 1), (5, 3, 0), (17, 1, 4), (17, 12, 0)]
+)
 def test_real_loaders_at_the_corners(tmp_path: Path, count: int, world: int, workers: int) -> None:
     check_real(tmp_path / "shards", count, world, workers)
 
@@ -148,6 +199,8 @@ def test_an_evaluation_without_batches_ends(tmp_path: Path) -> None:
     """A rank that has nothing to evaluate still gives its sums to the others."""
     from pipeline.tasks.classify.accuracy import Accuracy
 
-    samples = EvalSamples(ShardReader(write_shards(tmp_path / "s", [1], [3]), "val"), Keys(), EVAL_BATCH)
+    samples = EvalSamples(
+        ShardReader(write_shards(tmp_path / "s", [1], [3]), "val"), Keys(), EVAL_BATCH
+    )
     assert list(eval_loader(samples, Ranks(5, 8), 0)) == []
     assert not Accuracy().state().any()

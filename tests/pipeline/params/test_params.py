@@ -1,4 +1,6 @@
-"""Every wrong key and value is named at once, with the nearest right name; the shipped files load and expand."""
+"""Every wrong key and value is named at once, with the nearest right name; the shipped files load
+and expand.
+"""
 
 import json
 import subprocess
@@ -31,29 +33,47 @@ def test_shipped_files_load(name: str) -> None:
 
 
 def test_all_errors_come_at_once_with_the_nearest_name(tmp_path: Path) -> None:
-    said = wrong(tmp_path, {
-        "data": {"imagenet": {"sorce": "x"}},
-        "clasify": {},
-        "shard": {"jpeg_quality": 101},
-        "classify": {"variants": {
-            "a": {"mixer": "dwnet", "size": "micro", "kernel_size": 4},
-            "b": {"mixer": "dwnet", "size": "micro", "recipe": {"optimizer": {"lrr": 1}}},
-            "c": {"mixer": "dwnt", "size": "micro"},
-            "d": {"mixer": "i_dynamic_dwnet", "size": "tiny", "groups": 5},
-            "e-f": {"mixer": "dwnet", "size": "micro"},
-        }},
-    })  # fmt: skip
-    for part in ("sorce: unknown key; did you mean 'source'?", "clasify: unknown key; did you mean 'classify'?",
-                 "jpeg_quality", "kernel_size 4 is even", "lrr: unknown key; did you mean 'lr'?",
-                 "did you mean 'dwnet'?", "groups 5 does not divide", "e-f"):  # fmt: skip
+    said = wrong(
+        tmp_path,
+        {
+            "data": {"imagenet": {"sorce": "x"}},
+            "clasify": {},
+            "shard": {"jpeg_quality": 101},
+            "classify": {
+                "variants": {
+                    "a": {"mixer": "dwnet", "size": "micro", "kernel_size": 4},
+                    "b": {"mixer": "dwnet", "size": "micro", "recipe": {"optimizer": {"lrr": 1}}},
+                    "c": {"mixer": "dwnt", "size": "micro"},
+                    "d": {"mixer": "i_dynamic_dwnet", "size": "tiny", "groups": 5},
+                    "e-f": {"mixer": "dwnet", "size": "micro"},
+                }
+            },
+        },
+    )
+    for part in (
+        "sorce: unknown key; did you mean 'source'?",
+        "clasify: unknown key; did you mean 'classify'?",
+        "jpeg_quality",
+        "kernel_size 4 is even",
+        "lrr: unknown key; did you mean 'lr'?",
+        "did you mean 'dwnet'?",
+        "groups 5 does not divide",
+        "e-f",
+    ):
         assert part in said, part
 
 
 def test_ranks_must_divide_the_micro_batches(tmp_path: Path) -> None:
-    said = wrong(tmp_path, {
-        "cluster": {"workers": 3},
-        "classify": {"recipe": {"micro_batches": 4}, "variants": {"a": {"mixer": "dwnet", "size": "micro"}}},
-    })  # fmt: skip
+    said = wrong(
+        tmp_path,
+        {
+            "cluster": {"workers": 3},
+            "classify": {
+                "recipe": {"micro_batches": 4},
+                "variants": {"a": {"mixer": "dwnet", "size": "micro"}},
+            },
+        },
+    )
     assert "cluster.workers 3 does not divide the 4 micro-batches" in said
 
 
@@ -62,8 +82,16 @@ def test_ranks_must_divide_the_micro_batches(tmp_path: Path) -> None:
     [
         ({}, {}, "detect.variants.a starts from classify.variants.a, which is not there"),
         ({"a": {"mixer": "swin", "size": "micro"}}, {}, "another network: mixer"),
-        ({"a": {"mixer": "dwnet", "size": "micro", "kernel_size": 5}}, {}, "another network: kernel_size"),
-        ({"a": {"mixer": "dwnet", "size": "micro", "mlp_ratio": 2.0}}, {}, "another network: mlp_ratio"),
+        (
+            {"a": {"mixer": "dwnet", "size": "micro", "kernel_size": 5}},
+            {},
+            "another network: kernel_size",
+        ),
+        (
+            {"a": {"mixer": "dwnet", "size": "micro", "mlp_ratio": 2.0}},
+            {},
+            "another network: mlp_ratio",
+        ),
         ({"a": {"mixer": "dwnet", "size": "micro", "drop_path_rate": 0.3}}, {}, None),
         ({}, {"init_from": None}, None),
     ],
@@ -73,7 +101,10 @@ def test_a_detector_starts_from_a_classifier_of_the_same_network(
 ) -> None:
     tree = {
         "classify": {"variants": start},
-        "detect": {"recipe": recipe, "variants": {"a": {"mixer": "dwnet", "size": "micro", "drop_path_rate": 0.1}}},
+        "detect": {
+            "recipe": recipe,
+            "variants": {"a": {"mixer": "dwnet", "size": "micro", "drop_path_rate": 0.1}},
+        },
     }
     if part is None:
         (tmp_path / "p.yaml").write_text(yaml.safe_dump(tree))
@@ -99,7 +130,8 @@ def test_overrides_are_checked(tmp_path: Path, override: str, part: str) -> None
 def test_overrides_are_typed(tmp_path: Path) -> None:
     (tmp_path / "p.yaml").write_text("{}")
     params = load(
-        tmp_path / "p.yaml", ["classify.seeds=[3, 4]", "classify.recipe.duration={steps: 7}", "shard.short_side=64"]
+        tmp_path / "p.yaml",
+        ["classify.seeds=[3, 4]", "classify.recipe.duration={steps: 7}", "shard.short_side=64"],
     )
     assert params.classify.seeds == (3, 4) and params.classify.recipe.duration.steps == 7
     assert params.shard.short_side == 64
@@ -128,12 +160,18 @@ def test_shipped_files_expand_to_a_valid_graph(name: str, tmp_path: Path) -> Non
         subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
     (tmp_path / "dvc.yaml").write_text((PROJECT / "dvc.yaml").read_text())
     (tmp_path / "params.yaml").write_text((PROJECT / name).read_text())
-    shown = subprocess.run(["dvc", "stage", "list", "--all"], cwd=tmp_path, capture_output=True, text=True)
+    shown = subprocess.run(
+        ["dvc", "stage", "list", "--all"], cwd=tmp_path, capture_output=True, text=True
+    )
     assert shown.returncode == 0, shown.stderr
     stages = {line.split()[0] for line in shown.stdout.splitlines()}
     params = load(PROJECT / name)
-    expected = {f"{verb}@{d}" for verb in ("fetch", "shard") for d in ("imagenet", "coco", "ade20k")}
-    expected |= {f"{task}@{variant}" for task in TASKS for variant in getattr(params, task).variants}
+    expected = {
+        f"{verb}@{d}" for verb in ("fetch", "shard") for d in ("imagenet", "coco", "ade20k")
+    }
+    expected |= {
+        f"{task}@{variant}" for task in TASKS for variant in getattr(params, task).variants
+    }
     expected |= {f"profile@{variant}" for variant in params.classify.variants}
     assert stages == expected | {"tune", "factorial", "compare"}
 
@@ -150,7 +188,10 @@ def remotes(*urls: str) -> list[dict[str, str]]:
     [
         ("https://x.org/a.zip", "source.path: a URL needs its checksum"),
         ([{"url": "https://x.org/a.zip"}], "urls.0: sha256 or md5 is missing"),
-        ([{"url": "https://x.org/a.zip", "sha": HASH}], "urls.0.sha: unknown key; did you mean 'sha256'"),
+        (
+            [{"url": "https://x.org/a.zip", "sha": HASH}],
+            "urls.0.sha: unknown key; did you mean 'sha256'",
+        ),
         ([{"url": "https://x.org/a.zip", "md5": HASH}], "urls.0.md5: String should match"),
         (remotes("ftp://x.org/a.zip"), "should start with http"),
         (remotes("file:///etc/a.zip"), "should start with http"),
@@ -165,15 +206,21 @@ def remotes(*urls: str) -> list[dict[str, str]]:
     ],
 )
 def test_wrong_urls_stop_and_keep_their_secrets(tmp_path: Path, source: object, said: str) -> None:
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump({"data": {"imagenet": {"source": source}}}))
+    (tmp_path / "params.yaml").write_text(
+        yaml.safe_dump({"data": {"imagenet": {"source": source}}})
+    )
     with pytest.raises(UserError) as caught:
         load(tmp_path / "params.yaml")
     assert said in str(caught.value) and "hush" not in str(caught.value)
 
 
-@pytest.mark.parametrize("given", ["https://me:hush@x.org/real.json", {"url": "https://x.org/real.json"}, [1]])
+@pytest.mark.parametrize(
+    "given", ["https://me:hush@x.org/real.json", {"url": "https://x.org/real.json"}, [1]]
+)
 def test_wrong_addresses_of_real_labels_stop(tmp_path: Path, given: object) -> None:
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump({"data": {"imagenet": {"real_labels": given}}}))
+    (tmp_path / "params.yaml").write_text(
+        yaml.safe_dump({"data": {"imagenet": {"real_labels": given}}})
+    )
     with pytest.raises(UserError, match=r"data\.imagenet\.real_labels\.\w+: ") as caught:
         load(tmp_path / "params.yaml")
     assert "hush" not in str(caught.value)
@@ -195,7 +242,10 @@ def test_urls_with_checksums(tmp_path: Path) -> None:
         ({"mixer": "swin", "groups": 3}, "swin has no option groups"),
         ({"mixer": "swin", "skeleton": "depthwise"}, "swin has no option skeleton"),
         ({"mixer": "sliding_attention", "skeleton": "depth"}, "skeleton"),
-        ({"mixer": "swin", "group_channels": 5}, "group_channels 5 does not divide the 96 channels"),
+        (
+            {"mixer": "swin", "group_channels": 5},
+            "group_channels 5 does not divide the 96 channels",
+        ),
         ({"mixer": "swin", "group_channels": 16, "num_heads": [3, 6, 12, 24]}, "keep one"),
         ({"mixer": "local_mlp", "groups": 3, "num_heads": [3, 6, 12, 24]}, "keep one"),
         ({"mixer": "dwnet", "mlp_ratio": 0}, "mlp_ratio"),
@@ -204,7 +254,10 @@ def test_urls_with_checksums(tmp_path: Path) -> None:
             "mlp_ratio 0.01 leaves the 96 channels of the first stage no hidden one",
         ),
         ({"mixer": "dwnet", "options": {"skeleton": "depthwise"}}, "dwnet has no option skeleton"),
-        ({"mixer": "global_attention", "kernel_size": 7}, "global_attention has no option kernel_size"),
+        (
+            {"mixer": "global_attention", "kernel_size": 7},
+            "global_attention has no option kernel_size",
+        ),
         ({"mixer": "swin", "kernel_size": 8}, "kernel_size 8 is even"),
         ({"mixer": "swin", "norm": "gn"}, "norm"),
         ({"mixer": "swin", "se": "often"}, "se"),
@@ -213,7 +266,9 @@ def test_urls_with_checksums(tmp_path: Path) -> None:
         ({"mixer": "swin", "options": {"shift": False}}, "write shift beside mixer"),
     ],
 )
-def test_options_are_those_of_the_mixer(tmp_path: Path, entry: dict[str, object], part: str) -> None:
+def test_options_are_those_of_the_mixer(
+    tmp_path: Path, entry: dict[str, object], part: str
+) -> None:
     assert part in wrong(tmp_path, {"classify": {"variants": {"a": {"size": "tiny", **entry}}}})
 
 
@@ -226,12 +281,22 @@ def test_options_read_from_a_mixers_file_are_those_that_its_block_takes() -> Non
 
 
 def test_options_reach_the_model(tmp_path: Path) -> None:
-    entry = {"mixer": "local_mlp", "size": "tiny", "shared_windows": True, "shift": False, "num_heads": [1, 2, 4, 8]}
+    entry = {
+        "mixer": "local_mlp",
+        "size": "tiny",
+        "shared_windows": True,
+        "shift": False,
+        "num_heads": [1, 2, 4, 8],
+    }
     variant = Params.model_validate({"classify": {"variants": {"a": entry}}}).classify.variants["a"]
     assert variant.overrides == {"shared_windows": True, "shift": False, "num_heads": (1, 2, 4, 8)}
     entry = {
-        "mixer": "sliding_attention", "size": "tiny", "skeleton": "depthwise", "group_channels": 16, "mlp_ratio": 3,
-    }  # fmt: skip
+        "mixer": "sliding_attention",
+        "size": "tiny",
+        "skeleton": "depthwise",
+        "group_channels": 16,
+        "mlp_ratio": 3,
+    }
     variant = Params.model_validate({"classify": {"variants": {"a": entry}}}).classify.variants["a"]
     assert variant.overrides == {"skeleton": "depthwise", "group_channels": 16, "mlp_ratio": 3.0}
 
@@ -245,8 +310,10 @@ def test_every_shipped_variant_can_be_built(name: str) -> None:
 
     params = load(PROJECT / name)
     for section, create in (
-        (params.classify, create_model), (params.detect, create_detector), (params.segment, create_segmenter),
-    ):  # fmt: skip
+        (params.classify, create_model),
+        (params.detect, create_detector),
+        (params.segment, create_segmenter),
+    ):
         for variant in section.variants.values():
             with torch.device("meta"):
                 assert create(variant.model_name, num_classes=10, **variant.overrides).state_dict()

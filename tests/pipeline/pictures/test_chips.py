@@ -42,7 +42,9 @@ def test_the_first_come_first_and_keep_their_scores() -> None:
 
 
 def test_what_is_drawn_stays_in_its_place() -> None:
-    """Letters with descents and accents, too: outside its rectangle a chip leaves the picture as it is."""
+    """Letters with descents and accents, too: outside its rectangle a chip leaves the picture as it
+    is.
+    """
     for chip in chips.placed(names(12, "Ågjpqy|{Ç"), SIZE):
         picture = Image.new("RGB", SIZE, "white")
         chips.write(picture, chip)

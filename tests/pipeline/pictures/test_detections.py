@@ -1,4 +1,6 @@
-"""Ground truth stands left and detections right, over the names of exactly the classes that are shown."""
+"""Ground truth stands left and detections right, over the names of exactly the classes that are
+shown.
+"""
 
 import numpy as np
 import pytest
@@ -12,22 +14,31 @@ NAMES = [f"class {i}" for i in range(12)]
 HEAD, MARGIN = 22, paint.MARGIN
 
 
-def objects(*labels: int, scores: list[float] | None = None, size: tuple[int, int] = (90, 120)) -> Objects:
+def objects(
+    *labels: int, scores: list[float] | None = None, size: tuple[int, int] = (90, 120)
+) -> Objects:
     """Return a box with a mask for each label, from left to right."""
     step = size[1] // max(1, len(labels))
-    boxes = np.array([[i * step + 2, 20, (i + 1) * step - 2, 80] for i in range(len(labels))], dtype=float)
+    boxes = np.array(
+        [[i * step + 2, 20, (i + 1) * step - 2, 80] for i in range(len(labels))], dtype=float
+    )
     masks = []
     for left, top, right, bottom in boxes.astype(int).tolist():
         mask = np.zeros(size, dtype=bool)
         mask[top:bottom, left:right] = True
         masks.append(mask)
     return Objects(
-        boxes.reshape(-1, 4), np.array(labels, dtype=int), masks, None if scores is None else np.array(scores)
+        boxes.reshape(-1, 4),
+        np.array(labels, dtype=int),
+        masks,
+        None if scores is None else np.array(scores),
     )
 
 
 def drawn(truth: Objects, found: Objects, size: tuple[int, int] = (90, 120)) -> np.ndarray:
-    return np.asarray(detections.draw(np.full((*size, 3), 128, dtype=np.uint8), truth, found, NAMES))
+    return np.asarray(
+        detections.draw(np.full((*size, 3), 128, dtype=np.uint8), truth, found, NAMES)
+    )
 
 
 def classes_in(pixels: np.ndarray) -> set[int]:
@@ -68,19 +79,31 @@ def test_masks_tint_and_crowds_are_hatched() -> None:
 
 
 def test_records_and_outputs_become_objects() -> None:
-    """Polygons, run lengths in both forms, and the evaluator's compressed masks are the same pixels."""
+    """Polygons, run lengths in both forms, and the evaluator's compressed masks are the same
+    pixels.
+    """
     runs = coco_mask.frPyObjects([[2.0, 3, 30, 3, 30, 20, 2, 20]], 40, 50)[0]
     mask = coco_mask.decode(runs)
-    lengths = np.diff([0, *(np.flatnonzero(np.diff([0, *mask.ravel(order="F")]))).tolist(), mask.size]).tolist()
-    forms = [[[2.0, 3, 30, 3, 30, 20, 2, 20]], {"size": [40, 50], "counts": runs["counts"].decode()}]
+    lengths = np.diff(
+        [0, *(np.flatnonzero(np.diff([0, *mask.ravel(order="F")]))).tolist(), mask.size]
+    ).tolist()
+    forms = [
+        [[2.0, 3, 30, 3, 30, 20, 2, 20]],
+        {"size": [40, 50], "counts": runs["counts"].decode()},
+    ]
     forms.append({"size": [40, 50], "counts": lengths})
     rows = [
-        {"category_id": 7, "bbox": [2, 3, 28, 17], "iscrowd": i // 2, "segmentation": f} for i, f in enumerate(forms)
+        {"category_id": 7, "bbox": [2, 3, 28, 17], "iscrowd": i // 2, "segmentation": f}
+        for i, f in enumerate(forms)
     ]
     truth = detections.of_record({"height": 40, "width": 50, "annotations": rows}, {7: 5})
     assert truth.boxes.tolist() == [[2, 3, 30, 20]] * 3 and truth.labels.tolist() == [5] * 3
     assert truth.crowd is not None and truth.crowd.tolist() == [False, False, True]
-    output = {"boxes": torch.tensor([[2.0, 3, 30, 20]]), "labels": torch.tensor([5]), "scores": torch.tensor([0.5])}
+    output = {
+        "boxes": torch.tensor([[2.0, 3, 30, 20]]),
+        "labels": torch.tensor([5]),
+        "scores": torch.tensor([0.5]),
+    }
     found = detections.of_output({**output, "masks": [runs]})
     assert all((one == mask).all() for one in [*truth.masks, *found.masks]) and mask.sum() > 400
     assert detections.of_output(output).masks == []

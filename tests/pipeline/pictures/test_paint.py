@@ -16,7 +16,8 @@ def test_text_on_a_colour_can_be_read() -> None:
     def luminance(colour: tuple[int, int, int]) -> float:  # WCAG 2
         part = np.array(colour) / 255
         return float(
-            np.where(part <= 0.04045, part / 12.92, ((part + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722]
+            np.where(part <= 0.04045, part / 12.92, ((part + 0.055) / 1.055) ** 2.4)
+            @ [0.2126, 0.7152, 0.0722]
         )
 
     for label in range(255):

@@ -1,4 +1,6 @@
-"""The image, its labels and the prediction stand side by side over the names of exactly the classes in them."""
+"""The image, its labels and the prediction stand side by side over the names of exactly the classes
+in them.
+"""
 
 import numpy as np
 import pytest
@@ -24,7 +26,9 @@ def parts(truth: np.ndarray, predicted: np.ndarray) -> tuple[list[np.ndarray], n
     assert picture.shape[1] == 3 * width + 4 * MARGIN
     top = HEAD + MARGIN
     lefts = [MARGIN + i * (width + MARGIN) for i in range(3)]
-    return [picture[top : top + height, x : x + width] for x in lefts], picture[top + height + MARGIN :]
+    return [picture[top : top + height, x : x + width] for x in lefts], picture[
+        top + height + MARGIN :
+    ]
 
 
 def named(shown: np.ndarray) -> set[int | None]:

@@ -11,7 +11,11 @@ from pipeline.planning.data import amount_of
 from pipeline.project.call import Call
 
 OFFICIAL = {"imagenet": (1_281_167, 50_000), "coco": (118_287, 5_000), "ade20k": (20_210, 2_000)}
-SOURCES = {"imagenet": "ILSVRC2012_img_train.tar", "coco": "train2017.zip", "ade20k": "ADEChallengeData2016.zip"}
+SOURCES = {
+    "imagenet": "ILSVRC2012_img_train.tar",
+    "coco": "train2017.zip",
+    "ade20k": "ADEChallengeData2016.zip",
+}
 
 
 @pytest.mark.parametrize("name", DATASETS)
@@ -33,11 +37,15 @@ def test_smaller_images_make_smaller_shards(call_with: Callable[..., Call]) -> N
     data = {name: {"source": "raw"} for name in DATASETS}
     whole, small = call_with(data=data), call_with(data=data, shard={"short_side": 256})
     assert amount_of(small, "imagenet").shards < 0.4 * amount_of(whole, "imagenet").shards
-    assert amount_of(small, "coco").shards == amount_of(whole, "coco").shards  # its boxes would have to follow
+    assert (
+        amount_of(small, "coco").shards == amount_of(whole, "coco").shards
+    )  # its boxes would have to follow
 
 
 @pytest.mark.parametrize("name", DATASETS)
-def test_sizes_of_stand_ins_are_near(name: str, call_with: Callable[..., Call], tmp_path: Path) -> None:
+def test_sizes_of_stand_ins_are_near(
+    name: str, call_with: Callable[..., Call], tmp_path: Path
+) -> None:
     """What params say is what fetch then finds, exactly for images, about for bytes."""
     data = {name: {"synthetic": {"train": 20, "val": 10, "image_size": 64}}}
     expected = amount_of(call_with(data=data), name)
@@ -48,4 +56,6 @@ def test_sizes_of_stand_ins_are_near(name: str, call_with: Callable[..., Call], 
     assert (expected.known, found.known) == ("params", "inventory")
     assert expected.images == found.images == {"train": 20, "val": 10}
     assert expected.raw == pytest.approx(found.raw, rel=0.5)
-    assert amount_of(call_with(data={name: {"synthetic": {"train": 21}}}), name).known == "params"  # of other data
+    assert (
+        amount_of(call_with(data={name: {"synthetic": {"train": 21}}}), name).known == "params"
+    )  # of other data

@@ -26,7 +26,9 @@ def test_a_checkpoint_is_as_large_as_counted(tmp_path: Path, ema: float | None) 
     parameters = sum(p.numel() for p in model.parameters())
     one = (disk.STATE + (ema is not None)) * disk.FLOAT * parameters
     assert (tmp_path / "000000004/state.pt").stat().st_size == pytest.approx(one, rel=0.1)
-    assert 1 + len(list(tmp_path.iterdir())) == disk.CHECKPOINTS  # the one being written is not there any more
+    assert (
+        1 + len(list(tmp_path.iterdir())) == disk.CHECKPOINTS
+    )  # the one being written is not there any more
 
 
 def test_weights_of_all_runs_are_counted(call_with: Callable[..., Call], tmp_path: Path) -> None:
@@ -38,7 +40,9 @@ def test_weights_of_all_runs_are_counted(call_with: Callable[..., Call], tmp_pat
     assert disk.of_training(call, recipe, work, None) is None
     (tmp_path / ".dvc").mkdir()
     (tmp_path / ".dvc/config").write_text("[cache]\n    type = hardlink,copy\n")
-    assert disk.of_training(call, recipe, work, 1000) == disk.Disk(4000 * (2 * 2 + 1), 4000 * (3 * 3 + 3))
+    assert disk.of_training(call, recipe, work, 1000) == disk.Disk(
+        4000 * (2 * 2 + 1), 4000 * (3 * 3 + 3)
+    )
     adhoc = Call(call.args, call.params, call.project, Folders(tmp_path / "adhoc"))
     (tmp_path / ".dvc/config").unlink()
     assert (disk.copies(call), disk.copies(adhoc)) == (2, 1)

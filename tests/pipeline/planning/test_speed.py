@@ -23,19 +23,33 @@ NARROW = {
     "test_flip": True,
 }
 PROFILE = {
-    "variant": "dwnet_micro", "mixer": "dwnet", "size": "micro", "model": "dwnet_micro", "overrides": {},
-    "parameters": 451_688, "flops": 4_521_472, "image_size": 64, "device": "NVIDIA H100", "threads": 16,
-    "precision": "fp32", "layout": "channels_last", "train_images_per_second": 1000.0,
+    "variant": "dwnet_micro",
+    "mixer": "dwnet",
+    "size": "micro",
+    "model": "dwnet_micro",
+    "overrides": {},
+    "parameters": 451_688,
+    "flops": 4_521_472,
+    "image_size": 64,
+    "device": "NVIDIA H100",
+    "threads": 16,
+    "precision": "fp32",
+    "layout": "channels_last",
+    "train_images_per_second": 1000.0,
     "inference_images_per_second": 4000.0,
-}  # fmt: skip
+}
 RUN = {
-    "model": "dwnet_micro", "overrides": {}, "device": "cpu", "world_size": 2, "parameters": 323_978,
+    "model": "dwnet_micro",
+    "overrides": {},
+    "device": "cpu",
+    "world_size": 2,
+    "parameters": 323_978,
     "data": {"source": "synthetic", "train_samples": 160, "val_samples": 40, "evaluated_on": "val"},
     "seeds": [
         {"final": {"step": 100}, "train_images_per_second": 80.0, "wall_time_s": 12.0},
         {"final": {"step": 100}, "train_images_per_second": 40.0, "wall_time_s": 22.0},
     ],
-}  # fmt: skip
+}
 
 
 def measured(call: Call, variant: str = "dwnet_micro", task: str = "classify") -> Measured:
@@ -47,7 +61,12 @@ def sections(recipe: dict[str, Any] | None = None, **variant: Any) -> dict[str, 
     return {
         "classify": {"recipe": {**RECIPE, **(recipe or {})}, "variants": {"dwnet_micro": entry}},
         "segment": {
-            "recipe": {"micro_batch": 4, "micro_batches": 2, "upernet": NARROW, "augment": {"crop": [64, 64]}},
+            "recipe": {
+                "micro_batch": 4,
+                "micro_batches": 2,
+                "upernet": NARROW,
+                "augment": {"crop": [64, 64]},
+            },
             "variants": {"dwnet_micro": entry},
         },
     }
@@ -66,7 +85,11 @@ def test_nothing_measured_is_nothing_known(call_with: Callable[..., Call]) -> No
 def test_its_own_profile_counts_as_it_is_and_by_area(call_with: Callable[..., Call]) -> None:
     found = measured(call_with(**sections(drop_path_rate=0.2)))  # which costs nothing
     assert found.speed is not None and found.parameters == 451_688
-    assert (found.speed.train, found.speed.evaluation, found.speed.kind) == (1 / 1000, 1 / 4000, "GPU")
+    assert (found.speed.train, found.speed.evaluation, found.speed.kind) == (
+        1 / 1000,
+        1 / 4000,
+        "GPU",
+    )
     assert (found.speed.basis, found.speed.rough) == ("its own profile", False)
     found = measured(call_with(**sections({"image_size": 128, "eval_resize": 128})))
     assert found.speed is not None and (found.speed.train, found.speed.rough) == (4 / 1000, True)
@@ -75,7 +98,10 @@ def test_its_own_profile_counts_as_it_is_and_by_area(call_with: Callable[..., Ca
 
 @pytest.mark.usefixtures("profile")
 def test_cores_of_a_cpu_add_up(call_with: Callable[..., Call], tmp_path: Path) -> None:
-    write_json(tmp_path / "results/profile/dwnet_micro/profile.json", {**PROFILE, "device": "cpu Some Name"})
+    write_json(
+        tmp_path / "results/profile/dwnet_micro/profile.json",
+        {**PROFILE, "device": "cpu Some Name"},
+    )
     found = measured(call_with(**sections()))
     assert found.speed is not None and (found.speed.train, found.speed.kind) == (16 / 1000, "CPU")
 
@@ -87,18 +113,27 @@ def test_another_precision_says_nothing(call_with: Callable[..., Call]) -> None:
 
 
 @pytest.mark.usefixtures("profile")
-def test_networks_that_are_alike_scale_by_operations(call_with: Callable[..., Call], tmp_path: Path) -> None:
+def test_networks_that_are_alike_scale_by_operations(
+    call_with: Callable[..., Call], tmp_path: Path
+) -> None:
     found = measured(call_with(**sections(kernel_size=3)))
     model = models.create_model("dwnet_micro", num_classes=1000, kernel_size=3)
     times = count_flops(model, 64)["total"] / PROFILE["flops"]
-    assert found.speed is not None and found.speed.train == pytest.approx(times / 1000) and found.speed.rough
+    assert (
+        found.speed is not None
+        and found.speed.train == pytest.approx(times / 1000)
+        and found.speed.rough
+    )
     assert found.speed.basis == "the profile of dwnet_micro, scaled by operations"
     assert found.parameters == count_parameters(model)
     assert measured(call_with(**sections(size="tiny"))) == Measured(None, None)  # six times as wide
     near = {**PROFILE, "variant": "swin_micro", "mixer": "swin", "model": "swin_micro"}
     write_json(tmp_path / "results/profile/swin_micro/profile.json", near)
     found = measured(call_with(**sections(mixer="swin", shift=False)))
-    assert found.speed is not None and found.speed.basis == "the profile of swin_micro, scaled by operations"
+    assert (
+        found.speed is not None
+        and found.speed.basis == "the profile of swin_micro, scaled by operations"
+    )
 
 
 @pytest.mark.usefixtures("profile")
@@ -107,20 +142,34 @@ def test_heads_are_counted(call_with: Callable[..., Call]) -> None:
     heads = UPerNet(channels=16, auxiliary_channels=8)
     model = create_segmenter("dwnet_micro", 150, upernet=heads)
     train = count_flops(model, (64, 64))["total"] / PROFILE["flops"]
-    seen = count_flops(model, (32, 32))["total"] / PROFILE["flops"] * (1 + 4) * 2  # drawn ones are square
-    assert found.speed is not None and found.speed.rough and found.parameters == count_parameters(model)
+    seen = (
+        count_flops(model, (32, 32))["total"] / PROFILE["flops"] * (1 + 4) * 2
+    )  # drawn ones are square
+    assert (
+        found.speed is not None
+        and found.speed.rough
+        and found.parameters == count_parameters(model)
+    )
     assert found.speed.train == pytest.approx(train / 1000)
     assert found.speed.evaluation == pytest.approx(seen / 4000)
 
 
 @pytest.mark.usefixtures("profile")
-def test_its_last_run_counts_most_while_it_is_the_same(call_with: Callable[..., Call], tmp_path: Path) -> None:
-    recorded = call_with(**sections()).params.classify.recipe_of("dwnet_micro").model_dump(mode="json")
+def test_its_last_run_counts_most_while_it_is_the_same(
+    call_with: Callable[..., Call], tmp_path: Path
+) -> None:
+    recorded = (
+        call_with(**sections()).params.classify.recipe_of("dwnet_micro").model_dump(mode="json")
+    )
     path = tmp_path / "results/classify/dwnet_micro/metrics.json"
     write_json(path, {**RUN, "recipe": {**recorded, "evaluate_every": {"epochs": 2}}})
     found = measured(call_with(**sections({"duration": {"epochs": 3}, "optimizer": {"lr": 0.1}})))
-    # 2 x 800 images took 10 s and 20 s; each was evaluated after 40, 80 and 100 steps, which took 2 s and 2 s
-    assert found.speed is not None and (found.speed.basis, found.parameters) == ("its last run", 323_978)
+    # 2 x 800 images took 10 s and 20 s; each was evaluated after 40, 80 and 100 steps, which took 2
+    # s and 2 s
+    assert found.speed is not None and (found.speed.basis, found.parameters) == (
+        "its last run",
+        323_978,
+    )
     assert found.speed.train == pytest.approx(2 * 30 / 1600)
     assert found.speed.evaluation == pytest.approx(2 * 4 / (2 * 3 * 40))
     for other in ({"amp": "bf16"}, {"image_size": 32}, {"micro_batch": 8}):

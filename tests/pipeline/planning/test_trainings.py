@@ -21,9 +21,15 @@ def test_parts_are_as_large_as_those_that_are_read(hold_out: float, tmp_path: Pa
         assert parts[part] == len(open_split(folder, part, hold_out))
 
 
-@pytest.mark.parametrize(("grace", "reduction", "total"), [(1, 3, 27), (2, 2, 16), (1, 4, 5), (30, 3, 10)])
-def test_halving_leaves_what_single_trials_add_up_to(grace: int, reduction: int, total: int) -> None:
-    """Rank trials from best to worst, and let each rung stop all but the best of those that reached it."""
+@pytest.mark.parametrize(
+    ("grace", "reduction", "total"), [(1, 3, 27), (2, 2, 16), (1, 4, 5), (30, 3, 10)]
+)
+def test_halving_leaves_what_single_trials_add_up_to(
+    grace: int, reduction: int, total: int
+) -> None:
+    """Rank trials from best to worst, and let each rung stop all but the best of those that reached
+    it.
+    """
     trials = reduction**6
     spent, going, rung = [0] * trials, trials, grace
     while rung < total:

@@ -1,4 +1,6 @@
-"""A command that is asked to end closes what is open; those that it prints can be pasted into a shell."""
+"""A command that is asked to end closes what is open; those that it prints can be pasted into a
+shell.
+"""
 
 import argparse
 import os
@@ -29,10 +31,16 @@ cli.main(run)
 
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_command_that_is_asked_to_end_closes_what_is_open(sent: signal.Signals, code: int) -> None:
+def test_a_command_that_is_asked_to_end_closes_what_is_open(
+    sent: signal.Signals, code: int
+) -> None:
     environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
     command = subprocess.Popen(
-        [sys.executable, "-c", COMMAND], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", COMMAND],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert command.stdout is not None and command.stdout.readline() == "open\n"
     command.send_signal(sent)
@@ -42,9 +50,25 @@ def test_a_command_that_is_asked_to_end_closes_what_is_open(sent: signal.Signals
 
 
 WORDS = (
-    "plain", "a b", "x #1", "it's", "~/x", "=ls", "-x", "$HOME", "`id`", "a;b", "[1,2]", "*", "!!", "{a,b}", "a\nb",
-    "ü", "\\", "a=~/b",
-)  # fmt: skip
+    "plain",
+    "a b",
+    "x #1",
+    "it's",
+    "~/x",
+    "=ls",
+    "-x",
+    "$HOME",
+    "`id`",
+    "a;b",
+    "[1,2]",
+    "*",
+    "!!",
+    "{a,b}",
+    "a\nb",
+    "ü",
+    "\\",
+    "a=~/b",
+)
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "sh"])
@@ -53,23 +77,37 @@ def test_printed_commands_can_be_pasted(shell: str) -> None:
     if shutil.which(shell) is None:
         pytest.skip(f"no {shell} here")
     show = f"{sys.executable} -c 'import sys; print(ascii(sys.argv[1:]))'"
-    line = shell_line(*WORDS, *(("--set", f"a={word}") for word in WORDS), ("--out", "-x"), ("--params", "=p"))
-    ran = subprocess.run([shell], input=f"{show} {line}\n", capture_output=True, text=True, env={"HOME": "/h"})
+    line = shell_line(
+        *WORDS, *(("--set", f"a={word}") for word in WORDS), ("--out", "-x"), ("--params", "=p")
+    )
+    ran = subprocess.run(
+        [shell], input=f"{show} {line}\n", capture_output=True, text=True, env={"HOME": "/h"}
+    )
     options = [part for word in WORDS for part in ("--set", f"a={word}")]
     assert ran.stdout == ascii([*WORDS, *options, "--out=-x", "--params", "=p"]) + "\n", ran.stderr
 
 
-def test_commands_hold_the_options_of_the_call_and_no_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_hold_the_options_of_the_call_and_no_secrets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(make_project(tmp_path / "project"))
     source = "data.coco.source={url: https://x.org/a.zip?key=hush, md5: " + "b" * 32 + "}"
-    args = argparse.Namespace(params="params.yaml", set=["data.imagenet.source=my #1", source], out="o p")
+    args = argparse.Namespace(
+        params="params.yaml", set=["data.imagenet.source=my #1", source], out="o p"
+    )
     said = cli.call(args).command("fetch", "imagenet")
-    assert said.startswith("python -m pipeline.fetch imagenet --params params.yaml --set 'data.imagenet.source=my #1'")
+    assert said.startswith(
+        "python -m pipeline.fetch imagenet --params params.yaml --set 'data.imagenet.source=my #1'"
+    )
     assert said.endswith("--out 'o p'") and "hush" not in said
-    with pytest.raises(UserError, match=r"run: python -m pipeline\.fetch imagenet .* && python -m pipeline\.shard"):
+    with pytest.raises(
+        UserError, match=r"run: python -m pipeline\.fetch imagenet .* && python -m pipeline\.shard"
+    ):
         cli.call(args).shards("imagenet")
 
 
-@pytest.mark.parametrize("stage", ["classify@v", "dvc.yaml:classify@v", "../a@b/dvc.yaml:classify@v"])
+@pytest.mark.parametrize(
+    "stage", ["classify@v", "dvc.yaml:classify@v", "../a@b/dvc.yaml:classify@v"]
+)
 def test_a_stage_of_dvc_names_a_task_and_a_variant(stage: str) -> None:
     assert cli.words_of(stage) == ["classify", "v"] and cli.words_of("classify") == ["classify"]

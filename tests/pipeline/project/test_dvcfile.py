@@ -1,4 +1,6 @@
-"""dvc.yaml runs the stages and nothing else, whatever a params.yaml that nobody has checked yet calls its variants."""
+"""dvc.yaml runs the stages and nothing else, whatever a params.yaml that nobody has checked yet
+calls its variants.
+"""
 
 import json
 import re
@@ -38,18 +40,28 @@ def test_no_command_holds_what_params_say() -> None:
 @pytest.mark.parametrize("names", [SHELL, pytest.param((*SHELL, *MORE), marks=pytest.mark.faults)])
 def test_a_variants_name_reaches_no_shell(tmp_path: Path, names: tuple[str, ...]) -> None:
     project(tmp_path, "classify", names)
-    ran = subprocess.run(["dvc", "repro", "--keep-going", "profile"], cwd=tmp_path, capture_output=True, text=True)
-    assert ran.stderr.count("this is no name; use letters, digits and _") >= len(names), ran.stderr[-2000:]
+    ran = subprocess.run(
+        ["dvc", "repro", "--keep-going", "profile"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert ran.stderr.count("this is no name; use letters, digits and _") >= len(names), ran.stderr[
+        -2000:
+    ]
     assert not list(tmp_path.rglob("PWNED"))
 
 
 @pytest.mark.parametrize(
     ("task", "name"),
     [("detect", "../../keep")]
-    + [pytest.param(task, name, marks=pytest.mark.faults) for task in ("classify", "detect") for name in CLIMBING],
+    + [
+        pytest.param(task, name, marks=pytest.mark.faults)
+        for task in ("classify", "detect")
+        for name in CLIMBING
+    ],
 )
 def test_a_variants_name_leads_to_no_other_folder(tmp_path: Path, task: str, name: str) -> None:
-    """DVC removes a stage's outputs before it runs; a name that climbs out collides with what else is under it."""
+    """DVC removes a stage's outputs before it runs; a name that climbs out collides with what else
+    is under it.
+    """
     folder = tmp_path / "project"
     folder.mkdir()
     project(folder, task, (name,))
@@ -57,5 +69,7 @@ def test_a_variants_name_leads_to_no_other_folder(tmp_path: Path, task: str, nam
     (folder / "results" / task / "x").mkdir(parents=True)
     kept.parent.mkdir(parents=True)
     kept.write_text("mine")
-    ran = subprocess.run(["dvc", "repro", f"{task}@{name}"], cwd=folder, capture_output=True, text=True)
+    ran = subprocess.run(
+        ["dvc", "repro", f"{task}@{name}"], cwd=folder, capture_output=True, text=True
+    )
     assert ran.returncode != 0 and kept.read_text() == "mine", ran.stderr

@@ -29,7 +29,12 @@ from pipeline.report.tracked import tracked
 from pipeline.report.verdict import judge_all
 
 PAPER_DATA = {
-    "classify": {"dataset": "imagenet", "train_samples": 1_281_167, "val_samples": 50_000, "classes": 1000},
+    "classify": {
+        "dataset": "imagenet",
+        "train_samples": 1_281_167,
+        "val_samples": 50_000,
+        "classes": 1000,
+    },
     "detect": {"dataset": "coco", "train_samples": 117_266, "val_samples": 5_000, "classes": 80},
     "segment": {"dataset": "ade20k", "train_samples": 20_210, "val_samples": 2_000, "classes": 150},
 }
@@ -49,7 +54,12 @@ PAPER_RECIPE = {
     },
 }
 SMALL_DATA = {"source": "synthetic", "train_samples": 3000, "val_samples": 1000, "classes": 10}
-SMALL_RECIPE = {"duration": {"epochs": 12.0, "steps": None}, "image_size": 64, "micro_batch": 32, "micro_batches": 2}
+SMALL_RECIPE = {
+    "duration": {"epochs": 12.0, "steps": None},
+    "image_size": 64,
+    "micro_batch": 32,
+    "micro_batches": 2,
+}
 METRICS = {"classify": ("top1", "top5"), "detect": ("box_ap", "mask_ap"), "segment": ("miou",)}
 COUNTS_OF_CELLS = {"placed_all_static": 301_234, "shared_channel_dynamic": 287_654}
 COUNTS = {("dwnet", "tiny"): 24_172_744, ("swin", "tiny"): 28_288_354}
@@ -72,7 +82,9 @@ class Project:
         }
         (self.root / "params.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
 
-    def name(self, task: str, variant: str, mixer: str, size: str = "micro", **overrides: Any) -> None:
+    def name(
+        self, task: str, variant: str, mixer: str, size: str = "micro", **overrides: Any
+    ) -> None:
         """Name a variant in params.yaml without running it."""
         self.tree[task][variant] = {"mixer": mixer, "size": size, **overrides}
         self.write_params()
@@ -104,13 +116,26 @@ class Project:
         epochs = numbers["duration"].get("epochs") or trained
         seeds = [self.seed_row(task, index, value, epochs) for index, value in enumerate(values)]
         metrics = {
-            "task": task, "variant": variant, "mixer": mixer, "size": size, "model": f"{mixer}_{size}",
-            "overrides": overrides, "main_metric": METRICS[task][0], "data": facts, "recipe": numbers,
-            "parameters": COUNTS.get((mixer, size)) or self.random.randint(90_000, 400_000), "world_size": 2,
-            "device": "cpu", "commit": "0123456789abcdef", "dirty": False, "final": seeds[0]["final"],
-            "best": seeds[0]["best"], "train_images_per_second": seeds[0]["train_images_per_second"],
-            "wall_time_s": seeds[0]["wall_time_s"], "seeds": seeds,
-        }  # fmt: skip
+            "task": task,
+            "variant": variant,
+            "mixer": mixer,
+            "size": size,
+            "model": f"{mixer}_{size}",
+            "overrides": overrides,
+            "main_metric": METRICS[task][0],
+            "data": facts,
+            "recipe": numbers,
+            "parameters": COUNTS.get((mixer, size)) or self.random.randint(90_000, 400_000),
+            "world_size": 2,
+            "device": "cpu",
+            "commit": "0123456789abcdef",
+            "dirty": False,
+            "final": seeds[0]["final"],
+            "best": seeds[0]["best"],
+            "train_images_per_second": seeds[0]["train_images_per_second"],
+            "wall_time_s": seeds[0]["wall_time_s"],
+            "seeds": seeds,
+        }
         self.write(task, variant, metrics)
         self.write_history(task, variant, metrics)
         return metrics
@@ -118,13 +143,24 @@ class Project:
     def seed_row(self, task: str, seed: int, value: float, epochs: float) -> dict[str, Any]:
         main, *others = METRICS[task]
         rest = {name: self.random.uniform(30, 90) for name in others}
-        final = {main: value, **rest, "loss": self.random.uniform(0.5, 2), "epoch": epochs, "step": 560}
+        final = {
+            main: value,
+            **rest,
+            "loss": self.random.uniform(0.5, 2),
+            "epoch": epochs,
+            "step": 560,
+        }
         best = {**final, main: value + self.random.uniform(0, 2), "epoch": max(1.0, epochs - 1)}
         digest = hashlib.sha256(str(self.random.random()).encode()).hexdigest()
         return {
-            "seed": seed, "run_id": digest, "mlflow_run_id": digest[:32], "final": final, "best": best,
-            "train_images_per_second": self.random.uniform(300, 900), "wall_time_s": self.random.uniform(30, 90),
-        }  # fmt: skip
+            "seed": seed,
+            "run_id": digest,
+            "mlflow_run_id": digest[:32],
+            "final": final,
+            "best": best,
+            "train_images_per_second": self.random.uniform(300, 900),
+            "wall_time_s": self.random.uniform(30, 90),
+        }
 
     def write(self, task: str, variant: str, metrics: dict[str, Any]) -> Path:
         path = self.root / "results" / task / variant / "metrics.json"
@@ -137,62 +173,112 @@ class Project:
         path = self.root / "results" / task / variant / "history.csv"
         with open(path, "w", newline="") as file:
             out = csv.writer(file)
-            out.writerow(["seed", "epoch", "step", "lr", "train_loss", "images_per_second", "loss", main])
+            out.writerow(
+                ["seed", "epoch", "step", "lr", "train_loss", "images_per_second", "loss", main]
+            )
             for row in metrics["seeds"]:
                 for epoch in range(1, 13):
                     reached = row["final"][main] * (1 - 0.75**epoch) + self.random.uniform(-1, 1)
                     out.writerow(
-                        [row["seed"], epoch, epoch * 46, 1e-3, 2.3 * 0.9**epoch, 500, 1.8 * 0.9**epoch, reached]
+                        [
+                            row["seed"],
+                            epoch,
+                            epoch * 46,
+                            1e-3,
+                            2.3 * 0.9**epoch,
+                            500,
+                            1.8 * 0.9**epoch,
+                            reached,
+                        ]
                     )
 
-    def profile(self, variant: str, mixer: str, size: str = "micro", **changes: Any) -> dict[str, Any]:
+    def profile(
+        self, variant: str, mixer: str, size: str = "micro", **changes: Any
+    ) -> dict[str, Any]:
         facts = {
-            "variant": variant, "mixer": mixer, "size": size, "model": f"{mixer}_{size}",
+            "variant": variant,
+            "mixer": mixer,
+            "size": size,
+            "model": f"{mixer}_{size}",
             "parameters": COUNTS.get((mixer, size)) or self.random.randint(90_000, 400_000),
-            "flops": self.random.uniform(1e7, 9e7), "flops_rule": "flops()", "image_size": 64, "batch_size": 64,
-            "device": "cpu (2 cores)", "precision": "fp32", "layout": "channels_last",
+            "flops": self.random.uniform(1e7, 9e7),
+            "flops_rule": "flops()",
+            "image_size": 64,
+            "batch_size": 64,
+            "device": "cpu (2 cores)",
+            "precision": "fp32",
+            "layout": "channels_last",
             "inference_images_per_second": self.random.uniform(900, 3000),
-            "train_images_per_second": self.random.uniform(300, 900), "peak_memory_mb": self.random.uniform(150, 900),
-            "warmup": 50, "timed": 30, **changes,
-        }  # fmt: skip
+            "train_images_per_second": self.random.uniform(300, 900),
+            "peak_memory_mb": self.random.uniform(150, 900),
+            "warmup": 50,
+            "timed": 30,
+            **changes,
+        }
         path = self.root / "results" / "profile" / variant / "profile.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(facts))
         return facts
 
-    def factorial(self, seeds: int = 3, data: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
-        """Publish a factorial of 12 cells, two controls, and pairs beside it; `changes` are of its design."""
+    def factorial(
+        self, seeds: int = 3, data: dict[str, Any] | None = None, **changes: Any
+    ) -> dict[str, Any]:
+        """Publish a factorial of 12 cells, two controls, and pairs beside it; `changes` are of its
+        design.
+        """
         cells = {
             f"{'shared' if shared else 'placed'}_{groups}_{'dynamic' if dynamic else 'static'}": {
-                "shared_positions": shared, "channel_groups": groups, "dynamic": dynamic,
+                "shared_positions": shared,
+                "channel_groups": groups,
+                "dynamic": dynamic,
             }
-            for shared in (True, False) for groups in ("channel", "group", "all") for dynamic in (False, True)
-        }  # fmt: skip
+            for shared in (True, False)
+            for groups in ("channel", "group", "all")
+            for dynamic in (False, True)
+        }
         beside = ("sliding", "window", "global", "dot_product", "linear", "swin_bn", "swin_ln")
         names = [*cells, "control_a", "control_b", *beside]
         design = {
-            "task": "classify", "metric": "top1", "image_size": 64, "seeds": list(range(seeds)),
-            "data": {"manifest": "ab" * 32, **SMALL_DATA, "dataset": "imagenet", "evaluated_on": "val", **(data or {})},
+            "task": "classify",
+            "metric": "top1",
+            "image_size": 64,
+            "seeds": list(range(seeds)),
+            "data": {
+                "manifest": "ab" * 32,
+                **SMALL_DATA,
+                "dataset": "imagenet",
+                "evaluated_on": "val",
+                **(data or {}),
+            },
             "tiers": {"short": {"epochs": 12.0, "recipe": SMALL_RECIPE}},
             "settings": {
-                name: {"mixer": "dwnet", "size": "micro", "model": "dwnet_micro", "overrides": {}} for name in names
+                name: {"mixer": "dwnet", "size": "micro", "model": "dwnet_micro", "overrides": {}}
+                for name in names
             },
             "cells": cells,
             "controls": {"placed_all_static": "control_a", "shared_channel_dynamic": "control_b"},
             "contrasts": {
                 "neighbourhood": [["sliding", "window"], ["global", "sliding"]],
-                "weights": [["dot_product", "linear"]], "bridge": [["swin_bn", "swin_ln"]],
+                "weights": [["dot_product", "linear"]],
+                "bridge": [["swin_bn", "swin_ln"]],
             },
             "left_out": {"wide": "needs 3 times the memory"},
-            "mlflow_run_id": "fa" * 16, "commit": "0123456789abcdef", "dirty": False, **changes,
-        }  # fmt: skip
+            "mlflow_run_id": "fa" * 16,
+            "commit": "0123456789abcdef",
+            "dirty": False,
+            **changes,
+        }
         self._publish("factorial", "design.json", json.dumps(design))
         blocks = [self.random.gauss(0, 2) for _ in range(seeds)]
         rows = []
-        controls = {design["controls"].get(cell, ""): count for cell, count in COUNTS_OF_CELLS.items()}
+        controls = {
+            design["controls"].get(cell, ""): count for cell, count in COUNTS_OF_CELLS.items()
+        }
         matched = {**COUNTS_OF_CELLS, **controls}
         for name in design["settings"]:
-            cell = cells.get(name, {"shared_positions": True, "channel_groups": "channel", "dynamic": False})
+            cell = cells.get(
+                name, {"shared_positions": True, "channel_groups": "channel", "dynamic": False}
+            )
             planted = 50 + 2.5 * cell["shared_positions"] + 1.5 * cell["dynamic"]
             planted -= {"channel": 0, "group": 1.3, "all": 4.1}[cell["channel_groups"]]
             parameters = matched.get(name) or self.random.randint(90_000, 400_000)
@@ -208,12 +294,22 @@ class Project:
         """The columns of a trial that say how it went."""
         digest = hashlib.sha256(str(self.random.random()).encode()).hexdigest()
         return {
-            "run_id": digest, "state": "finished", "epoch": 12.0, "top1": value,
-            "top5": self.random.uniform(80, 90), "loss": self.random.uniform(0.5, 2),
-            "best_top1": value + self.random.uniform(0, 1), "parameters": parameters, "flops": flops,
-            "train_images_per_second": self.random.uniform(300, 900), "wall_time_s": self.random.uniform(30, 90),
-            "world_size": 2, "device": "cpu", "mlflow_run_id": digest[:32], "error": "",
-        }  # fmt: skip
+            "run_id": digest,
+            "state": "finished",
+            "epoch": 12.0,
+            "top1": value,
+            "top5": self.random.uniform(80, 90),
+            "loss": self.random.uniform(0.5, 2),
+            "best_top1": value + self.random.uniform(0, 1),
+            "parameters": parameters,
+            "flops": flops,
+            "train_images_per_second": self.random.uniform(300, 900),
+            "wall_time_s": self.random.uniform(30, 90),
+            "world_size": 2,
+            "device": "cpu",
+            "mlflow_run_id": digest[:32],
+            "error": "",
+        }
 
     def write_trials(self, stage: str, rows: list[dict[str, Any]]) -> None:
         """Write a stage's trials.csv."""
@@ -229,30 +325,67 @@ class Project:
             return list(csv.DictReader(file))
 
     def search(self, **changes: Any) -> dict[str, Any]:
-        """Publish a search over mixers, kernels and groups, two seeds a setting; `changes` are of search.json."""
-        space = {"mixer": ["dwnet", "dynamic_dwnet"], "kernel_size": [3, 7], "group_channels": [1, 8]}
-        data = {"manifest": "ab" * 32, **SMALL_DATA, "dataset": "imagenet", "evaluated_on": "held_out"}
+        """Publish a search over mixers, kernels and groups, two seeds a setting; `changes` are of
+        search.json.
+        """
+        space = {
+            "mixer": ["dwnet", "dynamic_dwnet"],
+            "kernel_size": [3, 7],
+            "group_channels": [1, 8],
+        }
+        data = {
+            "manifest": "ab" * 32,
+            **SMALL_DATA,
+            "dataset": "imagenet",
+            "evaluated_on": "held_out",
+        }
         search = {
-            "task": "classify", "metric": "top1", "mode": "max", "searcher": "grid", "scheduler": "none",
-            "hold_out": 0.1, "space": space, "seeds": [0, 1], "epochs": 12.0, "image_size": 64, "data": data,
-            "recipe": SMALL_RECIPE, "left_out": [{"values": {"mixer": "swin"}, "reason": "has no groups"}],
-            "trials": 16, "mlflow_run_id": "5e" * 16, "commit": None, "dirty": True, **changes,
-        }  # fmt: skip
+            "task": "classify",
+            "metric": "top1",
+            "mode": "max",
+            "searcher": "grid",
+            "scheduler": "none",
+            "hold_out": 0.1,
+            "space": space,
+            "seeds": [0, 1],
+            "epochs": 12.0,
+            "image_size": 64,
+            "data": data,
+            "recipe": SMALL_RECIPE,
+            "left_out": [{"values": {"mixer": "swin"}, "reason": "has no groups"}],
+            "trials": 16,
+            "mlflow_run_id": "5e" * 16,
+            "commit": None,
+            "dirty": True,
+            **changes,
+        }
         self._publish("tune", "search.json", json.dumps(search, sort_keys=True))
         rows = []
         for mixer, kernel, groups in product(*space.values()):
             parameters, flops = self.random.randint(90_000, 400_000), self.random.uniform(1e7, 9e7)
             for seed in (0, 1):
-                value = 40 + kernel - 0.4 * groups + 3 * (mixer == "dwnet") + self.random.gauss(0, 1)
-                values = {"mixer": mixer, "kernel_size": kernel, "group_channels": groups, "seed": seed}
+                value = (
+                    40 + kernel - 0.4 * groups + 3 * (mixer == "dwnet") + self.random.gauss(0, 1)
+                )
+                values = {
+                    "mixer": mixer,
+                    "kernel_size": kernel,
+                    "group_channels": groups,
+                    "seed": seed,
+                }
                 rows.append(values | self.trial(value, parameters, flops))
         self.write_trials("tune", rows)
         values = {"mixer": "dwnet", "kernel_size": 7, "group_channels": 1}
         chosen = [row["top1"] for row in rows if {key: row[key] for key in values} == values]
         best = {
-            "metric": "top1", "values": values, "seeds": [0, 1], "mean": fmean(chosen), "sd": stdev(chosen),
-            "run_ids": [], "variant": {"mixer": "dwnet", "size": "micro", "kernel_size": 7},
-        }  # fmt: skip
+            "metric": "top1",
+            "values": values,
+            "seeds": [0, 1],
+            "mean": fmean(chosen),
+            "sd": stdev(chosen),
+            "run_ids": [],
+            "variant": {"mixer": "dwnet", "size": "micro", "kernel_size": 7},
+        }
         self._publish("tune", "best.json", json.dumps(best))
         for name in ("heat_dwnet", "pareto"):
             (self.root / f"results/tune/{name}.png").write_bytes(tiny_png())
@@ -278,7 +411,15 @@ class Project:
         evidence = read_evidence(call)
         judged = judge_all(claims(), evidence.results, call.params.compare)
         folder = self.root / "results/report"
-        return Material(call.params, evidence, answers(evidence), judged, [], tracked(call.params.tracking), folder)
+        return Material(
+            call.params,
+            evidence,
+            answers(evidence),
+            judged,
+            [],
+            tracked(call.params.tracking),
+            folder,
+        )
 
     def rows(self) -> list[dict[str, str]]:
         """The lines of results.csv, without the time that plots take."""
@@ -312,7 +453,9 @@ def project(tmp_path: Path) -> Project:
 
 @pytest.fixture
 def laptop(project: Project) -> Project:
-    """What a small run leaves: four mixers, two kernel sizes, three seeds, and the other two tasks."""
+    """What a small run leaves: four mixers, two kernel sizes, three seeds, and the other two
+    tasks.
+    """
     return fill_laptop(project)
 
 
@@ -333,7 +476,11 @@ def fill_laptop(project: Project) -> Project:
         ("i_dynamic_dwnet_micro", "i_dynamic_dwnet", 58.2, {}),
     ):
         project.run(
-            "classify", variant, mixer, values=[base + project.random.gauss(0, 1.5) for _ in range(3)], **overrides
+            "classify",
+            variant,
+            mixer,
+            values=[base + project.random.gauss(0, 1.5) for _ in range(3)],
+            **overrides,
         )
         project.profile(variant, mixer)
     project.run("detect", "dwnet_micro", "dwnet", values=[12.5])
@@ -348,8 +495,15 @@ def tiny_png() -> bytes:
     """A grey picture of 320 x 80 pixels."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
 
     pixels = b"".join(b"\0" + b"\x90" * 320 for _ in range(80))
     header = struct.pack(">IIBBBBB", 320, 80, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(pixels)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(pixels))
+        + chunk(b"IEND", b"")
+    )

@@ -35,7 +35,11 @@ def paper_pair(project: Any, task: str, simple: list[float], swin: list[float]) 
     ("left", "right", "expected"),
     [
         ([80.1, 80.2, 80.0], [80.0, 80.1, 80.0], "matches"),  # 0.0 to 0.2, within 0.3
-        ([80.05, 80.06, 80.07], [80.0, 80.0, 80.0], "matches"),  # above zero, and too little to count
+        (
+            [80.05, 80.06, 80.07],
+            [80.0, 80.0, 80.0],
+            "matches",
+        ),  # above zero, and too little to count
         ([81.0, 81.2, 81.1], [80.0, 80.1, 80.0], "beats"),
         ([79.0, 79.2, 79.1], [80.0, 80.1, 80.0], "falls behind"),
         ([80.1, 80.9, 80.0], [80.0, 80.1, 80.0], "not settled"),
@@ -48,7 +52,9 @@ def test_a_verdict_is_that_of_the_interval_against_the_margin(
 ) -> None:
     paper_pair(project, "classify", left, right)
     runs = {result.name: result for result in read_results(project.call()).of("classify")}
-    one, other = (of_variant(runs[name], runs[name].metrics) for name in ("dwnet_tiny", "swin_tiny"))
+    one, other = (
+        of_variant(runs[name], runs[name].metrics) for name in ("dwnet_tiny", "swin_tiny")
+    )
     assert verdict(contrast("swin", one, other), 0.3) == expected
     assert f"`dwnet_tiny` against `swin_tiny`: **{expected}**" in answer(project, 5)
 
@@ -64,7 +70,10 @@ def test_all_three_tasks_are_answered_together(project: Any) -> None:
     for task in ("classify", "detect", "segment"):
         paper_pair(project, task, [46.0, 46.1, 46.2], [45.0, 45.1, 45.1])
     said = answer(project, 5)
-    assert "all three tasks together, `dwnet_tiny` against `swin_tiny`: **matches or beats it on each**" in said
+    assert (
+        "all three tasks together, `dwnet_tiny` against `swin_tiny`: **matches or beats it "
+        "on each**" in said
+    )
     assert "small-scale run" not in said
     assert "stand-ins" not in said
     paper_pair(project, "detect", [40.0, 40.1, 40.2], [45.0, 45.1, 45.1])
@@ -78,7 +87,9 @@ def test_a_task_that_was_not_run_leaves_the_question_open(project: Any) -> None:
     said = answer(project, 5)
     assert "**not run with both in detection and segmentation**" in said
     assert "- `dvc repro segment@swin_tiny`" in said
-    assert "Add `swin_tiny: {mixer: swin, size: tiny}` to `detect.variants`" not in said  # no size is known there
+    assert (
+        "Add `swin_tiny: {mixer: swin, size: tiny}` to `detect.variants`" not in said
+    )  # no size is known there
     assert "`detect.variants`, then `dvc repro detect@" in said
 
 
@@ -95,38 +106,54 @@ def test_every_sentence_on_synthetic_data_says_so(laptop: Any) -> None:
             numbered = re.search(r"\d\.\d", item) is not None
             named = ("- On drawn stand-ins (small-scale run), ", "- It took as a small-scale run ")
             assert not numbered or item.startswith(named), item
-        for row in [line for line in said.splitlines() if line.startswith("| ") and re.search(r"\d\.\d", line)]:
+        for row in [
+            line
+            for line in said.splitlines()
+            if line.startswith("| ") and re.search(r"\d\.\d", line)
+        ]:
             assert "small-scale run, synthetic" in row
 
 
 def test_small_runs_on_photographs_are_no_answer_at_the_papers_scale(project: Any) -> None:
     for name, mixer, base in (("dw", "dwnet", 50.0), ("dyn", "dynamic_dwnet", 55.0)):
-        project.run("classify", name, mixer, values=[base, base + 1, base + 1.5], data={"source": "/photos"})
+        project.run(
+            "classify", name, mixer, values=[base, base + 1, base + 1.5], data={"source": "/photos"}
+        )
     said = answer(project, 2)
     assert "**From a small-scale run: no answer at the paper's scale.**" in said
-    assert "- In a small-scale run, computing the weights from the image raised top-1 in classification: +5.0" in said
+    assert (
+        "- In a small-scale run, computing the weights from the image raised top-1 in "
+        "classification: +5.0" in said
+    )
 
 
 def test_a_sentence_says_what_its_intervals_settle(project: Any) -> None:
     project.run("classify", "dw", "dwnet", "tiny", values=[80.0, 80.1, 80.2], **PAPER)
     project.run("classify", "dyn", "dynamic_dwnet", "tiny", values=[81.0, 81.2, 81.2], **PAPER)
-    assert "At the paper's scale, computing the weights from the image raised top-1" in answer(project, 2)
+    assert "At the paper's scale, computing the weights from the image raised top-1" in answer(
+        project, 2
+    )
     project.run("classify", "idyn", "i_dynamic_dwnet", "tiny", values=[79.0, 79.2, 79.1], **PAPER)
-    assert "raised top-1 in classification in some pairs and lowered it in others" in answer(project, 2)
+    assert "raised top-1 in classification in some pairs and lowered it in others" in answer(
+        project, 2
+    )
     project.run("classify", "dyn", "dynamic_dwnet", "tiny", values=[81.0, 75.0, 83.0], **PAPER)
     said = answer(project, 2)
     assert "lowered top-1 in classification: -1.0 points for `idyn` minus `dw`" in said
     assert "The other pairs are not settled." in said
     project.run("classify", "idyn", "i_dynamic_dwnet", "tiny", values=[79.0], **PAPER)
-    assert "no effect of computing the weights from the image on top-1 in classification is settled" in answer(
-        project, 2
+    assert (
+        "no effect of computing the weights from the image on top-1 in classification is settled"
+        in answer(project, 2)
     )
 
 
 def test_what_to_add_to_the_parameters_can_be_added(project: Any) -> None:
     project.run("classify", "dwnet_micro", "dwnet")
     said = "".join(answer(project, number) for number in (1, 2, 3, 5))
-    entries = re.findall(r"[Aa]dd `(\w+): (\{.*?\})` to `(\w+)\.variants`, then `dvc repro (\w+)@(\w+)`", said)
+    entries = re.findall(
+        r"[Aa]dd `(\w+): (\{.*?\})` to `(\w+)\.variants`, then `dvc repro (\w+)@(\w+)`", said
+    )
     assert len(entries) >= 6
     for name, entry, task, repro, variant in entries:
         Variant.model_validate(yaml.safe_load(entry))
@@ -152,7 +179,9 @@ def test_runs_are_linked_once_each(laptop: Any) -> None:
     laptop.factorial()
     said = answer(laptop, 2).partition("The runs that this stands on")[2]
     links = re.findall(r"/#/runs/([0-9a-f]{32})\)", said)
-    assert len(links) == len(set(links)) == 3 * 3 + 3 * 12 + 3 * 2  # variants, cells, dot product and linear
+    assert (
+        len(links) == len(set(links)) == 3 * 3 + 3 * 12 + 3 * 2
+    )  # variants, cells, dot product and linear
 
 
 def test_a_control_of_other_parameters_is_named(project: Any) -> None:
@@ -162,7 +191,9 @@ def test_a_control_of_other_parameters_is_named(project: Any) -> None:
     for row in rows:
         row["parameters"] = int(row["parameters"]) * (2 if row["setting"] == "control_a" else 1)
     project.write_trials("factorial", rows)
-    found = {pair.right.name: pair.confounded for pair in control_pairs(read_factorial(project.call()))}
+    found = {
+        pair.right.name: pair.confounded for pair in control_pairs(read_factorial(project.call()))
+    }
     assert found == {"control_a": ("parameters",), "control_b": ()}
 
 
@@ -171,7 +202,10 @@ def test_the_search_is_compared_along_one_key(project: Any) -> None:
     search = read_search(project.call())
     pairs = search_pairs(search, "search kernel", "kernel_size")
     assert [(pair.left.name, pair.right.name) for pair in pairs] == [
-        (f"{mixer}, kernel_size 7, group_channels {groups}", f"{mixer}, kernel_size 3, group_channels {groups}")
+        (
+            f"{mixer}, kernel_size 7, group_channels {groups}",
+            f"{mixer}, kernel_size 3, group_channels {groups}",
+        )
         for mixer in ("dwnet", "dynamic_dwnet")
         for groups in (1, 8)
     ]
@@ -218,10 +252,14 @@ def test_a_search_in_which_nothing_finished_says_why(project: Any) -> None:
 def test_costs_of_profiles_of_another_protocol_are_not_compared(laptop: Any) -> None:
     laptop.profile("swin_micro", "swin", precision="bf16")
     runs = {result.name: result for result in read_results(laptop.call()).of("classify")}
-    one, other = (of_variant(runs[name], runs[name].metrics) for name in ("dwnet_micro", "swin_micro"))
+    one, other = (
+        of_variant(runs[name], runs[name].metrics) for name in ("dwnet_micro", "swin_micro")
+    )
     found = costs(contrast("swin", one, other))
     assert [cost.measure for cost in found.found] == ["parameters", "multiply-adds"]
-    assert "the rest is not compared, for the two profiles were not made by one protocol" in answer(laptop, 3)
+    assert "the rest is not compared, for the two profiles were not made by one protocol" in answer(
+        laptop, 3
+    )
 
 
 def test_effects_that_cannot_be_separated_have_no_number(project: Any) -> None:
@@ -229,8 +267,12 @@ def test_effects_that_cannot_be_separated_have_no_number(project: Any) -> None:
     rows = [row for row in project.trials("factorial") if "dynamic" not in row["setting"]]
     project.write_trials("factorial", rows)
     said = answer(project, 2)
-    assert re.search(r"\*\*dynamic weights \(minus static\)\*\* cannot be stated \([^)]*static[^)]*\)", said)
-    table = [line for line in answer(project, 4).splitlines() if line.startswith("| `short` | dynamic |")]
+    assert re.search(
+        r"\*\*dynamic weights \(minus static\)\*\* cannot be stated \([^)]*static[^)]*\)", said
+    )
+    table = [
+        line for line in answer(project, 4).splitlines() if line.startswith("| `short` | dynamic |")
+    ]
     assert [cell.strip() for cell in table[0].split(" | ")[2:7]] == ["–"] * 5
     assert "these are not stated: dynamic" in answer(project, 4)
 
@@ -238,16 +280,22 @@ def test_effects_that_cannot_be_separated_have_no_number(project: Any) -> None:
 def test_planted_effects_come_out_in_order(project: Any) -> None:
     project.factorial()
     said = answer(project, 4)
-    ranked = re.findall(r"\*\*([^*]+)\*\* [+-]\d", next(line for line in said.splitlines() if "main effects" in line))
+    ranked = re.findall(
+        r"\*\*([^*]+)\*\* [+-]\d",
+        next(line for line in said.splitlines() if "main effects" in line),
+    )
     assert ranked[0] == "channel − all"  # 4.1
-    assert set(ranked[1:3]) == {"channel − all", "group − all", "shared over positions"} - {"channel − all"}  # 2.8, 2.5
+    assert set(ranked[1:3]) == {"channel − all", "group − all", "shared over positions"} - {
+        "channel − all"
+    }  # 2.8, 2.5
     assert "`wide` (`needs 3 times the memory`)" in said
 
 
 def test_hours_are_gpu_hours_where_there_was_a_gpu(project: Any) -> None:
     project.factorial()
     rows = [
-        row | {"wall_time_s": "3600", "world_size": "4", "device": "NVIDIA H100"} for row in project.trials("factorial")
+        row | {"wall_time_s": "3600", "world_size": "4", "device": "NVIDIA H100"}
+        for row in project.trials("factorial")
     ]
     project.write_trials("factorial", rows)
     assert f"{len(rows) * 4} GPU-hours on `NVIDIA H100`" in answer(project, 4)
@@ -262,7 +310,14 @@ def test_pictures_of_the_search_are_copied_and_of_the_factorial_drawn(laptop: An
     folder = laptop.report()
     names = {path.name for path in folder.glob("*.png")}
     assert {f"answer_{number}.png" for number in (1, 2, 3, 5)} <= names
-    assert {"effects.png", "interaction_short.png", "search_heat_dwnet.png", "search_pareto.png"} <= names
-    assert (folder / "search_pareto.png").read_bytes() == (laptop.root / "results/tune/pareto.png").read_bytes()
+    assert {
+        "effects.png",
+        "interaction_short.png",
+        "search_heat_dwnet.png",
+        "search_pareto.png",
+    } <= names
+    assert (folder / "search_pareto.png").read_bytes() == (
+        laptop.root / "results/tune/pareto.png"
+    ).read_bytes()
     text = (folder / "report.md").read_text()
     assert {name for name in re.findall(r"\]\((\w+\.png)\)", text)} == names

@@ -55,7 +55,11 @@ def test_sources_name_no_place_on_the_web() -> None:
 
 
 def test_published_headlines_are_there() -> None:
-    published = {(c.row.task, c.row.mixer, c.row.size, c.metric): c.value for c in load_claims() if c.published}
+    published = {
+        (c.row.task, c.row.mixer, c.row.size, c.metric): c.value
+        for c in load_claims()
+        if c.published
+    }
     assert published["classify", "dwnet", "tiny", "top1"] == 81.2
     assert published["classify", "dynamic_dwnet", "tiny", "top1"] == 81.8
     assert published["classify", "swin", "base", "top1"] == 83.5
@@ -73,11 +77,18 @@ def test_the_other_local_transformers_and_the_concurrent_works_are_there_as_reca
     assert len(top1) == 12
     assert (top1["local-volo_d1"], top1["local-volo_d1_dw"]) == (84.2, 84.2)
     assert (top1["local-svt_small"], top1["local-svt_small_dw"]) == (81.7, 81.9)
-    assert (top1["concurrent-shuffle_tiny"], top1["concurrent-i_dynamic_dwnet_tiny_extra"]) == (82.5, 82.3)
+    assert (top1["concurrent-shuffle_tiny"], top1["concurrent-i_dynamic_dwnet_tiny_extra"]) == (
+        82.5,
+        82.3,
+    )
 
 
 def test_no_published_number_of_the_inhomogeneous_network() -> None:
-    assert not [claim.id for claim in load_claims() if claim.row.mixer == "i_dynamic_dwnet" and claim.published]
+    assert not [
+        claim.id
+        for claim in load_claims()
+        if claim.row.mixer == "i_dynamic_dwnet" and claim.published
+    ]
 
 
 @pytest.mark.parametrize("task", ["classify", "detect", "segment"])
@@ -85,7 +96,12 @@ def test_parameter_claims_are_the_exact_counts_rounded(task: str) -> None:
     seen = 0
     for claim in load_claims():
         exact = EXACT_PARAMETERS.get((claim.row.mixer or "", claim.row.size or ""))
-        if claim.metric != "parameters_m" or claim.row.task != task or exact is None or claim.row.overrides:
+        if (
+            claim.metric != "parameters_m"
+            or claim.row.task != task
+            or exact is None
+            or claim.row.overrides
+        ):
             continue
         millions = exact / 1e6
         if task != "classify":
@@ -99,16 +115,22 @@ def test_parameter_claims_are_the_exact_counts_rounded(task: str) -> None:
 
 
 def test_every_row_with_a_mixer_is_a_network_that_can_be_built_and_joined() -> None:
-    """The names of mixers and options in the claims are those of the code, and a variant so written finds its row."""
+    """The names of mixers and options in the claims are those of the code, and a variant so written
+    finds its row.
+    """
     rows = {claim.row.id: claim for claim in load_claims() if claim.row.mixer}
     assert {"swin", "dwnet", "local_mlp", "locally_connected", "sliding_attention"} <= {
         claim.row.mixer for claim in rows.values()
     }
     for claim in rows.values():
-        variant = Variant.model_validate({"mixer": claim.row.mixer, "size": claim.row.size, **claim.row.overrides})
+        variant = Variant.model_validate(
+            {"mixer": claim.row.mixer, "size": claim.row.size, **claim.row.overrides}
+        )
         with torch.device("meta"):
             create_model(variant.model_name, **variant.overrides)
-        assert matches(claim, Result(claim.row.task, "a", variant, Path("a"), None, None, ())), claim.id
+        assert matches(claim, Result(claim.row.task, "a", variant, Path("a"), None, None, ())), (
+            claim.id
+        )
 
 
 def test_options_keep_rows_apart() -> None:
@@ -127,7 +149,9 @@ def test_options_keep_rows_apart() -> None:
 
 
 def test_rows_of_the_literature_are_networks_of_timm() -> None:
-    """Each can be built beside the paper's own, without a download, and joins the row that names it."""
+    """Each can be built beside the paper's own, without a download, and joins the row that names
+    it.
+    """
     timm = pytest.importorskip("timm")
     claims = [claim for claim in load_claims() if claim.row.timm_name]
     assert len({claim.row.timm_name for claim in claims}) >= 15
@@ -138,17 +162,27 @@ def test_rows_of_the_literature_are_networks_of_timm() -> None:
         assert any(matches(claim, result) for claim in claims)
 
 
-CONCURRENT = ["volo_d1_224", "twins_svt_small", "twins_pcpvt_small", "coat_lite_small", "coat_small", "pvt_v2_b2"]
+CONCURRENT = [
+    "volo_d1_224",
+    "twins_svt_small",
+    "twins_pcpvt_small",
+    "coat_lite_small",
+    "coat_small",
+    "pvt_v2_b2",
+]
 
 
 @pytest.mark.parametrize(
-    "name", ["resnet50", "vit_base_patch16_384", "deit_small_patch16_224", "resmlp_12_224", *CONCURRENT]
+    "name",
+    ["resnet50", "vit_base_patch16_384", "deit_small_patch16_224", "resmlp_12_224", *CONCURRENT],
 )
 def test_parameters_of_the_literature_are_those_of_timm(name: str) -> None:
     pytest.importorskip("timm")
     with torch.device("meta"):
         counted = count_parameters(create_model(f"timm:{name}")) / 1e6
-    claimed = [c.value for c in load_claims() if c.row.timm_name == name and c.metric == "parameters_m"]
+    claimed = [
+        c.value for c in load_claims() if c.row.timm_name == name and c.metric == "parameters_m"
+    ]
     assert claimed and all(abs(value - counted) <= 1 for value in claimed), (claimed, counted)
 
 
@@ -163,7 +197,9 @@ def test_parameters_of_the_literature_are_those_of_timm(name: str) -> None:
         ({"source": ""}, "source"),
     ],
 )
-def test_a_malformed_row_is_refused_by_name(tmp_path: Path, change: dict[str, object], complaint: str) -> None:
+def test_a_malformed_row_is_refused_by_name(
+    tmp_path: Path, change: dict[str, object], complaint: str
+) -> None:
     path = tmp_path / "claims.yaml"
     path.write_text(yaml.safe_dump([row() | change]))
     with pytest.raises(UserError, match=complaint):
@@ -179,6 +215,13 @@ def test_an_id_twice_is_refused(tmp_path: Path) -> None:
 
 def row() -> dict[str, object]:
     return {
-        "id": "a-row", "table": "1", "model": "A", "mixer": "dwnet", "size": "tiny", "task": "classify",
-        "values": {"top1": 80.0}, "source": "README of a project", "confidence": "published",
-    }  # fmt: skip
+        "id": "a-row",
+        "table": "1",
+        "model": "A",
+        "mixer": "dwnet",
+        "size": "tiny",
+        "task": "classify",
+        "values": {"top1": 80.0},
+        "source": "README of a project",
+        "confidence": "published",
+    }

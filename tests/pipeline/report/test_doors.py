@@ -15,23 +15,73 @@ from pipeline.report.document import Paragraph, plain, spans, to_markdown
 from pipeline.report.page import inline
 
 HOSTILE = (
-    "<script>alert(1)</script>", "[x](javascript:alert(1))", '"><img src=x onerror=alert(1)>',
-    "`</code><svg onload=alert(1)>", "[y](data:text/html;base64,PHNjcmlwdD4=)", "</title><script>alert(2)</script>",
-    "[z](https://evil.example)", "![p](//evil.example/p.png)", "**bold` [a`b](https://evil.example)",
-    "\\[q](vbscript:q)", "<javascript:alert(1)>", "\n\n[r]: javascript:r\n\n[r]",
-    "&lt;b&gt; $\\frac{ $", "a | b\n\n# c\n\n    d", "\\", "x]`(y",
-)  # fmt: skip
+    "<script>alert(1)</script>",
+    "[x](javascript:alert(1))",
+    '"><img src=x onerror=alert(1)>',
+    "`</code><svg onload=alert(1)>",
+    "[y](data:text/html;base64,PHNjcmlwdD4=)",
+    "</title><script>alert(2)</script>",
+    "[z](https://evil.example)",
+    "![p](//evil.example/p.png)",
+    "**bold` [a`b](https://evil.example)",
+    "\\[q](vbscript:q)",
+    "<javascript:alert(1)>",
+    "\n\n[r]: javascript:r\n\n[r]",
+    "&lt;b&gt; $\\frac{ $",
+    "a | b\n\n# c\n\n    d",
+    "\\",
+    "x]`(y",
+)
 NAMES = {"task", "variant", "main_metric", "metric", "mode", "state", "channel_groups"}
 """Texts that are names of what the project knows: another one is refused."""
 
 TAGS = {
-    "html", "head", "meta", "title", "style", "body", "nav", "main", "h1", "h2", "h3", "p", "ul", "li", "a", "code",
-    "em", "strong", "div", "table", "thead", "tbody", "tr", "th", "td", "figure", "figcaption", "img", "details",
-    "summary", "blockquote",
-}  # fmt: skip
+    "html",
+    "head",
+    "meta",
+    "title",
+    "style",
+    "body",
+    "nav",
+    "main",
+    "h1",
+    "h2",
+    "h3",
+    "p",
+    "ul",
+    "li",
+    "a",
+    "code",
+    "em",
+    "strong",
+    "div",
+    "table",
+    "thead",
+    "tbody",
+    "tr",
+    "th",
+    "td",
+    "figure",
+    "figcaption",
+    "img",
+    "details",
+    "summary",
+    "blockquote",
+}
 ATTRIBUTES = {
-    "lang", "charset", "name", "content", "aria-label", "id", "class", "tabindex", "href", "src", "alt", "style",
-}  # fmt: skip
+    "lang",
+    "charset",
+    "name",
+    "content",
+    "aria-label",
+    "id",
+    "class",
+    "tabindex",
+    "href",
+    "src",
+    "alt",
+    "style",
+}
 PLACES = ("#", "../", "http://127.0.0.1:5000/#/runs/", "data:image/png;base64,")
 PICTURE = re.compile(r"[A-Za-z0-9_]+(?:%[0-9A-F]{2}|[A-Za-z0-9_.])*\.png")
 
@@ -65,7 +115,9 @@ def poison(value: Any, names: frozenset[str], key: str = "") -> Any:
 def spoil(results: Path) -> None:
     """Poison every file of results; names that must be those of other files stay."""
     for path in results.rglob("*.json"):
-        names = NAMES | ({"mixer", "controls", "contrasts", "source"} if path.name == "design.json" else set())
+        names = NAMES | (
+            {"mixer", "controls", "contrasts", "source"} if path.name == "design.json" else set()
+        )
         names |= {"kernel_size", "group_channels", "placed_all_static", "shared_channel_dynamic"}
         names |= {"neighbourhood", "weights", "bridge"}
         path.write_text(json.dumps(poison(json.loads(path.read_text()), frozenset(names))))
@@ -73,7 +125,10 @@ def spoil(results: Path) -> None:
         with open(path, newline="") as file:
             rows = list(csv.DictReader(file))
         for row in rows:
-            row |= {name: row[name] + "".join(HOSTILE) for name in ("run_id", "device", "error", "mlflow_run_id")}
+            row |= {
+                name: row[name] + "".join(HOSTILE)
+                for name in ("run_id", "device", "error", "mlflow_run_id")
+            }
             row |= {"mixer": row["mixer"] + "".join(HOSTILE)} if "mixer" in row else {}
         with open(path, "w", newline="") as file:
             out = csv.DictWriter(file, list(rows[0]))
@@ -120,8 +175,18 @@ def test_what_is_made_plain_is_shown_as_it_is(text: str) -> None:
 
 @pytest.mark.parametrize(
     "target",
-    ["javascript:x", "JavaScript:x", "data:text/html,x", "//evil", "\\\\evil", "vbscript:x", "&#106;avascript:x"],
+    [
+        "javascript:x",
+        "JavaScript:x",
+        "data:text/html,x",
+        "//evil",
+        "\\\\evil",
+        "vbscript:x",
+        "&#106;avascript:x",
+    ],
 )
 def test_a_link_leads_nowhere_but_to_pages(target: str) -> None:
     assert "href" not in inline(f"[words]({target})")
-    assert 'href="https://a/b"' in inline("[words](https://a/b)") and 'href="../a:b"' in inline("[words](../a:b)")
+    assert 'href="https://a/b"' in inline("[words](https://a/b)") and 'href="../a:b"' in inline(
+        "[words](../a:b)"
+    )

@@ -1,4 +1,6 @@
-"""Effects of crossed factors: planted ones are found, chance is not, and what runs cannot separate is not stated."""
+"""Effects of crossed factors: planted ones are found, chance is not, and what runs cannot separate
+is not stated.
+"""
 
 import gc
 import random
@@ -22,7 +24,9 @@ BOTH = "shared over positions × dynamic"
 
 @pytest.fixture(autouse=True, scope="module")
 def quick() -> Iterator[None]:
-    """Holm's adjustment in statsmodels collects garbage each time; modules that stay need not be looked at again."""
+    """Holm's adjustment in statsmodels collects garbage each time; modules that stay need not be
+    looked at again.
+    """
     analyse(flat())
     gc.freeze()
     yield
@@ -40,7 +44,9 @@ def drawn(
     sd: Callable[[Cell], float] = lambda cell: 0.5,
     block: float = 0.0,
 ) -> list[Observation]:
-    """Runs of all cells: a mean, a level of the seed and a scatter that may differ between cells."""
+    """Runs of all cells: a mean, a level of the seed and a scatter that may differ between
+    cells.
+    """
     levels = block * draw.standard_normal(seeds)
     return [
         run(cell, seed, 70 + mean + levels[seed] + sd(cell) * draw.standard_normal())
@@ -50,7 +56,9 @@ def drawn(
 
 
 def expected(means: Means) -> dict[str, float]:
-    """Each effect by arithmetic on means, where the cells are a whole grid; others by what they are not made of."""
+    """Each effect by arithmetic on means, where the cells are a whole grid; others by what they are
+    not made of.
+    """
 
     def mean(shared: bool | None, group: str | None, dynamic: bool | None) -> float:
         wanted = (shared, group, dynamic)
@@ -75,22 +83,34 @@ def expected(means: Means) -> dict[str, float]:
             pair = f"({left} − {right})"
             found[f"{left} − {right}"] = mean(None, left, None) - mean(None, right, None)
             if sharing:
-                yes, no = (mean(shared, left, None) - mean(shared, right, None) for shared in (True, False))
+                yes, no = (
+                    mean(shared, left, None) - mean(shared, right, None) for shared in (True, False)
+                )
                 found[f"shared over positions × {pair}"] = yes - no
             if dynamics:
-                yes, no = (mean(None, left, dynamic) - mean(None, right, dynamic) for dynamic in (True, False))
+                yes, no = (
+                    mean(None, left, dynamic) - mean(None, right, dynamic)
+                    for dynamic in (True, False)
+                )
                 found[f"{pair} × dynamic"] = yes - no
             if sharing and dynamics:
                 four = {
-                    at: mean(at[0], left, at[1]) - mean(at[0], right, at[1]) for at in product((True, False), repeat=2)
+                    at: mean(at[0], left, at[1]) - mean(at[0], right, at[1])
+                    for at in product((True, False), repeat=2)
                 }
-                difference = four[True, True] - four[True, False] - (four[False, True] - four[False, False])
+                difference = (
+                    four[True, True] - four[True, False] - (four[False, True] - four[False, False])
+                )
                 found[f"shared over positions × {pair} × dynamic"] = difference
     return found
 
 
-def made_of(terms: Iterable[tuple[int, ...]], draw: np.random.Generator, cells: Iterable[Cell] = CELLS) -> Means:
-    """Cell means that are sums of random tables, one for each set of factors (by place in the cell)."""
+def made_of(
+    terms: Iterable[tuple[int, ...]], draw: np.random.Generator, cells: Iterable[Cell] = CELLS
+) -> Means:
+    """Cell means that are sums of random tables, one for each set of factors (by place in the
+    cell).
+    """
     tables: dict[tuple[object, ...], float] = {}
     terms = list(terms)
 
@@ -109,7 +129,14 @@ def named(analysis: Analysis) -> dict[str, Effect]:
 
 
 def numbers(effect: Effect) -> tuple[float, float, float, float, float, float]:
-    found = (effect.estimate, effect.low, effect.high, effect.p, effect.p_adjusted, effect.detectable)
+    found = (
+        effect.estimate,
+        effect.low,
+        effect.high,
+        effect.p,
+        effect.p_adjusted,
+        effect.detectable,
+    )
     assert None not in found, effect
     return found  # type: ignore[return-value]
 
@@ -117,36 +144,59 @@ def numbers(effect: Effect) -> tuple[float, float, float, float, float, float]:
 def refusals(runs: Iterable[Observation]) -> dict[str, str]:
     analysis = analyse(runs)
     for effect in analysis.effects:
-        values = (effect.estimate, effect.low, effect.high, effect.p, effect.p_adjusted, effect.detectable)
+        values = (
+            effect.estimate,
+            effect.low,
+            effect.high,
+            effect.p,
+            effect.p_adjusted,
+            effect.detectable,
+        )
         assert {value is None for value in values} == {bool(effect.refused)}
         assert (effect.runs == 0) == bool(effect.refused)
     return {effect.name: effect.refused for effect in analysis.effects if effect.refused}
 
 
 def test_an_example_by_hand() -> None:
-    """Two seeds of twelve cells: means, residuals, t and Holm by plain arithmetic and the textbook's tables."""
+    """Two seeds of twelve cells: means, residuals, t and Holm by plain arithmetic and the
+    textbook's tables.
+    """
     from scipy import stats
 
-    table = dict(zip(CELLS, [(74, 76), (70, 73), (75, 75), (69, 72), (71, 74), (66, 66)] * 2, strict=True))
+    table = dict(
+        zip(CELLS, [(74, 76), (70, 73), (75, 75), (69, 72), (71, 74), (66, 66)] * 2, strict=True)
+    )
     table = {cell: (one + 2.5 * cell.shared_positions, two) for cell, (one, two) in table.items()}
     means = {cell: fmean(values) for cell, values in table.items()}
     of_seed = [fmean(values[seed] for values in table.values()) for seed in (0, 1)]
     grand = fmean(of_seed)
-    square = sum((table[at][s] - means[at] - of_seed[s] + grand) ** 2 for at in CELLS for s in (0, 1))
+    square = sum(
+        (table[at][s] - means[at] - of_seed[s] + grand) ** 2 for at in CELLS for s in (0, 1)
+    )
     sd = sqrt(square / 11)
     analysis = analyse(run(cell, seed, table[cell][seed]) for cell in CELLS for seed in (0, 1))
     assert (analysis.freedom, analysis.residual_sd) == (11, pytest.approx(sd))
     found = named(analysis)
-    # The variance of a difference of means of n runs and n others is 2/n; of twice a difference of differences, 4/n.
-    errors = {"shared over positions": 2 / 12, "channel − all": 2 / 8, BOTH: 4 / 6, "(group − all) × dynamic": 4 / 4}
+    # The variance of a difference of means of n runs and n others is 2/n; of twice a difference of
+    # differences, 4/n.
+    errors = {
+        "shared over positions": 2 / 12,
+        "channel − all": 2 / 8,
+        BOTH: 4 / 6,
+        "(group − all) × dynamic": 4 / 4,
+    }
     for name, variance in errors.items():
         estimate, low, high, p, _, detectable = numbers(found[name])
         error = sd * sqrt(variance)
         half = stats.t.ppf(0.975, 11) * error
         assert (low, high) == pytest.approx((estimate - half, estimate + half))
         assert p == pytest.approx(2 * stats.t.sf(abs(estimate) / error, 11))
-        assert stats.nct.sf(stats.t.ppf(0.975, 11), 11, detectable / error) == pytest.approx(0.8, abs=1e-5)
-    assert {name: effect.estimate for name, effect in found.items()} == pytest.approx(expected(means))
+        assert stats.nct.sf(stats.t.ppf(0.975, 11), 11, detectable / error) == pytest.approx(
+            0.8, abs=1e-5
+        )
+    assert {name: effect.estimate for name, effect in found.items()} == pytest.approx(
+        expected(means)
+    )
     assert {effect.runs for effect in found.values()} == {24, 16}
     assert found["shared over positions"].runs == 24
     assert found["channel − all"].runs == 16
@@ -161,7 +211,9 @@ def test_an_example_by_hand() -> None:
 def test_planted_effects_lie_in_their_intervals(seed: int) -> None:
     draw = np.random.default_rng(seed)
     means = made_of(TERMS, draw)
-    analysis = analyse(drawn(means, draw, seeds=int(draw.integers(2, 6)), block=5.0), confidence=0.999)
+    analysis = analyse(
+        drawn(means, draw, seeds=int(draw.integers(2, 6)), block=5.0), confidence=0.999
+    )
     truth = expected(means)
     for name, effect in named(analysis).items():
         _, low, high, *_ = numbers(effect)
@@ -185,7 +237,9 @@ UNEQUAL = {(True, True): 0.3, (True, False): 0.8, (False, True): 0.5, (False, Fa
     [
         pytest.param(0.0, lambda cell: 0.5, id="no blocks"),
         pytest.param(20.0, lambda cell: 0.5, id="large blocks"),
-        pytest.param(1.0, lambda cell: UNEQUAL[cell.shared_positions, cell.dynamic], id="unequal scatter"),
+        pytest.param(
+            1.0, lambda cell: UNEQUAL[cell.shared_positions, cell.dynamic], id="unequal scatter"
+        ),
     ],
 )
 def test_intervals_cover_the_truth_in_95_percent(block: float, sd: Callable[[Cell], float]) -> None:
@@ -237,7 +291,11 @@ def test_before_anything_is_run() -> None:
     assert detectable_before(2.0, seeds=3)[BOTH] == pytest.approx(2 * twelve[BOTH])
     assert detectable_before(1.0, seeds=10)[BOTH] < twelve[BOTH] / 1.8
     shared_is_static = [cell for cell in CELLS if cell.shared_positions != cell.dynamic]
-    assert set(detectable_before(1.0, 3, shared_is_static)) == {"channel − group", "channel − all", "group − all"}
+    assert set(detectable_before(1.0, 3, shared_is_static)) == {
+        "channel − group",
+        "channel − all",
+        "group − all",
+    }
     for sd, seeds in ((1.0, 1), (0.0, 3), (float("nan"), 3)):
         with pytest.raises(ValueError, match="at least two seeds"):
             detectable_before(sd, seeds)
@@ -245,7 +303,9 @@ def test_before_anything_is_run() -> None:
 
 def test_order_of_rows_changes_nothing() -> None:
     draw = np.random.default_rng(1)
-    runs = [one for one in drawn(made_of(TERMS, draw), draw) if (one.cell, one.seed) != (CELLS[4], 1)]
+    runs = [
+        one for one in drawn(made_of(TERMS, draw), draw) if (one.cell, one.seed) != (CELLS[4], 1)
+    ]
     runs = [one for one in runs if one.cell != CELLS[7]]
     first = repr(analyse(runs))
     for seed in range(5):
@@ -265,8 +325,14 @@ def test_full_cells_refuse_nothing() -> None:
 
 def test_aliased_factors_are_refused_by_each_others_name() -> None:
     found = refusals(flat(cell for cell in CELLS if cell.dynamic != cell.shared_positions))
-    assert found.pop("dynamic") == "Cannot be told from shared over positions: the runs change both at once."
-    assert found.pop("shared over positions") == "Cannot be told from dynamic: the runs change both at once."
+    assert (
+        found.pop("dynamic")
+        == "Cannot be told from shared over positions: the runs change both at once."
+    )
+    assert (
+        found.pop("shared over positions")
+        == "Cannot be told from dynamic: the runs change both at once."
+    )
     assert len(found) == 10  # all interactions; channel groups can be told
     assert all(text.startswith("Needs cells without runs: ") for text in found.values())
 
@@ -283,9 +349,13 @@ def test_one_seed_is_refused_too_where_left_out_interactions_would_leave_freedom
 
 def test_seeds_that_cells_do_not_share_are_refused() -> None:
     parted = [*flat(CELLS[:6], seeds=[0, 1]), *flat(CELLS[6:], seeds=[2, 3])]
-    assert refusals(parted) == {"shared over positions": "The cells that it compares have no seeds in common."}
+    assert refusals(parted) == {
+        "shared over positions": "The cells that it compares have no seeds in common."
+    }
     each_its_own = [one for place, cell in enumerate(CELLS) for one in flat([cell], seeds=[place])]
-    assert set(refusals(each_its_own).values()) == {"Needs at least two seeds that cells have in common."}
+    assert set(refusals(each_its_own).values()) == {
+        "Needs at least two seeds that cells have in common."
+    }
 
 
 def test_a_factor_with_one_level_is_refused() -> None:
@@ -314,9 +384,15 @@ def test_values_that_do_not_vary_are_refused() -> None:
     assert set(ceiling.values()) == {"All runs that it compares have the same value."}
     assert len(ceiling) == 15
     some = [replace(one, value=100.0) if one.channel_groups != "all" else one for one in flat()]
-    assert set(refusals(some)) == {name for name in expected(dict.fromkeys(CELLS, 0.0)) if "channel − group" in name}
-    exact = refusals([replace(one, value=70.0 + CELLS.index(one.cell) / 7 + one.seed / 3) for one in flat()])
-    assert set(exact.values()) == {"Seeds agree to the last digit, so nothing tells an effect from chance."}
+    assert set(refusals(some)) == {
+        name for name in expected(dict.fromkeys(CELLS, 0.0)) if "channel − group" in name
+    }
+    exact = refusals(
+        [replace(one, value=70.0 + CELLS.index(one.cell) / 7 + one.seed / 3) for one in flat()]
+    )
+    assert set(exact.values()) == {
+        "Seeds agree to the last digit, so nothing tells an effect from chance."
+    }
     assert len(exact) == 15
 
 
@@ -329,8 +405,14 @@ def test_no_runs_are_refused() -> None:
     [
         (lambda runs: [*runs, replace(runs[0], value=71.0)], "has two values for seed 0"),
         (lambda runs: [*runs, replace(runs[0], setting="other", seed=7)], "are one cell"),
-        (lambda runs: [*runs, replace(runs[0], channel_groups="all", seed=7)], "one cell|stands for two cells"),
-        (lambda runs: [replace(runs[0], setting="x"), replace(runs[-1], setting="x")], "x stands for two cells"),
+        (
+            lambda runs: [*runs, replace(runs[0], channel_groups="all", seed=7)],
+            "one cell|stands for two cells",
+        ),
+        (
+            lambda runs: [replace(runs[0], setting="x"), replace(runs[-1], setting="x")],
+            "x stands for two cells",
+        ),
         (lambda runs: [*runs[1:], replace(runs[0], value=float("nan"))], "has the value nan"),
         (lambda runs: [*runs[1:], replace(runs[0], value=float("inf"))], "has the value inf"),
     ],
@@ -350,7 +432,9 @@ def test_a_missing_cell_is_named_and_costs_an_assumption() -> None:
     assert analysis.missing == (CELLS[-1],)
     reason = f"Needs cells without runs: {CELLS[-1].words}."
     refused = {name: effect.refused for name, effect in found.items() if effect.refused}
-    assert refused == {f"shared over positions × ({left} − all) × dynamic": reason for left in ("channel", "group")}
+    assert refused == {
+        f"shared over positions × ({left} − all) × dynamic": reason for left in ("channel", "group")
+    }
     free = {name for name, effect in found.items() if not effect.refused and not effect.assumes}
     assert free == {name for name in found if "channel − group" in name}
     text = "Holds if there is no interaction shared over positions × channel groups × dynamic."
@@ -359,12 +443,21 @@ def test_a_missing_cell_is_named_and_costs_an_assumption() -> None:
 
 def test_interactions_that_cells_or_seeds_cannot_carry_are_assumed_to_be_none() -> None:
     three = "shared over positions × channel groups × dynamic"
-    cornerless = named(analyse(flat(cell for cell in CELLS if cell.shared_positions or cell.dynamic)))
-    assert cornerless["dynamic"].assumes == cornerless["shared over positions"].assumes == (BOTH, three)
+    cornerless = named(
+        analyse(flat(cell for cell in CELLS if cell.shared_positions or cell.dynamic))
+    )
+    assert (
+        cornerless["dynamic"].assumes
+        == cornerless["shared over positions"].assumes
+        == (BOTH, three)
+    )
     assert cornerless["channel − group"].assumes == (three,)
     assert cornerless[BOTH].refused
     corner = [cell for cell in CELLS if cell.shared_positions and cell.dynamic]
-    parted = [*flat(corner, seeds=[0, 1]), *flat((cell for cell in CELLS if cell not in corner), seeds=[2, 3])]
+    parted = [
+        *flat(corner, seeds=[0, 1]),
+        *flat((cell for cell in CELLS if cell not in corner), seeds=[2, 3]),
+    ]
     found = named(analyse(parted))
     assert found["dynamic"].assumes == (BOTH, three)
     assert found[BOTH].refused == "The cells that it compares have no seeds in common."
@@ -384,7 +477,9 @@ def test_runs_that_speak_against_an_assumption_are_heard() -> None:
 
 @pytest.mark.parametrize("seed", range(25))
 def test_what_is_stated_from_any_cells_is_true_under_what_it_assumes(seed: int) -> None:
-    """No effect hangs on how the model is written: whatever the runs, each is the grid's where its assumption holds."""
+    """No effect hangs on how the model is written: whatever the runs, each is the grid's where its
+    assumption holds.
+    """
     draw = np.random.default_rng(100 + seed)
     cells = [cell for cell in CELLS if draw.random() < draw.choice([0.5, 0.8])]
     ran = [(cell, at) for cell in cells for at in range(3) if draw.random() < 0.8]
@@ -395,10 +490,16 @@ def test_what_is_stated_from_any_cells_is_true_under_what_it_assumes(seed: int) 
     varied = [place for place in range(3) if len(levels[place]) > 1]
     for assumes in {effect.assumes for effect in stated}:
         none = [tuple(sorted(PLACES[factor] for factor in term.split(" × "))) for term in assumes]
-        kept = [term for term in TERMS if tuple(place for place in term if place in varied) not in none]
+        kept = [
+            term for term in TERMS if tuple(place for place in term if place in varied) not in none
+        ]
         means = made_of(kept, draw, grid)
         level = draw.normal(0, 20, size=3)
-        again = named(analyse(run(cell, at, means[cell] + level[at] + 1e-5 * draw.normal()) for cell, at in ran))
+        again = named(
+            analyse(
+                run(cell, at, means[cell] + level[at] + 1e-5 * draw.normal()) for cell, at in ran
+            )
+        )
         truth = expected(means)
         for effect in stated:
             if effect.assumes == assumes:

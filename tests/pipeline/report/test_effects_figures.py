@@ -1,4 +1,6 @@
-"""The plots of a crossed design: nothing is cut off or covered, and what is drawn is what was measured."""
+"""The plots of a crossed design: nothing is cut off or covered, and what is drawn is what was
+measured.
+"""
 
 from collections.abc import Callable, Iterable
 from itertools import combinations
@@ -17,10 +19,17 @@ Figure = Any
 TITLE = "measured here: small-scale run on synthetic data"
 
 
-def measured(cells: Iterable[Cell] = CELLS, seeds: int = 3, large: float = 0.0, sd: float = 0.5) -> Analysis:
+def measured(
+    cells: Iterable[Cell] = CELLS, seeds: int = 3, large: float = 0.0, sd: float = 0.5
+) -> Analysis:
     draw = np.random.default_rng(3)
     return analyse(
-        Observation(cell.words, seed, 70 + large * (cell.channel_groups == "all") + sd * draw.standard_normal(), *cell)
+        Observation(
+            cell.words,
+            seed,
+            70 + large * (cell.channel_groups == "all") + sd * draw.standard_normal(),
+            *cell,
+        )
         for cell in cells
         for seed in range(seeds)
     )
@@ -28,12 +37,18 @@ def measured(cells: Iterable[Cell] = CELLS, seeds: int = 3, large: float = 0.0, 
 
 CASES = {
     "full": lambda: measured(),
-    "missing cells": lambda: measured([cell for at, cell in enumerate(CELLS) if at not in (3, 4, 11)]),
+    "missing cells": lambda: measured(
+        [cell for at, cell in enumerate(CELLS) if at not in (3, 4, 11)]
+    ),
     "aliased": lambda: measured(cell for cell in CELLS if cell.dynamic != cell.shared_positions),
-    "one level": lambda: measured(cell for cell in CELLS if cell.dynamic and cell.channel_groups != "group"),
+    "one level": lambda: measured(
+        cell for cell in CELLS if cell.dynamic and cell.channel_groups != "group"
+    ),
     "a very large effect": lambda: measured(large=-60.0),
     "two cells": lambda: measured([CELLS[0], CELLS[-1]]),
-    "long reasons": lambda: measured([cell for at, cell in enumerate(CELLS) if at not in (4, 11)], large=-60.0),
+    "long reasons": lambda: measured(
+        [cell for at, cell in enumerate(CELLS) if at not in (4, 11)], large=-60.0
+    ),
     "one seed": lambda: measured(seeds=1),
     "one value": lambda: measured(sd=0.0),
     "nothing": lambda: measured([]),
@@ -62,14 +77,22 @@ def texts(figure: Figure) -> dict[str, Any]:
     beyond = set()  # labels of ticks that lie beyond the axes are not drawn
     for axis in (axes.xaxis, axes.yaxis):
         low, high = sorted(axis.get_view_interval())
-        beyond |= {tick.label1 for tick in axis.get_major_ticks() if not low <= tick.get_loc() <= high}
-    shown = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text() and text not in beyond]
+        beyond |= {
+            tick.label1 for tick in axis.get_major_ticks() if not low <= tick.get_loc() <= high
+        }
+    shown = [
+        text
+        for text in figure.findobj(Text)
+        if text.get_visible() and text.get_text() and text not in beyond
+    ]
     return {f"{text.get_text()} @{at}": text.get_window_extent() for at, text in enumerate(shown)}
 
 
 @pytest.mark.parametrize("plot", [forest, interactions], ids=["forest", "interactions"])
 @pytest.mark.parametrize("case", CASES)
-def test_no_text_is_cut_off_or_covers_another(case: str, plot: Callable[..., None], drawn: Any) -> None:
+def test_no_text_is_cut_off_or_covers_another(
+    case: str, plot: Callable[..., None], drawn: Any
+) -> None:
     figure = drawn(plot, CASES[case]())
     boxes, whole = texts(figure), figure.bbox
     assert any(TITLE in name for name in boxes)
@@ -105,7 +128,9 @@ def test_forest_draws_every_effect_or_its_reason(case: str, drawn: Any) -> None:
     assert all(effect.assumption in below for effect in stated)
 
 
-def test_interactions_draw_every_seed_and_mean_and_break_where_a_cell_is_missing(drawn: Any) -> None:
+def test_interactions_draw_every_seed_and_mean_and_break_where_a_cell_is_missing(
+    drawn: Any,
+) -> None:
     missing = Cell(True, "group", False)
     analysis = measured(cell for cell in CELLS if cell != missing)
     (axes,) = drawn(interactions, analysis).axes
@@ -118,7 +143,9 @@ def test_interactions_draw_every_seed_and_mean_and_break_where_a_cell_is_missing
     assert lines[0][0] == pytest.approx(want)
     names = {text.get_text() for text in axes.texts}
     assert names == {
-        f"{one}, {two}" for one in ("dynamic", "static") for two in ("shared over positions", "per position")
+        f"{one}, {two}"
+        for one in ("dynamic", "static")
+        for two in ("shared over positions", "per position")
     }
 
 

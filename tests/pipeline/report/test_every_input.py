@@ -1,4 +1,7 @@
-"""Every number of the inputs shows: change one, and the report is another one. Those that do not are named here."""
+"""Every number of the inputs shows: change one, and the report is another one.
+
+Those that do not are named here.
+"""
 
 import gc
 import json
@@ -13,9 +16,16 @@ from pipeline.core.errors import UserError
 # Read by other programs, or told by a page elsewhere: what the report says nothing of.
 UNUSED = {
     "metrics.json": {
-        "final.*", "best.*", "train_images_per_second", "wall_time_s",  # the first seed's once more
-        "seeds.*.final.top5", "seeds.*.best.top5",  # shown where a claim names it
-        "seeds.*.final.loss", "seeds.*.final.step", "seeds.*.best.loss", "seeds.*.best.step",
+        "final.*",
+        "best.*",
+        "train_images_per_second",
+        "wall_time_s",  # the first seed's once more
+        "seeds.*.final.top5",
+        "seeds.*.best.top5",  # shown where a claim names it
+        "seeds.*.final.loss",
+        "seeds.*.final.step",
+        "seeds.*.best.loss",
+        "seeds.*.best.step",
     },
     "profile.json": set(),
     "best.json": {"seeds.*"},  # only their number
@@ -23,12 +33,14 @@ UNUSED = {
     "design.json": {"seeds.*", "tiers.short.recipe.*"},
     "factorial/trials.csv": {"top5", "loss"},
     "tune/trials.csv": {"top5", "loss"},
-}  # fmt: skip
+}
 
 
 @pytest.fixture(autouse=True)
 def frozen() -> Iterator[None]:
-    """statsmodels collects garbage in every analysis; what the session holds need not be looked through each time."""
+    """statsmodels collects garbage in every analysis; what the session holds need not be looked
+    through each time.
+    """
     gc.freeze()
     yield
     gc.unfreeze()
@@ -53,7 +65,9 @@ def whole(few: Any) -> Any:
     return few
 
 
-@pytest.mark.parametrize("path", ["classify/dwnet_micro/metrics.json", "profile/dwnet_micro/profile.json"])
+@pytest.mark.parametrize(
+    "path", ["classify/dwnet_micro/metrics.json", "profile/dwnet_micro/profile.json"]
+)
 def test_every_number_of_a_run_shows(few: Any, path: str) -> None:
     assert silent(few, few.root / "results" / path) == UNUSED[Path(path).name]
 
@@ -74,7 +88,9 @@ def test_every_number_of_search_and_factorial_shows(whole: Any, path: str) -> No
 @pytest.mark.parametrize("stage", ["factorial", "tune"])
 def test_every_number_of_a_trial_shows(whole: Any, stage: str) -> None:
     rows, before = whole.trials(stage), whole.texts()
-    numeric = [column for column in rows[0] if column != "mlflow_run_id" and _is_number(rows[0][column])]
+    numeric = [
+        column for column in rows[0] if column != "mlflow_run_id" and _is_number(rows[0][column])
+    ]
     assert {"top1", "best_top1", "flops", "wall_time_s", "seed"} <= set(numeric)
     quiet = {column for column in numeric if not _shows(whole, before, stage, rows, 3, column)}
     assert quiet == UNUSED[f"{stage}/trials.csv"]
@@ -85,8 +101,11 @@ def test_every_number_of_a_trial_shows(whole: Any, stage: str) -> None:
 def test_the_metric_of_every_trial_shows(whole: Any, stage: str, least: int) -> None:
     rows, before = whole.trials(stage), whole.texts()
     for line in range(len(rows)):
-        shown = [column for column in ("top1", "best_top1", "epoch", "wall_time_s", "world_size", "parameters")
-                 if _shows(whole, before, stage, rows, line, column)]  # fmt: skip
+        shown = [
+            column
+            for column in ("top1", "best_top1", "epoch", "wall_time_s", "world_size", "parameters")
+            if _shows(whole, before, stage, rows, line, column)
+        ]
         assert len(shown) == least, (line, shown)
 
 
@@ -105,7 +124,9 @@ def silent(project: Any, path: Path) -> set[str]:
 
 
 def leaves(tree: Any, place: str = "") -> Iterator[tuple[str, Callable[[], None]]]:
-    """Every number with its place, and a function that changes it and, called again, changes it back."""
+    """Every number with its place, and a function that changes it and, called again, changes it
+    back.
+    """
     for key, value in list(tree.items() if isinstance(tree, dict) else enumerate(tree)):
         here = f"{place}.{'*' if isinstance(tree, list) else key}".strip(".")
         if isinstance(value, dict | list):
@@ -124,13 +145,17 @@ def folded(places: set[str]) -> set[str]:
     """Places under one that is silent as a whole, as one."""
     short = {"final", "best", "recipe", "left_out"}
     return {
-        f"{place.partition(f'{part}.')[0]}{part}.*" if (part := next((p for p in place.split(".") if p in short), ""))
-        and not place.startswith("seeds") else place
+        f"{place.partition(f'{part}.')[0]}{part}.*"
+        if (part := next((p for p in place.split(".") if p in short), ""))
+        and not place.startswith("seeds")
+        else place
         for place in places
-    }  # fmt: skip
+    }
 
 
-def _shows(project: Any, before: Any, stage: str, rows: list[dict[str, Any]], line: int, column: str) -> bool:
+def _shows(
+    project: Any, before: Any, stage: str, rows: list[dict[str, Any]], line: int, column: str
+) -> bool:
     changed = [dict(row) for row in rows]
     changed[line][column] = f"{float(rows[line][column]) * 2 + 3:.12g}"
     project.write_trials(stage, changed)

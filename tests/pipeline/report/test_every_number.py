@@ -31,7 +31,9 @@ def test_a_number_from_anywhere_else_is_noticed(whole: Any) -> None:
     """One number of the report after the other gets another digit."""
     text, facts, draw = whole.text(), Facts(whole.root), random.Random(0)
     measured = text[text.index("## Five questions") : text.index("## How to read")]
-    lines = [line for line in measured.splitlines() if re.search(r"\d\.\d", line.partition("](")[0])]
+    lines = [
+        line for line in measured.splitlines() if re.search(r"\d\.\d", line.partition("](")[0])
+    ]
     changed = missed = 0
     for line in draw.sample(lines, 120):
         start = measured.index(line)
@@ -39,7 +41,8 @@ def test_a_number_from_anywhere_else_is_noticed(whole: Any) -> None:
         number = draw.choice([m for m in re.finditer(r"(?<=[ +-])\d+\.\d+", line)] or [None])
         if number is None or number.group() in ("0.001", "2106.04263"):
             continue
-        other = f"{float(number.group()) * draw.uniform(1.3, 1.9) + 0.7:.{len(number.group().partition('.')[2])}f}"
+        digits = len(number.group().partition(".")[2])
+        other = f"{float(number.group()) * draw.uniform(1.3, 1.9) + 0.7:.{digits}f}"
         invented = line[: number.start()] + other + line[number.end() :]
         changed += 1
         missed += not unfound(f"{above}\n{invented}", facts)
@@ -50,9 +53,18 @@ def test_a_number_from_anywhere_else_is_noticed(whole: Any) -> None:
 @pytest.mark.parametrize(
     ("file", "change"),
     [
-        ("classify/swin_micro/metrics.json", lambda tree: tree["seeds"][1]["final"].update(top1=61.7)),
-        ("segment/dwnet_micro/metrics.json", lambda tree: tree["seeds"][0]["final"].update(miou=35.5)),
-        ("profile/dwnet_micro/profile.json", lambda tree: tree.update(inference_images_per_second=4444.0)),
+        (
+            "classify/swin_micro/metrics.json",
+            lambda tree: tree["seeds"][1]["final"].update(top1=61.7),
+        ),
+        (
+            "segment/dwnet_micro/metrics.json",
+            lambda tree: tree["seeds"][0]["final"].update(miou=35.5),
+        ),
+        (
+            "profile/dwnet_micro/profile.json",
+            lambda tree: tree.update(inference_images_per_second=4444.0),
+        ),
         ("tune/search.json", lambda tree: tree.update(image_size=96)),
     ],
 )
@@ -77,17 +89,25 @@ def test_a_number_in_the_code_is_noticed(whole: Any, monkeypatch: pytest.MonkeyP
     from pipeline.report import numbers
 
     signed = numbers.signed
-    monkeypatch.setattr(numbers, "signed", lambda metric, number: signed(metric, 7.7 if number else number))
+    monkeypatch.setattr(
+        numbers, "signed", lambda metric, number: signed(metric, 7.7 if number else number)
+    )
     assert unfound(whole.text(), Facts(whole.root))
 
 
 def test_the_tables_hold_what_the_pages_say(whole: Any) -> None:
-    """contrasts.csv, costs.csv, effects.csv and hours.csv, against what NumPy makes of the results."""
+    """contrasts.csv, costs.csv, effects.csv and hours.csv, against what NumPy makes of the
+    results.
+    """
     import csv
     import io
 
     facts = Facts(whole.root)
-    read = {name: list(csv.DictReader(io.StringIO(text))) for name, text in whole.texts().items() if "csv" in name}
+    read = {
+        name: list(csv.DictReader(io.StringIO(text)))
+        for name, text in whole.texts().items()
+        if "csv" in name
+    }
     for row in read["contrasts.csv"]:
         found = facts.pair((row["task"], row["left"]), (row["task"], row["right"]))
         stated = [float(row[key]) for key in ("difference", "sd", "low", "high") if row[key]]
@@ -95,13 +115,17 @@ def test_the_tables_hold_what_the_pages_say(whole: Any) -> None:
         assert stated == pytest.approx(found[2 : 2 + len(stated)], abs=2e-6)
     assert {row["question"] for row in read["contrasts.csv"]} == {"1", "2", "3", "5", ""}
     for row in read["costs.csv"]:
-        assert float(row["ratio"]) == pytest.approx(float(row["left_value"]) / float(row["right_value"]), abs=1e-6)
+        assert float(row["ratio"]) == pytest.approx(
+            float(row["left_value"]) / float(row["right_value"]), abs=1e-6
+        )
         ratios = facts.pair((row["task"], row["left"]), (row["task"], row["right"]))
         assert any(float(row["ratio"]) == pytest.approx(ratio, abs=1e-6) for ratio in ratios)
     assert [row["effect"] for row in read["effects.csv"]] == list(facts.effects)
     for row in read["effects.csv"]:
         keys = ("estimate", "low", "high", "p", "detectable", "runs", "p_holm")
-        assert [float(row[key]) for key in keys] == pytest.approx(facts.effects[row["effect"]], abs=2e-5)
+        assert [float(row[key]) for key in keys] == pytest.approx(
+            facts.effects[row["effect"]], abs=2e-5
+        )
     spent = {row["where"]: float(row["hours"]) for row in read["hours.csv"]}
     assert spent["short"] == pytest.approx(facts.of_section["Factorial"][-1], abs=1e-6)
     assert spent["search"] == pytest.approx(facts.of_section["Search"][-1], abs=1e-6)

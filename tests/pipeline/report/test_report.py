@@ -15,7 +15,10 @@ from pipeline.report.results import read_results
 
 
 def contents(folder: Path) -> dict[str, str]:
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.iterdir())
+    }
 
 
 def table(text: str, section: str, columns: str) -> list[list[str]]:
@@ -34,7 +37,10 @@ def test_every_number_of_the_variant_table_is_in_the_inputs(project: Any) -> Non
     made = {}
     for name, mixer in (("swin_micro", "swin"), ("dwnet_micro", "dwnet"), ("dyn", "dynamic_dwnet")):
         values = [project.random.uniform(10, 90) for _ in range(3)]
-        made[name] = (project.run("classify", name, mixer, values=values), project.profile(name, mixer))
+        made[name] = (
+            project.run("classify", name, mixer, values=values),
+            project.profile(name, mixer),
+        )
     text = project.text()
     rows = table(text, "### Classification", "| variant | mixer | size |")
     assert len(rows) == 3
@@ -60,7 +66,9 @@ def test_every_seed_is_listed_with_its_ids(reported: Any) -> None:
     text = (reported.root / "results/report/report.md").read_text()
     rows = {(row[0], row[1]): row for row in table(text, "### Segmentation", "| variant | seed |")}
     assert list(rows) == [("`dwnet_micro`", "0")]
-    seed = json.loads((reported.root / "results/segment/dwnet_micro/metrics.json").read_text())["seeds"][0]
+    seed = json.loads((reported.root / "results/segment/dwnet_micro/metrics.json").read_text())[
+        "seeds"
+    ][0]
     row = rows["`dwnet_micro`", "0"]
     assert row[2] == f"{seed['final']['miou']:.1f}"
     link = f"[`{seed['mlflow_run_id']}`](http://127.0.0.1:5000/#/runs/{seed['mlflow_run_id']})"
@@ -86,7 +94,9 @@ def test_every_measured_number_of_the_csv_is_in_the_inputs(reported: Any) -> Non
         metric = row["metric"]
         if metric in seeds[0]["final"]:
             values = [seed["final"][metric] for seed in seeds]
-            assert float(row["measured_best"]) == pytest.approx(fmean(seed["best"][metric] for seed in seeds), abs=1e-6)
+            assert float(row["measured_best"]) == pytest.approx(
+                fmean(seed["best"][metric] for seed in seeds), abs=1e-6
+            )
         elif row["task"] != "classify":
             values = [read["metrics"]["parameters"] / 1e6]
         else:
@@ -96,15 +106,29 @@ def test_every_measured_number_of_the_csv_is_in_the_inputs(reported: Any) -> Non
             values = [read["profile"][key] / unit]
         assert float(row["measured_final"]) == pytest.approx(fmean(values), abs=1e-6)
         assert int(row["seeds"]) == len(values)
-        assert row["sd"] == "" if len(values) == 1 else float(row["sd"]) == pytest.approx(stdev(values), abs=1e-6)
+        assert (
+            row["sd"] == ""
+            if len(values) == 1
+            else float(row["sd"]) == pytest.approx(stdev(values), abs=1e-6)
+        )
         assert row["commit"] == read["metrics"]["commit"]
 
 
 def test_the_same_inputs_give_the_same_bytes(laptop: Any, reported: Any) -> None:
     first = contents(reported.root / "results/report")
     assert contents(laptop.report()) == first
-    assert {"report.md", "report.html", "results.csv", "accuracy_classify.png", "curves_detect.png"} <= first.keys()
-    assert {"size_against_accuracy.png", "throughput.png", "samples_classify_dwnet_micro.png"} <= first.keys()
+    assert {
+        "report.md",
+        "report.html",
+        "results.csv",
+        "accuracy_classify.png",
+        "curves_detect.png",
+    } <= first.keys()
+    assert {
+        "size_against_accuracy.png",
+        "throughput.png",
+        "samples_classify_dwnet_micro.png",
+    } <= first.keys()
 
 
 def test_one_changed_number_changes_the_report(laptop: Any, reported: Any) -> None:
@@ -114,15 +138,25 @@ def test_one_changed_number_changes_the_report(laptop: Any, reported: Any) -> No
     path.write_text(json.dumps(metrics))
     first, second = contents(reported.root / "results/report"), contents(laptop.report())
     changed = {name for name in first if first[name] != second[name]}
-    assert {"report.md", "report.html", "results.csv", "accuracy_classify.png", "size_against_accuracy.png"} <= changed
+    assert {
+        "report.md",
+        "report.html",
+        "results.csv",
+        "accuracy_classify.png",
+        "size_against_accuracy.png",
+    } <= changed
     assert "accuracy_detect.png" not in changed
 
 
 def test_the_page_needs_nothing_from_outside(reported: Any) -> None:
     page = (reported.root / "results/report/report.html").read_text()
-    assert not re.findall(r"""(?:src|srcset|action|poster|data)\s*=\s*["'](?!data:image/png;base64,)""", page)
+    assert not re.findall(
+        r"""(?:src|srcset|action|poster|data)\s*=\s*["'](?!data:image/png;base64,)""", page
+    )
     assert not re.search(r"<(?:script|link|iframe|object|embed|base)\b|@import|url\(", page)
-    assert page.count("data:image/png;base64,") == len(list((reported.root / "results/report").glob("*.png")))
+    assert page.count("data:image/png;base64,") == len(
+        list((reported.root / "results/report").glob("*.png"))
+    )
     for target in re.findall(r'href="([^"#]+)["#]', page):
         if target == "http://127.0.0.1:5000/":  # of MLflow's runs
             continue
@@ -186,14 +220,28 @@ def test_what_comes_from_files_cannot_become_markup(project: Any) -> None:
         (lambda path: path.unlink(), "cannot be read"),
         (lambda path: path.write_text('{"task": "classify"'), "is not JSON"),
         (lambda path: path.write_text("[]"), "does not fit"),
-        (lambda path: path.write_text(path.read_text().replace('"seeds"', '"seed"')), "does not fit at 'seeds'"),
-        (lambda path: path.write_text(path.read_text().replace('"top1": 50,', '"top1": NaN,')), "does not fit"),
-        (lambda path: path.write_text(path.read_text().replace('": "top1"', '": "a"')), "lacks its main"),
-        (lambda path: path.write_text(path.read_text().replace('"dwnet_micro"', '"other"')), "is of classify other"),
+        (
+            lambda path: path.write_text(path.read_text().replace('"seeds"', '"seed"')),
+            "does not fit at 'seeds'",
+        ),
+        (
+            lambda path: path.write_text(path.read_text().replace('"top1": 50,', '"top1": NaN,')),
+            "does not fit",
+        ),
+        (
+            lambda path: path.write_text(path.read_text().replace('": "top1"', '": "a"')),
+            "lacks its main",
+        ),
+        (
+            lambda path: path.write_text(path.read_text().replace('"dwnet_micro"', '"other"')),
+            "is of classify other",
+        ),
         (lambda path: path.write_bytes(b"\xff\xfe"), "is not JSON"),
     ],
-)  # fmt: skip
-def test_bad_metrics_are_one_sentence_with_the_path(project: Any, break_it: Any, complaint: str) -> None:
+)
+def test_bad_metrics_are_one_sentence_with_the_path(
+    project: Any, break_it: Any, complaint: str
+) -> None:
     project.run("classify", "dwnet_micro", "dwnet", values=[50])
     break_it(project.root / "results/classify/dwnet_micro/metrics.json")
     with pytest.raises(UserError, match=complaint) as caught:

@@ -20,7 +20,9 @@ def test_paired_interval_is_that_of_the_t_distribution(count: int) -> None:
     right = {seed: draw.gauss(58, 3) for seed in range(count)}
     found = paired_difference(left, right)
     differences = np.array([left[seed] - right[seed] for seed in range(count)])
-    expected = stats.t.interval(0.95, count - 1, loc=differences.mean(), scale=stats.sem(differences))
+    expected = stats.t.interval(
+        0.95, count - 1, loc=differences.mean(), scale=stats.sem(differences)
+    )
     assert found is not None
     assert found.interval == pytest.approx(expected, rel=1e-12)
     assert (found.mean, found.sd) == pytest.approx((differences.mean(), differences.std(ddof=1)))
@@ -66,7 +68,9 @@ def test_contrasts_change_one_thing(project: Any) -> None:
     assert names(kernel_pairs(results)) == [("dw", "dw_k3")]
     assert names(sharing_pairs(results)) == [("dw_g", "dw")]
     assert names(mixer_pairs("dynamic", results, ["dynamic_dwnet"], ["dwnet"])) == [("dyn", "dw")]
-    assert names(against_baseline(results)) == [(name, "swin") for name in ("dw", "dw_k3", "dw_k3_wide", "dw_g", "dyn")]
+    assert names(against_baseline(results)) == [
+        (name, "swin") for name in ("dw", "dw_k3", "dw_k3_wide", "dw_g", "dyn")
+    ]
 
 
 def test_without_swin_the_first_run_is_the_baseline(project: Any) -> None:

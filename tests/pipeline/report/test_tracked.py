@@ -16,7 +16,10 @@ RUN = "ab" * 16
     [
         ("https://mlflow.example.org", "https://mlflow.example.org"),
         ("http://10.0.0.1:5001/prefix/", "http://10.0.0.1:5001/prefix"),
-        ("https://ada:s3cret@mlflow.example.org:8443/x?token=s3cret#s3cret", "https://mlflow.example.org:8443/x"),
+        (
+            "https://ada:s3cret@mlflow.example.org:8443/x?token=s3cret#s3cret",
+            "https://mlflow.example.org:8443/x",
+        ),
         ("http://[::1]:5000", "http://[::1]:5000"),
         ("https://mlflow.example.org/a b)c", "https://mlflow.example.org/a%20b%29c"),
     ],
@@ -44,8 +47,12 @@ def test_an_address_whose_password_has_no_clear_end_is_not_shown(uri: str) -> No
     assert found.link(RUN, "a run") == f"a run (`{RUN}`)"
 
 
-@pytest.mark.parametrize("uri", [None, "sqlite:////home/mlflow.db", "postgresql://ada:s3cret@host/db"])
-def test_a_local_store_is_linked_where_make_ui_serves_it(uri: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "uri", [None, "sqlite:////home/mlflow.db", "postgresql://ada:s3cret@host/db"]
+)
+def test_a_local_store_is_linked_where_make_ui_serves_it(
+    uri: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found = tracked(Tracking(uri=uri))
     assert (found.address, found.local) == (SERVED, True)
     assert "`make ui`" in found.explained

@@ -17,13 +17,24 @@ def test_what_has_not_been_run_is_none(project: Any) -> None:
 def test_a_factorial_is_read_whatever_columns_it_has_besides(project: Any) -> None:
     project.factorial()
     rows = [row | {"new_column": "x", "loss2": "1"} for row in project.trials("factorial")]
-    rows[7] |= {"state": "failed", "top1": "", "epoch": "", "wall_time_s": "", "device": "", "error": "out of memory"}
+    rows[7] |= {
+        "state": "failed",
+        "top1": "",
+        "epoch": "",
+        "wall_time_s": "",
+        "device": "",
+        "error": "out of memory",
+    }
     project.write_trials("factorial", rows)
     found = read_factorial(project.call())
     assert found is not None
     assert len(found.trials) == len(rows)
     assert found.trials[0].value == float(rows[0]["top1"])
-    assert (found.trials[7].state, found.trials[7].value, found.trials[7].hours) == ("failed", None, None)
+    assert (found.trials[7].state, found.trials[7].value, found.trials[7].hours) == (
+        "failed",
+        None,
+        None,
+    )
     assert found.tiers == ["short"]
 
 
@@ -59,16 +70,22 @@ def test_values_of_a_search_have_the_types_of_its_space(project: Any) -> None:
 @pytest.mark.parametrize(
     ("break_it", "complaint"),
     [
-        (lambda rows: rows[1].update(tier="other"), "a row of 'other shared_channel_static' that design.json lacks"),
+        (
+            lambda rows: rows[1].update(tier="other"),
+            "a row of 'other shared_channel_static' that design.json lacks",
+        ),
         (lambda rows: rows[1].update(setting="other"), "that design.json lacks"),
         (lambda rows: rows[1].update(seed="0"), "holds short shared_channel_static 0 twice"),
         (lambda rows: rows[1].update(seed="one"), "does not fit at 'seed' in line 3"),
         (lambda rows: rows[1].update(state="running"), "does not fit at 'state' in line 3"),
         (lambda rows: rows[1].update(top1="nan"), "does not fit at 'value' in line 3"),
         (lambda rows: rows[1].update(top1=""), "lacks top1 of a finished run in line 3"),
-        (lambda rows: rows[1].update(parameters="7"), "'shared_channel_static' more than one number of parameters"),
+        (
+            lambda rows: rows[1].update(parameters="7"),
+            "'shared_channel_static' more than one number of parameters",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_garbled_table_is_one_sentence(project: Any, break_it: Any, complaint: str) -> None:
     project.factorial()
     rows = project.trials("factorial")
@@ -83,10 +100,20 @@ def test_a_garbled_table_is_one_sentence(project: Any, break_it: Any, complaint:
         (read_factorial, "factorial/design.json", None, "cannot be read"),
         (read_factorial, "factorial/design.json", "{", "is not JSON"),
         (read_factorial, "factorial/trials.csv", None, "cannot be read"),
-        (read_factorial, "factorial/trials.csv", "tier,setting,seed\nshort\n", "too few or too many cells in line 2"),
+        (
+            read_factorial,
+            "factorial/trials.csv",
+            "tier,setting,seed\nshort\n",
+            "too few or too many cells in line 2",
+        ),
         (read_search, "tune/search.json", "[]", "does not fit"),
         (read_search, "tune/best.json", None, "cannot be read"),
-        (read_search, "tune/trials.csv", "a\n\xff\x00", "too few or too many cells|does not fit|cannot be read"),
+        (
+            read_search,
+            "tune/trials.csv",
+            "a\n\xff\x00",
+            "too few or too many cells|does not fit|cannot be read",
+        ),
     ],
 )
 def test_a_missing_or_garbled_file_is_named(
@@ -102,13 +129,18 @@ def test_a_missing_or_garbled_file_is_named(
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ({"contrasts": {"bridge": [["swin_bn", "nothing"]]}}, "names 'nothing', which is no setting"),
+        (
+            {"contrasts": {"bridge": [["swin_bn", "nothing"]]}},
+            "names 'nothing', which is no setting",
+        ),
         ({"controls": {"nothing": "control_a"}}, "names 'nothing'"),
         ({"tiers": {"a b": {"epochs": 1, "recipe": {}}}}, "does not fit at 'tiers"),
         ({"metric": "[x](y)"}, "does not fit at 'metric'"),
     ],
-)  # fmt: skip
-def test_a_design_that_does_not_hold_together_is_refused(project: Any, change: Any, complaint: str) -> None:
+)
+def test_a_design_that_does_not_hold_together_is_refused(
+    project: Any, change: Any, complaint: str
+) -> None:
     design = project.factorial()
     project._publish("factorial", "design.json", json.dumps(design | change))
     refused(project, read_factorial, "results/factorial/design.json", complaint)
@@ -118,7 +150,10 @@ def test_cells_that_are_one_are_refused_by_name(project: Any) -> None:
     design = project.factorial()
     design["cells"]["placed_all_static"] = design["cells"]["placed_all_dynamic"]
     project._publish("factorial", "design.json", json.dumps(design))
-    with pytest.raises(UserError, match=r"results/factorial does not make a design: .*one cell.*run its stage again"):
+    with pytest.raises(
+        UserError,
+        match=r"results/factorial does not make a design: .*one cell.*run its stage again",
+    ):
         project.text()
 
 

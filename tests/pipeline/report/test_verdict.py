@@ -27,7 +27,10 @@ def paper_run(project: Any, values: list[float], **changes: Any) -> dict[str, st
         ([80.0, 81.4], "within noise"),  # mean 80.7, standard error 0.7
         ([80.6, 80.8], "not reproduced"),  # mean 80.7, standard error 0.1
         ([80.0, 80.0], "not reproduced"),
-        ([80.3, 80.5, 80.9, 81.1], "not reproduced"),  # standard error 0.18, though the deviation is 0.37
+        (
+            [80.3, 80.5, 80.9, 81.1],
+            "not reproduced",
+        ),  # standard error 0.18, though the deviation is 0.37
     ],
 )
 def test_tolerance_and_noise(project: Any, values: list[float], verdict: str) -> None:
@@ -35,8 +38,13 @@ def test_tolerance_and_noise(project: Any, values: list[float], verdict: str) ->
 
 
 def test_a_distance_of_exactly_the_tolerance_is_within_it(project: Any) -> None:
-    project.run("detect", "dyn", "dynamic_dwnet", "base", values=[50.8], scale="paper")  # 51.2 - 50.8 > 0.4 in binary
-    assert verdicts(project)["readme-detect-dynamic_dwnet_base.box_ap", "dyn"]["verdict"] == "reproduced"
+    project.run(
+        "detect", "dyn", "dynamic_dwnet", "base", values=[50.8], scale="paper"
+    )  # 51.2 - 50.8 > 0.4 in binary
+    assert (
+        verdicts(project)["readme-detect-dynamic_dwnet_base.box_ap", "dyn"]["verdict"]
+        == "reproduced"
+    )
 
 
 @pytest.mark.parametrize(("top5", "verdict"), [(95.4, "reproduced"), (95.2, "not reproduced")])
@@ -65,7 +73,11 @@ def test_the_last_evaluation_is_judged_and_the_best_only_shown(project: Any) -> 
     metrics["seeds"][0]["best"]["top1"] = 81.2
     project.write("classify", "dwnet_tiny", metrics)
     row = verdicts(project)[DW_TINY, "dwnet_tiny"]
-    assert (row["verdict"], row["measured_final"], row["measured_best"]) == ("not reproduced", "80", "81.2")
+    assert (row["verdict"], row["measured_final"], row["measured_best"]) == (
+        "not reproduced",
+        "80",
+        "81.2",
+    )
 
 
 def test_a_recalled_number_is_compared_and_never_reproduced(project: Any) -> None:
@@ -86,10 +98,14 @@ def test_a_recalled_number_is_compared_and_never_reproduced(project: Any) -> Non
 @pytest.mark.parametrize("value", [81.2, 81.3, 50.0])
 def test_synthetic_data_get_no_other_verdict(project: Any, confidence: str, value: float) -> None:
     data = {"source": "synthetic"}  # everything else at the paper's scale
-    project.run("classify", "dwnet_tiny", "dwnet", "tiny", values=[value] * 3, scale="paper", data=data)
+    project.run(
+        "classify", "dwnet_tiny", "dwnet", "tiny", values=[value] * 3, scale="paper", data=data
+    )
     project.run("detect", "dwnet_tiny", "dwnet", "tiny", values=[49.9], scale="paper", data=data)
     rows = [
-        row for row in project.rows() if row["variant"] and row["measured_final"] and row["confidence"] == confidence
+        row
+        for row in project.rows()
+        if row["variant"] and row["measured_final"] and row["confidence"] == confidence
     ]
     assert rows
     assert {row["verdict"] for row in rows} == {"small-scale run"}
@@ -108,15 +124,21 @@ def test_synthetic_data_get_no_other_verdict(project: Any, confidence: str, valu
         ({"recipe": {"duration": {"steps": 1000}}}, "0.7993 epochs (300)"),
     ],
 )
-def test_anything_smaller_than_the_paper_is_a_small_scale_run(project: Any, changes: Any, reason: str) -> None:
-    metrics = project.run("classify", "dwnet_tiny", "dwnet", "tiny", values=[81.2], scale="paper", **changes)
+def test_anything_smaller_than_the_paper_is_a_small_scale_run(
+    project: Any, changes: Any, reason: str
+) -> None:
+    metrics = project.run(
+        "classify", "dwnet_tiny", "dwnet", "tiny", values=[81.2], scale="paper", **changes
+    )
     row = verdicts(project)[DW_TINY, "dwnet_tiny"]
     assert (row["verdict"], row["reasons"]) == ("small-scale run", reason)
     assert metrics["seeds"][0]["final"]["top1"] == 81.2
 
 
 def test_a_run_that_ended_early_is_a_small_scale_run(project: Any) -> None:
-    metrics = project.run("classify", "dwnet_tiny", "dwnet", "tiny", values=[81.2, 81.2], scale="paper")
+    metrics = project.run(
+        "classify", "dwnet_tiny", "dwnet", "tiny", values=[81.2, 81.2], scale="paper"
+    )
     metrics["seeds"][1]["final"]["epoch"] = 250.0
     project.write("classify", "dwnet_tiny", metrics)
     row = verdicts(project)[DW_TINY, "dwnet_tiny"]
@@ -140,18 +162,33 @@ def test_micro_stands_beside_tiny_with_the_words(project: Any) -> None:
 
 
 def test_another_kernel_or_width_is_not_the_published_network(project: Any) -> None:
-    project.run("classify", "dwnet_k3", "dwnet", "tiny", values=[81.2], scale="paper", kernel_size=3)
-    project.run("classify", "dwnet_wide", "dwnet", "tiny", values=[81.2], scale="paper", embed_dim=128)
-    project.run("classify", "dwnet_k7", "dwnet", "tiny", values=[81.2], scale="paper", kernel_size=7)
-    project.run("classify", "dwnet_g", "dwnet", "tiny", values=[81.1], scale="paper", group_channels=32)
-    project.run("classify", "dwnet_narrow", "dwnet", "tiny", values=[81.2], scale="paper", mlp_ratio=3.5)
-    project.run("classify", "dwnet_four", "dwnet", "tiny", values=[81.2], scale="paper", mlp_ratio=4.0)
+    project.run(
+        "classify", "dwnet_k3", "dwnet", "tiny", values=[81.2], scale="paper", kernel_size=3
+    )
+    project.run(
+        "classify", "dwnet_wide", "dwnet", "tiny", values=[81.2], scale="paper", embed_dim=128
+    )
+    project.run(
+        "classify", "dwnet_k7", "dwnet", "tiny", values=[81.2], scale="paper", kernel_size=7
+    )
+    project.run(
+        "classify", "dwnet_g", "dwnet", "tiny", values=[81.1], scale="paper", group_channels=32
+    )
+    project.run(
+        "classify", "dwnet_narrow", "dwnet", "tiny", values=[81.2], scale="paper", mlp_ratio=3.5
+    )
+    project.run(
+        "classify", "dwnet_four", "dwnet", "tiny", values=[81.2], scale="paper", mlp_ratio=4.0
+    )
     project.run("classify", "dwnet_micro_narrow", "dwnet", values=[81.2], mlp_ratio=3.5)
     sliding = {"mixer": "sliding_attention", "size": "tiny", "values": [81.4], "scale": "paper"}
     project.run("classify", "sliding", **sliding, skeleton="attention")
     project.run("classify", "sliding_dw", **sliding, skeleton="depthwise")
     found = verdicts(project)
-    assert sorted(variant for claim, variant in found if claim == DW_TINY) == ["dwnet_four", "dwnet_k7"]
+    assert sorted(variant for claim, variant in found if claim == DW_TINY) == [
+        "dwnet_four",
+        "dwnet_k7",
+    ]
     assert [variant for claim, variant in found if "sliding" in claim and variant] == ["sliding"]
     assert found["", "dwnet_k3"]["verdict"] == "no published number"
     assert found["", "dwnet_wide"]["verdict"] == "no published number"
@@ -165,7 +202,9 @@ def test_a_variant_without_results_is_not_run_and_says_how(project: Any) -> None
         "not run",
         "dvc repro classify@dwnet_tiny",
     )
-    assert found["readme-dwnet_tiny.flops_g", "dwnet_tiny"]["todo"] == "dvc repro profile@dwnet_tiny"
+    assert (
+        found["readme-dwnet_tiny.flops_g", "dwnet_tiny"]["todo"] == "dvc repro profile@dwnet_tiny"
+    )
     assert found["readme-dwnet_base.top1", ""]["verdict"] == "not run"
     text = project.text()
     assert "dvc repro classify@dwnet_tiny" in text
@@ -175,7 +214,9 @@ def test_counts_need_no_data_and_speed_is_never_reproduced(project: Any) -> None
     project.name("classify", "dwnet_tiny", "dwnet", "tiny")
     project.name("classify", "swin_tiny", "swin", "tiny")
     project.profile("dwnet_tiny", "dwnet", "tiny", image_size=224, flops=3.742e9)
-    project.profile("swin_tiny", "swin", "tiny", image_size=224, flops=4.9e9, inference_images_per_second=755.0)
+    project.profile(
+        "swin_tiny", "swin", "tiny", image_size=224, flops=4.9e9, inference_images_per_second=755.0
+    )
     found = verdicts(project)
     assert found["readme-dwnet_tiny.parameters_m", "dwnet_tiny"]["verdict"] == "reproduced"
     assert found["readme-dwnet_tiny.flops_g", "dwnet_tiny"]["verdict"] == "reproduced"

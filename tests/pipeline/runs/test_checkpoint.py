@@ -26,19 +26,26 @@ def test_the_newest_is_loaded_and_old_ones_are_dropped(folder: Path) -> None:
 
 
 def harm(path: Path, draw: random.Random) -> None:
-    """Damage a checkpoint in one way of many: cut, flip, empty, overwrite or remove one of its two files."""
+    """Damage a checkpoint in one way of many: cut, flip, empty, overwrite or remove one of its two
+    files.
+    """
     file = path / draw.choice(["state.pt", "state.pt", "seal.json"])
     data = bytearray(file.read_bytes())
     kind = draw.choice(["cut", "flip", "empty", "garble", "remove", "other seal"])
     if kind == "flip" and file.name == "state.pt":
-        at = data.index(np.full(9, 15, np.float32).tobytes())  # in a weight, where nothing else would notice
+        at = data.index(
+            np.full(9, 15, np.float32).tobytes()
+        )  # in a weight, where nothing else would notice
         data[at + draw.randrange(36)] ^= 1 << draw.randrange(8)
     elif kind in ("cut", "flip"):
         data = data[: draw.randrange(1, len(data) - 1)]
     elif kind == "garble":
         data = bytearray(draw.randbytes(len(data)))
     elif kind == "other seal":
-        file, data = path / "seal.json", bytearray((path.parent / "000000010/seal.json").read_bytes())
+        file, data = (
+            path / "seal.json",
+            bytearray((path.parent / "000000010/seal.json").read_bytes()),
+        )
     else:
         data = bytearray()
     file.write_bytes(data)
@@ -50,7 +57,9 @@ def harm(path: Path, draw: random.Random) -> None:
 def test_a_damaged_one_falls_back_and_is_named(folder: Path, seed: int) -> None:
     harm(folder / "000000015", random.Random(seed))
     path, state, damaged = checkpoint.load_newest(folder, CPU)
-    assert path is not None and path.name == "000000010" and state is not None and state["step"] == 10
+    assert (
+        path is not None and path.name == "000000010" and state is not None and state["step"] == 10
+    )
     assert len(damaged) == 1 and "000000015 is damaged" in damaged[0]
 
 
@@ -60,7 +69,9 @@ def test_what_a_killed_save_left_is_cleared_away(folder: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["000000010", "000000015"]
 
 
-def test_a_save_cut_short_leaves_no_checkpoint(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_save_cut_short_leaves_no_checkpoint(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fails(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -71,7 +82,10 @@ def test_a_save_cut_short_leaves_no_checkpoint(folder: Path, monkeypatch: pytest
 
 
 def test_best_weights_stay_that_a_checkpoint_may_go_back_to(tmp_path: Path) -> None:
-    folder, weights = tmp_path / "checkpoints", {step: tmp_path / f"best-{step}" for step in (0, 1, 3)}
+    folder, weights = (
+        tmp_path / "checkpoints",
+        {step: tmp_path / f"best-{step}" for step in (0, 1, 3)},
+    )
     for path in weights.values():
         path.write_bytes(b"")
     for step, best in ((2, 1), (4, 3)):

@@ -9,10 +9,11 @@ from helpers import PROJECT
 
 from pipeline.params import TASKS, load
 from pipeline.runs.identity import code_of, modules, run_id
+from pipeline.runs.identity import decides as decides_of
 
-# Imported, but without influence on a result that the digest does not hold otherwise: parameters enter by value,
-# data by the manifest's digest, weights to start from by theirs (and each name and shape is checked), the rest moves
-# bytes, prints or draws.
+# Imported, but without influence on a result that the digest does not hold otherwise: parameters
+# enter by value, data by the manifest's digest, weights to start from by theirs (and each name and
+# shape is checked), the rest moves bytes, prints or draws.
 APART = (
     "models/mixers/",
     "models/weights/",
@@ -53,7 +54,11 @@ ROWS = [("classify", mixer) for mixer in MIXERS] + [("detect", "dwnet"), ("segme
 
 
 def decides(task: str, mixer: str) -> set[str]:
-    start = ["pipeline/training/loop.py", f"pipeline/tasks/{task}/logic.py", f"models/mixers/{mixer}.py"]
+    start = [
+        "pipeline/training/loop.py",
+        f"pipeline/tasks/{task}/logic.py",
+        f"models/mixers/{mixer}.py",
+    ]
     return {
         name
         for name in closure([PROJECT / name for name in start])
@@ -85,7 +90,9 @@ def test_the_digest_holds_nothing_that_no_mixer_needs(task: str) -> None:
 def test_dvc_lists_the_same_files(task: str) -> None:
     stage = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"][task]["do"]
     code = {
-        path.replace("${item.mixer}", "MIXER") for path in stage["deps"] if path.startswith(("models/", "pipeline/"))
+        path.replace("${item.mixer}", "MIXER")
+        for path in stage["deps"]
+        if path.startswith(("models/", "pipeline/"))
     }
     assert code == set(code_of(task, "MIXER"))
 
@@ -96,7 +103,7 @@ def test_the_id_changes_with_what_decides_and_with_nothing_else() -> None:
 
     def fingerprint(*overrides: str, seed: int = 0, manifest: str = "m") -> str:
         section = load(PROJECT / "params.yaml", list(overrides)).classify
-        return run_id(identity.decides(PROJECT, "classify", section, name, seed, manifest, None))
+        return run_id(decides_of(PROJECT, "classify", section, name, seed, manifest, None))
 
     same = [
         fingerprint(),

@@ -36,7 +36,11 @@ def shards(name: str, draw: Callable[[Path], None], folder: Path) -> Path:
     [
         (coco.folder(change=none_in("train2017")), "train", "0 annotations: 0 seen"),
         (coco.folder(change=none_in("val2017")), "val", "0 annotations: 0 seen"),
-        (coco.folder({"bbox": [0.1, 0.1, 0.3, 0.4]}), "train", "6 for judging only (looks_like_fractions 6)"),
+        (
+            coco.folder({"bbox": [0.1, 0.1, 0.3, 0.4]}),
+            "train",
+            "6 for judging only (looks_like_fractions 6)",
+        ),
         (coco.folder({"iscrowd": 1}), "train", "6 for judging only (crowd 6)"),
     ],
 )
@@ -47,7 +51,10 @@ def test_training_and_evaluation_refuse_a_split_in_which_nothing_is_seen(
     project = make_project(tmp_path / "project")
     settings = {
         "data": {"coco": {"source": "source"}},
-        "detect": {"recipe": {"init_from": None}, "variants": {"v": {"mixer": "dwnet", "size": "micro"}}},
+        "detect": {
+            "recipe": {"init_from": None},
+            "variants": {"v": {"mixer": "dwnet", "size": "micro"}},
+        },
     }
     (project / "params.yaml").write_text(json.dumps(settings))
     draw(project / "source")
@@ -66,8 +73,12 @@ def test_training_and_evaluation_refuse_a_split_in_which_nothing_is_seen(
 
 
 def test_masks_in_which_nothing_is_labelled_are_refused(tmp_path: Path) -> None:
-    folder = shards("ade20k", ade20k.folder(lambda n: ade20k.mask(change=lambda v: 0 * v)), tmp_path)
+    folder = shards(
+        "ade20k", ade20k.folder(lambda n: ade20k.mask(change=lambda v: 0 * v)), tmp_path
+    )
     for used in ("train", "val", "held_out"):
         with pytest.raises(UserError, match="3,072 pixels: 0 seen, 3,072 dropped"):
             refuse_empty(folder, [used])
-    refuse_empty(shards("ade20k", ade20k.folder(), tmp_path / "sound"), ["train", "val", "held_out"])
+    refuse_empty(
+        shards("ade20k", ade20k.folder(), tmp_path / "sound"), ["train", "val", "held_out"]
+    )

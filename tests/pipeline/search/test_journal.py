@@ -32,16 +32,27 @@ def test_an_ending_is_there_in_the_next_command(tmp_path: Path, state: Any) -> N
     Book(tmp_path, "x").write(run(tmp_path, "a"), state, ROWS, {"flops": 3}, "why")
     ending = Book(tmp_path, "x").ending(run(tmp_path, "a"))
     assert ending is not None
-    assert (ending.state, ending.rows, ending.costs, ending.error) == (state, ROWS, {"flops": 3}, "why")
+    assert (ending.state, ending.rows, ending.costs, ending.error) == (
+        state,
+        ROWS,
+        {"flops": 3},
+        "why",
+    )
     assert Book(tmp_path, "another search").ending(run(tmp_path, "a")) is None
 
 
 def test_what_is_finished_is_so_by_its_own_record_alone(tmp_path: Path) -> None:
     book, one = Book(tmp_path, "x"), run(tmp_path, "a")
     finish(one)
-    assert (ending := book.ending(one)) is not None and (ending.state, ending.rows) == ("finished", ROWS)
+    assert (ending := book.ending(one)) is not None and (ending.state, ending.rows) == (
+        "finished",
+        ROWS,
+    )
     book.write(one, "finished", ROWS, {"flops": 3})
-    assert (ending := book.ending(one)) is not None and ending.costs == {"flops": 3, "parameters": 7}
+    assert (ending := book.ending(one)) is not None and ending.costs == {
+        "flops": 3,
+        "parameters": 7,
+    }
     (one.folder / "last.safetensors").write_bytes(b"damaged")
     assert Book(tmp_path, "x").ending(one) is None  # trained again
 
@@ -61,12 +72,15 @@ def test_only_failures_are_tried_again(tmp_path: Path) -> None:
 def test_endings_keep_their_order(tmp_path: Path) -> None:
     for name in ("c", "a", "b"):
         Book(tmp_path, "x").write(run(tmp_path, name), "stopped", ROWS, {})
-    endings = [ending for name in "abc" if (ending := Book(tmp_path, "x").ending(run(tmp_path, name)))]
+    endings = [
+        ending for name in "abc" if (ending := Book(tmp_path, "x").ending(run(tmp_path, name)))
+    ]
     assert "".join(one.run_id for one in sorted(endings, key=lambda one: one.order)) == "cab"
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{", b"[]", json.dumps({"run_id": "a", "state": "stopped", "new": 1}).encode()]
+    "content",
+    [b"", b"{", b"[]", json.dumps({"run_id": "a", "state": "stopped", "new": 1}).encode()],
 )
 def test_a_damaged_entry_is_as_none(tmp_path: Path, content: bytes) -> None:
     book = Book(tmp_path, "x")

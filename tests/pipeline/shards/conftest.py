@@ -28,7 +28,14 @@ def originals(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("shards")
     for name in ("imagenet", "coco", "ade20k"):
         listing = list_folder(name, raw / name, {})
-        build(name, listing, Shard(samples_per_shard=8), folder / name, listing.digest(), run=one_by_one)
+        build(
+            name,
+            listing,
+            Shard(samples_per_shard=8),
+            folder / name,
+            listing.digest(),
+            run=one_by_one,
+        )
     return folder
 
 

@@ -38,7 +38,11 @@ NAMES = ("imagenet", "coco", "ade20k")
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 def make(
@@ -49,18 +53,27 @@ def make(
     run: Runner = one_by_one,
     **options: int,
 ) -> Manifest:
-    listing, params = list_folder(name, source, splits or {}), Shard.model_validate({"samples_per_shard": 8, **options})
+    listing, params = (
+        list_folder(name, source, splits or {}),
+        Shard.model_validate({"samples_per_shard": 8, **options}),
+    )
     return build(name, listing, params, folder, listing.digest(), run=run)
 
 
 def read_all(folder: Path, split: str) -> list[dict[str, Any]]:
     reader = ShardReader(folder, split)
-    return [reader.read(shard, index) for shard, size in enumerate(reader.shard_sizes) for index in range(size)]
+    return [
+        reader.read(shard, index)
+        for shard, size in enumerate(reader.shard_sizes)
+        for index in range(size)
+    ]
 
 
 def add_up(manifest: Manifest) -> bool:
     inputs = manifest.inputs
-    return inputs.listed == inputs.kept + sum(map(inputs.files, ("repaired", "quarantined", "ignored")))
+    return inputs.listed == inputs.kept + sum(
+        map(inputs.files, ("repaired", "quarantined", "ignored"))
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -69,7 +82,9 @@ def test_the_same_bytes_from_any_number_of_tasks(
     raw: Path, originals: Path, tmp_path: Path, ray_cluster: None, name: str, in_flight: int
 ) -> None:
     listing = list_folder(name, raw / name, {})
-    build(name, listing, Shard(samples_per_shard=8), tmp_path / "again", listing.digest(), in_flight)
+    build(
+        name, listing, Shard(samples_per_shard=8), tmp_path / "again", listing.digest(), in_flight
+    )
     assert contents(tmp_path / "again") == contents(originals / name)
 
 
@@ -77,7 +92,9 @@ def test_the_manifest_says_what_is_there(raw: Path, originals: Path) -> None:
     for name in NAMES:
         folder = originals / name
         manifest = Manifest.load(folder)
-        assert manifest.digest == hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
+        assert (
+            manifest.digest == hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
+        )
         assert manifest.inventory == list_folder(name, raw / name, {}).digest()
         assert add_up(manifest) and not manifest.inputs.quarantined
         for split, entry in manifest.splits.items():
@@ -89,10 +106,13 @@ def test_the_manifest_says_what_is_there(raw: Path, originals: Path) -> None:
 def test_members_vary_in_nothing_but_content(originals: Path) -> None:
     with tarfile.open(originals / "ade20k" / "train" / "000000.tar") as opened:
         members = opened.getmembers()
-    assert [member.name for member in members[:2]] == ["ADE_train_00000001.jpg", "ADE_train_00000001.png"]
+    assert [member.name for member in members[:2]] == [
+        "ADE_train_00000001.jpg",
+        "ADE_train_00000001.png",
+    ]
     assert {(m.mtime, m.uid, m.gid, m.uname, m.gname, m.mode, m.type) for m in members} == {
         (0, 0, 0, "", "", 0o644, tarfile.REGTYPE)
-    }  # fmt: skip
+    }
 
 
 def test_class_counts(originals: Path) -> None:
@@ -114,8 +134,11 @@ def test_category_ids_go_to_indices_and_back(originals: Path) -> None:
     manifest = Manifest.load(originals / "coco")
     ids = {entry.id for entry in manifest.classes}
     assert manifest.class_index() == {1: 0, 3: 1, 7: 2, 16: 3, 44: 4, 62: 5}
-    used = {a["category_id"] for sample in read_all(originals / "coco", "train")
-            for a in json.loads(sample["json"])["annotations"]}  # fmt: skip
+    used = {
+        a["category_id"]
+        for sample in read_all(originals / "coco", "train")
+        for a in json.loads(sample["json"])["annotations"]
+    }
     assert used <= ids
     assert all(manifest.classes[manifest.class_index()[i]].id == i for i in used)
 
@@ -127,7 +150,10 @@ def test_masks_keep_their_bytes_and_zero_is_no_class(raw: Path, originals: Path)
     for sample in read_all(originals / "ade20k", "val"):
         path = raw / "ade20k" / "annotations" / "validation" / f"{sample['__key__']}.png"
         assert sample["png"] == path.read_bytes()
-    values = [np.unique(np.asarray(Image.open(io.BytesIO(s["png"])))) for s in read_all(originals / "ade20k", "train")]
+    values = [
+        np.unique(np.asarray(Image.open(io.BytesIO(s["png"]))))
+        for s in read_all(originals / "ade20k", "train")
+    ]
     shown = Counter(int(value) for each in values for value in each)
     counted = np.sum([shard.classes for shard in manifest.splits["train"].shards], axis=0)
     assert counted.tolist() == [shown[index + 1] for index in range(8)] and shown[0] > 0
@@ -142,7 +168,9 @@ def spoil(source: Path) -> dict[str, str]:
     Image.open(images[2]).copy().save(images[2], "PNG")
     Image.open(images[3]).convert("CMYK").save(images[3], "JPEG")
     found = ("truncated", "not_an_image", "format_mismatch", "cmyk")
-    return {str(path.relative_to(source)): reason for path, reason in zip(images, found, strict=False)}
+    return {
+        str(path.relative_to(source)): reason for path, reason in zip(images, found, strict=False)
+    }
 
 
 def test_bad_images_leave_their_own_shard_only(
@@ -152,14 +180,21 @@ def test_bad_images_leave_their_own_shard_only(
     reasons = spoil(source)
     manifest = make("imagenet", source, tmp_path / "shards", max_quarantined=2)
     inputs = manifest.inputs
-    assert {entry.path: entry.reason for entry in (*inputs.quarantined, *inputs.repaired)} == reasons
+    assert {
+        entry.path: entry.reason for entry in (*inputs.quarantined, *inputs.repaired)
+    } == reasons
     assert len(inputs.quarantined) == len(inputs.repaired) == 2
     assert add_up(manifest) and inputs.listed == sum(len(files) for _, _, files in os.walk(source))
     assert manifest.splits["train"].samples == 28
-    assert all(f"quarantined: {entry.path}: " in capsys.readouterr().err for entry in inputs.quarantined[:1])
+    assert all(
+        f"quarantined: {entry.path}: " in capsys.readouterr().err
+        for entry in inputs.quarantined[:1]
+    )
     gone = {Path(entry.path).stem for entry in inputs.quarantined}
     kept = [sample["__key__"] for sample in read_all(tmp_path / "shards", "train")]
-    assert kept == [s["__key__"] for s in read_all(originals / "imagenet", "train") if s["__key__"] not in gone]
+    assert kept == [
+        s["__key__"] for s in read_all(originals / "imagenet", "train") if s["__key__"] not in gone
+    ]
     for sample in read_all(tmp_path / "shards", "train"):
         image = Image.open(io.BytesIO(photograph(sample)))
         assert image.mode == "RGB" and image.format == ("JPEG" if "jpg" in sample else "PNG")
@@ -171,10 +206,14 @@ def test_too_many_bad_files_fail_after_all_are_named(
     source = Path(shutil.copytree(raw / "imagenet", tmp_path / "raw"))
     reasons = spoil(source)
     (source / "train" / "n00000001" / "notes.txt").write_text("x")
-    with pytest.raises(UserError, match=r"3 of 52 files are unusable, .* shard\.max_quarantined allows 2"):
+    with pytest.raises(
+        UserError, match=r"3 of 52 files are unusable, .* shard\.max_quarantined allows 2"
+    ):
         make("imagenet", source, tmp_path / "shards", max_quarantined=2)
     lines = capsys.readouterr().err.splitlines()
-    quarantined = [path for path, reason in reasons.items() if reason in ("truncated", "not_an_image")]
+    quarantined = [
+        path for path, reason in reasons.items() if reason in ("truncated", "not_an_image")
+    ]
     for path in (*quarantined, "train/n00000001/notes.txt"):
         assert any(line.startswith(f"quarantined: {path}: ") for line in lines)
     assert sorted(os.listdir(tmp_path)) == [".shards.partial", "raw"]  # nothing looks finished
@@ -204,7 +243,11 @@ def test_a_shard_without_a_usable_sample_is_left_out(raw: Path, tmp_path: Path) 
     for image in sorted((source / "train2017").iterdir())[8:16]:
         image.write_bytes(b"spoilt")
     manifest = make("coco", source, tmp_path / "shards", max_quarantined=8)
-    assert [shard.name for shard in manifest.splits["train"].shards] == ["000000.tar", "000002.tar", "000003.tar"]
+    assert [shard.name for shard in manifest.splits["train"].shards] == [
+        "000000.tar",
+        "000002.tar",
+        "000003.tar",
+    ]
     assert verify(tmp_path / "shards") == []
     assert len(read_all(tmp_path / "shards", "train")) == manifest.splits["train"].samples == 22
 
@@ -225,18 +268,34 @@ def test_large_images_are_refused(raw: Path, tmp_path: Path) -> None:
 
 
 def test_shrunk_images_say_so(raw: Path, tmp_path: Path) -> None:
-    manifest = make("imagenet", raw / "imagenet", tmp_path / "shards", short_side=16, jpeg_quality=80)
+    manifest = make(
+        "imagenet", raw / "imagenet", tmp_path / "shards", short_side=16, jpeg_quality=80
+    )
     assert (manifest.images.short_side, manifest.images.jpeg_quality) == (16, 80)
-    sizes = {Image.open(io.BytesIO(sample["jpg"])).size for sample in read_all(tmp_path / "shards", "val")}
+    sizes = {
+        Image.open(io.BytesIO(sample["jpg"])).size
+        for sample in read_all(tmp_path / "shards", "val")
+    }
     assert sizes == {(16, 16)}
     kept = make("coco", raw / "coco", tmp_path / "boxes", short_side=16)
     assert kept.images.short_side is None
 
 
-def test_a_killed_and_repeated_task_leaves_no_trace(raw: Path, originals: Path, tmp_path: Path) -> None:
+def test_a_killed_and_repeated_task_leaves_no_trace(
+    raw: Path, originals: Path, tmp_path: Path
+) -> None:
     listing = list_folder("coco", raw / "coco", {})
     path = tmp_path / "train" / "000000.tar"
-    work = Work("coco", path, listing.splits["train"][:8], listing.tree.files, listing.classes, 10**6, None, 90)
+    work = Work(
+        "coco",
+        path,
+        listing.splits["train"][:8],
+        listing.tree.files,
+        listing.classes,
+        10**6,
+        None,
+        90,
+    )
     for _ in range(2):
         done: Done = write(work)
     assert path.read_bytes() == (originals / "coco" / "train" / "000000.tar").read_bytes()
@@ -250,10 +309,14 @@ def test_an_old_folder_stays_until_the_new_one_is_whole(raw: Path, tmp_path: Pat
         make("imagenet", raw / "imagenet", tmp_path / "shards", max_pixels=64)
     assert contents(tmp_path / "shards") == before
     make("imagenet", raw / "imagenet", tmp_path / "shards", samples_per_shard=30)
-    assert os.listdir(tmp_path / "shards" / "train") == ["000000.tar"] and not verify(tmp_path / "shards")
+    assert os.listdir(tmp_path / "shards" / "train") == ["000000.tar"] and not verify(
+        tmp_path / "shards"
+    )
 
 
-def test_a_full_disk_is_noticed_before_any_work(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_noticed_before_any_work(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=10_000))
     with pytest.raises(UserError, match=r"0\.0 GB free"):
         make("imagenet", raw / "imagenet", tmp_path / "shards")
@@ -265,7 +328,14 @@ def test_a_file_that_vanishes_is_named(raw: Path, tmp_path: Path) -> None:
     gone = source / listing.splits["val"][3].image
     gone.unlink()
     with pytest.raises(UserError, match=rf"{gone}: No such file or directory \(ENOENT\)"):
-        build("imagenet", listing, Shard(samples_per_shard=8), tmp_path / "shards", listing.digest(), run=one_by_one)
+        build(
+            "imagenet",
+            listing,
+            Shard(samples_per_shard=8),
+            tmp_path / "shards",
+            listing.digest(),
+            run=one_by_one,
+        )
     assert not (tmp_path / "shards").exists()
 
 
@@ -286,7 +356,9 @@ build("imagenet", listing, Shard(samples_per_shard=8), Path(sys.argv[2]), listin
 def convert(source: Path, folder: Path, fault: str) -> int:
     """Build the shards of ImageNet in a process of its own, without Ray; return its exit status."""
     command = [sys.executable, "-c", CONVERSION, str(source), str(folder)]
-    return subprocess.run(command, cwd=PROJECT, env={**os.environ, failpoints.VARIABLE: fault}, check=False).returncode
+    return subprocess.run(
+        command, cwd=PROJECT, env={**os.environ, failpoints.VARIABLE: fault}, check=False
+    ).returncode
 
 
 @pytest.mark.parametrize(
@@ -300,7 +372,12 @@ def convert(source: Path, folder: Path, fault: str) -> int:
     ],
 )
 def test_a_killed_conversion_goes_on_and_ends_as_if_nothing_had_been(
-    raw: Path, originals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, sealed: int
+    raw: Path,
+    originals: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: str,
+    sealed: int,
 ) -> None:
     folder = tmp_path / "imagenet"
     assert convert(raw / "imagenet", folder, fault) == -signal.SIGKILL
@@ -365,7 +442,12 @@ def repaint(partial: Path, source: Path, split: str = "train", place: int = 5) -
     ],
 )
 def test_a_seal_counts_for_the_same_shard_of_the_same_inputs_alone(
-    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Any, options: dict[str, int], rewritten: int
+    raw: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Any,
+    options: dict[str, int],
+    rewritten: int,
 ) -> None:
     source = Path(shutil.copytree(raw / "imagenet", tmp_path / "raw"))
     with pytest.raises(UserError, match=r"EIO"):
@@ -405,7 +487,9 @@ def stop_at_the_end(works: Sequence[Work], in_flight: int | None, label: str) ->
     raise OSError(errno.EIO, os.strerror(errno.EIO), "shards")
 
 
-def test_other_code_breaks_every_seal(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_code_breaks_every_seal(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(UserError, match=r"EIO"):
         make("imagenet", raw / "imagenet", tmp_path / "shards", run=stop_at_the_end)
     monkeypatch.setattr("pipeline.shards.seal.code", lambda: "other")
@@ -414,7 +498,9 @@ def test_other_code_breaks_every_seal(raw: Path, tmp_path: Path, monkeypatch: py
     assert len(written) == 7
 
 
-def test_what_was_there_comes_back_where_a_kill_fell_between_the_two_renames(raw: Path, tmp_path: Path) -> None:
+def test_what_was_there_comes_back_where_a_kill_fell_between_the_two_renames(
+    raw: Path, tmp_path: Path
+) -> None:
     make("imagenet", raw / "imagenet", tmp_path / "shards")
     before = contents(tmp_path / "shards")
     (tmp_path / "shards").rename(tmp_path / ".shards.old")
@@ -438,33 +524,45 @@ def test_a_disk_that_fills_up_leaves_no_half_and_the_same_command_goes_on(
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     name = f"{tmp_path}/.shards.partial/shards/train/{fits:06d}.tar"
-    needed = sum(path.stat().st_size for path in (raw / "coco").rglob("*") if path.is_file()) + 2048 * 50
+    needed = (
+        sum(path.stat().st_size for path in (raw / "coco").rglob("*") if path.is_file()) + 2048 * 50
+    )
     assert re.match(
-        rf"{re.escape(name)}: File too large \(EFBIG\); the shards need up to {needed:,} bytes and [0-9,]+ are free: "
-        "make room and give the same command again", str(caught.value),
-    )  # fmt: skip
+        rf"{re.escape(name)}: File too large \(EFBIG\); the shards need up to {needed:,} bytes "
+        r"and [0-9,]+ are free: "
+        "make room and give the same command again",
+        str(caught.value),
+    )
     left = sorted(path.name for path in tmp_path.rglob("*") if path.is_file())
-    assert left == sorted(f"{number:06d}.{kind}" for number in range(fits) for kind in ("json", "tar"))
+    assert left == sorted(
+        f"{number:06d}.{kind}" for number in range(fits) for kind in ("json", "tar")
+    )
     written = count_writes(monkeypatch)
     make("coco", raw / "coco", tmp_path / "shards")
     assert len(written) == 7 - fits
     assert contents(tmp_path / "shards") == contents(originals / "coco")
 
 
-def test_finished_shards_count_as_room(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_finished_shards_count_as_room(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(UserError, match="EIO"):
         make("imagenet", raw / "imagenet", tmp_path / "shards", run=stop_at_the_end)
     there = sum(path.stat().st_size for path in tmp_path.rglob("*.tar"))
     listing = list_folder("imagenet", raw / "imagenet", {})
     needed = sum(place.size for place in listing.tree.files.values()) + 2048 * 50
     for free, enough in ((needed - there, True), (needed - there - 1, False)):
-        monkeypatch.setattr(shutil, "disk_usage", lambda path, free=free: SimpleNamespace(free=free))
+        monkeypatch.setattr(
+            shutil, "disk_usage", lambda path, free=free: SimpleNamespace(free=free)
+        )
         with pytest.raises(UserError, match="EIO" if enough else "GB free"):
             make("imagenet", raw / "imagenet", tmp_path / "shards", run=stop_at_the_end)
 
 
 @pytest.mark.faults
-def test_a_killed_stage_goes_on_when_the_same_command_is_given(originals: Path, tmp_path: Path) -> None:
+def test_a_killed_stage_goes_on_when_the_same_command_is_given(
+    originals: Path, tmp_path: Path
+) -> None:
     project = make_project(tmp_path / "project")
     text = (project / "params.yaml").read_text()
     (project / "params.yaml").write_text(
@@ -500,7 +598,9 @@ def test_a_bucket_of_many_files_becomes_rows_of_folders(hidden: int, rows: list[
     found = grouped(entries, 6)
     assert [entry.path for entry in found] == rows
     assert sum(entry.files for entry in found) == 2 * hidden
-    assert grouped([Filed("top", "hidden"), *entries], 1) == [Filed("./", "hidden", files=2 * hidden + 1)]
+    assert grouped([Filed("top", "hidden"), *entries], 1) == [
+        Filed("./", "hidden", files=2 * hidden + 1)
+    ]
     assert len(grouped([*entries, Filed("c", "outside_layout")], 1)) == 2  # reasons stay apart
 
 

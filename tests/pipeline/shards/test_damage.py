@@ -1,4 +1,6 @@
-"""Every one of many seeded damages is named, with the file it is in: cuts, single bits, swaps, missing and extra."""
+"""Every one of many seeded damages is named, with the file it is in: cuts, single bits, swaps,
+missing and extra.
+"""
 
 import os
 import random
@@ -29,7 +31,9 @@ def spoilt(path: Path) -> Iterator[bytes]:
 
 
 def regions(data: bytes) -> dict[str, range]:
-    """Return the parts of a shard, of which each takes its turn: a header, a JPEG, its padding, the end."""
+    """Return the parts of a shard, of which each takes its turn: a header, a JPEG, its padding, the
+    end.
+    """
     image = 700
     start = tar.BLOCK
     return {
@@ -42,19 +46,25 @@ def regions(data: bytes) -> dict[str, range]:
 
 
 def truncations(folder: Path, count: int) -> list[tuple[int, list[str]]]:
-    """Cut a shard at so many seeded lengths, every second one a block's end; return each length and what was said."""
+    """Cut a shard at so many seeded lengths, every second one a block's end; return each length and
+    what was said.
+    """
     draw, said = random.Random(11), []
     for number in range(count):
         path = folder / "train" / f"{number % 3:06d}.tar"
         with spoilt(path) as data:
-            length = draw.randrange(len(data) // 512) * 512 if number % 2 else draw.randrange(len(data))
+            length = (
+                draw.randrange(len(data) // 512) * 512 if number % 2 else draw.randrange(len(data))
+            )
             os.truncate(path, length)
             said.append((length, verify(folder)))
     return said
 
 
 def flips(folder: Path, count: int) -> list[list[str]]:
-    """Flip one bit at so many seeded places, in every region in turn; return what was said each time."""
+    """Flip one bit at so many seeded places, in every region in turn; return what was said each
+    time.
+    """
     draw, said = random.Random(12), []
     for number in range(count):
         path = folder / "train" / f"{number % 3:06d}.tar"

@@ -1,4 +1,6 @@
-"""Malformed inputs among 200 good ones of each layout: each ends in its bucket, and no good one is touched."""
+"""Malformed inputs among 200 good ones of each layout: each ends in its bucket, and no good one is
+touched.
+"""
 
 import io
 import json
@@ -31,7 +33,9 @@ Make = Callable[[Path], object]
 
 
 class Case(NamedTuple):
-    """One malformed input: where it lies, how it is made there, and its bucket and reason (a note's where kept)."""
+    """One malformed input: where it lies, how it is made there, and its bucket and reason (a note's
+    where kept).
+    """
 
     path: str
     make: Make
@@ -79,7 +83,9 @@ def bomb() -> bytes:
     """Return a small PNG of 100 million pixels."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
 
     rows = zlib.compress(bytes(10_001 * 10_000), 9)
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", 10_000, 10_000, 8, 0, 0, 0, 0))
@@ -122,11 +128,18 @@ IMAGENET = [
     Case(f"{TRAIN}/cut.png", data(encoded("PNG")[:500]), "quarantined", "truncated"),
     Case(f"{TRAIN}/header.JPEG", data(JPEG[:4] + b"\0" * 60), "quarantined", "damaged"),
     Case(f"{TRAIN}/empty.JPEG", data(b""), "quarantined", "empty"),
-    Case(f"{TRAIN}/error_page.JPEG", data(b"<!DOCTYPE html><title>404</title>"), "quarantined", "not_an_image"),
+    Case(
+        f"{TRAIN}/error_page.JPEG",
+        data(b"<!DOCTYPE html><title>404</title>"),
+        "quarantined",
+        "not_an_image",
+    ),
     Case(f"{TRAIN}/gif.JPEG", picture("P", "GIF"), "quarantined", "not_an_image"),
     Case(f"{TRAIN}/pickle.JPEG", data(pickle.dumps(Payload())), "quarantined", "not_an_image"),
     Case(f"{TRAIN}/labels.pkl", data(pickle.dumps(Payload())), "quarantined", "not_an_image"),
-    Case(f"{TRAIN}/pipe:touch executed.JPEG", data(b"|touch executed"), "quarantined", "not_an_image"),
+    Case(
+        f"{TRAIN}/pipe:touch executed.JPEG", data(b"|touch executed"), "quarantined", "not_an_image"
+    ),
     Case(f"{TRAIN}/bomb.png", data(bomb()), "quarantined", "too_many_pixels"),
     Case(f"{TRAIN}/notes.txt", data(b"notes"), "quarantined", "not_an_image"),
     Case(f"{TRAIN}/deeper/a.JPEG", picture(seed=11), "quarantined", "outside_layout"),
@@ -152,7 +165,7 @@ IMAGENET = [
     Case(f"{TRAIN}/" + os.fsdecode(b"latin\xe9.gif"), data(b"GIF"), "quarantined", "not_an_image"),
     Case("train/n00000002/twin.JPEG", twin("train/n00000003/*.JPEG"), "kept", "dup_hash"),
     Case("val/n00000004/twin.JPEG", twin("train/n00000004/*.JPEG"), "kept", "dup_hash"),
-]  # fmt: skip
+]
 
 
 def test_malformed_images_among_good_ones(tmp_path: Path) -> None:
@@ -172,10 +185,18 @@ def annotate(path: Path, changes: Sequence[dict[str, Any]]) -> None:
     number = max(image["id"] for image in value["images"]) + 1
     value["images"].append({"id": number, "file_name": path.name, "width": SIDE, "height": SIDE})
     for change in changes:
-        value["annotations"].append({
-            "id": max(row["id"] for row in value["annotations"]) + 1, "image_id": number, "category_id": 1,
-            "bbox": [1, 1, 9, 9], "area": 40.5, "iscrowd": 0, "segmentation": [[1, 1, 9, 1, 9, 9]], **change,
-        })  # fmt: skip
+        value["annotations"].append(
+            {
+                "id": max(row["id"] for row in value["annotations"]) + 1,
+                "image_id": number,
+                "category_id": 1,
+                "bbox": [1, 1, 9, 9],
+                "area": 40.5,
+                "iscrowd": 0,
+                "segmentation": [[1, 1, 9, 1, 9, 9]],
+                **change,
+            }
+        )
     names.write_text(json.dumps(value))
 
 
@@ -214,10 +235,19 @@ COCO = [
     Case("train2017/nan.jpg", annotated(bbox=[float("nan"), 1, 9, 9]), "kept", "not_finite"),
     Case("val2017/infinite.jpg", annotated(area=float("inf")), "kept", "area_computed"),
     Case("train2017/box.jpg", annotated(segmentation=[]), "kept", "no_mask"),
-    Case("train2017/far.jpg", annotated(segmentation=[[1, 1, 1e8, 1, 9, 9]]), "kept", "polygon_far_outside"),
-    Case("train2017/line.jpg", annotated(segmentation=[[1, 1, 9, 9]]), "kept", "degenerate_polygon"),
+    Case(
+        "train2017/far.jpg",
+        annotated(segmentation=[[1, 1, 1e8, 1, 9, 9]]),
+        "kept",
+        "polygon_far_outside",
+    ),
+    Case(
+        "train2017/line.jpg", annotated(segmentation=[[1, 1, 9, 9]]), "kept", "degenerate_polygon"
+    ),
     Case("train2017/crowd.jpg", annotated(**crowd([0, SIDE * SIDE])), "kept"),
-    Case("train2017/crowd_size.jpg", annotated(**crowd([0, SIDE * SIDE], (1, 2))), "kept", "bad_rle"),
+    Case(
+        "train2017/crowd_size.jpg", annotated(**crowd([0, SIDE * SIDE], (1, 2))), "kept", "bad_rle"
+    ),
     Case("train2017/crowd_text.jpg", annotated(**crowd("@@@@@@@@@@@@@@@@@")), "kept", "bad_rle"),
     Case("train2017/gone.jpg", lambda path: annotate(path, [{}]), "quarantined", "missing_image"),
     Case("train2017/extra.jpg", picture(seed=97), "quarantined", "not_in_annotations"),
@@ -227,7 +257,7 @@ COCO = [
     Case("train2017/text.txt", damaged(b"text"), "quarantined", "not_an_image"),
     Case("annotations/captions.json", data(b"{"), "ignored", "outside_layout"),
     Case("annotations/model.pkl", data(pickle.dumps(Payload())), "ignored", "outside_layout"),
-]  # fmt: skip
+]
 
 
 def test_malformed_annotations_among_good_ones(tmp_path: Path) -> None:
@@ -247,7 +277,9 @@ def pair(image: bytes | None, mask: bytes | None, suffix: str = ".png") -> Make:
     return make
 
 
-def mask(value: int = 1, mode: str = "L", size: tuple[int, int] = (SIDE, SIDE), kind: str = "PNG") -> bytes:
+def mask(
+    value: int = 1, mode: str = "L", size: tuple[int, int] = (SIDE, SIDE), kind: str = "PNG"
+) -> bytes:
     return encoded(kind, Image.new("L", size, value).convert(mode))
 
 
@@ -263,7 +295,9 @@ ADE = [
     Case(f"{MASKS}/bits.png", pair(own(4), mask(mode="1")), "quarantined", "mask_depth"),
     Case(f"{MASKS}/deep.png", pair(own(5), encoded("PNG", DEEP)), "quarantined", "mask_depth"),
     Case(f"{MASKS}/jpeg.png", pair(own(6), mask(kind="JPEG")), "quarantined", "mask_not_png"),
-    Case(f"{MASKS}/lossy.jpg", pair(None, mask(kind="JPEG"), ".jpg"), "quarantined", "mask_not_png"),
+    Case(
+        f"{MASKS}/lossy.jpg", pair(None, mask(kind="JPEG"), ".jpg"), "quarantined", "mask_not_png"
+    ),
     Case(f"{MASKS}/cut.png", pair(own(8), mask()[:60]), "quarantined", "truncated"),
     Case(f"{MASKS}/empty.png", pair(None, b""), "quarantined", "empty"),
     Case(f"{IMAGES}/lonely.jpg", pair(own(9), None), "quarantined", "no_mask"),
@@ -271,14 +305,21 @@ ADE = [
     Case(f"{IMAGES}/broken.jpg", pair(JPEG[:200], mask()), "quarantined", "truncated"),
     Case(f"{IMAGES}/unlabelled.jpg", pair(own(10), mask(0)), "kept"),
     Case(f"{IMAGES}/palette.jpg", pair(own(11), mask(mode="P")), "kept"),
-]  # fmt: skip
-PARTNERS = {"images": ("size", "value", "colour", "bits", "deep", "jpeg", "cut"), "annotations": ("broken",)}
+]
+PARTNERS = {
+    "images": ("size", "value", "colour", "bits", "deep", "jpeg", "cut"),
+    "annotations": ("broken",),
+}
 
 
 def test_malformed_masks_among_good_ones(tmp_path: Path) -> None:
     manifest = assert_buckets("ade20k", ADE, tmp_path)
-    partners = {entry.path for entry in manifest.inputs.quarantined if entry.reason == "partner_quarantined"}
-    assert {Path(path).stem for path in partners} == {stem for stems in PARTNERS.values() for stem in stems}
+    partners = {
+        entry.path for entry in manifest.inputs.quarantined if entry.reason == "partner_quarantined"
+    }
+    assert {Path(path).stem for path in partners} == {
+        stem for stems in PARTNERS.values() for stem in stems
+    }
 
 
 @pytest.fixture(autouse=True)
@@ -288,14 +329,17 @@ def every_example(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def assert_buckets(name: str, cases: Sequence[Case], tmp_path: Path) -> Manifest:
-    """Make 200 good inputs and the malformed ones, build shards of all, and look where each one is."""
+    """Make 200 good inputs and the malformed ones, build shards of all, and look where each one
+    is.
+    """
     source = tmp_path / "raw"
     materialise(name, Synthetic(**GOOD, image_size=SIDE), source)
     folders = ("train", "val", "train2017", "val2017", "images")
     good = {
-        path: path.read_bytes() for path in source.rglob("*")
+        path: path.read_bytes()
+        for path in source.rglob("*")
         if path.is_file() and path.relative_to(source).parts[0] in folders
-    }  # fmt: skip
+    }
     assert len(good) == sum(GOOD.values())
     for case in cases:
         path = source / case.path
@@ -313,15 +357,25 @@ def assert_buckets(name: str, cases: Sequence[Case], tmp_path: Path) -> Manifest
         for bucket in ("repaired", "quarantined", "ignored")
         for entry in getattr(inputs, bucket)
     }
-    assert sum(inputs.files(bucket) for bucket in ("repaired", "quarantined", "ignored")) + inputs.kept == inputs.listed
+    assert (
+        sum(inputs.files(bucket) for bucket in ("repaired", "quarantined", "ignored")) + inputs.kept
+        == inputs.listed
+    )
     found = sum(not path.is_dir() or path.is_symlink() for path in source.rglob("*"))
     assert inputs.listed == found + sum(case.reason == "missing_image" for case in cases)
 
     stored = read_shards(tmp_path / "shards")
-    images = {s.image: stored.get((split, s.key)) for split, samples in listing.splits.items() for s in samples}
+    images = {
+        s.image: stored.get((split, s.key))
+        for split, samples in listing.splits.items()
+        for s in samples
+    }
     for case in cases:
         path = case.path.encode(errors="surrogateescape").decode(errors="backslashreplace")
-        assert buckets.get(path, ("kept", "")) == (case.bucket, case.reason if case.bucket != "kept" else ""), case
+        assert buckets.get(path, ("kept", "")) == (
+            case.bucket,
+            case.reason if case.bucket != "kept" else "",
+        ), case
         if case.bucket == "kept":
             assert images[case.path] == (source / case.path).read_bytes(), case
         if case.bucket == "kept" and case.reason:
@@ -346,7 +400,9 @@ def read_shards(folder: Path) -> dict[tuple[str, str], bytes]:
 
 
 class Stop(NamedTuple):
-    """A structure that is wrong: how it is spoilt, and what the sentence names as expected and as found."""
+    """A structure that is wrong: how it is spoilt, and what the sentence names as expected and as
+    found.
+    """
 
     layout: str
     name: str
@@ -381,7 +437,9 @@ def rewritten(change: Callable[[bytes], bytes]) -> Make:
 
 
 def huge(root: Path) -> None:
-    os.truncate(root / "annotations" / "instances_train2017.json", 2_100_000_000)  # sparse: takes no room
+    os.truncate(
+        root / "annotations" / "instances_train2017.json", 2_100_000_000
+    )  # sparse: takes no room
 
 
 def only_one_class(root: Path) -> None:
@@ -409,36 +467,145 @@ def names(change: Callable[[str], str]) -> Make:
 FLOAT = 7.0
 STOPS = [
     Stop("imagenet", "one class", only_one_class, ("at least two class folders", "n00000001")),
-    Stop("imagenet", "empty class", lambda r: (r / "train/n09").mkdir(), ("images directly in", "none in n09/")),
-    Stop("imagenet", "unknown class", lambda r: (r / "val/n09").mkdir(), ("the classes of train/ in val/", "n09")),
-    Stop("imagenet", "no split", lambda r: shutil.rmtree(r / "val"), ("class folders with images in val/", "train")),
-    Stop("coco", "unknown category", first("annotations", category_id=2), ("category 2", "one of the 6")),
-    Stop("coco", "unknown image", first("annotations", image_id=5), ("annotation 1", "image 5", "not listed")),
+    Stop(
+        "imagenet",
+        "empty class",
+        lambda r: (r / "train/n09").mkdir(),
+        ("images directly in", "none in n09/"),
+    ),
+    Stop(
+        "imagenet",
+        "unknown class",
+        lambda r: (r / "val/n09").mkdir(),
+        ("the classes of train/ in val/", "n09"),
+    ),
+    Stop(
+        "imagenet",
+        "no split",
+        lambda r: shutil.rmtree(r / "val"),
+        ("class folders with images in val/", "train"),
+    ),
+    Stop(
+        "coco",
+        "unknown category",
+        first("annotations", category_id=2),
+        ("category 2", "one of the 6"),
+    ),
+    Stop(
+        "coco",
+        "unknown image",
+        first("annotations", image_id=5),
+        ("annotation 1", "image 5", "not listed"),
+    ),
     Stop("coco", "image twice", repeated("images"), ("ids of 'images' repeat: 7",)),
     Stop("coco", "annotation twice", repeated("annotations"), ("ids of 'annotations' repeat: 1",)),
-    Stop("coco", "text as category", first("annotations", category_id="1"), ("an integer from 0", "found '1'")),
-    Stop("coco", "id is true", first("annotations", id=True), ("id should be an integer", "found True")),
-    Stop("coco", "id is a float", first("images", id=FLOAT), ("id should be an integer", "found 7.0")),
-    Stop("coco", "huge id", first("images", id=10**4000), ("an integer from 0", "found a very large integer")),
+    Stop(
+        "coco",
+        "text as category",
+        first("annotations", category_id="1"),
+        ("an integer from 0", "found '1'"),
+    ),
+    Stop(
+        "coco",
+        "id is true",
+        first("annotations", id=True),
+        ("id should be an integer", "found True"),
+    ),
+    Stop(
+        "coco", "id is a float", first("images", id=FLOAT), ("id should be an integer", "found 7.0")
+    ),
+    Stop(
+        "coco",
+        "huge id",
+        first("images", id=10**4000),
+        ("an integer from 0", "found a very large integer"),
+    ),
     Stop("coco", "NaN as id", first("images", id=float("nan")), ("an integer from 0", "found nan")),
-    Stop("coco", "box of text", first("annotations", bbox=["1"] * 4), ("four numbers", "a list of 4")),
-    Stop("coco", "box of three", first("annotations", bbox=[1, 2, 3]), ("four numbers", "a list of 3")),
-    Stop("coco", "no segmentation", edited(lambda v: v["annotations"][0].pop("segmentation")), ("lacks segmentation",)),
-    Stop("coco", "path out of the folder", first("images", file_name="../x.jpg"), ("inside the split's", "../x")),
-    Stop("coco", "absolute path", first("images", file_name="/etc/passwd"), ("inside the split's", "/etc/passw")),
+    Stop(
+        "coco", "box of text", first("annotations", bbox=["1"] * 4), ("four numbers", "a list of 4")
+    ),
+    Stop(
+        "coco",
+        "box of three",
+        first("annotations", bbox=[1, 2, 3]),
+        ("four numbers", "a list of 3"),
+    ),
+    Stop(
+        "coco",
+        "no segmentation",
+        edited(lambda v: v["annotations"][0].pop("segmentation")),
+        ("lacks segmentation",),
+    ),
+    Stop(
+        "coco",
+        "path out of the folder",
+        first("images", file_name="../x.jpg"),
+        ("inside the split's", "../x"),
+    ),
+    Stop(
+        "coco",
+        "absolute path",
+        first("images", file_name="/etc/passwd"),
+        ("inside the split's", "/etc/passw"),
+    ),
     Stop("coco", "NUL in a path", first("images", file_name="a\0.jpg"), ("inside the split's",)),
-    Stop("coco", "half a character", rewritten(lambda d: d.replace(b'"disc"', b'"\\ud800"')), ("name should be text",)),
-    Stop("coco", "zero width", first("images", width=0), ("width should be a positive integer", "found 0")),
-    Stop("coco", "cut JSON", rewritten(lambda d: d[:1000]), ("not whole JSON", "line 1, column", "character")),
-    Stop("coco", "nested JSON", rewritten(lambda d: b"[" * 10**6), ("not usable JSON", "nested too deeply")),
-    Stop("coco", "not UTF-8", rewritten(lambda d: d[:50] + b"\xff" + d[50:]), ("not UTF-8 text: byte 50",)),
+    Stop(
+        "coco",
+        "half a character",
+        rewritten(lambda d: d.replace(b'"disc"', b'"\\ud800"')),
+        ("name should be text",),
+    ),
+    Stop(
+        "coco",
+        "zero width",
+        first("images", width=0),
+        ("width should be a positive integer", "found 0"),
+    ),
+    Stop(
+        "coco",
+        "cut JSON",
+        rewritten(lambda d: d[:1000]),
+        ("not whole JSON", "line 1, column", "character"),
+    ),
+    Stop(
+        "coco",
+        "nested JSON",
+        rewritten(lambda d: b"[" * 10**6),
+        ("not usable JSON", "nested too deeply"),
+    ),
+    Stop(
+        "coco",
+        "not UTF-8",
+        rewritten(lambda d: d[:50] + b"\xff" + d[50:]),
+        ("not UTF-8 text: byte 50",),
+    ),
     Stop("coco", "a list", rewritten(lambda d: b"[]"), ("a list called 'images'",)),
     Stop("coco", "2.1 GB", huge, ("2,100,000,000 bytes", "may have 2,000,000,000")),
-    Stop("ade20k", "colour masks", full_ade20k, ("expected a mask with one 8-bit channel", "found mode RGB")),
-    Stop("ade20k", "names out of order", names(lambda t: t.replace("\n2\t", "\n3\t")), ("should be class 2", "3")),
-    Stop("ade20k", "no header", names(lambda t: t[t.index("\n") :]), ("a header that has Idx and Name",)),
-    Stop("ade20k", "no names", lambda r: (r / "objectInfo150.txt").unlink(), ("expected objectInfo150.txt", "images")),
-]  # fmt: skip
+    Stop(
+        "ade20k",
+        "colour masks",
+        full_ade20k,
+        ("expected a mask with one 8-bit channel", "found mode RGB"),
+    ),
+    Stop(
+        "ade20k",
+        "names out of order",
+        names(lambda t: t.replace("\n2\t", "\n3\t")),
+        ("should be class 2", "3"),
+    ),
+    Stop(
+        "ade20k",
+        "no header",
+        names(lambda t: t[t.index("\n") :]),
+        ("a header that has Idx and Name",),
+    ),
+    Stop(
+        "ade20k",
+        "no names",
+        lambda r: (r / "objectInfo150.txt").unlink(),
+        ("expected objectInfo150.txt", "images"),
+    ),
+]
 
 
 @pytest.fixture(scope="module")
@@ -479,7 +646,9 @@ def test_a_file_that_changed_since_it_was_listed_stops_by_name(small: Path, tmp_
 
 
 def test_masks_are_mapped_by_readers_alone(small: Path, tmp_path: Path) -> None:
-    """Sharding what was sharded changes no label: the shift by one happens once, after the shards."""
+    """Sharding what was sharded changes no label: the shift by one happens once, after the
+    shards.
+    """
     first_pass, again = tmp_path / "first", tmp_path / "again"
     listing = list_folder("ade20k", small / "ade20k", {})
     manifest = build("ade20k", listing, Shard(), first_pass, listing.digest(), run=one_by_one)
@@ -493,5 +662,11 @@ def test_masks_are_mapped_by_readers_alone(small: Path, tmp_path: Path) -> None:
                 assert extracted is not None
                 (source / kind / folder / member.name).write_bytes(extracted.read())
     listing = list_folder("ade20k", source, {})
-    assert build("ade20k", listing, Shard(), again, listing.digest(), run=one_by_one).text == manifest.text
-    assert (manifest.target.ignore, [entry.id for entry in manifest.classes]) == (0, list(range(1, 9)))
+    assert (
+        build("ade20k", listing, Shard(), again, listing.digest(), run=one_by_one).text
+        == manifest.text
+    )
+    assert (manifest.target.ignore, [entry.id for entry in manifest.classes]) == (
+        0,
+        list(range(1, 9)),
+    )

@@ -25,7 +25,9 @@ MEMBERS = {"imagenet": "cls", "coco": "json", "ade20k": "png"}
 
 
 def positions(reader: ShardReader) -> list[tuple[int, int]]:
-    return [(shard, index) for shard, size in enumerate(reader.shard_sizes) for index in range(size)]
+    return [
+        (shard, index) for shard, size in enumerate(reader.shard_sizes) for index in range(size)
+    ]
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
@@ -56,13 +58,21 @@ def test_a_png_lies_beside_its_mask_and_every_reader_tells_them_apart(tmp_path: 
     stock = list(webdataset.WebDataset(urls, shardshuffle=False, nodesplitter=None))
     for ours, theirs in zip(mine, stock, strict=True):
         assert ours == {key: theirs[key] for key in ours}
-    decoded = webdataset.WebDataset(urls, shardshuffle=False, nodesplitter=None).decode("pil").to_tuple("jpg;image.png")
-    assert [image.size for (image,) in decoded] == [Image.open(path).size for path in photographs[1:2]] * 4
+    decoded = (
+        webdataset.WebDataset(urls, shardshuffle=False, nodesplitter=None)
+        .decode("pil")
+        .to_tuple("jpg;image.png")
+    )
+    assert [image.size for (image,) in decoded] == [
+        Image.open(path).size for path in photographs[1:2]
+    ] * 4
 
 
 def test_keys_are_read_alone(originals: Path) -> None:
     reader = ShardReader(originals / "imagenet", "val")
-    assert [reader.key(*place) for place in positions(reader)] == [f"ILSVRC2012_val_{n:08d}" for n in range(1, 21)]
+    assert [reader.key(*place) for place in positions(reader)] == [
+        f"ILSVRC2012_val_{n:08d}" for n in range(1, 21)
+    ]
 
 
 def test_a_pickled_reader_reads_on(originals: Path) -> None:
@@ -92,7 +102,9 @@ def test_few_files_are_open_at_once(originals: Path, monkeypatch: pytest.MonkeyP
     reader = ShardReader(originals / "imagenet", "train")
     expected = [reader.read(shard, 0)["__key__"] for shard in range(4)]
     assert [reader.read(shard, 0)["__key__"] for shard in range(4)] == expected
-    assert len(os.listdir("/proc/self/fd")) <= before + 2 + 1  # the index is a map, whose file may stay open
+    assert (
+        len(os.listdir("/proc/self/fd")) <= before + 2 + 1
+    )  # the index is a map, whose file may stay open
 
 
 @pytest.mark.parametrize("place", [(0, 8), (4, 0), (-1, 0), (0, -1)])

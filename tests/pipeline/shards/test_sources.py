@@ -24,7 +24,11 @@ def shards(name: str, source: Path, folder: Path) -> dict[str, bytes]:
     assert not listing.quarantined
     build(name, listing, Shard(samples_per_shard=8), folder, listing.digest())
     assert verify(folder) == []
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 def check(name: str, original: Path, tmp_path: Path) -> None:
@@ -38,13 +42,16 @@ def check(name: str, original: Path, tmp_path: Path) -> None:
         to_published(published)
     archives = pack(name, published, tmp_path / "archives")
     one, two, three = (
-        shards(name, source, tmp_path / f"shards of {source.name}") for source in (folder, published, archives)
+        shards(name, source, tmp_path / f"shards of {source.name}")
+        for source in (folder, published, archives)
     )
     assert three == two  # the manifest with its digest of the listing included
     assert {k: v for k, v in one.items() if k != "manifest.json"} == {
         k: v for k, v in two.items() if k != "manifest.json"
     }
-    manifests = [Manifest.model_validate_json(files["manifest.json"]) for files in (one, two, three)]
+    manifests = [
+        Manifest.model_validate_json(files["manifest.json"]) for files in (one, two, three)
+    ]
     assert len({manifest.content for manifest in manifests}) == 1
     assert manifests[0].classes == manifests[1].classes
     if name != "imagenet":
@@ -56,7 +63,9 @@ def test_folders_and_archives_give_the_same_bytes(raw: Path, tmp_path: Path, nam
     check(name, raw / name, tmp_path)
 
 
-@pytest.mark.parametrize(("name", "folder"), [("imagenet", "imagenet"), ("coco", "coco"), ("ade20k", "ade")])
+@pytest.mark.parametrize(
+    ("name", "folder"), [("imagenet", "imagenet"), ("coco", "coco"), ("ade20k", "ade")]
+)
 def test_real_photographs_give_the_same_bytes(tmp_path: Path, name: str, folder: str) -> None:
     source = SHARED / "real" / folder
     if not source.is_dir():
@@ -73,17 +82,32 @@ def spoil(archive: Path, member: str) -> None:
     archive.write_bytes(data)
 
 
-def test_a_damaged_member_is_quarantined_and_a_damaged_annotation_file_stops(raw: Path, tmp_path: Path) -> None:
+def test_a_damaged_member_is_quarantined_and_a_damaged_annotation_file_stops(
+    raw: Path, tmp_path: Path
+) -> None:
     archives = pack("coco", raw / "coco", tmp_path / "archives")
     image = min(path.name for path in (raw / "coco" / "val2017").iterdir())
     spoil(archives / "val2017.zip", f"val2017/{image}")
     listing = list_folder("coco", archives, {})
-    assert listing.digest() == list_folder("coco", raw / "coco", {}).digest()  # no member was read yet
-    build("coco", listing, Shard(samples_per_shard=8, max_quarantined=1), tmp_path / "shards", listing.digest())
+    assert (
+        listing.digest() == list_folder("coco", raw / "coco", {}).digest()
+    )  # no member was read yet
+    build(
+        "coco",
+        listing,
+        Shard(samples_per_shard=8, max_quarantined=1),
+        tmp_path / "shards",
+        listing.digest(),
+    )
     (entry,) = Manifest.load(tmp_path / "shards").inputs.quarantined
-    assert (entry.path, entry.reason) == (f"val2017/{image}", "damaged_member") and "CRC" in entry.detail
+    assert (entry.path, entry.reason) == (
+        f"val2017/{image}",
+        "damaged_member",
+    ) and "CRC" in entry.detail
     spoil(archives / "annotations_trainval2017.zip", "annotations/instances_val2017.json")
-    with pytest.raises(UserError, match=r"annotations_trainval2017\.zip \(annotations/.*json\): damaged_member"):
+    with pytest.raises(
+        UserError, match=r"annotations_trainval2017\.zip \(annotations/.*json\): damaged_member"
+    ):
         list_folder("coco", archives, {})
 
 
@@ -102,7 +126,11 @@ def test_reassessed_labels_lie_beside_the_shards(raw: Path, tmp_path: Path) -> N
     manifest = build("imagenet", listing, Shard(max_quarantined=1), shards, listing.digest())
     assert Manifest.load(shards) == manifest and verify(shards) == []
     assert manifest.content != plain.content and manifest.splits == plain.splits
-    wanted = {f"ILSVRC2012_val_{i:08d}": sorted(set(entry)) for i, entry in enumerate(entries, 1) if i != 3}
+    wanted = {
+        f"ILSVRC2012_val_{i:08d}": sorted(set(entry))
+        for i, entry in enumerate(entries, 1)
+        if i != 3
+    }
     assert json.loads((shards / "val.real.json").read_text()) == wanted
     samples = [ShardReader(shards, "val").read(0, i) for i in range(19)]
     assert {sample["__key__"]: sample["real"] for sample in samples} == wanted
@@ -110,7 +138,11 @@ def test_reassessed_labels_lie_beside_the_shards(raw: Path, tmp_path: Path) -> N
 
     path = shards / "val.real.json"
     path.write_text(path.read_text().replace("[0,1]", "[0,2]"))
-    assert verify(shards) == verify(shards, ["val"]) == ["val.real.json: content changed (SHA-256 differs)"]
+    assert (
+        verify(shards)
+        == verify(shards, ["val"])
+        == ["val.real.json: content changed (SHA-256 differs)"]
+    )
     assert verify(shards, ["train"]) == []
     with pytest.raises(UserError, match=r"val\.real\.json: content changed"):
         ShardReader(shards, "val")

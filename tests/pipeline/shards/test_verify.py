@@ -94,5 +94,6 @@ def test_the_command_says_what_is_wrong(shards: Shards) -> None:
     spoilt = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     assert spoilt.returncode == 1
     assert spoilt.stdout.splitlines() == [
-        "train/000000.tar: content changed (SHA-256 differs)", "train/000001.tar: missing",
-    ]  # fmt: skip
+        "train/000000.tar: content changed (SHA-256 differs)",
+        "train/000001.tar: missing",
+    ]

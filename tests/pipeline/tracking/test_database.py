@@ -1,4 +1,6 @@
-"""Whatever state MLflow's store is in, a command uses it or says in one sentence what is wrong, without secrets."""
+"""Whatever state MLflow's store is in, a command uses it or says in one sentence what is wrong,
+without secrets.
+"""
 
 import os
 import random
@@ -55,14 +57,17 @@ raise SystemExit(sum(process.exitcode != 0 for process in processes))
 
 
 def at_once(folder: Path, clones: int, each: int, rows: int) -> None:
-    """Let processes of several clones use one fresh database at the same moment, and look at what they made.
+    """Let processes of several clones use one fresh database at the same moment, and look at what
+    they made.
 
     Each process of a clone trains another run; the clones train the same ones.
     """
     uri = f"sqlite:///{folder / 'mlflow.db'}"
     words = [uri, str(clones), str(each), str(rows), str(folder)]
     environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
-    done = subprocess.run([sys.executable, "-c", AT_ONCE, *words], env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", AT_ONCE, *words], env=environment, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     recorded(uri, each, rows)
 
@@ -72,7 +77,9 @@ def recorded(uri: str, runs: int, rows: int) -> None:
     client = connect(uri)
     place = client.get_experiment_by_name("classify").experiment_id
     made = client.search_runs([place])
-    assert sorted(run.data.tags["run_id"] for run in made) == sorted(f"run{number}" for number in range(runs))
+    assert sorted(run.data.tags["run_id"] for run in made) == sorted(
+        f"run{number}" for number in range(runs)
+    )
     assert {run.info.status for run in made} == {"FINISHED"}
     for run in made:
         steps = [point.step for point in client.get_metric_history(run.info.run_id, "top1")]
@@ -88,14 +95,22 @@ def test_sixteen_processes_of_two_clones_share_one_fresh_database(tmp_path: Path
     at_once(tmp_path, clones=2, each=8, rows=10)
 
 
-@pytest.mark.parametrize("sent", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.faults)])
-def test_a_database_whose_maker_was_ended_is_made_by_the_next_command(tmp_path: Path, sent: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    "sent", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.faults)]
+)
+def test_a_database_whose_maker_was_ended_is_made_by_the_next_command(
+    tmp_path: Path, sent: signal.Signals
+) -> None:
     uri, marker = f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path / "met"
     code = f"from pipeline.tracking.database import connect; connect({uri!r})"
     fault = {"PYTHONPATH": str(PROJECT), "PIPELINE_FAULT": f"database.made do=wait once={marker}"}
-    maker = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, **fault}, stderr=subprocess.DEVNULL)
+    maker = subprocess.Popen(
+        [sys.executable, "-c", code], env={**os.environ, **fault}, stderr=subprocess.DEVNULL
+    )
     wait_for(marker, maker)
-    assert not (tmp_path / "mlflow.db").exists(), "half a database must not have the name of a whole one"
+    assert not (tmp_path / "mlflow.db").exists(), (
+        "half a database must not have the name of a whole one"
+    )
     maker.send_signal(sent)
     maker.wait()
     connect(uri)
@@ -137,7 +152,13 @@ def use(folder: Path) -> str | None:
             client = connect(uri)
             run = find_or_make(client, folder / "runs", "classify", "run0", {"run_id": "run0"})
             end_abandoned(client, "classify", folder / "runs")
-            close_run(client, run, {"history": [{"step": 7, "loss": 1.0}], "parameters": 5}, None, folder / "runs")
+            close_run(
+                client,
+                run,
+                {"history": [{"step": 7, "loss": 1.0}], "parameters": 5},
+                None,
+                folder / "runs",
+            )
     except UserError as error:
         return str(error)
     return None
@@ -162,7 +183,10 @@ def mutate(content: bytes, folder: Path, draw: random.Random) -> str:
         file.mkdir()
     else:
         with closing(sqlite3.connect(file, isolation_level=None)) as base:
-            names = [row[0] for row in base.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+            names = [
+                row[0]
+                for row in base.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            ]
             if kind == "sql":
                 for statement in draw.sample(HALF, draw.choice((1, 1, 2))):
                     kind += f"; {statement}"
@@ -170,7 +194,10 @@ def mutate(content: bytes, folder: Path, draw: random.Random) -> str:
             else:
                 name = draw.choice(names)
                 kind += f" {name}"
-                try_all(base, f"DROP TABLE {name}" if kind.startswith("table") else f"DELETE FROM {name}")
+                try_all(
+                    base,
+                    f"DROP TABLE {name}" if kind.startswith("table") else f"DELETE FROM {name}",
+                )
     return kind
 
 
@@ -191,7 +218,11 @@ def check_mutations(whole: bytes, folder: Path, seeds: range) -> None:
         if time.process_time() - started > 5:
             slow.append((seed, done))
         if sentence is not None:
-            assert "\n" not in sentence and "Traceback" not in sentence and len(sentence) < 900, (seed, done, sentence)
+            assert "\n" not in sentence and "Traceback" not in sentence and len(sentence) < 900, (
+                seed,
+                done,
+                sentence,
+            )
     assert slow == []
 
 
@@ -204,11 +235,16 @@ def test_five_hundred_databases_that_something_was_at(whole: bytes, tmp_path: Pa
     check_mutations(whole, tmp_path, range(500))
 
 
-def test_half_a_database_of_an_earlier_version_is_set_aside(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_half_a_database_of_an_earlier_version_is_set_aside(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A kill used to leave this, and every later command failed until somebody deleted it."""
     file = tmp_path / "mlflow.db"
     with closing(sqlite3.connect(file, isolation_level=None)) as base:
-        base.executescript("CREATE TABLE experiments (name TEXT); CREATE TABLE _alembic_tmp_latest_metrics (key TEXT);")
+        base.executescript(
+            "CREATE TABLE experiments (name TEXT); CREATE TABLE _alembic_tmp_latest_metrics "
+            "(key TEXT);"
+        )
     connect(f"sqlite:///{file}")
     assert "was never finished" in capsys.readouterr().out
     assert len(list(tmp_path.glob("mlflow.db.incomplete-*"))) == 1
@@ -229,10 +265,16 @@ SECRET = "canaryuser", "CANARYPW", "CANARYTOKEN"
     ("uri", "sentence"),
     [
         ("http://canaryuser:CANARYPW@127.0.0.1:9", "does not answer: no connection"),
-        ("http://canaryuser:CANARYPW@127.0.0.1:9/path?token=CANARYTOKEN", "does not answer: no connection"),
+        (
+            "http://canaryuser:CANARYPW@127.0.0.1:9/path?token=CANARYTOKEN",
+            "does not answer: no connection",
+        ),
         ("http://canaryuser:CANARY@PW/x@127.0.0.1:9", ""),
         ("postgresql+nodriver://canaryuser:CANARYPW@127.0.0.1:9/db", ""),
-        ("oracle://canaryuser:CANARYPW@127.0.0.1:9/db", "needs the Python package oracledb, which is not installed"),
+        (
+            "oracle://canaryuser:CANARYPW@127.0.0.1:9/db",
+            "needs the Python package oracledb, which is not installed",
+        ),
         ("nonsense://canaryuser:CANARYPW@127.0.0.1:9/db", ""),
         ("file:///tmp/nowhere/mlruns", ""),
     ],
@@ -254,7 +296,9 @@ def test_a_server_that_never_says_anything_is_given_up_soon() -> None:
         threading.Timer(8, server.close).start()
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("pipeline.tracking.database.ANSWER_S", 1.0)
-            with pytest.raises(UserError, match="does not answer: no answer; is MLFLOW_TRACKING_URI"):
+            with pytest.raises(
+                UserError, match="does not answer: no answer; is MLFLOW_TRACKING_URI"
+            ):
                 connect(address)
 
 

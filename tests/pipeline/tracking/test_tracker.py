@@ -1,4 +1,6 @@
-"""MLflow without Ray: a training is one MLflow run, each step stands there once, and nothing says RUNNING for ever."""
+"""MLflow without Ray: a training is one MLflow run, each step stands there once, and nothing says
+RUNNING for ever.
+"""
 
 import os
 import shutil
@@ -14,7 +16,15 @@ from pipeline.core.locks import held
 from pipeline.params import Classify
 from pipeline.runs.run import Run
 from pipeline.tracking.database import connect
-from pipeline.tracking.tracker import Opening, Tracker, close_run, end_abandoned, identity_of, log_rows, open_run
+from pipeline.tracking.tracker import (
+    Opening,
+    Tracker,
+    close_run,
+    end_abandoned,
+    identity_of,
+    log_rows,
+    open_run,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -26,7 +36,15 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> "MlflowClient":
 
 
 def opened(client: "MlflowClient", storage: Path, name: str) -> tuple[Run, str]:
-    run = Run(f"{storage.name}-{name}", "classify", "v", 1, Classify(), Path("/nowhere"), storage / "unknown")
+    run = Run(
+        f"{storage.name}-{name}",
+        "classify",
+        "v",
+        1,
+        Classify(),
+        Path("/nowhere"),
+        storage / "unknown",
+    )
     run = replace(run, folder=storage / run.id)
     return run, open_run(client, Opening(run, {"variant": "v"}, {"recipe": {"lr": 0.1}}))
 
@@ -36,14 +54,18 @@ def rows(*steps: int, loss: float = 1.0) -> list[dict[str, Any]]:
 
 
 def curve(client: "MlflowClient", identifier: str, name: str = "loss") -> list[tuple[int, float]]:
-    return sorted((point.step, point.value) for point in client.get_metric_history(identifier, name))
+    return sorted(
+        (point.step, point.value) for point in client.get_metric_history(identifier, name)
+    )
 
 
 def status(client: "MlflowClient", identifier: str) -> str:
     return str(client.get_run(identifier).info.status)
 
 
-def test_a_step_that_was_taken_again_stands_there_once(client: "MlflowClient", tmp_path: Path) -> None:
+def test_a_step_that_was_taken_again_stands_there_once(
+    client: "MlflowClient", tmp_path: Path
+) -> None:
     _, identifier = opened(client, tmp_path, "again")
     log_rows(client, identifier, rows(10, 20))
     log_rows(client, identifier, rows(20, 30, loss=2.0))
@@ -51,11 +73,15 @@ def test_a_step_that_was_taken_again_stands_there_once(client: "MlflowClient", t
     assert curve(client, identifier, "epoch") == [(10, 1.0), (20, 2.0), (30, 3.0)]
 
 
-def test_a_continued_training_is_the_same_mlflow_run(client: "MlflowClient", tmp_path: Path) -> None:
+def test_a_continued_training_is_the_same_mlflow_run(
+    client: "MlflowClient", tmp_path: Path
+) -> None:
     _, identifier = opened(client, tmp_path, "one")
     close_run(client, identifier, None, None, tmp_path)
     assert status(client, identifier) == "FAILED"
-    assert opened(client, tmp_path, "one")[1] == identifier and status(client, identifier) == "RUNNING"
+    assert (
+        opened(client, tmp_path, "one")[1] == identifier and status(client, identifier) == "RUNNING"
+    )
     assert opened(client, tmp_path, "two")[1] != identifier
     log_rows(client, identifier, rows(10))
     for _ in range(2):  # a kill may come before the driver notes that it closed the run
@@ -65,7 +91,9 @@ def test_a_continued_training_is_the_same_mlflow_run(client: "MlflowClient", tmp
     assert curve(client, identifier, "parameters") == [(0, 5.0)]
 
 
-def test_what_nobody_trains_any_more_is_ended_and_nothing_else(client: "MlflowClient", tmp_path: Path) -> None:
+def test_what_nobody_trains_any_more_is_ended_and_nothing_else(
+    client: "MlflowClient", tmp_path: Path
+) -> None:
     here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
     runs = {name: opened(client, here, name) for name in ("abandoned", "training")}
     runs["of another clone"] = opened(client, elsewhere, "abandoned")
@@ -111,10 +139,16 @@ def test_what_was_deleted_comes_back_when_its_training_goes_on(
 ) -> None:
     _, identifier = opened(client, tmp_path, "deleted")
     client.delete_run(identifier)
-    assert opened(client, tmp_path, "deleted")[1] == identifier and "was deleted" in capsys.readouterr().out
+    assert (
+        opened(client, tmp_path, "deleted")[1] == identifier
+        and "was deleted" in capsys.readouterr().out
+    )
     client.delete_experiment(client.get_run(identifier).info.experiment_id)
     assert opened(client, tmp_path, "deleted")[1] == identifier
-    assert "experiment classify was deleted, and is needed again; it is restored" in capsys.readouterr().out
+    assert (
+        "experiment classify was deleted, and is needed again; it is restored"
+        in capsys.readouterr().out
+    )
     assert client.get_run(identifier).info.lifecycle_stage == "active"
 
 
@@ -122,9 +156,16 @@ def test_a_variant_with_another_name_goes_on_with_its_run(
     client: "MlflowClient", tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run, identifier = opened(client, tmp_path, "renamed")
-    again = open_run(client, Opening(replace(run, variant="w"), {"variant": "w"}, {"recipe": {"lr": 0.2}, "more": 1}))
+    again = open_run(
+        client,
+        Opening(replace(run, variant="w"), {"variant": "w"}, {"recipe": {"lr": 0.2}, "more": 1}),
+    )
     data = client.get_run(again)
-    assert again == identifier and data.info.run_name == "w seed 1" and data.data.tags["variant"] == "w"
+    assert (
+        again == identifier
+        and data.info.run_name == "w seed 1"
+        and data.data.tags["variant"] == "w"
+    )
     assert data.data.params == {"recipe.lr": "0.1", "more": "1"}
     assert "keeps recipe.lr as recorded first" in capsys.readouterr().out
 

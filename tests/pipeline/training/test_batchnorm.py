@@ -28,7 +28,10 @@ def test_a_step_moves_towards_the_mean_of_its_micro_batches(count: int) -> None:
 
 def test_the_mean_over_two_ranks_is_one_rank_with_all() -> None:
     steps = [list(torch.randn(4, 16, 5, dtype=torch.float64)) for _ in range(6)]
-    whole, ranks = nn.BatchNorm1d(5, dtype=torch.float64), [nn.BatchNorm1d(5, dtype=torch.float64) for _ in range(2)]
+    whole, ranks = (
+        nn.BatchNorm1d(5, dtype=torch.float64),
+        [nn.BatchNorm1d(5, dtype=torch.float64) for _ in range(2)],
+    )
     for batches in steps:
         run(whole, batches)
         for rank, norm in enumerate(ranks):

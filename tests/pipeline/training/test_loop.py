@@ -1,4 +1,6 @@
-"""The loop by itself, in this process: options of a recipe, resuming, starting from weights, bad numbers."""
+"""The loop by itself, in this process: options of a recipe, resuming, starting from weights, bad
+numbers.
+"""
 
 import json
 import threading
@@ -51,19 +53,27 @@ class Stop(Exception):
 
 
 def run_of(
-    shards: Path, folder: Path, init: Path | None = None, variant: dict[str, Any] | None = None, **recipe: Any
+    shards: Path,
+    folder: Path,
+    init: Path | None = None,
+    variant: dict[str, Any] | None = None,
+    **recipe: Any,
 ) -> Run:
     section = Section.model_validate(
         {
             "recipe": RECIPE | recipe,
-            "variants": {"v": variant or {"mixer": "dwnet", "size": "micro", "drop_path_rate": 0.2}},
+            "variants": {
+                "v": variant or {"mixer": "dwnet", "size": "micro", "drop_path_rate": 0.2}
+            },
         }
     )
     return Run("id", "classify", "v", 1, section, shards, folder, init_from=init)
 
 
 def finish(run: Run, stop_at: int | None = None) -> dict[str, Any]:
-    """Train to the end and return the record; `stop_at` dies once in the evaluation of that step."""
+    """Train to the end and return the record; `stop_at` dies once in the evaluation of that
+    step.
+    """
     if stop_at is not None:
 
         def die(row: dict[str, Any]) -> None:
@@ -101,7 +111,9 @@ def test_a_run_that_died_ends_bit_for_bit_where_it_would_have(
     first, second = finish(whole), finish(died, stop_at=8)
     for name in ("last", "best"):
         mine, theirs = weights(whole, name), weights(died, name)
-        assert mine.keys() == theirs.keys() and all(torch.equal(mine[key], theirs[key]) for key in mine)
+        assert mine.keys() == theirs.keys() and all(
+            torch.equal(mine[key], theirs[key]) for key in mine
+        )
     for row, other in zip(first["history"], second["history"], strict=True):
         assert {**row, "images_per_second": 0} == {**other, "images_per_second": 0}
     assert [row["step"] for row in first["history"]] == [4, 8, 12]
@@ -118,20 +130,29 @@ def test_shards_by_url_train_the_same_run(small_shards: Path, tmp_path: Path) ->
 
 
 def test_the_average_differs_from_the_last_weights(small_shards: Path, tmp_path: Path) -> None:
-    plain, averaged = run_of(small_shards, tmp_path / "p"), run_of(small_shards, tmp_path / "a", ema=0.9)
+    plain, averaged = (
+        run_of(small_shards, tmp_path / "p"),
+        run_of(small_shards, tmp_path / "a", ema=0.9),
+    )
     finish(plain), finish(averaged)
-    assert any(not torch.equal(value, weights(plain)[key]) for key, value in weights(averaged).items())
+    assert any(
+        not torch.equal(value, weights(plain)[key]) for key, value in weights(averaged).items()
+    )
 
 
 def test_weights_of_mixed_training_are_judged_in_fp32(small_shards: Path, tmp_path: Path) -> None:
     trained = run_of(small_shards, tmp_path / "trained", duration={"steps": 1}, amp="bf16")
-    shorter = run_of(small_shards, tmp_path / "shorter", duration={"steps": 1}, amp="bf16", eval_amp="bf16")
+    shorter = run_of(
+        small_shards, tmp_path / "shorter", duration={"steps": 1}, amp="bf16", eval_amp="bf16"
+    )
     full = run_of(small_shards, tmp_path / "full").recipe
     scores = {run.folder.name: finish(run)["final"]["loss"] for run in (trained, shorter)}
     logic = create("classify", trained.section, "v", Manifest.load(small_shards))
     model = logic.build()
     model.load_state_dict(weights(trained))
-    batches = eval_loader(EvalSamples(ShardReader(small_shards, "val"), logic.sampling, logic.eval_batch), Ranks(), 0)
+    batches = eval_loader(
+        EvalSamples(ShardReader(small_shards, "val"), logic.sampling, logic.eval_batch), Ranks(), 0
+    )
     assert evaluate(logic, model, batches, full, Ranks(), CPU).metrics["loss"] == scores["trained"]
     assert scores["trained"] != scores["shorter"]
     assert all(torch.equal(value, weights(shorter)[key]) for key, value in weights(trained).items())
@@ -142,20 +163,37 @@ def test_compiled_training_gives_the_same_losses(
 ) -> None:
     """With the tracing backend alone: generating C++ takes minutes on two cores."""
     original = torch.nn.Module.compile
-    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: original(self, backend="aot_eager"))
+    monkeypatch.setattr(
+        torch.nn.Module, "compile", lambda self: original(self, backend="aot_eager")
+    )
     plain = run_of(small_shards, tmp_path / "p", duration={"steps": 3}, evaluate_every={"steps": 3})
     eager = finish(plain)["history"]
-    compiled = run_of(small_shards, tmp_path / "c", duration={"steps": 3}, evaluate_every={"steps": 3}, compile=True)
-    assert finish(compiled)["history"][0]["train_loss"] == pytest.approx(eager[0]["train_loss"], rel=1e-3)
+    compiled = run_of(
+        small_shards,
+        tmp_path / "c",
+        duration={"steps": 3},
+        evaluate_every={"steps": 3},
+        compile=True,
+    )
+    assert finish(compiled)["history"][0]["train_loss"] == pytest.approx(
+        eager[0]["train_loss"], rel=1e-3
+    )
 
 
-def test_given_weights_are_taken_and_another_head_stays_fresh(small_shards: Path, tmp_path: Path) -> None:
+def test_given_weights_are_taken_and_another_head_stays_fresh(
+    small_shards: Path, tmp_path: Path
+) -> None:
     import models
 
     torch.manual_seed(5)
     start = models.create_model("dwnet_micro", num_classes=3).state_dict()
-    save_file({key: value.contiguous() for key, value in start.items()}, tmp_path / "start.safetensors")
-    tiny_step = {"optimizer": {"lr": 1e-12, "lr_batch": None, "weight_decay": 0.0}, "duration": {"steps": 1}}
+    save_file(
+        {key: value.contiguous() for key, value in start.items()}, tmp_path / "start.safetensors"
+    )
+    tiny_step = {
+        "optimizer": {"lr": 1e-12, "lr_batch": None, "weight_decay": 0.0},
+        "duration": {"steps": 1},
+    }
     run = run_of(small_shards, tmp_path / "run", init=tmp_path / "start.safetensors", **tiny_step)
     finish(run)
     ended = weights(run)
@@ -169,19 +207,27 @@ def test_weights_of_another_network_are_refused(small_shards: Path, tmp_path: Pa
     import models
 
     other = models.create_model("swin_micro", num_classes=10).state_dict()
-    save_file({key: value.contiguous() for key, value in other.items()}, tmp_path / "other.safetensors")
+    save_file(
+        {key: value.contiguous() for key, value in other.items()}, tmp_path / "other.safetensors"
+    )
     with pytest.raises(UserError, match="init_from does not fit dwnet_micro"):
         finish(run_of(small_shards, tmp_path / "run", init=tmp_path / "other.safetensors"))
 
 
-def test_a_loss_that_is_not_finite_names_step_and_samples(small_shards: Path, tmp_path: Path) -> None:
-    run = run_of(small_shards, tmp_path / "run", optimizer={"lr": 1e30, "lr_batch": None, "clip_grad": None})
+def test_a_loss_that_is_not_finite_names_step_and_samples(
+    small_shards: Path, tmp_path: Path
+) -> None:
+    run = run_of(
+        small_shards, tmp_path / "run", optimizer={"lr": 1e30, "lr_batch": None, "clip_grad": None}
+    )
     with pytest.raises(UserError, match=r"v seed 1: step \d+ has a non-finite"):
         finish(run)
     assert run.finished() is None
 
 
-def test_skipped_steps_leave_the_weights(small_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_skipped_steps_leave_the_weights(
+    small_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("pipeline.training.loop.Loop._finite", lambda *_: (False, False))
     run = run_of(small_shards, tmp_path / "run", on_non_finite="skip", duration={"steps": 2})
     finish(run)
@@ -200,7 +246,9 @@ def test_skipped_steps_leave_the_weights(small_shards: Path, tmp_path: Path, mon
 def test_a_step_passed_over_leaves_no_trace_but_its_count(
     small_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An image of NaN in one step of four: batch norms, losses and files stay finite, killed or not."""
+    """An image of NaN in one step of four: batch norms, losses and files stay finite, killed or
+    not.
+    """
     original = Classify.loss
 
     def poisoned(self: Any, model: Any, batch: Any, seed: tuple[int, int, int]) -> Any:
@@ -210,7 +258,10 @@ def test_a_step_passed_over_leaves_no_trace_but_its_count(
 
     monkeypatch.setattr(Classify, "loss", poisoned)
     often = {"on_non_finite": "skip", "duration": {"steps": 4}, "checkpoint_every": {"steps": 1}}
-    whole, died = run_of(small_shards, tmp_path / "w", **often), run_of(small_shards, tmp_path / "d", **often)
+    whole, died = (
+        run_of(small_shards, tmp_path / "w", **often),
+        run_of(small_shards, tmp_path / "d", **often),
+    )
     record = finish(whole)
     [row] = record["history"]
     assert record["skipped_steps"] == row["skipped_steps"] == 1 and isfinite(row["train_loss"])
@@ -229,17 +280,28 @@ def test_a_run_that_goes_astray_ends_and_publishes_finite_numbers(
     small_shards: Path, tmp_path: Path, options: dict[str, Any]
 ) -> None:
     """After one step of far too high a rate every loss is NaN, in evaluation too."""
-    wild = {"optimizer": {"lr": 1e30, "lr_batch": None, "clip_grad": None}, "schedule": {"warmup": {"steps": 1}}}
+    wild = {
+        "optimizer": {"lr": 1e30, "lr_batch": None, "clip_grad": None},
+        "schedule": {"warmup": {"steps": 1}},
+    }
     run = run_of(small_shards, tmp_path / "run", on_non_finite="skip", **wild, **options)
     record = finish(run)
     assert record["skipped_steps"] > 5
-    text = (run.folder / "finished.json").read_text() + run.progress.read_text() + _history([record])
-    assert "NaN" not in text and "nan" not in text and "inf" not in text.lower().replace("inference", "")
+    text = (
+        (run.folder / "finished.json").read_text() + run.progress.read_text() + _history([record])
+    )
+    assert (
+        "NaN" not in text
+        and "nan" not in text
+        and "inf" not in text.lower().replace("inference", "")
+    )
     assert "loss" not in record["history"][-1] and "top1" in record["final"]
 
 
 def test_too_few_samples_for_a_step_are_named(small_shards: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"160 training samples do not fill one global batch of 256"):
+    with pytest.raises(
+        UserError, match=r"160 training samples do not fill one global batch of 256"
+    ):
         finish(run_of(small_shards, tmp_path / "run", micro_batch=128))
 
 
@@ -249,11 +311,15 @@ def test_a_timm_model_trains_as_a_baseline(small_shards: Path, tmp_path: Path) -
     assert record["parameters"] > 4e6
 
 
-@pytest.mark.parametrize("worlds", [(2, 1, 2), pytest.param((3, 2, 1), marks=pytest.mark.faults)], ids=str)
+@pytest.mark.parametrize(
+    "worlds", [(2, 1, 2), pytest.param((3, 2, 1), marks=pytest.mark.faults)], ids=str
+)
 def test_the_number_of_ranks_changes_nothing_but_rounding(
     small_shards: Path, tmp_path: Path, worlds: tuple[int, int, int]
 ) -> None:
-    """In double precision, over restarts on other numbers of ranks, all agrees but for the rounding of the loss."""
+    """In double precision, over restarts on other numbers of ranks, all agrees but for the rounding
+    of the loss.
+    """
     options = {"micro_batches": 6, "micro_batch": 4, "checkpoint_every": {"steps": 4}}
     whole, changing = (
         run_of(small_shards, tmp_path / "whole", **options),
@@ -264,9 +330,13 @@ def test_the_number_of_ranks_changes_nothing_but_rounding(
         train_on(world, changing, stop_at)
     mine, theirs = weights(whole), weights(changing)
     for name, value in mine.items():
-        torch.testing.assert_close(theirs[name], value, rtol=1e-5, atol=1e-6, msg=lambda text, name=name: name + text)
+        torch.testing.assert_close(
+            theirs[name], value, rtol=1e-5, atol=1e-6, msg=lambda text, name=name: name + text
+        )
     records = [run.finished() for run in (whole, changing)]
-    losses = [[row["train_loss"] for row in record["history"]] for record in records if record is not None]
+    losses = [
+        [row["train_loss"] for row in record["history"]] for record in records if record is not None
+    ]
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
 
 
@@ -285,7 +355,9 @@ def test_a_run_that_died_before_or_after_its_seal_is_finished(
     assert ("continues at step 4 of 4" in run.progress.read_text()) == (point == "run.unsealed")
 
 
-def test_a_run_on_three_ranks_ends_bit_for_bit_where_it_would_have(small_shards: Path, tmp_path: Path) -> None:
+def test_a_run_on_three_ranks_ends_bit_for_bit_where_it_would_have(
+    small_shards: Path, tmp_path: Path
+) -> None:
     """From three ranks on, the order of a sum is a matter of how DDP cuts its buckets."""
     options = {"micro_batches": 3, "micro_batch": 4, "duration": {"steps": 8}}
     whole = run_of(small_shards, tmp_path / "whole", **options)
@@ -320,14 +392,20 @@ def test_a_changed_file_makes_a_run_unfinished(small_shards: Path, tmp_path: Pat
 def test_best_weights_do_not_pile_up_and_those_that_a_checkpoint_knows_stay(
     small_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Many evaluations are the best so far, the newest checkpoint is lost: still the same best weights."""
+    """Many evaluations are the best so far, the newest checkpoint is lost: still the same best
+    weights.
+    """
 
     def by_loss(*arguments: Any) -> Result:
         result = evaluate(*arguments)
         return Result({**result.metrics, "top1": 100 - result.metrics["loss"]}, result.per_class)
 
     monkeypatch.setattr(loop, "evaluate", by_loss)
-    often = {"duration": {"steps": 60}, "evaluate_every": {"steps": 2}, "checkpoint_every": {"steps": 2}}
+    often = {
+        "duration": {"steps": 60},
+        "evaluate_every": {"steps": 2},
+        "checkpoint_every": {"steps": 2},
+    }
     whole = run_of(small_shards, tmp_path / "whole", **often)
     seen = []
 
@@ -335,8 +413,11 @@ def test_best_weights_do_not_pile_up_and_those_that_a_checkpoint_knows_stay(
         seen.append(len(list(whole.folder.glob("best-*.safetensors"))))
 
     train(whole, Ranks(), CPU, lambda model: model, look)
-    improved = sum(row["top1"] > max((r["top1"] for r in history[:i]), default=-1.0)
-                   for history in [(whole.finished() or {})["history"]] for i, row in enumerate(history))  # fmt: skip
+    improved = sum(
+        row["top1"] > max((r["top1"] for r in history[:i]), default=-1.0)
+        for history in [(whole.finished() or {})["history"]]
+        for i, row in enumerate(history)
+    )
     assert improved > 3 >= max(seen)
     broken = run_of(small_shards, tmp_path / "broken", **often)
     with pytest.raises(Stop):
@@ -357,7 +438,9 @@ def stop_after_step(step: int) -> Any:
 
 
 def last_progress(run: Run) -> dict[str, Any]:
-    lines: list[dict[str, Any]] = [json.loads(line) for line in run.progress.read_text().splitlines()]
+    lines: list[dict[str, Any]] = [
+        json.loads(line) for line in run.progress.read_text().splitlines()
+    ]
     return lines[-1]
 
 

@@ -33,7 +33,9 @@ NORMS = (nn.LayerNorm, nn.BatchNorm2d)
 
 
 def spared(model: nn.Module, rule: str = "1d_and_bias") -> set[str]:
-    """Return the names of the parameters in the group that does not decay; all are in one of the two groups."""
+    """Return the names of the parameters in the group that does not decay; all are in one of the
+    two groups.
+    """
     numbers = Optimizer.model_validate({"no_decay": rule})
     decaying, sparing = optimizer.create(model, numbers, torch.device("meta")).param_groups
     assert (decaying["weight_decay"], sparing["weight_decay"]) == (numbers.weight_decay, 0.0)
@@ -43,11 +45,16 @@ def spared(model: nn.Module, rule: str = "1d_and_bias") -> set[str]:
 
 
 @pytest.mark.parametrize(("mixer", "options"), CASES, ids=str)
-def test_norms_biases_and_positions_of_every_mixer_are_spared_and_nothing_else(mixer: str, options: dict) -> None:
+def test_norms_biases_and_positions_of_every_mixer_are_spared_and_nothing_else(
+    mixer: str, options: dict
+) -> None:
     with torch.device("meta"):
         model = create_model(f"{mixer}_micro", **options)
     kinds = {
-        f"{prefix}.{name}": isinstance(module, NORMS) or name == "bias" or "position" in name or tensor.ndim == 1
+        f"{prefix}.{name}": isinstance(module, NORMS)
+        or name == "bias"
+        or "position" in name
+        or tensor.ndim == 1
         for prefix, module in model.named_modules()
         for name, tensor in module.named_parameters(recurse=False)
     }
@@ -69,18 +76,27 @@ def official(name: str) -> dict[str, int]:
     if not OFFICIAL.exists():
         pytest.skip(f"{OFFICIAL.name} is not beside this checkout")
     tensors = json.loads(OFFICIAL.read_text())[name]["state_dict"]
-    buffers = ("running_mean", "running_var", "num_batches_tracked", "relative_position_index", "attn_mask")
+    buffers = (
+        "running_mean",
+        "running_var",
+        "num_batches_tracked",
+        "relative_position_index",
+        "attn_mask",
+    )
     return {key: len(shape) for key, (_, *shape) in tensors.items() if not key.endswith(buffers)}
 
 
 @pytest.mark.parametrize("size", ["tiny", "base"])
 @pytest.mark.parametrize("mixer", NETWORKS)
 def test_the_groups_are_those_of_the_authors_image_net_trainer(mixer: str, size: str) -> None:
-    """Its rule: one dimension, `.bias`, or a name that the network lists; Swin lists its position tables."""
+    """Its rule: one dimension, `.bias`, or a name that the network lists; Swin lists its position
+    tables.
+    """
     theirs = {
-        _rename(key) for key, dimensions in official(f"{mixer}_{size}").items()
+        _rename(key)
+        for key, dimensions in official(f"{mixer}_{size}").items()
         if dimensions == 1 or key.endswith(".bias") or "relative_position_bias_table" in key
-    }  # fmt: skip
+    }
     with torch.device("meta"):
         ours = spared(create_model(f"{mixer}_{size}"))
     assert ours == theirs
@@ -92,11 +108,19 @@ def test_the_groups_are_those_of_the_authors_image_net_trainer(mixer: str, size:
 
 @pytest.mark.parametrize("mixer", NETWORKS)
 def test_downstream_groups_are_those_of_the_authors_configurations(mixer: str) -> None:
-    """Their rule: `norm` or a position table anywhere in the name; the heads' batch norms are called `bn`."""
+    """Their rule: `norm` or a position table anywhere in the name; the heads' batch norms are
+    called `bn`.
+    """
     keys = [key for key in official(f"{mixer}_tiny") if not key.startswith(("norm.", "head."))]
     listed = ("norm", "absolute_pos_embed", "relative_position_bias_table")
-    backbone = {f"backbone.{_rename(key).removeprefix('backbone.')}" for key in keys if any(p in key for p in listed)}
-    outputs = {f"backbone.output_norms.{stage}.{part}" for stage in range(4) for part in ("weight", "bias")}
+    backbone = {
+        f"backbone.{_rename(key).removeprefix('backbone.')}"
+        for key in keys
+        if any(p in key for p in listed)
+    }
+    outputs = {
+        f"backbone.output_norms.{stage}.{part}" for stage in range(4) for part in ("weight", "bias")
+    }
     for create in (create_detector, create_segmenter):
         with torch.device("meta"):
             model = create(f"{mixer}_tiny")

@@ -1,4 +1,6 @@
-"""Archives in place: names that lead astray, damage of every kind, and the same tree as from the unpacked folder."""
+"""Archives in place: names that lead astray, damage of every kind, and the same tree as from the
+unpacked folder.
+"""
 
 import gzip
 import io
@@ -46,23 +48,42 @@ def refused(tree: Tree) -> dict[str, str]:
         ("a.tar", make_tar),
         ("a.zip", make_zip),
         ("a.zip", lambda path, files: make_zip(path, files, zipfile.ZIP_STORED)),
-        ("top.zip", lambda path, files: make_zip(path, [(f"top/a/{name}", data) for name, data in files])),
-        ("kit.tar.gz", lambda path, files: make_tar(path, [(f"a/{name}", data) for name, data in files], "w:gz")),
-        ("b.zip", lambda path, files: make_zip(path, [(f"./a//{name}", data) for name, data in files])),
+        (
+            "top.zip",
+            lambda path, files: make_zip(path, [(f"top/a/{name}", data) for name, data in files]),
+        ),
+        (
+            "kit.tar.gz",
+            lambda path, files: make_tar(
+                path, [(f"a/{name}", data) for name, data in files], "w:gz"
+            ),
+        ),
+        (
+            "b.zip",
+            lambda path, files: make_zip(path, [(f"./a//{name}", data) for name, data in files]),
+        ),
     ],
 )
 def test_members_have_their_paths_in_the_layout(
     tmp_path: Path, name: str, write: Callable[[Path, list[tuple[str, bytes]]], None]
 ) -> None:
-    odd = [("._one.jpg", b"x"), ("deep/.git/x", b"x"), ("deep/.git/y", b"x"), ("__MACOSX/z", b"x"), ("in.ZIP", b"x")]
+    odd = [
+        ("._one.jpg", b"x"),
+        ("deep/.git/x", b"x"),
+        ("deep/.git/y", b"x"),
+        ("__MACOSX/z", b"x"),
+        ("in.ZIP", b"x"),
+    ]
     write(tmp_path / name, [*FILES, *odd])
     tree = opened(tmp_path)
     assert contents(tree) == {f"a/{path}": data for path, data in FILES}
     assert tree.folders == ["a", "a/deep"]
     assert sorted((entry.path, entry.reason, entry.files) for entry in tree.ignored) == [
-        ("a/._one.jpg", "hidden", 1), ("a/__MACOSX", "hidden", 1), ("a/deep/.git", "hidden", 2),
+        ("a/._one.jpg", "hidden", 1),
+        ("a/__MACOSX", "hidden", 1),
+        ("a/deep/.git", "hidden", 2),
         ("a/in.ZIP", "nested_archive", 1),
-    ]  # fmt: skip
+    ]
     assert not tree.refused
     for path, data in [*FILES, *odd]:  # and so it is with the folder
         (tmp_path / "folder" / "a" / path).parent.mkdir(parents=True, exist_ok=True)
@@ -82,21 +103,38 @@ def nest(path: Path, classes: dict[str, list[tuple[str, bytes]]]) -> None:
 
 
 def test_a_tar_of_tars_is_folders(tmp_path: Path) -> None:
-    nest(tmp_path / "classes.tar", {"n01.tar": FILES, "./n02.tar": [], "n03.tar": [("b.tar", b"no tar"), ("x", b"3")]})
+    nest(
+        tmp_path / "classes.tar",
+        {"n01.tar": FILES, "./n02.tar": [], "n03.tar": [("b.tar", b"no tar"), ("x", b"3")]},
+    )
     tree = opened(tmp_path)
-    assert contents(tree) == {**{f"train/n01/{path}": data for path, data in FILES}, "train/n03/x": b"3"}
+    assert contents(tree) == {
+        **{f"train/n01/{path}": data for path, data in FILES},
+        "train/n03/x": b"3",
+    }
     assert tree.folders == ["train", "train/n01", "train/n01/deep", "train/n02", "train/n03"]
-    assert [(entry.path, entry.reason) for entry in tree.ignored] == [("train/n03/b.tar", "nested_archive")]
+    assert [(entry.path, entry.reason) for entry in tree.ignored] == [
+        ("train/n03/b.tar", "nested_archive")
+    ]
 
 
-UNSAFE = ["/etc/passwd", "../out.jpg", "deep/../../out.jpg", "C:/out.jpg", "c:out.jpg", "deep\\..\\out.jpg"]
+UNSAFE = [
+    "/etc/passwd",
+    "../out.jpg",
+    "deep/../../out.jpg",
+    "C:/out.jpg",
+    "c:out.jpg",
+    "deep\\..\\out.jpg",
+]
 
 
 @pytest.mark.parametrize("name", [*UNSAFE, "one.jpg\0.exe"])
 def test_names_that_lead_astray_in_a_zip(tmp_path: Path, name: str) -> None:
     # the writer cuts names at a NUL, so one of the same length is put in its place afterwards
     make_zip(tmp_path / "a.zip", [(name.replace("\0", "!"), b"x"), ("fine.jpg", b"y")])
-    data = (tmp_path / "a.zip").read_bytes().replace(name.replace("\0", "!").encode(), name.encode())
+    data = (
+        (tmp_path / "a.zip").read_bytes().replace(name.replace("\0", "!").encode(), name.encode())
+    )
     (tmp_path / "a.zip").write_bytes(data)
     tree = opened(tmp_path)
     assert refused(tree) == {f"a/{name}": "unsafe_name"} and contents(tree) == {"a/fine.jpg": b"y"}
@@ -105,7 +143,10 @@ def test_names_that_lead_astray_in_a_zip(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("name", UNSAFE)
 def test_names_that_lead_astray_in_a_tar_and_in_a_tar_in_it(tmp_path: Path, name: str) -> None:
     make_tar(tmp_path / "a.tar", [(name, b"x"), ("fine.jpg", b"y")])
-    nest(tmp_path / "classes.tar", {"n01.tar": [(name, b"x"), ("fine.jpg", b"y")], f"{name}.tar": FILES})
+    nest(
+        tmp_path / "classes.tar",
+        {"n01.tar": [(name, b"x"), ("fine.jpg", b"y")], f"{name}.tar": FILES},
+    )
     tree = opened(tmp_path)
     assert set(refused(tree).values()) == {"unsafe_name"}
     assert contents(tree) == {"a/fine.jpg": b"y", "train/n01/fine.jpg": b"y"}
@@ -213,7 +254,9 @@ def test_a_cut_tar_says_what_was_expected_and_found(tmp_path: Path, cut: int, sa
 def test_a_cut_zip_says_what_was_expected_and_found(tmp_path: Path) -> None:
     make_zip(tmp_path / "a.zip", FILES)
     os.truncate(tmp_path / "a.zip", 100)
-    with pytest.raises(UserError, match=r"a\.zip is cut off or no zip: .* at the end of its 100 bytes"):
+    with pytest.raises(
+        UserError, match=r"a\.zip is cut off or no zip: .* at the end of its 100 bytes"
+    ):
         opened(tmp_path)
 
 
@@ -236,7 +279,9 @@ def test_an_inner_tar_without_its_end_does_not_run_into_the_next(tmp_path: Path,
 
 
 def zipped(tmp_path: Path, data: bytes = b"12345" * 40) -> tuple[Path, bytearray, int]:
-    """Write a zip of one member; return it, its bytes, and where its entry in the directory starts."""
+    """Write a zip of one member; return it, its bytes, and where its entry in the directory
+    starts.
+    """
     make_zip(tmp_path / "a.zip", [("x.jpg", data)])
     raw = bytearray((tmp_path / "a.zip").read_bytes())
     return tmp_path / "a.zip", raw, raw.index(b"PK\x01\x02")
@@ -272,7 +317,9 @@ def test_an_encrypted_or_oddly_packed_member_is_refused(tmp_path: Path) -> None:
 def test_a_zip_bomb_is_refused_by_what_it_declares(tmp_path: Path) -> None:
     make_zip(tmp_path / "a.zip", [("bomb.jpg", bytes(200 << 20)), ("fine.jpg", b"y" * 10000)])
     tree = opened(tmp_path)
-    assert refused(tree) == {"a/bomb.jpg": "declared_too_large"} and set(tree.files) == {"a/fine.jpg"}
+    assert refused(tree) == {"a/bomb.jpg": "declared_too_large"} and set(tree.files) == {
+        "a/fine.jpg"
+    }
     assert "declares 209715200 bytes" in tree.refused[0].detail
 
 
@@ -318,7 +365,9 @@ def test_a_part_that_lies_there_twice_stops(tmp_path: Path) -> None:
         opened(tmp_path)
     (tmp_path / "a").rmdir()
     make_zip(tmp_path / "a.zip", FILES)
-    with pytest.raises(UserError, match=r"a\.zip lists a/one\.jpg twice, or beside another archive"):
+    with pytest.raises(
+        UserError, match=r"a\.zip lists a/one\.jpg twice, or beside another archive"
+    ):
         opened(tmp_path)
 
 
@@ -329,8 +378,12 @@ def test_folders_and_archives_mix(tmp_path: Path) -> None:
     (tmp_path / "other.zip").write_bytes(b"not looked at")
     tree = opened(tmp_path)
     assert contents(tree) == {"a/y.jpg": b"a", "b/x.jpg": b"b"}
-    assert tree.where("a/y.jpg") == str(tmp_path / "a/y.jpg") and tree.where("b/x.jpg").endswith("b.zip (b/x.jpg)")
-    assert [(entry.path, entry.reason) for entry in tree.ignored] == [("other.zip", "nested_archive")]
+    assert tree.where("a/y.jpg") == str(tmp_path / "a/y.jpg") and tree.where("b/x.jpg").endswith(
+        "b.zip (b/x.jpg)"
+    )
+    assert [(entry.path, entry.reason) for entry in tree.ignored] == [
+        ("other.zip", "nested_archive")
+    ]
 
 
 def test_an_archive_alone(tmp_path: Path) -> None:
@@ -352,9 +405,12 @@ def test_an_archive_that_is_a_link_out_of_the_folder_stops(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("stored", "name"), [("über.jpg".encode(), "über.jpg"), (b"\x81ber.jpg", "über.jpg"), (b"\xfcber.jpg", "ⁿber.jpg")]
+    ("stored", "name"),
+    [("über.jpg".encode(), "über.jpg"), (b"\x81ber.jpg", "über.jpg"), (b"\xfcber.jpg", "ⁿber.jpg")],
 )
-def test_a_zip_that_does_not_say_how_its_names_are_encoded(tmp_path: Path, stored: bytes, name: str) -> None:
+def test_a_zip_that_does_not_say_how_its_names_are_encoded(
+    tmp_path: Path, stored: bytes, name: str
+) -> None:
     placeholder = b"?" * len(stored)
     make_zip(tmp_path / "b.zip", [(placeholder.decode(), b"1")])
     archive = tmp_path / "b.zip"
@@ -365,7 +421,9 @@ def test_a_zip_that_does_not_say_how_its_names_are_encoded(tmp_path: Path, store
 @pytest.mark.parametrize(
     ("packed", "said"), [(gzip.compress, "gzip; call it a.tar.gz"), (lzma.compress, "xz; call it")]
 )
-def test_a_tar_packed_as_a_whole_says_what_to_do(tmp_path: Path, packed: Callable[[bytes], bytes], said: str) -> None:
+def test_a_tar_packed_as_a_whole_says_what_to_do(
+    tmp_path: Path, packed: Callable[[bytes], bytes], said: str
+) -> None:
     make_tar(tmp_path / "a.tar", FILES)
     (tmp_path / "a.tar").write_bytes(packed((tmp_path / "a.tar").read_bytes()))
     with pytest.raises(UserError, match=said):

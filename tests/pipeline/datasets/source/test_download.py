@@ -1,4 +1,6 @@
-"""Downloads against a server that breaks off, ignores ranges, changes its file, or sends something else."""
+"""Downloads against a server that breaks off, ignores ranges, changes its file, or sends something
+else.
+"""
 
 import hashlib
 import json
@@ -82,7 +84,9 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", server.kind)
         self.send_header("Content-Length", str(len(body)))
         if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(server.data) - 1}/{len(server.data)}")
+            self.send_header(
+                "Content-Range", f"bytes {start}-{len(server.data) - 1}/{len(server.data)}"
+            )
         for name, value in (("ETag", server.tag), ("Last-Modified", server.dated)):
             if value:
                 self.send_header(name, value)
@@ -116,7 +120,9 @@ def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-def test_a_file_arrives_once(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_arrives_once(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = download(remote(server), tmp_path / "in")
     assert path.read_bytes() == DATA and names(tmp_path / "in") == {"a.zip", ".a.zip.json"}
     with monkeypatch.context() as patch:  # neither asked for nor read again
@@ -175,7 +181,12 @@ NEW = os.urandom(2_500_000)
 @pytest.mark.parametrize(
     ("tags", "conditions", "asked", "noticed"),
     [
-        (('"one"', '"two"'), True, 2, False),  # the condition makes the server send all of the new file
+        (
+            ('"one"', '"two"'),
+            True,
+            2,
+            False,
+        ),  # the condition makes the server send all of the new file
         (('"one"', '"two"'), False, 3, True),  # the answer's tag gives it away
         ((None, None), True, 3, False),  # the checksum does
         (('W/"one"', 'W/"two"'), True, 3, False),
@@ -194,7 +205,10 @@ def test_a_file_that_changes_in_between_comes_whole(
     server.breaks, server.tag, server.conditions = 1, tags[0], conditions
     server.after = change(server, NEW, tags[1])
     assert download(remote(server, NEW), tmp_path).read_bytes() == NEW
-    assert len(server.asked) == asked and ("the file has changed" in capsys.readouterr().err) == noticed
+    assert (
+        len(server.asked) == asked
+        and ("the file has changed" in capsys.readouterr().err) == noticed
+    )
 
 
 @pytest.mark.parametrize(("tags", "asked"), [((None, None), 3), (('"one"', '"two"'), 2)])
@@ -203,16 +217,23 @@ def test_a_file_that_became_shorter_comes_whole(
 ) -> None:
     server.breaks, server.tag, short = 1, tags[0], NEW[:500_000]
     server.after = change(server, short, tags[1])
-    assert download(remote(server, short), tmp_path).read_bytes() == short and len(server.asked) == asked
+    assert (
+        download(remote(server, short), tmp_path).read_bytes() == short
+        and len(server.asked) == asked
+    )
 
 
 def test_a_part_that_is_whole_already_is_enough(server: Server, tmp_path: Path) -> None:
     (tmp_path / "a.zip.part").write_bytes(DATA)
-    assert download(remote(server), tmp_path).read_bytes() == DATA and server.asked == [f"bytes={len(DATA)}-"]
+    assert download(remote(server), tmp_path).read_bytes() == DATA and server.asked == [
+        f"bytes={len(DATA)}-"
+    ]
 
 
 def test_wrong_bytes_are_not_kept(server: Server, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"other bytes than it should: sha256 .* 3000000 bytes came"):
+    with pytest.raises(
+        UserError, match=r"other bytes than it should: sha256 .* 3000000 bytes came"
+    ):
         download(remote(server, NEW), tmp_path)
     assert names(tmp_path) == set() and len(server.asked) == 1
 
@@ -237,9 +258,13 @@ def test_a_web_page_is_no_file(server: Server, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("location", ["ftp://127.0.0.1/a.zip", "file:///etc/passwd"])
-def test_a_redirect_to_another_scheme_is_not_followed(server: Server, tmp_path: Path, location: str) -> None:
+def test_a_redirect_to_another_scheme_is_not_followed(
+    server: Server, tmp_path: Path, location: str
+) -> None:
     server.answers, server.location = [302], location
-    with pytest.raises(UserError, match=f"leads from http to {location.split(':')[0]}, which is not followed"):
+    with pytest.raises(
+        UserError, match=f"leads from http to {location.split(':')[0]}, which is not followed"
+    ):
         download(remote(server), tmp_path)
     server.answers, server.location = [302], "/elsewhere/a.zip"
     assert download(remote(server), tmp_path).read_bytes() == DATA
@@ -251,7 +276,9 @@ def test_secrets_in_an_address_are_not_printed(
     secret = remote(server).model_copy(update={"url": server.url + "?token=secret"})
     server.shutdown()
     server.server_close()
-    with pytest.raises(UserError, match=r"^http://127\.0\.0\.1:\d+/files/a\.zip broke off 8 times") as caught:
+    with pytest.raises(
+        UserError, match=r"^http://127\.0\.0\.1:\d+/files/a\.zip broke off 8 times"
+    ) as caught:
         download(secret, tmp_path)
     assert "secret" not in str(caught.value) + capsys.readouterr().err
 
@@ -266,20 +293,30 @@ def test_a_full_disk_stops_before_anything_is_written(
 
 
 def test_two_at_once(server: Server, tmp_path: Path) -> None:
-    with module._held(tmp_path / "a.zip.part"), pytest.raises(UserError, match="by another process"):
+    with (
+        module._held(tmp_path / "a.zip.part"),
+        pytest.raises(UserError, match="by another process"),
+    ):
         download(remote(server), tmp_path)
 
 
-def fetch(project: Path, url: str, digest: str, fault: str = "") -> "subprocess.CompletedProcess[str]":
+def fetch(
+    project: Path, url: str, digest: str, fault: str = ""
+) -> "subprocess.CompletedProcess[str]":
     environment = {**os.environ, "PYTHONPATH": str(PROJECT), "PIPELINE_FAULT": fault}
     source = f"data.ade20k.source={{url: '{url}', sha256: {digest}}}"
     command = [sys.executable, "-m", "pipeline.fetch", "ade20k", "--set", source]
-    return subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command, cwd=project, env=environment, capture_output=True, text=True, check=False
+    )
 
 
 def test_a_killed_fetch_continues(server: Server, tmp_path: Path) -> None:
     materialise("ade20k", Synthetic(train=6, val=4, image_size=32), tmp_path / "raw")
-    files = [*below(tmp_path / "raw", "ADEChallengeData2016/"), ("ADEChallengeData2016/more", os.urandom(5 << 20))]
+    files = [
+        *below(tmp_path / "raw", "ADEChallengeData2016/"),
+        ("ADEChallengeData2016/more", os.urandom(5 << 20)),
+    ]
     make_zip(tmp_path / "a.zip", files)
     server.data = (tmp_path / "a.zip").read_bytes()
     project, digest = make_project(tmp_path / "project"), hashlib.sha256(server.data).hexdigest()
@@ -289,7 +326,9 @@ def test_a_killed_fetch_continues(server: Server, tmp_path: Path) -> None:
     killed = fetch(project, url, digest, "download.block number=2")
     assert killed.returncode == -signal.SIGKILL
     assert (folder / "ADEChallengeData2016.zip.part").stat().st_size == 3 << 20
-    assert not (folder / "ADEChallengeData2016.zip").exists() and not list(project.rglob("ade20k.json"))
+    assert not (folder / "ADEChallengeData2016.zip").exists() and not list(
+        project.rglob("ade20k.json")
+    )
 
     done = fetch(project, url, digest)
     assert done.returncode == 0, done.stderr

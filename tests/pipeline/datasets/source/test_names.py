@@ -1,4 +1,6 @@
-"""Names of any bytes can be written down, and other spellings of a name are matched where that is clear."""
+"""Names of any bytes can be written down, and other spellings of a name are matched where that is
+clear.
+"""
 
 import json
 import os
@@ -28,7 +30,9 @@ def test_escapes_are_those_of_bytes() -> None:
     assert escaped("\ud83d") == r"\ud83d" and raw("\ud83d") == b"\xed\xa0\xbd"
 
 
-@pytest.mark.parametrize("there", [NFD, MISTAKEN, CODE_PAGE, "über.JPG", os.fsdecode(NFC.encode("latin-1"))])
+@pytest.mark.parametrize(
+    "there", [NFD, MISTAKEN, CODE_PAGE, "über.JPG", os.fsdecode(NFC.encode("latin-1"))]
+)
 def test_another_spelling_is_found(there: str) -> None:
     assert respelled([NFC], [there, "uber.jpg"]) == {NFC: there}
     assert respelled([NFC], [there, NFC]) == {}, "what is there under its very name needs no other"

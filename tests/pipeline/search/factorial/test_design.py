@@ -1,4 +1,6 @@
-"""The crossed design: twelve cells that are what their switches say, controls as large as the cells, named pairs."""
+"""The crossed design: twelve cells that are what their switches say, controls as large as the
+cells, named pairs.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -15,10 +17,16 @@ from pipeline.search.factorial.design import SAME, Design, count, designs_of
 
 
 def params(tmp_path: Path, **factorial: Any) -> Params:
-    section = {"group_channels": [1, 4, "all"], "base": {"size": "micro", "kernel_size": 3}, **factorial}
+    section = {
+        "group_channels": [1, 4, "all"],
+        "base": {"size": "micro", "kernel_size": 3},
+        **factorial,
+    }
     tree = {
-        "cluster": {"workers": 1}, "classify": {"recipe": {"image_size": 32, "eval_resize": 32}}, "factorial": section
-    }  # fmt: skip
+        "cluster": {"workers": 1},
+        "classify": {"recipe": {"image_size": 32, "eval_resize": 32}},
+        "factorial": section,
+    }
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(tree))
     return load(tmp_path / "params.yaml")
 
@@ -29,7 +37,9 @@ def design(tmp_path_factory: pytest.TempPathFactory) -> Design:
 
 
 def test_every_combination_is_a_cell(design: Design) -> None:
-    crossed = {(cell.shared_positions, cell.channel_groups, cell.dynamic) for cell in design.cells.values()}
+    crossed = {
+        (cell.shared_positions, cell.channel_groups, cell.dynamic) for cell in design.cells.values()
+    }
     assert len(design.cells) == len(crossed) == 12 and not design.left_out
 
 
@@ -40,8 +50,14 @@ def test_a_cell_is_what_its_switches_say(design: Design) -> None:
         variant = by_name[name].variant
         model = models.create_model(variant.model_name, 10, image_size=32, **variant.overrides)
         switches = declared_switches(model)
-        assert (switches.shared_positions, switches.dynamic) == (cell.shared_positions, cell.dynamic)
-        assert switches.shared_channels == shares[cell.channel_groups] and switches.neighbourhood == "sliding"
+        assert (switches.shared_positions, switches.dynamic) == (
+            cell.shared_positions,
+            cell.dynamic,
+        )
+        assert (
+            switches.shared_channels == shares[cell.channel_groups]
+            and switches.neighbourhood == "sliding"
+        )
 
 
 def test_a_control_is_the_static_convolution_made_as_large_as_its_cell(design: Design) -> None:
@@ -58,22 +74,34 @@ def test_a_control_is_the_static_convolution_made_as_large_as_its_cell(design: D
 def test_tiers_differ_in_their_recipe_alone(tmp_path: Path) -> None:
     tiers = designs_of(params(tmp_path, tiers={"short": {"duration": {"epochs": 100}}, "full": {}}))
     short, full = (
-        {setting.name: (setting.variant.overrides, setting.recipe.duration.epochs) for setting in tiers[tier].settings}
+        {
+            setting.name: (setting.variant.overrides, setting.recipe.duration.epochs)
+            for setting in tiers[tier].settings
+        }
         for tier in ("short", "full")
     )
-    assert {name: overrides for name, (overrides, _) in short.items()} == {n: o for n, (o, _) in full.items()}
-    assert {epochs for _, epochs in short.values()} == {100} and {epochs for _, epochs in full.values()} == {300}
+    assert {name: overrides for name, (overrides, _) in short.items()} == {
+        n: o for n, (o, _) in full.items()
+    }
+    assert {epochs for _, epochs in short.values()} == {100} and {
+        epochs for _, epochs in full.values()
+    } == {300}
 
 
 def test_what_cannot_be_run_is_left_out_and_its_pairs_with_it(tmp_path: Path) -> None:
     wide = {"mixer": "swin", "size": "micro", "kernel_size": 9}
     made = designs_of(
         params(
-            tmp_path, group_channels=[1, 5], controls=False, settings={"wide": wide},
+            tmp_path,
+            group_channels=[1, 5],
+            controls=False,
+            settings={"wide": wide},
             contrasts={"kernel": [["wide", "shared_channel_static"]]},
         )
-    )["full"]  # fmt: skip
-    assert len(made.cells) == 4 and len(made.left_out) == 5 and "9 is larger" in made.left_out["wide"]
+    )["full"]
+    assert (
+        len(made.cells) == 4 and len(made.left_out) == 5 and "9 is larger" in made.left_out["wide"]
+    )
     assert made.contrasted() == {"kernel": []}
 
 
@@ -82,14 +110,22 @@ def test_what_cannot_be_run_is_left_out_and_its_pairs_with_it(tmp_path: Path) ->
     [
         ({"group_channels": []}, "factorial is empty"),
         ({"contrasts": {"x": [["a", "shared_all_static"]]}}, "there is no setting 'a'"),
-        ({"settings": {"shared_all_static": {"mixer": "dwnet", "size": "micro"}}}, "a cell has this name"),
+        (
+            {"settings": {"shared_all_static": {"mixer": "dwnet", "size": "micro"}}},
+            "a cell has this name",
+        ),
         ({"base": {"size": "huge"}}, "factorial.size"),
-        ({"recipe": {"duratoin": 1}}, "factorial.recipe.duratoin: unknown key; did you mean 'duration'"),
+        (
+            {"recipe": {"duratoin": 1}},
+            "factorial.recipe.duratoin: unknown key; did you mean 'duration'",
+        ),
         ({"group_channels": [1, 1]}, "names a level twice"),
         ({"tiers": {}}, "tiers is empty"),
     ],
 )
-def test_bad_input_is_one_sentence(tmp_path: Path, factorial: dict[str, Any], sentence: str) -> None:
+def test_bad_input_is_one_sentence(
+    tmp_path: Path, factorial: dict[str, Any], sentence: str
+) -> None:
     with pytest.raises(UserError, match=sentence):
         designs_of(params(tmp_path, **factorial))
 

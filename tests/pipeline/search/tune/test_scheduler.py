@@ -1,4 +1,6 @@
-"""Successive halving on replayed learning curves: what it costs, what it misses, and going on after an interruption."""
+"""Successive halving on replayed learning curves: what it costs, what it misses, and going on after
+an interruption.
+"""
 
 from typing import Any
 
@@ -13,7 +15,9 @@ Curves = np.ndarray[Any, np.dtype[np.float64]]
 
 
 def curves(seed: int) -> Curves:
-    """Accuracies (TRIALS, EPOCHS) that saturate, each to its own height and at its own pace, with noise."""
+    """Accuracies (TRIALS, EPOCHS) that saturate, each to its own height and at its own pace, with
+    noise.
+    """
     random = np.random.default_rng(seed)
     height, pace = random.uniform(40, 90, TRIALS), random.uniform(0.4, 1.2, TRIALS)
     epochs = np.arange(1, EPOCHS + 1)
@@ -21,8 +25,12 @@ def curves(seed: int) -> Curves:
     return rising + random.normal(0, 0.5, rising.shape)
 
 
-def replay(scheduler: Any, values: Curves, order: np.ndarray[Any, Any], at_once: int = 2) -> dict[int, int]:
-    """Run the trials as a cluster with `at_once` places does; return the epochs that each was trained."""
+def replay(
+    scheduler: Any, values: Curves, order: np.ndarray[Any, Any], at_once: int = 2
+) -> dict[int, int]:
+    """Run the trials as a cluster with `at_once` places does; return the epochs that each was
+    trained.
+    """
     waiting, running, trained = [int(one) for one in order], dict[int, Any](), dict[int, int]()
     while waiting or running:
         while waiting and len(running) < at_once:
@@ -60,7 +68,10 @@ def test_no_trial_is_stopped_at_its_end() -> None:
     worst: Any = Past("worst")
     scheduler.on_trial_add(None, worst)
     milestones = [milestone for milestone, _ in scheduler._brackets[0]._rungs]
-    assert max(milestones) < 27 and scheduler.on_trial_result(None, worst, {"epoch": 1.0, "top1": 1.0}) == "STOP"
+    assert (
+        max(milestones) < 27
+        and scheduler.on_trial_result(None, worst, {"epoch": 1.0, "top1": 1.0}) == "STOP"
+    )
 
 
 @pytest.mark.parametrize("mode", ["max", "min"])
@@ -71,4 +82,6 @@ def test_it_judges_by_what_ended_before_an_interruption(mode: str) -> None:
         scheduler = asha(Asha(), "loss", mode, EPOCHS, told)
         late: Any = Past("late")
         scheduler.on_trial_add(None, late)
-        assert scheduler.on_trial_result(None, late, {"epoch": 1.0, "loss": sign * 10.0}) == decision
+        assert (
+            scheduler.on_trial_result(None, late, {"epoch": 1.0, "loss": sign * 10.0}) == decision
+        )

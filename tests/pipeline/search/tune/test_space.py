@@ -1,4 +1,6 @@
-"""The space of the search: every combination once, the impossible ones named, bad input one sentence."""
+"""The space of the search: every combination once, the impossible ones named, bad input one
+sentence.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,11 @@ RANDOM = {"searcher": "random", "samples": 2}
 
 def params(tmp_path: Path, **tune: Any) -> Params:
     section = {"space": SPACE, "base": {"size": "micro"}, **tune}
-    tree = {"cluster": {"workers": 1}, "classify": {"recipe": {"image_size": 32, "eval_resize": 32}}, "tune": section}
+    tree = {
+        "cluster": {"workers": 1},
+        "classify": {"recipe": {"image_size": 32, "eval_resize": 32}},
+        "tune": section,
+    }
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(tree))
     return load(tmp_path / "params.yaml")
 
@@ -28,11 +34,20 @@ def params(tmp_path: Path, **tune: Any) -> Params:
 def test_the_grid_is_every_combination_once(tmp_path: Path) -> None:
     kept, left_out = settings_of(params(tmp_path))
     assert len({str(setting.values) for setting in kept}) == len(kept) == 8 and not left_out
-    one = next(s for s in kept if s.values == {"mixer": "dwnet", "kernel_size": 5, "group_channels": 4})
-    assert (one.variant.mixer, one.variant.kernel_size, one.variant.group_channels, one.variant.size) == (
-        "dwnet", 5, 4, "micro"
-    )  # fmt: skip
-    assert (one.recipe.hold_out, one.recipe.evaluate_on, one.recipe.image_size) == (0.1, "held_out", 32)
+    one = next(
+        s for s in kept if s.values == {"mixer": "dwnet", "kernel_size": 5, "group_channels": 4}
+    )
+    assert (
+        one.variant.mixer,
+        one.variant.kernel_size,
+        one.variant.group_channels,
+        one.variant.size,
+    ) == ("dwnet", 5, 4, "micro")
+    assert (one.recipe.hold_out, one.recipe.evaluate_on, one.recipe.image_size) == (
+        0.1,
+        "held_out",
+        32,
+    )
 
 
 def test_settings_differ_in_nothing_but_the_space(tmp_path: Path) -> None:
@@ -52,7 +67,9 @@ def test_settings_differ_in_nothing_but_the_space(tmp_path: Path) -> None:
         ({"mixer": ["dwnet", "swin"], "shift": [True]}, "dwnet has no option shift"),
     ],
 )
-def test_what_cannot_be_run_is_left_out_by_name(tmp_path: Path, space: dict[str, Any], reason: str) -> None:
+def test_what_cannot_be_run_is_left_out_by_name(
+    tmp_path: Path, space: dict[str, Any], reason: str
+) -> None:
     kept, left_out = settings_of(params(tmp_path, space={"mixer": ["dwnet"], **space}))
     assert len(kept) == 1 and len(left_out) == 1 and reason in left_out[0].reason
 
@@ -62,22 +79,34 @@ def test_what_cannot_be_run_is_left_out_by_name(tmp_path: Path, space: dict[str,
     [
         ({"space": {}}, "tune.space is empty"),
         ({"space": {"kernel_sise": [3]}}, "unknown parameter; did you mean 'kernel_size'"),
-        ({"space": {"recipe.optimizer.lrr": [3]}}, "unknown parameter; did you mean 'recipe.optimizer.lr'"),
+        (
+            {"space": {"recipe.optimizer.lrr": [3]}},
+            "unknown parameter; did you mean 'recipe.optimizer.lr'",
+        ),
         ({"space": {"kernel_size": ["big"]}}, "tune.kernel_size: .*integer"),
         ({"space": {"recipe.optimizer.lr": [-1]}}, "tune.recipe.optimizer.lr: .*greater than 0"),
-        ({"space": {"mixer": ["dwnet"], "group_channels": [5]}}, "no setting that can be run: group_channels 5"),
+        (
+            {"space": {"mixer": ["dwnet"], "group_channels": [5]}},
+            "no setting that can be run: group_channels 5",
+        ),
         ({"space": {"kernel_size": []}}, "tune.space.kernel_size"),
-        ({"space": {"recipe.optimizer.lr": {"low": "a", "high": 1}}, **RANDOM}, "low: should be a number"),
+        (
+            {"space": {"recipe.optimizer.lr": {"low": "a", "high": 1}}, **RANDOM},
+            "low: should be a number",
+        ),
         ({"space": {"recipe.optimizer.lr": {"low": 2, "high": 1}}, **RANDOM}, "low < high"),
         ({"space": {"recipe.optimizer.lr": {"low": 0, "high": 1}}}, "is a range; list its values"),
         ({"searcher": "random"}, "samples goes with"),
         ({"metric": "top7"}, "no trial of classify reports it; one of top1"),
-        ({"scheduler": "asha", "asha": {"time_attribute": "epochs"}}, "tune.asha.time_attribute: .*'epoch' or 'step'"),
+        (
+            {"scheduler": "asha", "asha": {"time_attribute": "epochs"}},
+            "tune.asha.time_attribute: .*'epoch' or 'step'",
+        ),
         ({"scheduler": "hyper"}, "tune.scheduler"),
         ({"seeds": [1, 1]}, "names a seed twice"),
         ({"task": "detect"}, "tune.recipe.init_from: a setting has no classification weights"),
     ],
-)  # fmt: skip
+)
 def test_bad_input_is_one_sentence(tmp_path: Path, tune: dict[str, Any], sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         settings_of(params(tmp_path, **{"base": {"mixer": "dwnet", "size": "micro"}, **tune}))
@@ -85,17 +114,22 @@ def test_bad_input_is_one_sentence(tmp_path: Path, tune: dict[str, Any], sentenc
 
 def test_random_settings_are_distinct_in_range_and_the_same_every_time(tmp_path: Path) -> None:
     space = {
-        "mixer": ["dwnet", "swin"], "recipe.optimizer.lr": {"low": 1e-4, "high": 1e-1, "log": True},
+        "mixer": ["dwnet", "swin"],
+        "recipe.optimizer.lr": {"low": 1e-4, "high": 1e-1, "log": True},
         "recipe.micro_batch": {"low": 2, "high": 5},
-    }  # fmt: skip
+    }
     drawn = params(tmp_path, space=space, searcher="random", samples=200)
     kept, _ = settings_of(drawn)
     rates = [setting.values["recipe.optimizer.lr"] for setting in kept]
     assert len({str(setting.values) for setting in kept}) == 200
     assert min(rates) >= 1e-4 and max(rates) <= 1e-1
-    assert 0.35 < sum(rate < 10**-2.5 for rate in rates) / 200 < 0.65  # evenly by order of magnitude
+    assert (
+        0.35 < sum(rate < 10**-2.5 for rate in rates) / 200 < 0.65
+    )  # evenly by order of magnitude
     assert {setting.values["recipe.micro_batch"] for setting in kept} == {2, 3, 4, 5}
-    assert [setting.values for setting in settings_of(drawn)[0]] == [setting.values for setting in kept]
+    assert [setting.values for setting in settings_of(drawn)[0]] == [
+        setting.values for setting in kept
+    ]
     few, _ = settings_of(params(tmp_path, searcher="random", samples=50))
     assert len(few) == 8  # a small space has no more
 

@@ -1,4 +1,6 @@
-"""Shards by URL: what arrives is checked, shared by processes, kept within a limit, and never half-written."""
+"""Shards by URL: what arrives is checked, shared by processes, kept within a limit, and never
+half-written.
+"""
 
 import fcntl
 import hashlib
@@ -19,7 +21,14 @@ from helpers import PROJECT, Keys, write_shards
 
 from pipeline.core import failpoints
 from pipeline.core.errors import Unreadable, UserError
-from pipeline.loading.micro_batches import EvalSamples, NextBlocks, Ranks, TrainSamples, eval_loader, train_loader
+from pipeline.loading.micro_batches import (
+    EvalSamples,
+    NextBlocks,
+    Ranks,
+    TrainSamples,
+    eval_loader,
+    train_loader,
+)
 from pipeline.params import Augment, Cluster, Recipe
 from pipeline.shards.manifest import Manifest
 from pipeline.shards.reader import ShardReader
@@ -32,7 +41,9 @@ MB = 1 << 20
 
 
 class Server:
-    """A folder over HTTP on loopback, with the requests it got and answers that a test may spoil."""
+    """A folder over HTTP on loopback, with the requests it got and answers that a test may
+    spoil.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.asked: list[str] = []
@@ -109,27 +120,40 @@ def read(cache: ShardCache, entry: Entry) -> bytes:
 
 
 def everything(reader: ShardReader) -> list[str]:
-    return [reader.read(s, i)["__key__"] for s, size in enumerate(reader.shard_sizes) for i in range(size)]
+    return [
+        reader.read(s, i)["__key__"]
+        for s, size in enumerate(reader.shard_sizes)
+        for i in range(size)
+    ]
 
 
 # What is read
 
 
-def test_the_reader_reads_by_url_what_lies_there(server: Server, source: Path, tmp_path: Path) -> None:
+def test_the_reader_reads_by_url_what_lies_there(
+    server: Server, source: Path, tmp_path: Path
+) -> None:
     cache = cached(server.url, source, tmp_path / "c")
     for split in ("train", "val"):
         local, remote = ShardReader(source, split), ShardReader("/nowhere", split, cache)
         for shard, size in enumerate(local.shard_sizes):
-            assert [remote.read(shard, i) for i in range(size)] == [local.read(shard, i) for i in range(size)]
+            assert [remote.read(shard, i) for i in range(size)] == [
+                local.read(shard, i) for i in range(size)
+            ]
     again = pickle.loads(pickle.dumps(remote))
     assert everything(again) == everything(local)
-    assert len(server.gets()) == len(set(server.gets())) == 8 + 2 + 2 + 1  # shards, indices, manifest: once each
+    assert (
+        len(server.gets()) == len(set(server.gets())) == 8 + 2 + 2 + 1
+    )  # shards, indices, manifest: once each
 
 
 def test_files_are_named_by_content_so_that_versions_never_mix(tmp_path: Path) -> None:
     one = write_shards(tmp_path / "one" / "imagenet", [3, 3])
     two = write_shards(tmp_path / "two" / "imagenet", [3, 3], image_bytes=101)
-    readers = [ShardReader("/nowhere", "train", cached(str(f.parent), f, tmp_path / "c")) for f in (one, two)]
+    readers = [
+        ShardReader("/nowhere", "train", cached(str(f.parent), f, tmp_path / "c"))
+        for f in (one, two)
+    ]
     assert [len(r.read(1, 2)["jpg"]) for r in readers] == [100, 101]
     kept = {path.name for path in (tmp_path / "c").iterdir() if path.is_file()}
     both = [Manifest.load(folder).splits["train"] for folder in (one, two)]
@@ -164,10 +188,15 @@ def test_a_file_that_arrives_wrong_is_fetched_again(
     assert len(server.gets("000003")) == 3
 
 
-def test_a_file_that_stays_wrong_is_named_once_and_for_all(server: Server, source: Path, tmp_path: Path) -> None:
+def test_a_file_that_stays_wrong_is_named_once_and_for_all(
+    server: Server, source: Path, tmp_path: Path
+) -> None:
     reader = ShardReader("/nowhere", "train", cached(server.url, source, tmp_path / "c"))
     server.spoil = lambda path, data: flipped(data)
-    data, wanted = (source / "train/000003.tar").read_bytes(), Manifest.load(source).splits["train"].shards[3].sha256
+    data, wanted = (
+        (source / "train/000003.tar").read_bytes(),
+        Manifest.load(source).splits["train"].shards[3].sha256,
+    )
     with pytest.raises(Unreadable) as caught:
         reader.read(3, 0)
     said = str(caught.value)
@@ -187,10 +216,14 @@ def test_a_longer_file_is_not_read_to_its_end(tmp_path: Path) -> None:
 def test_a_missing_file_and_a_folder_that_cannot_be_written(source: Path, tmp_path: Path) -> None:
     (source / "train/000001.tar").unlink()
     reader = ShardReader("/nowhere", "train", cached(str(source.parent), source, tmp_path / "c"))
-    with pytest.raises(Unreadable, match=r"train/000001\.tar: not found after 0 of \d+ bytes, in 3 attempts"):
+    with pytest.raises(
+        Unreadable, match=r"train/000001\.tar: not found after 0 of \d+ bytes, in 3 attempts"
+    ):
         reader.read(1, 0)
     (tmp_path / "file").touch()
-    with pytest.raises(Unreadable, match=r"file.*: Not a directory; make room there, or name another folder"):
+    with pytest.raises(
+        Unreadable, match=r"file.*: Not a directory; make room there, or name another folder"
+    ):
         ShardReader("/nowhere", "train", cached(str(source.parent), source, tmp_path / "file"))
 
 
@@ -199,7 +232,11 @@ def test_a_missing_file_and_a_folder_that_cannot_be_written(source: Path, tmp_pa
 
 def cache_of(tmp_path: Path, limit: int = 100 * MB, since: int | None = None) -> ShardCache:
     return ShardCache(
-        Remote(str(tmp_path / "s")), Entry("m", 0, ""), str(tmp_path / "c"), limit, since or time.time_ns()
+        Remote(str(tmp_path / "s")),
+        Entry("m", 0, ""),
+        str(tmp_path / "c"),
+        limit,
+        since or time.time_ns(),
     )
 
 
@@ -228,7 +265,9 @@ def test_a_file_is_hashed_once_a_start(tmp_path: Path, monkeypatch: pytest.Monke
     entry, hashed = file_of(tmp_path / "s"), []
     read(cache_of(tmp_path), entry)
     original = hashlib.file_digest
-    monkeypatch.setattr(hashlib, "file_digest", lambda *args: hashed.append(args) or original(*args))
+    monkeypatch.setattr(
+        hashlib, "file_digest", lambda *args: hashed.append(args) or original(*args)
+    )
     again = cache_of(tmp_path)
     for _ in range(3):
         read(again, entry)
@@ -243,7 +282,9 @@ def test_half_a_record_is_no_record(tmp_path: Path) -> None:
     assert cache._sound(entry) is None and len(read(cache, entry)) == entry.bytes
 
 
-def test_what_was_not_used_for_longest_goes_first_and_stays_readable_while_open(tmp_path: Path) -> None:
+def test_what_was_not_used_for_longest_goes_first_and_stays_readable_while_open(
+    tmp_path: Path,
+) -> None:
     entries = [file_of(tmp_path / "s", MB, name, seed) for seed, name in enumerate("abcd")]
     cache = cache_of(tmp_path, limit=3 * MB)
 
@@ -283,8 +324,21 @@ print(hashlib.file_digest(os.fdopen(cache.open(Entry(name, int(size), sha256)), 
 
 
 def fetch(url: str, folder: Path, entry: Entry, fault: str = "") -> "subprocess.Popen[str]":
-    command = [sys.executable, "-c", FETCH, url, str(folder), entry.name, str(entry.bytes), entry.sha256]
-    environment = {**os.environ, "PYTHONPATH": str(PROJECT), **({failpoints.VARIABLE: fault} if fault else {})}
+    command = [
+        sys.executable,
+        "-c",
+        FETCH,
+        url,
+        str(folder),
+        entry.name,
+        str(entry.bytes),
+        entry.sha256,
+    ]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(PROJECT),
+        **({failpoints.VARIABLE: fault} if fault else {}),
+    }
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
 
 
@@ -293,7 +347,9 @@ def test_one_process_fetches_and_the_others_wait(tmp_path: Path) -> None:
     server = Server(tmp_path / "s")
     try:
         processes = [fetch(server.url, tmp_path / "c", entry) for _ in range(3)]
-        assert [process.communicate(timeout=60)[0].strip() for process in processes] == [entry.sha256] * 3
+        assert [process.communicate(timeout=60)[0].strip() for process in processes] == [
+            entry.sha256
+        ] * 3
         assert len(server.gets("/x")) == 1
     finally:
         server.close()
@@ -305,12 +361,16 @@ def test_who_waited_does_not_hash_again(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(Remote, "blocks", lambda *args: time.sleep(0.3) or original(*args))
     monkeypatch.setattr(hashlib, "file_digest", lambda *args: hashed.append(args))
     with ThreadPoolExecutor(4) as pool:
-        assert [len(data) for data in pool.map(lambda _: read(cache, entry), range(4))] == [entry.bytes] * 4
+        assert [len(data) for data in pool.map(lambda _: read(cache, entry), range(4))] == [
+            entry.bytes
+        ] * 4
     assert not hashed
 
 
 @pytest.mark.parametrize("block", [0, 2])
-def test_a_process_killed_in_mid_download_leaves_nothing_that_is_used(tmp_path: Path, block: int) -> None:
+def test_a_process_killed_in_mid_download_leaves_nothing_that_is_used(
+    tmp_path: Path, block: int
+) -> None:
     entry = file_of(tmp_path / "s")
     killed = fetch(str(tmp_path / "s"), tmp_path / "c", entry, fault=f"cache.block block={block}")
     killed.communicate(timeout=60)
@@ -321,7 +381,9 @@ def test_a_process_killed_in_mid_download_leaves_nothing_that_is_used(tmp_path: 
     assert not beside.exists()
 
 
-def test_a_start_removes_what_the_dead_left_and_nothing_of_the_living(source: Path, tmp_path: Path) -> None:
+def test_a_start_removes_what_the_dead_left_and_nothing_of_the_living(
+    source: Path, tmp_path: Path
+) -> None:
     (tmp_path / "c/locks").mkdir(parents=True)
     for name in ("dead", "living"):
         (tmp_path / "c" / f"{name}.tmp").write_bytes(b"half")
@@ -359,9 +421,13 @@ def test_what_is_being_written_is_never_removed(tmp_path: Path) -> None:
 
 def recipe_of(block: int | str) -> Recipe:
     return Recipe(
-        image_size=32, eval_resize=32, micro_batch=1, micro_batches=1, shuffle_block=block,
+        image_size=32,
+        eval_resize=32,
+        micro_batch=1,
+        micro_batches=1,
+        shuffle_block=block,
         augment=Augment(rand_augment=None),
-    )  # fmt: skip
+    )
 
 
 def train_samples(source: Path, folder: Path, block: int | str, gb: float = 1.0) -> TrainSamples:
@@ -378,7 +444,9 @@ def test_the_next_block_is_wished_for_while_one_is_in_use(source: Path, tmp_path
     blocks = epochs[0] + epochs[1]
     assert said == [here + after for here, after in zip(blocks, [*blocks[1:], []], strict=True)]
     for step in range(last):  # what a step reads was in the wishes by then
-        assert {shard for shard, _ in samples.places(step, 0)} <= set(NextBlocks(samples, last)((step, 0)) or [])
+        assert {shard for shard, _ in samples.places(step, 0)} <= set(
+            NextBlocks(samples, last)((step, 0)) or []
+        )
 
 
 def test_no_more_is_wished_for_than_the_cache_holds(source: Path, tmp_path: Path) -> None:
@@ -388,7 +456,9 @@ def test_no_more_is_wished_for_than_the_cache_holds(source: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_loaders_by_url_give_what_local_ones_give(source: Path, tmp_path: Path, workers: int) -> None:
+def test_loaders_by_url_give_what_local_ones_give(
+    source: Path, tmp_path: Path, workers: int
+) -> None:
     remote = train_samples(source, tmp_path / "c", block=3)
     local = TrainSamples(ShardReader(source, "train"), Keys(), recipe_of(3), seed=2)
     steps = local.steps_per_epoch + 4
@@ -397,7 +467,9 @@ def test_loaders_by_url_give_what_local_ones_give(source: Path, tmp_path: Path, 
     val = EvalSamples(ShardReader("/nowhere", "val", remote.reader.cache), Keys(), 2)
     loader = eval_loader(val, Ranks(), workers)
     for _ in range(2):  # its workers, and the thread that fetches ahead, come a second time
-        assert [key for batch in loader for key in batch["keys"]] == [f"val{n:05d}" for n in range(7)]
+        assert [key for batch in loader for key in batch["keys"]] == [
+            f"val{n:05d}" for n in range(7)
+        ]
 
 
 def test_shards_arrive_before_they_are_asked_for(source: Path, tmp_path: Path) -> None:
@@ -407,10 +479,18 @@ def test_shards_arrive_before_they_are_asked_for(source: Path, tmp_path: Path) -
     wanted = samples.order(0).shards_of(0) + samples.order(0).shards_of(1)
     names = [Manifest.load(source).splits["train"].shards[shard].sha256 for shard in wanted]
     deadline = time.monotonic() + 20
-    while not all((tmp_path / "c" / name).exists() for name in names) and time.monotonic() < deadline:
+    while (
+        not all((tmp_path / "c" / name).exists() for name in names) and time.monotonic() < deadline
+    ):
         time.sleep(0.01)
-    tars = [p for p in (tmp_path / "c").iterdir() if p.name in {s.sha256 for s in manifest_shards(source)}]
-    assert sorted(path.name for path in tars) == sorted(names)  # the next block too, and none after it
+    tars = [
+        p
+        for p in (tmp_path / "c").iterdir()
+        if p.name in {s.sha256 for s in manifest_shards(source)}
+    ]
+    assert sorted(path.name for path in tars) == sorted(
+        names
+    )  # the next block too, and none after it
 
 
 def manifest_shards(source: Path) -> list[object]:
@@ -429,7 +509,9 @@ def test_advice_names_what_costs_more_than_it_has_to(source: Path, tmp_path: Pat
     assert "cluster.cache_gb is 1e-05, a shuffle block has" in narrow.advice(shards, 4)[0]
 
 
-def test_what_lies_at_the_url_is_compared_with_the_local_manifest(server: Server, source: Path, tmp_path: Path) -> None:
+def test_what_lies_at_the_url_is_compared_with_the_local_manifest(
+    server: Server, source: Path, tmp_path: Path
+) -> None:
     import shutil
 
     local = Path(shutil.copytree(source, tmp_path / "local" / "imagenet"))

@@ -51,7 +51,9 @@ def test_evaluation_on_shards_with_reassessed_labels(
         make_project(project)
         (project / "real.json").write_text(json.dumps(entries))
         text = (project / "params.yaml").read_text()
-        (project / "params.yaml").write_text(text.replace("{imagenet: {", "{imagenet: {real_labels: real.json, "))
+        (project / "params.yaml").write_text(
+            text.replace("{imagenet: {", "{imagenet: {real_labels: real.json, ")
+        )
         run_stage(project, "pipeline.fetch", "imagenet")
         run_stage(project, "pipeline.shard", "imagenet")
     shards = project / "data" / "shards" / "imagenet"
@@ -71,7 +73,9 @@ def test_evaluation_on_shards_with_reassessed_labels(
             evaluator.update(outputs, prepared)
             guesses |= dict(zip(batch["keys"], outputs.argmax(1).tolist(), strict=True))
         states.append(evaluator.state())
-    labelled = {f"ILSVRC2012_val_{i:08d}": set(entry) for i, entry in enumerate(entries, 1) if entry}
+    labelled = {
+        f"ILSVRC2012_val_{i:08d}": set(entry) for i, entry in enumerate(entries, 1) if entry
+    }
     right = sum(guesses[key] in real for key, real in labelled.items())
     assert 0 < right < len(labelled) == 27
     assert logic.evaluator().result(states).metrics["real_top1"] == pytest.approx(100 * right / 27)

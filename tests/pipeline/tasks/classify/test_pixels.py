@@ -28,7 +28,9 @@ def photographs() -> Iterator[Image.Image]:
 
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
 @pytest.mark.parametrize(("short", "size"), [(73, 64), (64, 61)])
-def test_evaluation_is_torchvisions_resize_and_centre_crop(short: int, size: int, interpolation: str) -> None:
+def test_evaluation_is_torchvisions_resize_and_centre_crop(
+    short: int, size: int, interpolation: str
+) -> None:
     augment = Augment.model_validate({"interpolation": interpolation})
     ours = eval_transform(Recipe(image_size=size, eval_resize=short, augment=augment))
     mode = transforms.InterpolationMode(interpolation)
@@ -60,10 +62,16 @@ def test_training_is_timms_transform_with_the_same_draws(changes: dict) -> None:
     augment = Augment(**changes)
     ours = train_transform(Recipe(image_size=64, eval_resize=64, augment=augment))
     theirs = create_transform(
-        64, is_training=True, scale=augment.crop_scale, ratio=augment.crop_ratio, hflip=augment.flip,
-        color_jitter=augment.color_jitter or None, auto_augment=augment.rand_augment,
-        interpolation=augment.interpolation, normalize=False,
-    )  # fmt: skip
+        64,
+        is_training=True,
+        scale=augment.crop_scale,
+        ratio=augment.crop_ratio,
+        hflip=augment.flip,
+        color_jitter=augment.color_jitter or None,
+        auto_augment=augment.rand_augment,
+        interpolation=augment.interpolation,
+        normalize=False,
+    )
     for number, image in enumerate(photographs()):
         seed_libraries("test", number)
         pixels = ours(image)

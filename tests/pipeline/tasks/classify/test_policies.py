@@ -30,7 +30,9 @@ SETS = ("", "-tweights", "-t3a", "-t3aw")
 
 
 def policy(text: str) -> Any:
-    recipe = Recipe.model_validate({"image_size": 32, "eval_resize": 32, "augment": {"rand_augment": text}})
+    recipe = Recipe.model_validate(
+        {"image_size": 32, "eval_resize": 32, "augment": {"rand_augment": text}}
+    )
     return augment._policy(recipe.augment, recipe.image_size)
 
 
@@ -50,7 +52,9 @@ def test_no_bits_are_a_black_image_and_others_are_timms() -> None:
         assert augment._posterize(IMAGE, bits) == posterize(IMAGE, bits)
 
 
-@pytest.mark.parametrize("text", ["rand-m9.5", "rand-x3", "auto-m9", "rand-m", "", "rand-m9-n99", "augmix-m5"])
+@pytest.mark.parametrize(
+    "text", ["rand-m9.5", "rand-x3", "auto-m9", "rand-m", "", "rand-m9-n99", "augmix-m5"]
+)
 def test_a_policy_that_timm_cannot_read_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="rand_augment"):
         Recipe.model_validate({"augment": {"rand_augment": text}})
@@ -66,12 +70,16 @@ def test_a_sample_of_the_papers_recipes_raises_nothing(task: str) -> None:
 def test_200_000_augmentations_of_the_papers_recipes_raise_nothing(task: str) -> None:
     share = DRAWS // PROCESSES
     with multiprocessing.get_context("spawn").Pool(PROCESSES) as pool:
-        done = pool.starmap(draw, [(task, share * index, share * (index + 1)) for index in range(PROCESSES)])
+        done = pool.starmap(
+            draw, [(task, share * index, share * (index + 1)) for index in range(PROCESSES)]
+        )
     assert sum(done) == DRAWS
 
 
 def draw(task: str, first: int, last: int) -> int:
-    """Draw augmentations by number, of the recipe of params/paper.yaml with all lengths an eighth; return how many."""
+    """Draw augmentations by number, of the recipe of params/paper.yaml with all lengths an eighth;
+    return how many.
+    """
     torch.set_num_threads(1)
     sampling, samples = _sampling(task, load(PROJECT / "params" / "paper.yaml")), _samples(task)
     for number in range(first, last):
@@ -81,7 +89,9 @@ def draw(task: str, first: int, last: int) -> int:
 
 
 def _sampling(task: str, params: Params) -> Any:
-    """Return a task's sampling; every number that is drawn from stays the recipe's, lengths in pixels aside."""
+    """Return a task's sampling; every number that is drawn from stays the recipe's, lengths in
+    pixels aside.
+    """
     recipe: Any = getattr(params, task).recipe
     if task == "classify":
         return ClassifySampling(recipe.model_copy(update={"image_size": 28, "eval_resize": 32}))
@@ -93,22 +103,33 @@ def _sampling(task: str, params: Params) -> Any:
     recipe = recipe.model_copy(update={"augment": recipe.augment.model_copy(update=less)})
     if task == "segment":
         return SegmentSampling(recipe)
-    return DetectSampling(recipe, [ClassEntry(id=number, name=name) for number, name in instances.CATEGORIES.items()])
+    return DetectSampling(
+        recipe, [ClassEntry(id=number, name=name) for number, name in instances.CATEGORIES.items()]
+    )
 
 
 def _samples(task: str) -> list[dict[str, Any]]:
-    """Draw scenes as a task's shards hold them: photographs' shapes, thin ones among them, and a crowd."""
+    """Draw scenes as a task's shards hold them: photographs' shapes, thin ones among them, and a
+    crowd.
+    """
     samples = []
     for index in range(12):
         canvas, rows = instances.draw(np.random.default_rng(index), 64, index)
         width = (64, 64, 40, 64, 3, 64, 17)[index % 7]
-        image, labels = canvas[:, :width], np.random.default_rng(index).integers(0, 5, (64, width), dtype=np.uint8)
+        image, labels = (
+            canvas[:, :width],
+            np.random.default_rng(index).integers(0, 5, (64, width), dtype=np.uint8),
+        )
         rows = [row for row in rows if row["iscrowd"] == 0 or width == 64]
         record = {"annotations": rows, "width": width, "height": 64}
-        samples.append({
-            "jpg": painting.jpeg(image), "png": _encoded(labels, "PNG"), "cls": b"0",
-            "json": json.dumps(record).encode(),
-        })  # fmt: skip
+        samples.append(
+            {
+                "jpg": painting.jpeg(image),
+                "png": _encoded(labels, "PNG"),
+                "cls": b"0",
+                "json": json.dumps(record).encode(),
+            }
+        )
     return samples
 
 

@@ -27,7 +27,10 @@ def journeys(draw: st.DrawFn) -> tuple[tuple[int, int], Steps]:
             steps.append(("resize", size))
         elif kind == "crop":
             height, width = (draw(st.integers(max(1, side // 2), side)) for side in size)
-            top, left = draw(st.integers(0, size[0] - height)), draw(st.integers(0, size[1] - width))
+            top, left = (
+                draw(st.integers(0, size[0] - height)),
+                draw(st.integers(0, size[1] - width)),
+            )
             size = (height, width)
             steps.append(("crop", (top, left, height, width)))
         else:
@@ -91,7 +94,9 @@ def test_an_objects_box_is_the_box_of_its_mask_and_of_its_pixels(
 
 @settings(deadline=None)
 @given(journeys())
-def test_a_mask_moves_as_through_torchvision_step_by_step(journey: tuple[tuple[int, int], Steps]) -> None:
+def test_a_mask_moves_as_through_torchvision_step_by_step(
+    journey: tuple[tuple[int, int], Steps],
+) -> None:
     source, steps = journey
     size = source
     rows = tv_tensors.Mask(torch.arange(source[0])[:, None].expand(source).clone())
@@ -111,8 +116,12 @@ def test_a_mask_moves_as_through_torchvision_step_by_step(journey: tuple[tuple[i
 
 
 def agree(old: int, new: int) -> bool:
-    """Say whether torchvision, in single precision, finds the source pixels of a side as whole numbers give them."""
-    found = F.resize(torch.arange(old)[None, :, None].float(), [new, 1], interpolation=0)[0, :, 0].numpy()
+    """Say whether torchvision, in single precision, finds the source pixels of a side as whole
+    numbers give them.
+    """
+    found = F.resize(torch.arange(old)[None, :, None].float(), [new, 1], interpolation=0)[
+        0, :, 0
+    ].numpy()
     return np.array_equal(found, np.arange(new) * old // new)  # 99 of 100 pairs up to 120 do
 
 
@@ -121,16 +130,24 @@ def test_a_resize_takes_the_source_pixel_that_nearest_means() -> None:
         for new in range(1, 40):
             geometry = Geometry(old, 1)
             geometry.resize((new, 1))
-            expected = F.resize(torch.arange(old)[None, :, None].float(), [new, 1], interpolation=0)[0, :, 0].numpy()
-            exact = np.arange(new) * old % new != 0  # elsewhere torchvision's single precision may round down
+            expected = F.resize(
+                torch.arange(old)[None, :, None].float(), [new, 1], interpolation=0
+            )[0, :, 0].numpy()
+            exact = (
+                np.arange(new) * old % new != 0
+            )  # elsewhere torchvision's single precision may round down
             assert np.array_equal(geometry.rows[exact], expected[exact])
-            assert geometry.rows.tolist() == [int(np.floor(i * old / new + 1e-9)) for i in range(new)]
+            assert geometry.rows.tolist() == [
+                int(np.floor(i * old / new + 1e-9)) for i in range(new)
+            ]
 
 
 def test_two_flips_change_nothing() -> None:
     geometry = Geometry(30, 40)
     geometry.flip(), geometry.flip()
-    image = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)).permute(2, 0, 1)
+    image = torch.from_numpy(
+        np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    ).permute(2, 0, 1)
     boxes = torch.tensor([[1.5, 2.0, 30.0, 20.25]])
     assert torch.equal(geometry.image(image), image)
     assert torch.equal(geometry.boxes(boxes), boxes)
@@ -153,11 +170,15 @@ def test_boxes_end_at_the_edge() -> None:
 
 
 def test_bilinear_takes_no_average_over_more_than_its_neighbours() -> None:
-    """Shrunk by four, a checkerboard stays one of full contrast or of none: nothing is filtered, as in mmcv."""
+    """Shrunk by four, a checkerboard stays one of full contrast or of none: nothing is filtered, as
+    in mmcv.
+    """
     board = np.indices((64, 64)).sum(axis=0) % 2 * 255
     geometry = Geometry(64, 64)
     geometry.resize((13, 13))
-    image = geometry.image(torch.from_numpy(np.repeat(board[..., None], 3, axis=2).astype(np.uint8)).permute(2, 0, 1))
+    image = geometry.image(
+        torch.from_numpy(np.repeat(board[..., None], 3, axis=2).astype(np.uint8)).permute(2, 0, 1)
+    )
     assert int(image.max()) - int(image.min()) > 200
 
 
@@ -173,7 +194,9 @@ def test_bilinear_takes_no_average_over_more_than_its_neighbours() -> None:
         ((1, 5000), (2048, 512), (1, 2048)),  # never nothing
     ],
 )
-def test_fitting_keeps_the_shape(size: tuple[int, int], sides: tuple[int, int], expected: tuple[int, int]) -> None:
+def test_fitting_keeps_the_shape(
+    size: tuple[int, int], sides: tuple[int, int], expected: tuple[int, int]
+) -> None:
     assert fitted(size, sides) == expected
 
 
@@ -191,7 +214,10 @@ def test_pixels_are_three_channels_of_a_jpeg(mode: str) -> None:
 
 
 def test_stacking_pads_right_and_below() -> None:
-    images = [torch.full((3, 5, 9), 7, dtype=torch.uint8), torch.full((3, 8, 2), 9, dtype=torch.uint8)]
+    images = [
+        torch.full((3, 5, 9), 7, dtype=torch.uint8),
+        torch.full((3, 8, 2), 9, dtype=torch.uint8),
+    ]
     batch, sizes = stacked(images, multiple=4)
     assert batch.shape == (2, 3, 8, 12) and batch.is_contiguous(memory_format=torch.channels_last)
     assert sizes == [(5, 9), (8, 2)]

@@ -1,4 +1,6 @@
-"""Detection and segmentation by the loop itself: resuming, starting from a classifier, and what is refused."""
+"""Detection and segmentation by the loop itself: resuming, starting from a classifier, and what is
+refused.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -57,13 +59,23 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         materialise(name, Synthetic(train=11, val=5, image_size=64), root / name)
         made[task] = root / "shards" / name
         build(
-            name, list_folder(name, root / name, {}), Shard(samples_per_shard=4), made[task], "0" * 64, run=one_by_one
+            name,
+            list_folder(name, root / name, {}),
+            Shard(samples_per_shard=4),
+            made[task],
+            "0" * 64,
+            run=one_by_one,
         )
     return made
 
 
 def run_of(
-    task: str, shards: dict[str, Path], folder: Path, init: Path | None = None, mixer: str = "dwnet", **changes: Any
+    task: str,
+    shards: dict[str, Path],
+    folder: Path,
+    init: Path | None = None,
+    mixer: str = "dwnet",
+    **changes: Any,
 ) -> Run:
     recipe = {**yaml.safe_load(COMMON), **yaml.safe_load(OWN[task]), **changes}
     variant = {"mixer": mixer, "size": "micro", "drop_path_rate": 0.1}
@@ -109,24 +121,36 @@ def test_a_run_that_died_ends_bit_for_bit_where_it_would_have(
 def test_a_classifier_gives_its_backbone_and_the_rest_is_named(
     shards: dict[str, Path], tmp_path: Path, task: str
 ) -> None:
-    logic, start = logic_of(run_of(task, shards, tmp_path)), models.create_model("dwnet_micro", num_classes=7)
+    logic, start = (
+        logic_of(run_of(task, shards, tmp_path)),
+        models.create_model("dwnet_micro", num_classes=7),
+    )
     model = logic.build()
     fresh = logic.start_from(model, start.state_dict())
     for name, value in start.get_submodule("backbone").state_dict().items():
         assert torch.equal(model.get_submodule("backbone").state_dict()[name], value), name
     assert "output_norms" in fresh and "backbone" not in fresh
-    assert set(fresh) == {"output_norms", *(name for name, _ in model.named_children() if name != "backbone")}
+    assert set(fresh) == {
+        "output_norms",
+        *(name for name, _ in model.named_children() if name != "backbone"),
+    }
 
 
 @pytest.mark.parametrize("task", DENSE)
 @pytest.mark.parametrize(
     ("other", "hint"),
-    [("swin_micro", "swin_micro"), ("dynamic_dwnet_micro", "dynamic_dwnet_micro"), ("dwnet_tiny", "dwnet_tiny")],
+    [
+        ("swin_micro", "swin_micro"),
+        ("dynamic_dwnet_micro", "dynamic_dwnet_micro"),
+        ("dwnet_tiny", "dwnet_tiny"),
+    ],
 )
 def test_weights_of_another_variant_or_size_are_refused_by_name(
     shards: dict[str, Path], tmp_path: Path, task: str, other: str, hint: str
 ) -> None:
-    save_file(models.create_model(other, num_classes=7).state_dict(), tmp_path / "start.safetensors")
+    save_file(
+        models.create_model(other, num_classes=7).state_dict(), tmp_path / "start.safetensors"
+    )
     with pytest.raises(UserError, match=rf"do not fit dwnet_micro, they are .*{hint}"):
         finish(run_of(task, shards, tmp_path / "run", init=tmp_path / "start.safetensors"))
 
@@ -134,25 +158,37 @@ def test_weights_of_another_variant_or_size_are_refused_by_name(
 def test_one_image_at_a_time_is_refused_where_a_batch_norm_sees_one_value(
     shards: dict[str, Path], tmp_path: Path
 ) -> None:
-    with pytest.raises(UserError, match=r"dynamic_dwnet_micro cannot be trained in micro-batches of 1: .*batch norm"):
+    with pytest.raises(
+        UserError,
+        match=r"dynamic_dwnet_micro cannot be trained in micro-batches of 1: .*batch norm",
+    ):
         logic_of(run_of("detect", shards, tmp_path, mixer="dynamic_dwnet", micro_batch=1)).build()
     logic_of(run_of("detect", shards, tmp_path, mixer="dwnet", micro_batch=1)).build()
     with pytest.raises(UserError, match="micro-batches of 1"):  # pyramid pooling to one cell
         logic_of(run_of("segment", shards, tmp_path, mixer="dwnet", micro_batch=1)).build()
 
 
-def test_frozen_statistics_stay_and_allow_one_image_at_a_time(shards: dict[str, Path], tmp_path: Path) -> None:
+def test_frozen_statistics_stay_and_allow_one_image_at_a_time(
+    shards: dict[str, Path], tmp_path: Path
+) -> None:
     start = models.create_model("dynamic_dwnet_micro", num_classes=7)
     given = {name: value.clone() for name, value in start.state_dict().items()}
     for name, value in given.items():
         if name.endswith("running_mean"):
             value.normal_(0, 0.1)
     save_file(given, tmp_path / "start.safetensors")
-    options = {"mixer": "dynamic_dwnet", "micro_batch": 1, "frozen_bn": True, "init_from": "start.safetensors"}
+    options = {
+        "mixer": "dynamic_dwnet",
+        "micro_batch": 1,
+        "frozen_bn": True,
+        "init_from": "start.safetensors",
+    }
     run = run_of("detect", shards, tmp_path / "run", tmp_path / "start.safetensors", **options)
     finish(run)
     after = load_file(run.folder / "last.safetensors")
-    means = [name for name in given if name.startswith("backbone.") and name.endswith("running_mean")]
+    means = [
+        name for name in given if name.startswith("backbone.") and name.endswith("running_mean")
+    ]
     assert means and all(torch.equal(after[name], given[name]) for name in means)
     assert not torch.equal(after["backbone.stem.proj.weight"], given["backbone.stem.proj.weight"])
     with pytest.raises(UserError, match="frozen_bn keeps the statistics"):
@@ -165,8 +201,12 @@ def test_weights_for_each_position_are_refused(shards: dict[str, Path], tmp_path
 
 
 def test_scales_and_mirror_images_are_averaged(shards: dict[str, Path], tmp_path: Path) -> None:
-    """With its mirror image beside it, a photograph and its mirror image are segmented alike; without, they are not."""
-    photograph = torch.randint(0, 256, (3, 50, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    """With its mirror image beside it, a photograph and its mirror image are segmented alike;
+    without, they are not.
+    """
+    photograph = torch.randint(
+        0, 256, (3, 50, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
 
     def segmented(image: torch.Tensor, **options: Any) -> torch.Tensor:
         head = {**yaml.safe_load(OWN["segment"])["upernet"], **options}

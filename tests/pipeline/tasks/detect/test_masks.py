@@ -11,7 +11,10 @@ from pipeline.tasks.dense.geometry import Geometry
 from pipeline.tasks.detect.masks import moved, run_lengths
 
 SIZE = 60, 80
-POLYGONS = [[10.2, 8.0, 40.7, 12.3, 35.0, 50.9, 12.0, 44.4], [60.0, 5.0, 75.5, 5.0, 75.5, 20.0, 60.0, 20.0]]
+POLYGONS = [
+    [10.2, 8.0, 40.7, 12.3, 35.0, 50.9, 12.0, 44.4],
+    [60.0, 5.0, 75.5, 5.0, 75.5, 20.0, 60.0, 20.0],
+]
 
 
 def forms() -> dict[str, Any]:
@@ -47,13 +50,20 @@ def test_every_form_is_the_same_mask(form: str) -> None:
     for polygon in POLYGONS:
         ImageDraw.Draw(drawn).polygon(polygon, fill=1)
     plain = whole(forms()[form], Geometry(*SIZE))
-    assert np.mean(plain != np.asarray(drawn)) < 0.03  # another rasteriser, which counts the outline in
+    assert (
+        np.mean(plain != np.asarray(drawn)) < 0.03
+    )  # another rasteriser, which counts the outline in
     assert np.array_equal(whole(forms()[form], geometry()), geometry().mask(plain))
 
 
 def test_a_patch_holds_nothing_but_the_object() -> None:
     patch = moved(POLYGONS[1:], geometry())
-    assert patch.pixels[0].any() and patch.pixels[-1].any() and patch.pixels[:, 0].any() and patch.pixels[:, -1].any()
+    assert (
+        patch.pixels[0].any()
+        and patch.pixels[-1].any()
+        and patch.pixels[:, 0].any()
+        and patch.pixels[:, -1].any()
+    )
     assert patch.pixels.size < 0.3 * np.prod(geometry().size)
 
 

@@ -1,4 +1,6 @@
-"""Objects keep their label, box, mask and pixels together through every augmentation of detection."""
+"""Objects keep their label, box, mask and pixels together through every augmentation of
+detection.
+"""
 
 import io
 import json
@@ -20,21 +22,40 @@ from pipeline.shards.manifest import ClassEntry
 from pipeline.tasks.dense.geometry import fitted
 from pipeline.tasks.detect.sampling import DetectSampling
 
-COLOURS = [(230, 20, 20), (20, 230, 20), (20, 20, 230), (230, 230, 20), (20, 230, 230), (230, 20, 230)]
+COLOURS = [
+    (230, 20, 20),
+    (20, 230, 20),
+    (20, 20, 230),
+    (230, 230, 20),
+    (20, 230, 230),
+    (230, 20, 230),
+]
 CLASSES = [ClassEntry(id=7 * i + 3, name=f"colour {i}") for i in range(len(COLOURS))]
 SMALL = DetectRecipe(
     augment=DetectAugment(
-        short_sides=(96, 128, 160), long_side=266, crop_short_sides=(80, 100, 120), crop=(60, 110), pad_to=32
+        short_sides=(96, 128, 160),
+        long_side=266,
+        crop_short_sides=(80, 100, 120),
+        crop=(60, 110),
+        pad_to=32,
     ),
     cascade=Cascade(test_sides=(160, 266)),
 )
 
 
-def annotation(category: int, left: float, top: float, width: float, height: float, **more: Any) -> dict[str, Any]:
+def annotation(
+    category: int, left: float, top: float, width: float, height: float, **more: Any
+) -> dict[str, Any]:
     right, bottom = left + width, top + height
     polygon = [left, top, right, top, right, bottom, left, bottom]
     box = [left, top, width, height]
-    fields = {"id": 1, "category_id": CLASSES[category].id, "bbox": box, "area": width * height, "iscrowd": 0}
+    fields = {
+        "id": 1,
+        "category_id": CLASSES[category].id,
+        "bbox": box,
+        "area": width * height,
+        "iscrowd": 0,
+    }
     return {**fields, "segmentation": [polygon], **more}
 
 
@@ -42,7 +63,11 @@ def sample(image: Image.Image, annotations: list[dict[str, Any]], key: str = "a"
     data = io.BytesIO()
     image.save(data, "JPEG", quality=95, subsampling=0)
     record = {"image_id": 5, "file_name": "a.jpg", "width": image.width, "height": image.height}
-    return {"__key__": key, "jpg": data.getvalue(), "json": json.dumps({**record, "annotations": annotations}).encode()}
+    return {
+        "__key__": key,
+        "jpg": data.getvalue(),
+        "json": json.dumps({**record, "annotations": annotations}).encode(),
+    }
 
 
 def scene(key: str = "a", width: int = 200, height: int = 150) -> dict[str, Any]:
@@ -61,7 +86,9 @@ def sampling() -> DetectSampling:
     return DetectSampling(SMALL, CLASSES)
 
 
-def test_every_object_has_its_own_colour_under_its_mask_and_in_its_box(sampling: DetectSampling) -> None:
+def test_every_object_has_its_own_colour_under_its_mask_and_in_its_box(
+    sampling: DetectSampling,
+) -> None:
     raw, lost = scene(), 0
     for epoch in range(60):
         made = sampling.train_sample(raw, 0, epoch)
@@ -71,7 +98,9 @@ def test_every_object_has_its_own_colour_under_its_mask_and_in_its_box(sampling:
         lost += len(COLOURS) - len(target["labels"])
         assert len(set(target["labels"].tolist())) == len(target["labels"])
         height, width = batch["sizes"][0]
-        for box, label, mask in zip(target["boxes"], target["labels"].tolist(), target["masks"].numpy(), strict=True):
+        for box, label, mask in zip(
+            target["boxes"], target["labels"].tolist(), target["masks"].numpy(), strict=True
+        ):
             assert 0 <= box[0] < box[2] <= width and 0 <= box[1] < box[3] <= height
             rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
             if min(len(rows), len(columns)) < 6:
@@ -98,7 +127,9 @@ def test_the_policies_are_drawn_as_the_recipe_says(sampling: DetectSampling) -> 
     assert len(whole) / draws == pytest.approx(0.5, abs=0.08)
     assert flipped / len(whole) == pytest.approx(0.5, abs=0.1)
     shapes = [width / height for height, width in sizes if (height, width) not in plain]
-    assert min(shapes) < 0.75 and max(shapes) > 1.4  # the two sides of a crop are drawn by themselves
+    assert (
+        min(shapes) < 0.75 and max(shapes) > 1.4
+    )  # the two sides of a crop are drawn by themselves
     assert all(min(size) <= 160 and max(size) <= 266 for size in sizes)
     assert {min(size) for size in sizes if size not in plain} >= {96, 128}
 
@@ -116,7 +147,9 @@ def test_samples_differ_by_seed_epoch_and_key(sampling: DetectSampling, change: 
     ways = set()
     for i in range(8):
         raw = scene(str(i) if change == "key" else "a")
-        made = sampling.train_sample(raw, i if change == "seed" else 0, i if change == "epoch" else 0)
+        made = sampling.train_sample(
+            raw, i if change == "seed" else 0, i if change == "epoch" else 0
+        )
         ways.add((*made["image"].shape, *made["target"]["boxes"].reshape(-1).tolist()))
     assert len(ways) > 4  # by chance, some may be alike: there are six ways without a crop
 
@@ -125,7 +158,9 @@ def test_crowds_and_slivers_are_no_targets() -> None:
     whole = SMALL.augment.model_copy(update={"crop_short_sides": (150,), "crop": (266, 266)})
     rows = [
         annotation(0, 10, 10, 30, 30),
-        annotation(1, 60, 10, 30, 30, iscrowd=1, segmentation={"size": [150, 200], "counts": [0, 30000]}),
+        annotation(
+            1, 60, 10, 30, 30, iscrowd=1, segmentation={"size": [150, 200], "counts": [0, 30000]}
+        ),
         annotation(2, 100, 10, 0.6, 40),
         annotation(3, 120, 10, 40, 0.6),
         annotation(4, 150, 10, 20, 20, area=0),
@@ -147,19 +182,31 @@ def test_a_batch_is_padded_with_zeros_and_its_masks_with_it(sampling: DetectSamp
     made = [sampling.train_sample(scene(), 0, epoch) for epoch in range(4)]
     batch = sampling.collate(made)
     count, channels, height, width = batch["images"].shape
-    assert (count, channels, height % 32, width % 32) == (4, 3, 0, 0) and batch["images"].dtype == torch.uint8
-    assert height - max(h for h, _ in batch["sizes"]) < 32 and width - max(w for _, w in batch["sizes"]) < 32
+    assert (count, channels, height % 32, width % 32) == (4, 3, 0, 0) and batch[
+        "images"
+    ].dtype == torch.uint8
+    assert (
+        height - max(h for h, _ in batch["sizes"]) < 32
+        and width - max(w for _, w in batch["sizes"]) < 32
+    )
     assert batch["keys"] == ["a"] * 4
-    for image, (h, w), target, one in zip(batch["images"], batch["sizes"], batch["targets"], made, strict=True):
+    for image, (h, w), target, one in zip(
+        batch["images"], batch["sizes"], batch["targets"], made, strict=True
+    ):
         assert torch.equal(image[:, :h, :w], one["image"])
         assert not image[:, h:].any() and not image[:, :, w:].any()
         count = len(one["target"]["labels"])
         assert target["boxes"].shape == (count, 4) and target["boxes"].dtype == torch.float32
         assert target["labels"].shape == (count,) and target["labels"].dtype == torch.int64
-        assert target["masks"].shape == (count, height, width) and target["masks"].dtype == torch.uint8
+        assert (
+            target["masks"].shape == (count, height, width) and target["masks"].dtype == torch.uint8
+        )
         assert not target["masks"][:, h:].any() and not target["masks"][:, :, w:].any()
         alone = sampling.collate([one])["targets"][0]["masks"]
-        assert torch.equal(target["masks"][:, :h, :w], alone[:, :h, :w]) and alone.any() == target["masks"].any()
+        assert (
+            torch.equal(target["masks"][:, :h, :w], alone[:, :h, :w])
+            and alone.any() == target["masks"].any()
+        )
 
 
 def test_evaluation_sees_the_whole_image_and_the_record_as_it_is(sampling: DetectSampling) -> None:
@@ -187,14 +234,21 @@ def many(count: int) -> list[dict[str, Any]]:
     ],
 )
 def test_odd_images_are_samples(
-    sampling: DetectSampling, size: tuple[int, int], annotations: list[dict[str, Any]], objects: set[int]
+    sampling: DetectSampling,
+    size: tuple[int, int],
+    annotations: list[dict[str, Any]],
+    objects: set[int],
 ) -> None:
     raw, seen = sample(Image.new("RGB", size, "white"), annotations), set()
     for epoch in range(12):
-        batch = sampling.collate([sampling.train_sample(raw, 0, epoch), sampling.train_sample(scene(), 0, epoch)])
+        batch = sampling.collate(
+            [sampling.train_sample(raw, 0, epoch), sampling.train_sample(scene(), 0, epoch)]
+        )
         target = batch["targets"][0]
         seen.add(len(target["labels"]))
-        assert target["boxes"].shape == (len(target["labels"]), 4) and len(target["masks"]) == len(target["labels"])
+        assert target["boxes"].shape == (len(target["labels"]), 4) and len(target["masks"]) == len(
+            target["labels"]
+        )
         assert batch["images"][0].amax() > 250
     assert seen <= objects and max(seen) == len(annotations)
     evaluated = sampling.collate([sampling.eval_sample(raw)])
@@ -210,7 +264,9 @@ def test_images_of_every_mode_that_shards_mend_are_samples(sampling: DetectSampl
         raw = {**scene(), "jpg": check(f"a.{suffix}", data.getvalue(), 10**6).data}
         raw["json"] = json.dumps({"annotations": []}).encode()
         pixels = sampling.train_sample(raw, 0, 0)["image"]
-        assert pixels.shape[0] == 3 and int(pixels.amax()) >= 150 and torch.equal(pixels[0], pixels[2])
+        assert (
+            pixels.shape[0] == 3 and int(pixels.amax()) >= 150 and torch.equal(pixels[0], pixels[2])
+        )
 
 
 def test_real_photographs() -> None:
@@ -218,12 +274,18 @@ def test_real_photographs() -> None:
     if not source.is_dir():
         pytest.skip("no real photographs here")
     told = json.loads((source / "annotations" / "instances_train2017.json").read_text())
-    sampling = DetectSampling(DetectRecipe(), [ClassEntry(id=c["id"], name=c["name"]) for c in told["categories"]])
+    sampling = DetectSampling(
+        DetectRecipe(), [ClassEntry(id=c["id"], name=c["name"]) for c in told["categories"]]
+    )
     found = 0
     for image in told["images"][:24]:
         rows = [row for row in told["annotations"] if row["image_id"] == image["id"]]
         data = (source / "train2017" / image["file_name"]).read_bytes()
-        raw = {"__key__": image["file_name"], "jpg": data, "json": json.dumps({"annotations": rows}).encode()}
+        raw = {
+            "__key__": image["file_name"],
+            "jpg": data,
+            "json": json.dumps({"annotations": rows}).encode(),
+        }
         batch = sampling.collate([sampling.train_sample(raw, 0, 0)])
         target, (height, width) = batch["targets"][0], batch["sizes"][0]
         assert min(height, width) <= 800 and max(height, width) <= 1333
@@ -237,7 +299,9 @@ def test_real_photographs() -> None:
     assert found > 100
 
 
-@pytest.mark.parametrize("wrong", [{"crop": (600, 384)}, {"short_sides": ()}, {"crop_short_sides": ()}])
+@pytest.mark.parametrize(
+    "wrong", [{"crop": (600, 384)}, {"short_sides": ()}, {"crop_short_sides": ()}]
+)
 def test_augmentation_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         DetectAugment(**wrong)
@@ -251,10 +315,13 @@ def test_an_object_without_a_mask_keeps_its_box(sampling: DetectSampling) -> Non
     bare = {**raw, "json": json.dumps(record).encode()}
     for epoch in range(8):
         plain, target = (
-            sampling.collate([sampling.train_sample(each, 0, epoch)])["targets"][0] for each in (raw, bare)
+            sampling.collate([sampling.train_sample(each, 0, epoch)])["targets"][0]
+            for each in (raw, bare)
         )
         assert plain["masked"].all() and plain.keys() == target.keys()
-        assert (plain["boxes"] == target["boxes"]).all() and (plain["labels"] == target["labels"]).all()
+        assert (plain["boxes"] == target["boxes"]).all() and (
+            plain["labels"] == target["labels"]
+        ).all()
         assert target["masked"].tolist() == [label % 2 == 1 for label in target["labels"].tolist()]
         assert not target["masks"][~target["masked"]].any()
         assert (target["masks"][target["masked"]] == plain["masks"][target["masked"]]).all()

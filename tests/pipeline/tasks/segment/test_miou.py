@@ -15,7 +15,9 @@ Maps = list[tuple[np.ndarray, np.ndarray]]
 
 
 def maps() -> Maps:
-    """Return predictions and ground truth of different sizes, some pixels or all of an image ignored."""
+    """Return predictions and ground truth of different sizes, some pixels or all of an image
+    ignored.
+    """
     rng, made = np.random.default_rng(0), []
     for index in range(7):
         shape = (20 + index, 31 - index)
@@ -51,12 +53,16 @@ def test_equals_plain_counting() -> None:
             accuracy[name] = 100 * both / there
     assert iou["ufo"] == 0 and "fog" not in iou and len(accuracy) == 4
     found = result([maps()])
-    assert found.metrics == pytest.approx({
-        "miou": np.mean(list(iou.values())),
-        "mean_accuracy": np.mean(list(accuracy.values())),
-        "pixel_accuracy": 100 * np.mean(predicted == label),
-    })  # fmt: skip
-    assert {name: row["accuracy"] for name, row in found.per_class.items()} == pytest.approx(accuracy)
+    assert found.metrics == pytest.approx(
+        {
+            "miou": np.mean(list(iou.values())),
+            "mean_accuracy": np.mean(list(accuracy.values())),
+            "pixel_accuracy": 100 * np.mean(predicted == label),
+        }
+    )
+    assert {name: row["accuracy"] for name, row in found.per_class.items()} == pytest.approx(
+        accuracy
+    )
     assert {name: row["iou"] for name, row in found.per_class.items()} == pytest.approx(
         {name: value for name, value in iou.items() if name in accuracy}
     )
@@ -77,7 +83,9 @@ def test_labels_that_are_no_class_are_refused() -> None:
     for value, label in ((IGNORED, truth), (-1, truth), (len(CLASSES), hidden)):
         with pytest.raises(ValueError, match="prediction should hold labels from 0 to 5"):
             result([[(np.full((4, 5), value), label)]])
-    with pytest.raises(ValueError, match="ground truth should hold labels from 0 to 5, found 0 to 6"):
+    with pytest.raises(
+        ValueError, match="ground truth should hold labels from 0 to 5, found 0 to 6"
+    ):
         result([[(truth.astype(np.int64), np.where(np.eye(4, 5), 6, 0).astype(np.uint8))]])
     with pytest.raises(ValueError, match="differ in size"):
         result([[(np.zeros((5, 4), dtype=np.int64), truth)]])

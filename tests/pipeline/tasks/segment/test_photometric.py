@@ -13,7 +13,9 @@ def expected(colour: tuple[int, int, int], draw: np.random.Generator) -> np.ndar
     """The same draws on one colour, in exact arithmetic and the standard library's HSV."""
     brightness, contrast, early, saturation, hue = draw.random(5) < 0.5
     shift, scale, saturate = (draw.uniform(-end, end) for end in (32, 0.5, 0.5))
-    turn = draw.integers(-18, 18) / 180  # whole steps of OpenCV's circle of 180, the upper end left out
+    turn = (
+        draw.integers(-18, 18) / 180
+    )  # whole steps of OpenCV's circle of 180, the upper end left out
     scale, saturate = 1 + scale, 1 + saturate
     values = np.array(colour, dtype=float)
     if brightness:
@@ -31,10 +33,15 @@ def test_every_combination_is_that_of_exact_arithmetic(colour: tuple[int, int, i
     image = Image.new("RGB", (2, 2), colour)
     for seed in range(150):
         found = np.asarray(distort(image, np.random.default_rng(seed)))[0, 0]
-        assert np.abs(found - expected(colour, np.random.default_rng(seed))).max() <= 10  # hue has 8 bits
+        assert (
+            np.abs(found - expected(colour, np.random.default_rng(seed))).max() <= 10
+        )  # hue has 8 bits
 
 
 def test_one_image_in_sixteen_stays_as_it_is() -> None:
     image = Image.new("RGB", (2, 2), (150, 60, 90))
-    same = sum(distort(image, np.random.default_rng(seed)).tobytes() == image.tobytes() for seed in range(2000))
+    same = sum(
+        distort(image, np.random.default_rng(seed)).tobytes() == image.tobytes()
+        for seed in range(2000)
+    )
     assert same / 2000 == pytest.approx(1 / 16, abs=0.02)

@@ -17,14 +17,18 @@ from pipeline.params import SegmentRecipe
 from pipeline.params.recipes import SegmentAugment, UPerNet
 from pipeline.tasks.segment.sampling import SegmentSampling, is_varied, read_labels
 
-COLOURS = np.array([(0, 0, 0), (230, 20, 20), (20, 230, 20), (20, 20, 230), (230, 230, 20)], dtype=np.uint8)
+COLOURS = np.array(
+    [(0, 0, 0), (230, 20, 20), (20, 230, 20), (20, 20, 230), (230, 230, 20)], dtype=np.uint8
+)
 PLAIN = SegmentAugment(resize=(256, 64), crop=(64, 64), photometric=False)
 
 
 def sample(mask: np.ndarray, key: str = "a", image: np.ndarray | None = None) -> dict[str, Any]:
     """A mask, and an image in the colours of its values."""
     jpeg, png = io.BytesIO(), io.BytesIO()
-    Image.fromarray(COLOURS[mask] if image is None else image).save(jpeg, "JPEG", quality=95, subsampling=0)
+    Image.fromarray(COLOURS[mask] if image is None else image).save(
+        jpeg, "JPEG", quality=95, subsampling=0
+    )
     Image.fromarray(mask.astype(np.uint8)).save(png, "PNG")
     return {"__key__": key, "jpg": jpeg.getvalue(), "png": png.getvalue()}
 
@@ -62,14 +66,21 @@ def test_labels_lie_on_pixels_of_their_colour() -> None:
         wrong = np.abs(image.astype(int) - COLOURS[(labels + np.uint8(1))]).max(axis=-1) > 60
         assert wrong.mean() < 0.1  # only where two colours meet
         seen |= set(np.unique(labels).tolist())
-        where = {label: np.argwhere(labels == label)[:, 1].mean() for label in (0, 1) if (labels == label).any()}
+        where = {
+            label: np.argwhere(labels == label)[:, 1].mean()
+            for label in (0, 1)
+            if (labels == label).any()
+        }
         flipped += len(where) == 2 and where[0] > where[1]
     assert seen == {0, 1, 2, 3, 255} and 12 < flipped < 48
 
 
 def test_the_image_is_rescaled_over_the_whole_range() -> None:
     board = (np.indices((64, 96)).sum(axis=0) // 16 % 2 + 1).astype(np.uint8)
-    heights = [sampling(crop=(999, 999)).train_sample(sample(board), 0, epoch)["image"].shape[1] for epoch in range(80)]
+    heights = [
+        sampling(crop=(999, 999)).train_sample(sample(board), 0, epoch)["image"].shape[1]
+        for epoch in range(80)
+    ]
     assert 32 <= min(heights) < 38 and 120 < max(heights) <= 128
     assert np.mean(heights) == pytest.approx(80, abs=8)
 
@@ -84,7 +95,8 @@ def test_no_class_fills_more_of_a_crop_than_the_ratio() -> None:
         labels = [made.train_sample(raw, 0, epoch)["labels"] for epoch in range(200)]
         return float(np.mean([max(np.mean(one == 0), np.mean(one == 1)) >= 0.75 for one in labels]))
 
-    # 15 of the 225 places have less than 3/4 of either class: eleven draws miss them all with chance 0.47.
+    # 15 of the 225 places have less than 3/4 of either class: eleven draws miss them all with
+    # chance 0.47.
     assert too_much(1.0) == pytest.approx(1 - 15 / 225, abs=0.05)
     assert too_much(0.75) == pytest.approx(0.47, abs=0.1)
 
@@ -106,7 +118,9 @@ def test_a_sample_depends_on_seed_epoch_and_key_alone(photometric: bool) -> None
     first = made.train_sample(sample(quarters()), 1, 2)
     random.seed(5), np.random.seed(5), torch.manual_seed(5)
     again = pickle.loads(pickle.dumps(made)).train_sample(sample(quarters()), 1, 2)
-    assert torch.equal(first["image"], again["image"]) and np.array_equal(first["labels"], again["labels"])
+    assert torch.equal(first["image"], again["image"]) and np.array_equal(
+        first["labels"], again["labels"]
+    )
     for key, seed, epoch in [("a", 1, 3), ("a", 2, 2), ("b", 1, 2)]:
         other = made.train_sample(sample(quarters(), key), seed, epoch)["image"]
         assert other.shape != first["image"].shape or not torch.equal(other, first["image"])
@@ -114,7 +128,10 @@ def test_a_sample_depends_on_seed_epoch_and_key_alone(photometric: bool) -> None
 
 def test_photometric_distortion_changes_the_image_and_no_label() -> None:
     raw, plain, changed = sample(quarters()), sampling(), sampling(photometric=True)
-    pairs = [(plain.train_sample(raw, 0, epoch), changed.train_sample(raw, 0, epoch)) for epoch in range(20)]
+    pairs = [
+        (plain.train_sample(raw, 0, epoch), changed.train_sample(raw, 0, epoch))
+        for epoch in range(20)
+    ]
     assert all(np.array_equal(a["labels"], b["labels"]) for a, b in pairs)
     assert sum(torch.equal(a["image"], b["image"]) for a, b in pairs) < 6
 
@@ -135,7 +152,9 @@ def test_a_batch_has_the_size_of_the_crop_and_ignores_what_is_padded() -> None:
 def test_evaluation_sees_the_whole_image_and_labels_of_the_original() -> None:
     made, masks = sampling(), [quarters(), quarters(140, 90)]
     batch = made.collate([made.eval_sample(sample(mask)) for mask in masks])
-    assert [labels.tolist() for labels in batch["labels"]] == [(mask - np.uint8(1)).tolist() for mask in masks]
+    assert [labels.tolist() for labels in batch["labels"]] == [
+        (mask - np.uint8(1)).tolist() for mask in masks
+    ]
     assert batch["sizes"] == [(64, 91), (100, 64)] and batch["images"].shape == (2, 3, 100, 91)
     (view,) = batch["views"]
     assert view["images"] is batch["images"] and not view["flipped"]
@@ -144,12 +163,16 @@ def test_evaluation_sees_the_whole_image_and_labels_of_the_original() -> None:
 def test_scales_and_mirror_images_of_an_evaluation() -> None:
     head = UPerNet(test_sides=(256, 64), test_scales=(1.0, 0.5, 1.75), test_flip=True)
     made = SegmentSampling(SegmentRecipe(augment=PLAIN, upernet=head))
-    batch = made.collate([made.eval_sample(sample(quarters())), made.eval_sample(sample(quarters(90, 60)))])
+    batch = made.collate(
+        [made.eval_sample(sample(quarters())), made.eval_sample(sample(quarters(90, 60)))]
+    )
     found = [(view["flipped"], view["sizes"]) for view in batch["views"]]
     sizes = [[(64, 91), (96, 64)], [(32, 46), (48, 32)], [(112, 160), (168, 112)]]
     assert found == [(flipped, size) for size in sizes for flipped in (False, True)]
     for plain, mirrored in zip(batch["views"][::2], batch["views"][1::2], strict=True):
-        for a, b, (height, width) in zip(plain["images"], mirrored["images"], plain["sizes"], strict=True):
+        for a, b, (height, width) in zip(
+            plain["images"], mirrored["images"], plain["sizes"], strict=True
+        ):
             part, other = a[:, :height, :width].int(), b[:, :height, :width].flip(-1).int()
             assert (part - other).abs().max() <= 1 and part.any()
             assert not b[:, height:].any() and not b[:, :, width:].any()
