@@ -15,12 +15,12 @@ from pipeline.params import TASKS
 from pipeline.project import cli
 from pipeline.project.call import Call
 from pipeline.runs.make import refuse_empty
-from pipeline.runs.weights import read_weights
+from pipeline.runs.weights import load_into, read_weights
 from pipeline.shards.manifest import Manifest
 from pipeline.shards.remote.cache import ShardCache
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    pass
 
 
 def main() -> None:
@@ -65,7 +65,7 @@ def _metrics(call: Call, section: Any) -> dict[str, float]:
         getattr(recipe, "image_size", 224),
         None if call.args.task == "classify" else model,
     )
-    _load(
+    load_into(
         model,
         read_weights(call.args.weights, section.variants[variant], size, dense),
         call.args.weights,
@@ -80,22 +80,6 @@ def _metrics(call: Call, section: Any) -> dict[str, float]:
 
         write_results(call.args.predictions, [state], manifest.classes)
     return evaluator.result([state]).metrics
-
-
-def _load(model: Any, weights: "dict[str, Tensor]", path: Path) -> None:
-    expected = model.state_dict()
-    for name, value in weights.items():
-        if name in expected and value.shape != expected[name].shape:
-            raise UserError(
-                f"{path} does not fit: {name} has shape {tuple(value.shape)}, the network for "
-                "these data "
-                f"{tuple(expected[name].shape)}; was it trained on other classes, or with other "
-                "settings?"
-            )
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise UserError(f"{path} does not fit: {' '.join(str(error).split())[:300]}") from None
 
 
 if __name__ == "__main__":

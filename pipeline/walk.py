@@ -11,21 +11,12 @@ where one failed.
 import argparse
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.core.errors import UserError
 from pipeline.project import cli
-from pipeline.project.call import Call
 from pipeline.rehearsal import table
-from pipeline.rehearsal.data import shards_of
-from pipeline.rehearsal.places import PARTS, Place, places_of, spread
-from pipeline.rehearsal.small import small
-from pipeline.rehearsal.steps import Process
-from pipeline.rehearsal.table import Row
-from pipeline.rehearsal.under_ray import WORKERS, walk_under_ray
-
-RAY = "ray"
+from pipeline.rehearsal.places import PARTS
+from pipeline.rehearsal.walk import RAY, walk
 
 
 def main() -> None:
@@ -51,68 +42,6 @@ def main() -> None:
     print(f"\n{table.text(rows)}")
     if any(row.failed for row in rows):
         sys.exit(1)
-
-
-def walk(call: Call, scratch: Path) -> Iterator[Row]:
-    """Walk the parts that were asked for, yielding each row as it is known.
-
-    Raises:
-        UserError: nothing of the params file was asked for, or its space or design is wrong.
-    """
-    args = call.args
-    read = {
-        part: places_of(call.params, part)
-        for part in PARTS
-        if part in args.only or (RAY in args.only)
-    }
-    asked = [part for part in read if part in args.only]
-    places = [
-        place for part in asked for place in spread(_named(read[part][0], args.names), args.sample)
-    ]
-    ray = [read[part][0][0] for part in WORKERS if read[part][0]] if RAY in args.only else []
-    if not places + ray:
-        raise UserError(
-            "nothing to walk: the params file has nothing of what --only and --names ask for"
-        )
-    shards: dict[str, Path] = {
-        name: shards_of(name, call.params.shard, scratch)
-        for name in sorted({place.section.dataset for place in places + ray})
-    }
-    yield from _alone(places, shards, scratch)
-    yield from (
-        Row(left.part, left.label, note=left.reason) for part in asked for left in read[part][1]
-    )
-    if ray:
-        for place, outcome in zip(ray, walk_under_ray(call, ray, shards, scratch), strict=True):
-            yield Row(RAY, f"{place.part} {place.label}", outcome)
-
-
-def _named(places: list[Place], names: list[str] | None) -> list[Place]:
-    return [
-        place
-        for place in places
-        if names is None or set(names) & {place.label, *place.label.split()}
-    ]
-
-
-def _alone(places: list[Place], shards: dict[str, Path], scratch: Path) -> Iterator[Row]:
-    """Walk places one after the other, each training once: another tier may have the same one made
-    small.
-    """
-    process, trained = Process(), dict[str, Place]()
-    for place in places:
-        first = trained.setdefault(small(place, 1).decides, place)
-        if first is not place:
-            yield Row(
-                place.part,
-                place.label,
-                note=f"the same training as {first.part} {first.label}, made small",
-            )
-            continue
-        yield Row(
-            place.part, place.label, process.take(place, shards[place.section.dataset], scratch)
-        )
-    process.close()
 
 
 def _count(text: str) -> int:

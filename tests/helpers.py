@@ -15,8 +15,8 @@ from pipeline.datasets.inventory import resolve
 from pipeline.params import load
 from pipeline.shards.build import build
 from pipeline.shards.manifest import Manifest
-from pipeline.shards.task import Done, Work, write
-from pipeline.shards.writer import Member, write_shard
+from pipeline.shards.task import Done, ShardWork, write
+from pipeline.shards.writer import ShardMember, write_shard
 
 PROJECT = Path(__file__).parents[1]
 SHARED = PROJECT.parent / "shared"
@@ -88,7 +88,7 @@ def run_stage(project: Path, module: str, *args: str) -> None:
         importlib.import_module(module).main()
 
 
-def one_by_one(works: Sequence[Work], in_flight: int | None, label: str) -> list[Done]:
+def one_by_one(works: Sequence[ShardWork], in_flight: int | None, label: str) -> list[Done]:
     """Run the tasks of a conversion in this process: what Ray makes of them without Ray."""
     return [write(work) for work in works]
 
@@ -130,7 +130,7 @@ def write_shards(
             members = []
             for number in itertools.islice(numbers, size):
                 noise = np.random.default_rng([ord(split[0]), number]).bytes(image_bytes)
-                members.append(Member(f"{split}{number:05d}", noise, target(number), (0,)))
+                members.append(ShardMember(f"{split}{number:05d}", noise, target(number), (0,)))
             written = write_shard(folder / split / f"{shard:06d}.tar", members, member, classes=1)
             rows.append(written.index)
             entries.append(

@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from pipeline.loading.micro_batches import Ranks
 from pipeline.runs.run import Run
-from pipeline.tasks.classify.logic import Classify
+from pipeline.tasks.classify.logic import Classification
 from pipeline.training.loop import AVERAGING, train
 
 STOPPED = 3
@@ -68,7 +68,7 @@ def _train(ranks: Ranks, run: Run, stop_at: int | None) -> None:
             raise SystemExit(STOPPED)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Classify, "build", _in_double(Classify.build))
+        patch.setattr(Classification, "build", _in_double(Classification.build))
         train(
             run,
             ranks,
@@ -83,7 +83,7 @@ def _wrap(model: torch.nn.Module) -> torch.nn.Module:
 
 
 def _in_double(build: Any) -> Any:
-    def built(self: Classify) -> torch.nn.Module:
+    def built(self: Classification) -> torch.nn.Module:
         model: torch.nn.Module = build(self).double()
         model.register_forward_pre_hook(lambda _, images: (images[0].double(),))
         return model

@@ -11,7 +11,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from models.heads.settings import Cascade, Proposals, UPerNet
+from models.heads.settings import CascadeSettings, ProposalSettings, UPerNetSettings
 
 if TYPE_CHECKING:
     from models.heads.batchnorm import freeze_batchnorm_statistics, smallest_batch
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from models.heads.segmenter import Segmenter, segmentation_loss
 
 __all__ = [
-    "Cascade",
-    "Proposals",
-    "UPerNet",
+    "CascadeSettings",
+    "ProposalSettings",
+    "UPerNetSettings",
     "create_detector",
     "create_segmenter",
     "freeze_batchnorm_statistics",
@@ -31,7 +31,7 @@ __all__ = [
     "smallest_batch",
 ]
 
-PROPOSALS, CASCADE, UPERNET = Proposals(), Cascade(), UPerNet()
+PROPOSALS, CASCADE, UPERNET = ProposalSettings(), CascadeSettings(), UPerNetSettings()
 """The paper's numbers."""
 
 _HOMES = {
@@ -46,8 +46,8 @@ def create_detector(
     name: str,
     num_classes: int = 80,
     *,
-    proposals: Proposals = PROPOSALS,
-    cascade: Cascade = CASCADE,
+    proposals: ProposalSettings = PROPOSALS,
+    cascade: CascadeSettings = CASCADE,
     **overrides: Any,
 ) -> Detector:
     """Builds Cascade Mask R-CNN: images and sizes -> losses or detections, see `Detector.forward`.
@@ -74,7 +74,7 @@ def create_detector(
 
 
 def create_segmenter(
-    name: str, num_classes: int = 150, *, upernet: UPerNet = UPERNET, **overrides: Any
+    name: str, num_classes: int = 150, *, upernet: UPerNetSettings = UPERNET, **overrides: Any
 ) -> Segmenter:
     """Builds UPerNet with its auxiliary head: images -> logits, see `Segmenter.forward`.
 

@@ -16,14 +16,14 @@ from torchvision.ops import batched_nms, generalized_box_iou_loss
 
 from models.heads.boxes import Size, clip, decode
 from models.heads.masks import mask_targets
-from models.heads.regions import Sample, pool, sample
-from models.heads.settings import Cascade
+from models.heads.regions import SampledRegions, pool, sample
+from models.heads.settings import CascadeSettings
 
 
 class BoxHead(nn.Module):
     """Convolutions with batch norm, one hidden layer, then scores and a box for each class."""
 
-    def __init__(self, num_classes: int, settings: Cascade) -> None:
+    def __init__(self, num_classes: int, settings: CascadeSettings) -> None:
         """`num_classes` is C, without the background."""
         super().__init__()
         width, side = settings.fpn_channels, settings.region_size
@@ -54,7 +54,7 @@ class BoxHead(nn.Module):
 class MaskHead(nn.Sequential):
     """Convolutions, a transposed one that doubles the map, then a mask for each class."""
 
-    def __init__(self, num_classes: int, settings: Cascade) -> None:
+    def __init__(self, num_classes: int, settings: CascadeSettings) -> None:
         """(R, channels, side, side) -> logits (R, C, 2 * side, 2 * side)."""
         width = settings.fpn_channels
         predictor = MaskRCNNPredictor(width, width, num_classes)
@@ -67,7 +67,7 @@ class MaskHead(nn.Sequential):
 class CascadeHeads(nn.Module):
     """Three box heads, each on the boxes that the one before has moved, and three mask heads."""
 
-    def __init__(self, num_classes: int, settings: Cascade) -> None:
+    def __init__(self, num_classes: int, settings: CascadeSettings) -> None:
         """`num_classes` is C, without the background."""
         super().__init__()
         self.num_classes, self.settings = num_classes, settings
@@ -113,7 +113,7 @@ class CascadeHeads(nn.Module):
                 proposals = self._refine(stage, regions, torch.cat(labels), scores, offsets, sizes)
         return found
 
-    def _labels(self, regions: Sample, labels: Tensor) -> Tensor:
+    def _labels(self, regions: SampledRegions, labels: Tensor) -> Tensor:
         """(R,) class of each region, C for the background."""
         found = torch.full_like(regions.matched, self.num_classes)
         found[regions.positive] = labels[regions.matched[regions.positive]]
@@ -122,7 +122,7 @@ class CascadeHeads(nn.Module):
     def _box_loss(
         self,
         stage: int,
-        regions: Sequence[Sample],
+        regions: Sequence[SampledRegions],
         labels: Sequence[Tensor],
         offsets: Tensor,
         targets: Sequence[Mapping[str, Tensor]],
@@ -141,7 +141,7 @@ class CascadeHeads(nn.Module):
         self,
         stage: int,
         maps: Sequence[Tensor],
-        regions: Sequence[Sample],
+        regions: Sequence[SampledRegions],
         labels: Sequence[Tensor],
         targets: Sequence[Mapping[str, Tensor]],
     ) -> Tensor:
@@ -171,7 +171,7 @@ class CascadeHeads(nn.Module):
     def _refine(
         self,
         stage: int,
-        regions: Sequence[Sample],
+        regions: Sequence[SampledRegions],
         labels: Tensor,
         scores: Tensor,
         offsets: Tensor,
@@ -254,7 +254,7 @@ class CascadeHeads(nn.Module):
                 head(like.new_zeros((number, settings.fpn_channels, side, side)))
 
 
-def _with_mask(regions: Sample, target: Mapping[str, Tensor]) -> Tensor:
+def _with_mask(regions: SampledRegions, target: Mapping[str, Tensor]) -> Tensor:
     """(R,) bool: regions on an object that has a mask."""
     if "masked" not in target:
         return regions.positive

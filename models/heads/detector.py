@@ -11,7 +11,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 from models.heads.boxes import Size
 from models.heads.cascade import CascadeHeads
 from models.heads.proposals import ProposalNetwork
-from models.heads.settings import Cascade, Proposals
+from models.heads.settings import CascadeSettings, ProposalSettings
 
 SMALLEST = 1e-3
 """True boxes with a shorter side, in pixels, have no area to speak of: no offset takes another box
@@ -23,7 +23,11 @@ class Detector(nn.Module):
     """Finds objects, their boxes and masks."""
 
     def __init__(
-        self, backbone: nn.Module, num_classes: int, proposals: Proposals, cascade: Cascade
+        self,
+        backbone: nn.Module,
+        num_classes: int,
+        proposals: ProposalSettings,
+        cascade: CascadeSettings,
     ) -> None:
         """`backbone` gives four maps at strides 4 to 32 and has `channels`."""
         super().__init__()

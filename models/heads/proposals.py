@@ -12,12 +12,14 @@ from torchvision.models.detection.rpn import RPNHead
 from torchvision.ops import batched_nms, clip_boxes_to_image
 
 from models.heads.boxes import IGNORED, Size, decode, encode, match
-from models.heads.settings import Proposals
+from models.heads.settings import ProposalSettings
 
 STRIDES = (4, 8, 16, 32, 64)
 
 
-def make_anchors(shapes: Sequence[Size], settings: Proposals, device: torch.device) -> list[Tensor]:
+def make_anchors(
+    shapes: Sequence[Size], settings: ProposalSettings, device: torch.device
+) -> list[Tensor]:
     """Anchors (H*W*A, 4) of each level, from the (height, width) of its map: centred at multiples
     of the stride.
 
@@ -42,7 +44,7 @@ def make_anchors(shapes: Sequence[Size], settings: Proposals, device: torch.devi
 class ProposalNetwork(nn.Module):
     """Maps of a pyramid -> proposals, and with true boxes the two losses."""
 
-    def __init__(self, channels: int, settings: Proposals) -> None:
+    def __init__(self, channels: int, settings: ProposalSettings) -> None:
         """`channels` is the width of the pyramid."""
         super().__init__()
         self.settings = settings

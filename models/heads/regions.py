@@ -46,7 +46,7 @@ def pool(maps: Sequence[Tensor], boxes: Sequence[Tensor], size: int) -> Tensor:
     return pooled
 
 
-class Sample(NamedTuple):
+class SampledRegions(NamedTuple):
     """The regions of an image that a stage trains on.
 
     Attributes:
@@ -67,7 +67,7 @@ class Sample(NamedTuple):
 
 def sample(
     proposals: Tensor, truth: Tensor, iou: float, sampler: BalancedPositiveNegativeSampler
-) -> Sample:
+) -> SampledRegions:
     """Draws regions from proposals (P, 4) and the true boxes (N, 4), which are added to them.
 
     A proposal is an object if it overlaps a true box by `iou`. The draw comes from torch's global
@@ -79,4 +79,4 @@ def sample(
     # The sampler takes 0 for background and more for objects: the match plus 1.
     positive, negative = sampler([matched + 1])
     chosen = torch.cat((positive[0].nonzero(), negative[0].nonzero())).squeeze(1)
-    return Sample(boxes[chosen], matched[chosen], chosen < len(truth))
+    return SampledRegions(boxes[chosen], matched[chosen], chosen < len(truth))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import Conv2dNormActivation
 
-from models.heads.settings import UPerNet
+from models.heads.settings import UPerNetSettings
 
 IGNORED = 255
 NormedConv = partial(Conv2dNormActivation, norm_layer=nn.BatchNorm2d)
@@ -21,7 +21,7 @@ NormedConv = partial(Conv2dNormActivation, norm_layer=nn.BatchNorm2d)
 resize = partial(F.interpolate, mode="bilinear", align_corners=False)
 
 
-class Classify(nn.Sequential):
+class PixelClassifier(nn.Sequential):
     """Dropout of channels, then a 1x1 convolution to the classes."""
 
     def __init__(self, channels: int, num_classes: int, dropout: float) -> None:
@@ -54,7 +54,9 @@ class PyramidPooling(nn.Module):
 class UPerHead(nn.Module):
     """Pyramid pooling on the last map, a feature pyramid above it, and all of its levels joined."""
 
-    def __init__(self, in_channels: Sequence[int], num_classes: int, settings: UPerNet) -> None:
+    def __init__(
+        self, in_channels: Sequence[int], num_classes: int, settings: UPerNetSettings
+    ) -> None:
         """`in_channels` are those of the four maps."""
         super().__init__()
         width = settings.channels
@@ -64,7 +66,7 @@ class UPerHead(nn.Module):
         )
         self.levels = nn.ModuleList(NormedConv(width, width, 3) for _ in in_channels[:-1])
         self.join = NormedConv(len(in_channels) * width, width, 3)
-        self.classify = Classify(width, num_classes, settings.dropout)
+        self.classify = PixelClassifier(width, num_classes, settings.dropout)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Four (B, C_i, H_i, W_i) -> logits (B, num_classes, H_0, W_0)."""
@@ -84,7 +86,7 @@ class UPerHead(nn.Module):
 class Segmenter(nn.Module):
     """Gives every position of an image a class."""
 
-    def __init__(self, backbone: nn.Module, num_classes: int, settings: UPerNet) -> None:
+    def __init__(self, backbone: nn.Module, num_classes: int, settings: UPerNetSettings) -> None:
         """`backbone` gives four maps at strides 4 to 32 and has `channels`."""
         super().__init__()
         self.backbone = backbone
@@ -95,7 +97,9 @@ class Segmenter(nn.Module):
             for i in range(settings.auxiliary_convs)
         ]
         self.head = UPerHead(channels, num_classes, settings)
-        self.auxiliary = nn.Sequential(*convs, Classify(width, num_classes, settings.dropout))
+        self.auxiliary = nn.Sequential(
+            *convs, PixelClassifier(width, num_classes, settings.dropout)
+        )
         for heads in (self.head, self.auxiliary):
             heads.apply(_init_normed_conv)
 

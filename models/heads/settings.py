@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Proposals:
+class ProposalSettings:
     """The region proposal network.
 
     Attributes:
@@ -42,7 +42,7 @@ class Proposals:
 
 
 @dataclass(frozen=True)
-class Cascade:
+class CascadeSettings:
     """The feature pyramid, and the box and mask heads of the three stages.
 
     Attributes:
@@ -97,7 +97,7 @@ class Cascade:
 
 
 @dataclass(frozen=True)
-class UPerNet:
+class UPerNetSettings:
     """UPerNet and its auxiliary head.
 
     Attributes:

@@ -17,7 +17,7 @@ from models.aggregate import aggregate
 from models.network.blocks import DepthwiseBlock
 from models.network.layers import Norm
 from models.network.options import odd_kernel, resolve_groups
-from models.network.spec import Place, Switches, sharing
+from models.network.spec import BlockConfig, Switches, sharing
 
 SWITCHES = Switches(
     neighbourhood="sliding", shared_positions=True, shared_channels="no", dynamic=False
@@ -48,7 +48,7 @@ class StaticDepthwise(nn.Module):
 
 
 def block(
-    place: Place,
+    place: BlockConfig,
     *,
     kernel_size: int = 7,
     groups: int | None = None,

@@ -15,7 +15,7 @@ from models.aggregate import aggregate
 from models.network.blocks import DepthwiseBlock
 from models.network.layers import Norm, PointConv
 from models.network.options import odd_kernel, resolve_groups
-from models.network.spec import Place, Switches, sharing
+from models.network.spec import BlockConfig, Switches, sharing
 
 SWITCHES = Switches(
     neighbourhood="sliding", shared_positions=True, shared_channels="no", dynamic=True
@@ -53,7 +53,7 @@ class ImageDepthwise(nn.Module):
 
 
 def block(
-    place: Place,
+    place: BlockConfig,
     *,
     kernel_size: int = 7,
     groups: int | None = None,

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from models.network.blocks import PreNormBlock
 from models.network.layers import Norm, make_norm, norm_tokens
 from models.network.options import head_channels, heads_of
-from models.network.spec import Place, Switches, sharing
+from models.network.spec import BlockConfig, Switches, sharing
 
 SWITCHES = Switches(
     neighbourhood="global", shared_positions=False, shared_channels="groups", dynamic=True
@@ -32,7 +32,7 @@ class GlobalAttention(nn.Module):
 
     def __init__(
         self,
-        place: Place,
+        place: BlockConfig,
         heads: int,
         *,
         position_bias: bool = True,
@@ -98,7 +98,7 @@ def _offsets(length: int, reach: int, device: torch.device) -> Tensor:
 
 
 def block(
-    place: Place,
+    place: BlockConfig,
     *,
     group_channels: int | None = None,
     position_bias: bool = True,

@@ -17,7 +17,7 @@ from models.aggregate import aggregate_predicted
 from models.network.blocks import DepthwiseBlock
 from models.network.layers import Norm, PointConv
 from models.network.options import odd_kernel, resolve_groups
-from models.network.spec import Place, Switches, sharing
+from models.network.spec import BlockConfig, Switches, sharing
 
 SWITCHES = Switches(
     neighbourhood="sliding", shared_positions=False, shared_channels="groups", dynamic=True
@@ -57,7 +57,7 @@ class PositionDepthwise(nn.Module):
 
 
 def block(
-    place: Place,
+    place: BlockConfig,
     *,
     kernel_size: int = 7,
     groups: int | None = None,

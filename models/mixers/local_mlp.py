@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from models.network.blocks import PreNormBlock
 from models.network.layers import Norm, make_norm, norm_tokens, pad_map
 from models.network.options import odd_kernel, only_map_size, resolve_groups
-from models.network.spec import Place, Switches, sharing
+from models.network.spec import BlockConfig, Switches, sharing
 from models.network.windows import cut, join, shift_mask, window_of
 
 SWITCHES = Switches(
@@ -33,7 +33,7 @@ class WindowMlp(nn.Module):
 
     def __init__(
         self,
-        place: Place,
+        place: BlockConfig,
         window: int,
         groups: int,
         *,
@@ -117,7 +117,7 @@ class WindowMlp(nn.Module):
 
 
 def block(
-    place: Place,
+    place: BlockConfig,
     *,
     kernel_size: int = 7,
     groups: int | None = None,

@@ -17,7 +17,7 @@ from models.aggregate import aggregate
 from models.network.blocks import DepthwiseBlock
 from models.network.layers import Norm
 from models.network.options import odd_kernel, only_map_size, resolve_groups
-from models.network.spec import Place, Switches, sharing
+from models.network.spec import BlockConfig, Switches, sharing
 
 SWITCHES = Switches(
     neighbourhood="sliding", shared_positions=False, shared_channels="no", dynamic=False
@@ -27,7 +27,7 @@ SWITCHES = Switches(
 class StaticPositionwise(nn.Module):
     """K x K kernels for each position and each of G groups of channels, and one bias a channel."""
 
-    def __init__(self, place: Place, kernel_size: int, groups: int) -> None:
+    def __init__(self, place: BlockConfig, kernel_size: int, groups: int) -> None:
         """Each kernel starts as that of a depth-wise `Conv2d`."""
         super().__init__()
         self.switches = replace(SWITCHES, shared_channels=sharing(groups, place.dim))
@@ -54,7 +54,7 @@ class StaticPositionwise(nn.Module):
 
 
 def block(
-    place: Place,
+    place: BlockConfig,
     *,
     kernel_size: int = 7,
     groups: int | None = None,

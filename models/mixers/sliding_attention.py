@@ -20,7 +20,7 @@ from models.aggregate import aggregate
 from models.network.blocks import DepthwiseBlock, PreNormBlock
 from models.network.layers import Norm, PointConv, make_norm, norm_tokens
 from models.network.options import head_channels, heads_of, odd_kernel
-from models.network.spec import Place, Switches, sharing
+from models.network.spec import BlockConfig, Switches, sharing
 
 SWITCHES = Switches(
     neighbourhood="sliding", shared_positions=False, shared_channels="groups", dynamic=True
@@ -158,7 +158,7 @@ def sliding_scores(
 
 
 def block(
-    place: Place,
+    place: BlockConfig,
     *,
     kernel_size: int = 7,
     group_channels: int | None = None,

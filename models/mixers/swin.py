@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from models.network.blocks import PreNormBlock
 from models.network.layers import Norm, make_norm, norm_tokens, pad_map
 from models.network.options import head_channels, heads_of, odd_kernel
-from models.network.spec import Place, Switches, sharing
+from models.network.spec import BlockConfig, Switches, sharing
 from models.network.windows import cut, join, relative_index, shift_mask, window_of
 
 SWITCHES = Switches(
@@ -120,7 +120,7 @@ class WindowAttention(nn.Module):
 
 
 def block(
-    place: Place,
+    place: BlockConfig,
     *,
     kernel_size: int = 7,
     group_channels: int | None = None,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from models.network.layers import Norm, init_linear_and_norm, make_norm, norm_tokens, pad_map
 from models.network.sizes import SIZES
-from models.network.spec import Place, Switches, declared_switches
+from models.network.spec import BlockConfig, Switches, declared_switches
 
 PATCH = 4
 
@@ -49,7 +49,7 @@ class Layout:
         """Channels of every stage: each has twice those of the one before."""
         return tuple(self.embed_dim * 2**stage for stage in range(len(self.depths)))
 
-    def places(self) -> list[list[Place]]:
+    def places(self) -> list[list[BlockConfig]]:
         """One `Place` a block, by stages; drop path grows linearly from 0 to its rate over all
         blocks.
         """
@@ -58,7 +58,7 @@ class Layout:
         )
         return [
             [
-                Place(
+                BlockConfig(
                     size=self.size,
                     stage=stage,
                     index=index,
@@ -163,7 +163,7 @@ class Backbone(nn.Module):
         switches: what the mixer declares about itself with the options given.
     """
 
-    def __init__(self, layout: Layout, block: Callable[[Place], nn.Module]) -> None:
+    def __init__(self, layout: Layout, block: Callable[[BlockConfig], nn.Module]) -> None:
         """`block` builds the block for a place; parameters are drawn from torch's global
         generator.
         """

@@ -20,7 +20,7 @@ from models.network.layers import (
     norm_tokens,
     pad_map,
 )
-from models.network.spec import Place, Switches, declared_switches
+from models.network.spec import BlockConfig, Switches, declared_switches
 
 
 class PreNormBlock(nn.Module):
@@ -28,7 +28,9 @@ class PreNormBlock(nn.Module):
     are LN).
     """
 
-    def __init__(self, place: Place, mixer: nn.Module, norm: Norm = "ln", se: bool = False) -> None:
+    def __init__(
+        self, place: BlockConfig, mixer: nn.Module, norm: Norm = "ln", se: bool = False
+    ) -> None:
         """`mixer` maps (B, H, W, C) to the same shape; `se` adds squeeze-and-excitation to what it
         gives.
         """
@@ -96,7 +98,7 @@ class DepthwiseBlock(nn.Module):
 
     def __init__(
         self,
-        place: Place,
+        place: BlockConfig,
         spatial: nn.Module,
         norm: Norm = "bn",
         projection_norm: bool = True,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from models.network.spec import Place
+from models.network.spec import BlockConfig
 
 
 def odd_kernel(kernel_size: int) -> int:
@@ -63,7 +63,7 @@ def only_map_size(
         )
 
 
-def heads_of(place: Place, group_channels: int | None) -> int:
+def heads_of(place: BlockConfig, group_channels: int | None) -> int:
     """Attention heads of a stage: those of the size, or one for every `group_channels` channels.
 
     Raises:

@@ -14,7 +14,7 @@ from models.mixers import MixerFile, nearest
 from models.network.backbone import PATCH, Backbone, Classifier, Layout, Remainder
 from models.network.layers import hidden_width
 from models.network.sizes import SIZES
-from models.network.spec import Place
+from models.network.spec import BlockConfig
 
 LAYOUT_OPTIONS = (
     "embed_dim",
@@ -138,7 +138,9 @@ def _check(layout: Layout) -> None:
         raise ValueError(f"pad_to must be at least 1, not {layout.pad_to}")
 
 
-def _block_builder(mixer: MixerFile, options: Mapping[str, Any]) -> Callable[[Place], nn.Module]:
+def _block_builder(
+    mixer: MixerFile, options: Mapping[str, Any]
+) -> Callable[[BlockConfig], nn.Module]:
     """A function of the place alone; an option that is a sequence of four gives each stage its own
     value.
     """
@@ -150,7 +152,7 @@ def _block_builder(mixer: MixerFile, options: Mapping[str, Any]) -> Callable[[Pl
     return partial(_block, mixer, options)
 
 
-def _block(mixer: MixerFile, options: Mapping[str, Any], place: Place) -> nn.Module:
+def _block(mixer: MixerFile, options: Mapping[str, Any], place: BlockConfig) -> nn.Module:
     here = {
         key: value[place.stage]
         if isinstance(value, Sequence) and not isinstance(value, str)

@@ -31,7 +31,7 @@ class Switches:
 
 
 @dataclass(frozen=True)
-class Place:
+class BlockConfig:
     """Where a block stands in the network; all that the backbone tells a mixer.
 
     Attributes:

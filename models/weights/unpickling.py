@@ -66,7 +66,7 @@ class Dict(dict[Any, Any]):
 
 
 @dataclass(frozen=True, slots=True)
-class Name:
+class GlobalName:
     """Stands for whatever a file names; `build` answers a call of it, where one is answered."""
 
     module: str
@@ -130,10 +130,10 @@ class _Reader(pickle._Unpickler):
         }
         self._storage = storage
 
-    def find_class(self, module: str, name: str) -> Name:
+    def find_class(self, module: str, name: str) -> GlobalName:
         """Give what stands for `module.name`; nothing is imported."""
         place = (module, name)
-        return Name(
+        return GlobalName(
             module, name, _shell if place in _CALLS_WITHOUT_USE else self._builds.get(place)
         )
 
@@ -233,8 +233,8 @@ def _dict(items: Any = (), *_: Any) -> Dict:
     return Dict(_pairs(pairs))
 
 
-def _name(value: Any) -> Name:
-    name: Name = _checked(value, Name)
+def _name(value: Any) -> GlobalName:
+    name: GlobalName = _checked(value, GlobalName)
     return name
 
 
@@ -251,6 +251,6 @@ def _pairs(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
     result = {}
     for key, value in pairs:
         for part in key if isinstance(key, tuple) else (key,):
-            _checked(part, (str, bytes, int, float, bool, type(None), Shell, Name))
+            _checked(part, (str, bytes, int, float, bool, type(None), Shell, GlobalName))
         result[key] = value
     return result

@@ -47,7 +47,7 @@ class Reports(UserCallback):
         failpoints.reach("controller.recorded", step=metrics[0]["step"])
 
 
-class Gate(Protocol):
+class StopDecision(Protocol):
     """Who decides after each evaluation whether a run goes on; asked by rank 0, for all."""
 
     def __call__(self, row: dict[str, Any]) -> bool:
@@ -105,7 +105,10 @@ def _reason(error: TrainingFailedError) -> str:
 
 
 def trainer(
-    runs: list[Run], cluster: Cluster, callbacks: list[UserCallback], gate: Gate | None = None
+    runs: list[Run],
+    cluster: Cluster,
+    callbacks: list[UserCallback],
+    gate: StopDecision | None = None,
 ) -> TorchTrainer:
     """Return a trainer with a folder of its own: what must survive is in the runs' checkpoints, not
     in Ray's.
@@ -203,7 +206,7 @@ def _work(config: dict[str, Any]) -> dict[str, str]:
     context = ray.train.get_context()
     ranks = Ranks(context.get_world_rank(), context.get_world_size())
     wrong: dict[str, str] = {}
-    gate: Gate | None = config["gate"]
+    gate: StopDecision | None = config["gate"]
     for run in config["runs"]:
         try:
             with closing(evaluations(run, ranks, device, _wrap, past=gate is not None)) as rows:
@@ -230,7 +233,7 @@ def prepare_process(device: Any, threads: int) -> None:
     torch.backends.cudnn.benchmark = True
 
 
-def _together(gate: Gate, row: dict[str, Any], ranks: "Ranks") -> bool:
+def _together(gate: StopDecision, row: dict[str, Any], ranks: "Ranks") -> bool:
     """Return rank 0's answer on every rank."""
     from pipeline.training.loop import from_rank_0
 

@@ -31,7 +31,7 @@ class Record(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, populate_by_name=True)
 
 
-class Row(Record):
+class HistoryRow(Record):
     """One evaluation: how far the run was, and its metrics beside that."""
 
     model_config = ConfigDict(extra="allow")
@@ -55,7 +55,7 @@ class Finished(Record):
     main_metric: str
     final: Values
     best: Values
-    history: Annotated[list[Row], Field(min_length=1)]
+    history: Annotated[list[HistoryRow], Field(min_length=1)]
     per_class: dict[str, Values]
     parameters: Count
     train_images_per_second: Rounded
@@ -85,7 +85,7 @@ class Ended(Record):
 
     run_id: str
     state: Literal["finished", "stopped", "failed"]
-    rows: list[Row]
+    rows: list[HistoryRow]
     costs: dict[str, FiniteFloat]
     error: str
     order: Count
@@ -115,7 +115,7 @@ class Decided(Record):
     code: dict[str, str]
 
 
-class Part(Record):
+class SplitPart(Record):
     """What is in a split of raw data."""
 
     samples: Count
@@ -127,7 +127,7 @@ class Inventory(Record):
 
     request: dict[str, Any]
     digest: str
-    splits: dict[str, Part]
+    splits: dict[str, SplitPart]
 
 
 class DataFacts(Record):

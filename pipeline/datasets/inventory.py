@@ -7,7 +7,7 @@ from pipeline.core.errors import UserError
 from pipeline.datasets import Listing, dataset, limited, list_folder, real
 from pipeline.datasets.source.names import escaped
 from pipeline.datasets.synthetic import folder_name, materialise
-from pipeline.params import Coco, Dataset, ImageNet, Params, Remote
+from pipeline.params import Coco, Dataset, ImageNet, Params, RemoteFile
 
 
 def section(name: str, params: Params) -> Dataset:
@@ -69,7 +69,7 @@ def _listed(name: str, asked: Dataset, project: Path) -> Listing:
     return list_folder(name, files[0].parent, only=[path.name for path in files], **layout)
 
 
-def _local(source: str | Remote, name: str, project: Path) -> Path:
+def _local(source: str | RemoteFile, name: str, project: Path) -> Path:
     """Return a path that the params give, or the file of a URL, downloaded into
     data/raw/<name>/.
     """

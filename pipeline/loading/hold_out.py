@@ -28,10 +28,10 @@ def open_split(
     """
     if part not in (TRAIN, HELD_OUT) or not hold_out:
         return ShardReader(folder, part, cache)
-    return Part(folder, hold_out, part == HELD_OUT, cache)
+    return PartReader(folder, hold_out, part == HELD_OUT, cache)
 
 
-class Part(ShardReader):
+class PartReader(ShardReader):
     """What is held out of the training split, or what is left of it; samples are numbered within
     their part.
     """

@@ -25,7 +25,7 @@ from pipeline.loading.sampling import Sampling
 from pipeline.loading.sizes import Int, Sizes
 from pipeline.params import BaseRecipe
 from pipeline.shards.reader import ShardReader
-from pipeline.shards.remote.prefetch import Ahead
+from pipeline.shards.remote.prefetch import Prefetcher
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ class StepShare:
         return len(self.steps) * len(self.micros)
 
 
-class Announced(Sampler[Any]):
+class PrefetchingSampler(Sampler[Any]):
     """A sampler that wishes for shards before it hands out the index that needs them."""
 
     def __init__(
@@ -197,7 +197,7 @@ class Announced(Sampler[Any]):
         self.indices, self.reader, self.needed = indices, reader, needed
 
     def __iter__(self) -> Iterator[Any]:
-        ahead = Ahead(self.reader.bring)
+        ahead = Prefetcher(self.reader.bring)
         try:
             for index in self.indices:
                 if (shards := self.needed(index)) is not None:
@@ -210,7 +210,7 @@ class Announced(Sampler[Any]):
         return len(self.indices)
 
 
-class NextBlocks:
+class BlockPlan:
     """Says which shards to fetch as the steps go by: those of the blocks in use, then those of the
     next block.
     """
@@ -261,7 +261,7 @@ def train_loader(
 ) -> DataLoader[Any]:
     """Return this rank's micro-batches of steps first to last, in order."""
     share = StepShare(first, last, samples.recipe.micro_batches, ranks)
-    return _loader(samples, share, NextBlocks(samples, last), workers)
+    return _loader(samples, share, BlockPlan(samples, last), workers)
 
 
 def eval_loader(samples: EvalSamples, ranks: Ranks, workers: int) -> DataLoader[Any]:
@@ -288,7 +288,7 @@ def _loader(
     return DataLoader(
         samples,
         batch_size=None,
-        sampler=Announced(share, samples.reader, needed) if remote else share,
+        sampler=PrefetchingSampler(share, samples.reader, needed) if remote else share,
         num_workers=workers,
         persistent_workers=stay,
         pin_memory=torch.cuda.is_available(),

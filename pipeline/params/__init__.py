@@ -4,7 +4,7 @@
 answered with the nearest right name.
 """
 
-from pipeline.params.data import DATASETS, Coco, Dataset, ImageNet, Remote, Synthetic
+from pipeline.params.data import DATASETS, Coco, Dataset, ImageNet, RemoteFile, Synthetic
 from pipeline.params.recipes import (
     Augment,
     BaseRecipe,
@@ -42,7 +42,7 @@ __all__ = [
     "Params",
     "Precision",
     "Recipe",
-    "Remote",
+    "RemoteFile",
     "Schedule",
     "Segment",
     "SegmentRecipe",

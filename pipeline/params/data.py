@@ -23,7 +23,7 @@ class Synthetic(Section):
     seed: Annotated[int, Field(ge=0)] = 0
 
 
-class Remote(Section):
+class RemoteFile(Section):
     """A file to download: its address, and the checksums that it must have, at least one."""
 
     url: str
@@ -76,7 +76,7 @@ def _listed(value: Any) -> Any:
     return [value] if isinstance(value, dict) else value
 
 
-def _some(remotes: tuple[Remote, ...]) -> tuple[Remote, ...]:
+def _some(remotes: tuple[RemoteFile, ...]) -> tuple[RemoteFile, ...]:
     if len({remote.file_name for remote in remotes}) < max(1, len(remotes)):
         raise ValueError("name at least one URL, and no two with the same file name")
     return remotes
@@ -85,7 +85,7 @@ def _some(remotes: tuple[Remote, ...]) -> tuple[Remote, ...]:
 Local = Annotated[
     str, BeforeValidator(lambda value: _local(value) if isinstance(value, str) else value)
 ]
-Remotes = Annotated[tuple[Remote, ...], BeforeValidator(_listed), AfterValidator(_some)]
+Remotes = Annotated[tuple[RemoteFile, ...], BeforeValidator(_listed), AfterValidator(_some)]
 
 
 class Dataset(Section):
@@ -137,7 +137,7 @@ class ImageNet(Dataset):
 
     real_labels: (
         Annotated[
-            Annotated[Local, Tag("path")] | Annotated[Remote, Tag("url")],
+            Annotated[Local, Tag("path")] | Annotated[RemoteFile, Tag("url")],
             Discriminator(lambda value: "path" if isinstance(value, str) else "url"),
         ]
         | None

@@ -12,7 +12,7 @@ HEIGHT, POINTS, PADDING = 17, 12, 4
 Rectangle = tuple[int, int, int, int]
 
 
-class Name(NamedTuple):
+class Caption(NamedTuple):
     """What is to be written at a box: `text` may be shortened, `tail` is not."""
 
     text: str
@@ -29,7 +29,7 @@ class Chip(NamedTuple):
     place: Rectangle
 
 
-def placed(names: Sequence[Name], size: tuple[int, int]) -> list[Chip]:
+def placed(names: Sequence[Caption], size: tuple[int, int]) -> list[Chip]:
     """Return the chips of names in their order; a name for which there is no room is left out.
 
     Args:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.pictures import chips, legend, paint
-from pipeline.pictures.chips import Name, Rectangle
+from pipeline.pictures.chips import Caption, Rectangle
 from pipeline.pictures.paint import Colour, Mask, Pixels
 
 FILL, CROWD_FILL = 0.42, 0.25
@@ -142,7 +142,7 @@ def _frame(canvas: Pixels, box: Rectangle, colour: Colour) -> None:
         paint.blend(canvas, rim, line, share)
 
 
-def _names(objects: Objects, boxes: Sequence[Rectangle], classes: Sequence[str]) -> list[Name]:
+def _names(objects: Objects, boxes: Sequence[Rectangle], classes: Sequence[str]) -> list[Caption]:
     """Return what is written: the surest, or the largest where nothing is said of that; the legend
     names the rest.
     """
@@ -152,7 +152,7 @@ def _names(objects: Objects, boxes: Sequence[Rectangle], classes: Sequence[str])
         label = int(objects.labels[index])
         text = f"crowd: {classes[label]}" if objects.is_crowd(index) else classes[label]
         score = "" if objects.scores is None else f" {float(objects.scores[index]):.2f}"
-        names.append(Name(text, score, paint.class_colour(label), boxes[index]))
+        names.append(Caption(text, score, paint.class_colour(label), boxes[index]))
     return names
 
 

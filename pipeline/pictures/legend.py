@@ -16,22 +16,23 @@ SWATCH, ROW, GAP = 12, 19, 18
 GREY: Colour = (150, 150, 150)
 
 
-class Entry(NamedTuple):
+class LegendEntry(NamedTuple):
     """One class; `label` is None for what nobody labelled, which is hatched."""
 
     label: int | None
     name: str
 
 
-def entries(labels: NDArray[Any], classes: Sequence[str]) -> list[Entry]:
+def entries(labels: NDArray[Any], classes: Sequence[str]) -> list[LegendEntry]:
     """Return the classes among labels of any shape, the most frequent first."""
     there, counts = np.unique(labels, return_counts=True)
     return [
-        Entry(label, classes[label]) for label in there[np.argsort(-counts, kind="stable")].tolist()
+        LegendEntry(label, classes[label])
+        for label in there[np.argsort(-counts, kind="stable")].tolist()
     ]
 
 
-def under(picture: Image.Image, shown: Sequence[Entry]) -> Image.Image:
+def under(picture: Image.Image, shown: Sequence[LegendEntry]) -> Image.Image:
     """Return a picture over swatches and names, in as many rows as they need."""
     places, left, row = [], paint.MARGIN, 0
     for entry in shown:
@@ -51,7 +52,7 @@ def under(picture: Image.Image, shown: Sequence[Entry]) -> Image.Image:
     return whole
 
 
-def _swatch(entry: Entry) -> Image.Image:
+def _swatch(entry: LegendEntry) -> Image.Image:
     canvas = np.full((SWATCH, SWATCH, 3), GREY, dtype=np.uint8)
     if entry.label is None:
         paint.blend(canvas, paint.hatching(canvas.shape), paint.PAPER, 0.8)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.pictures import legend, paint
-from pipeline.pictures.legend import Entry
+from pipeline.pictures.legend import LegendEntry
 from pipeline.pictures.paint import Pixels
 
 IGNORED = 255
@@ -42,7 +42,7 @@ def draw(
         paint.headed(_overlay(photograph, predicted), f"predicted{right}"),
     ]
     shown = legend.entries(np.concatenate([truth[counted], predicted.ravel()]), classes)
-    unlabelled = [] if counted.all() else [Entry(None, "not labelled")]
+    unlabelled = [] if counted.all() else [LegendEntry(None, "not labelled")]
     return legend.under(paint.side_by_side(panels), [*shown, *unlabelled])
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipeline.params import BaseRecipe, Dataset
 from pipeline.planning.data import Amount
-from pipeline.planning.work import Work
+from pipeline.planning.work import PlannedWork
 from pipeline.project.call import Call
 
 FLOAT = 4
@@ -51,7 +51,11 @@ def of_shard(call: Call, amount: Amount) -> Disk | None:
 
 
 def of_training(
-    call: Call, recipe: BaseRecipe, work: Work, parameters: int | None, published: bool = True
+    call: Call,
+    recipe: BaseRecipe,
+    work: PlannedWork,
+    parameters: int | None,
+    published: bool = True,
 ) -> Disk | None:
     """Return what a training's weights take: each run's own, those that are published, and DVC's
     copy of them.

@@ -11,9 +11,9 @@ from pipeline.planning import disk
 from pipeline.planning.data import Amount, amount_of
 from pipeline.planning.disk import Disk
 from pipeline.planning.speed import Kind, Measured, Speed, Speeds, threads
-from pipeline.planning.stages import DATA, Stage, stages_of
+from pipeline.planning.stages import DATA, PlannedStage, stages_of
 from pipeline.planning.trainings import SEARCHES, Group, ended_in, group_of, share
-from pipeline.planning.work import Training, Work, runs_now, training_of, work_of
+from pipeline.planning.work import PlannedWork, Training, runs_now, training_of, work_of
 from pipeline.project.call import Call
 
 NONE = Disk(0)
@@ -30,7 +30,7 @@ class Time:
 
 
 @dataclass(frozen=True)
-class Trials:
+class PlannedTrials:
     """What is particular to a search.
 
     `epochs` are those of all its trials at the most, `cut` where rungs cut as they are meant.
@@ -42,18 +42,18 @@ class Trials:
     cut: float
     left_out: int
     uncounted: int
-    tiers: "tuple[tuple[str, Row], ...]" = ()
+    tiers: "tuple[tuple[str, PlanRow], ...]" = ()
 
 
 @dataclass(frozen=True)
-class Row:
+class PlanRow:
     """What a stage would cost; None where nobody knows.
 
     `images` are trained on or, by fetch and shard, looked at; `evaluated` go through the network
     alone. `bases` say what the times are from; `rough` where operations or areas were scaled.
     """
 
-    stage: Stage
+    stage: PlannedStage
     images: int | None = 0
     evaluated: int | None = 0
     steps: int | None = 0
@@ -64,7 +64,7 @@ class Row:
     runs: int = 0
     finished: int = 0
     begun: int = 0
-    trials: Trials | None = None
+    trials: PlannedTrials | None = None
 
     def busy(self, kind: Kind) -> float:
         """Return the device-seconds of one kind."""
@@ -89,7 +89,7 @@ class Plan:
     `cached` are those whose outputs DVC has kept; `free` are bytes on the project's disk.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[PlanRow, ...]
     amounts: tuple[Amount, ...]
     current: tuple[str, ...]
     cached: tuple[str, ...]
@@ -150,7 +150,7 @@ class _Planner:
             rows, amounts, names["current"], names["cached"], disk.free(self.call.folders.root)
         )
 
-    def row(self, stage: Stage) -> Row:
+    def row(self, stage: PlannedStage) -> PlanRow:
         """Return the cost of one stage."""
         if stage.verb in DATA:
             return self.data(stage)
@@ -159,9 +159,9 @@ class _Planner:
         group = group_of(
             self.call.params, stage.verb, stage.key, controls=bool(self.speeds.profiles)
         )
-        return Row(stage) if group is None else self.trained(stage, group)
+        return PlanRow(stage) if group is None else self.trained(stage, group)
 
-    def data(self, stage: Stage) -> Row:
+    def data(self, stage: PlannedStage) -> PlanRow:
         """Return the cost of fetch or shard; their time is not estimated, it is that of disk and
         network.
         """
@@ -171,9 +171,9 @@ class _Planner:
             if stage.verb == "fetch"
             else disk.of_shard(self.call, amount)
         )
-        return Row(stage, images=amount.total, disk=taken)
+        return PlanRow(stage, images=amount.total, disk=taken)
 
-    def trained(self, stage: Stage, group: Group) -> Row:
+    def trained(self, stage: PlannedStage, group: Group) -> PlanRow:
         """Return the cost of all trainings of a stage; one after a stage that runs is counted from
         the start.
         """
@@ -191,7 +191,7 @@ class _Planner:
         whole = replace(reduce(_together, rows), disk=self.weights(group, rows))
         if not group.searches:
             return whole
-        tiers: dict[str, Row] = {}
+        tiers: dict[str, PlanRow] = {}
         for training, row in zip(group.trainings, rows, strict=True):
             if training.tier:
                 tiers[training.tier] = (
@@ -199,22 +199,24 @@ class _Planner:
                 )
         return replace(whole, trials=_trials(group, work, tuple(tiers.items())))
 
-    def training(self, stage: Stage, group: Group, training: Training, work: Work | None) -> Row:
+    def training(
+        self, stage: PlannedStage, group: Group, training: Training, work: PlannedWork | None
+    ) -> PlanRow:
         """Return the cost of a training on all its seeds."""
         if work is None:
-            return Row(stage, None, None, None, None, None, runs=len(training.seeds))
+            return PlanRow(stage, None, None, None, None, None, runs=len(training.seeds))
         known = self.speeds.of(training) if work.steps else Measured(None, None)
         kept = disk.of_training(
             self.call, training.recipe, work, known.parameters, published=not group.searches
         )
-        row = Row(stage, work.images, work.evaluated, work.steps, kept)
+        row = PlanRow(stage, work.images, work.evaluated, work.steps, kept)
         row = replace(row, runs=work.runs, finished=work.finished, begun=work.begun)
         if not work.steps:
             return row
         busy = _devices(known.speed.kind, self.call.params.cluster, group) if known.speed else 1
         return _timed(row, known.speed, busy)
 
-    def weights(self, group: Group, rows: list[Row]) -> Disk | None:
+    def weights(self, group: Group, rows: list[PlanRow]) -> Disk | None:
         """Return what all trainings of a stage leave, and what those that go on at once need beside
         it.
         """
@@ -226,7 +228,7 @@ class _Planner:
             sum(one.kept for one in known), sum(passing[: group.at_once(self.call.params.cluster)])
         )
 
-    def profile(self, stage: Stage) -> Row:
+    def profile(self, stage: PlannedStage) -> PlanRow:
         """Return the cost of a profile, which one process takes on one GPU or on all cores of a
         machine.
         """
@@ -239,13 +241,13 @@ class _Planner:
         speed = self.speeds.of_step(training).speed
         cores = os.cpu_count() or 1
         return _timed(
-            Row(stage, images, evaluated, times=None),
+            PlanRow(stage, images, evaluated, times=None),
             speed,
             cores if speed and speed.kind == "CPU" else 1,
         )
 
 
-def _timed(row: Row, speed: Speed | None, devices: float) -> Row:
+def _timed(row: PlanRow, speed: Speed | None, devices: float) -> PlanRow:
     """Return a row with what its images take at a speed, on so many devices at once."""
     if speed is None:
         return replace(row, times=None)
@@ -263,7 +265,7 @@ def _devices(kind: Kind, cluster: Cluster, group: Group) -> float:
     return workers * (min(1.0, shared) if shared != "auto" and shared > 0 else 1.0)
 
 
-def _together(row: Row, other: Row) -> Row:
+def _together(row: PlanRow, other: PlanRow) -> PlanRow:
     """Return two trainings of a stage as one row; what nobody knows of one is unknown of both."""
     return replace(
         row,
@@ -297,8 +299,8 @@ def _both(
 
 
 def _trials(
-    group: Group, work: list[Work | None], tiers: tuple[tuple[str, Row], ...]
-) -> Trials | None:
+    group: Group, work: list[PlannedWork | None], tiers: tuple[tuple[str, PlanRow], ...]
+) -> PlannedTrials | None:
     """Return how many epochs the trials have together; None where the images are unknown."""
     known = [one for one in work if one is not None]
     if len(known) < len(work):
@@ -308,6 +310,6 @@ def _trials(
         share(group.halved, one.total / one.per_epoch, one.total) if group.halved else 1.0
         for one in known
     ]
-    return Trials(
+    return PlannedTrials(
         sum(epochs), sum(map(mul, epochs, shares)), group.left_out, group.uncounted, tiers
     )

@@ -64,10 +64,10 @@ def _classifier(training: Training, classes: int, _: float) -> Operations:
 def _detector(training: Training, classes: int, aspect: float) -> Operations:
     import torch
 
-    from models.heads import Cascade, Proposals, create_detector
+    from models.heads import CascadeSettings, ProposalSettings, create_detector
 
     recipe = training.recipe
-    heads = recipe.cascade.model_dump(include=set(Cascade.__dataclass_fields__))
+    heads = recipe.cascade.model_dump(include=set(CascadeSettings.__dataclass_fields__))
     trained = {
         "detections": max(1, round(recipe.cascade.regions * recipe.cascade.positive_fraction))
     }
@@ -84,8 +84,8 @@ def _detector(training: Training, classes: int, aspect: float) -> Operations:
             model = create_detector(
                 training.variant.model_name,
                 classes,
-                proposals=Proposals(**{**recipe.proposals.model_dump(), "kept_test": kept}),
-                cascade=Cascade(**{**heads, **changed}),
+                proposals=ProposalSettings(**{**recipe.proposals.model_dump(), "kept_test": kept}),
+                cascade=CascadeSettings(**{**heads, **changed}),
                 **training.variant.overrides,
             )
         counted.append(_counted(model, size))
@@ -95,10 +95,12 @@ def _detector(training: Training, classes: int, aspect: float) -> Operations:
 def _segmenter(training: Training, classes: int, aspect: float) -> Operations:
     import torch
 
-    from models.heads import UPerNet, create_segmenter
+    from models.heads import UPerNetSettings, create_segmenter
 
     recipe = training.recipe
-    heads = UPerNet(**recipe.upernet.model_dump(include=set(UPerNet.__dataclass_fields__)))
+    heads = UPerNetSettings(
+        **recipe.upernet.model_dump(include=set(UPerNetSettings.__dataclass_fields__))
+    )
     with torch.device(_place(training)):
         model = create_segmenter(
             training.variant.model_name, classes, upernet=heads, **training.variant.overrides

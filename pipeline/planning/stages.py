@@ -16,14 +16,14 @@ from pipeline.project.call import Call
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
-    from dvc.stage import Stage as DvcStage
+    from dvc.stage import PlannedStage as DvcStage
 
 CODE = ("models/", "pipeline/")
 DATA = ("fetch", "shard")
 
 
 @dataclass(frozen=True)
-class Stage:
+class PlannedStage:
     """A stage and what would become of it: it runs, its outputs come from DVC's cache, or nothing
     is to be done.
 
@@ -51,7 +51,7 @@ class Stage:
         return self.name.partition("@")[2]
 
 
-def stages_of(call: Call) -> list[Stage]:
+def stages_of(call: Call) -> list[PlannedStage]:
     """Return every stage in the order of dvc.yaml, and what `dvc repro` would do with it.
 
     For an ad-hoc call (`--params`, `--set`), which DVC knows nothing of, these are the stages that
@@ -65,15 +65,15 @@ def stages_of(call: Call) -> list[Stage]:
     return _asked(call.project)
 
 
-def _needed(call: Call) -> Iterator[Stage]:
+def _needed(call: Call) -> Iterator[PlannedStage]:
     """Yield the stages that the parameters of an ad-hoc call need."""
     used = _datasets(call.params)
     for name in _expanded(call.project / "dvc.yaml", call.params):
-        stage = Stage(name, "runs")
+        stage = PlannedStage(name, "runs")
         if stage.verb not in DATA:
             yield stage
         elif stage.key in used:
-            yield Stage(name, "current") if _there(call, stage.key) else stage
+            yield PlannedStage(name, "current") if _there(call, stage.key) else stage
 
 
 def _datasets(params: Params) -> set[str]:
@@ -121,7 +121,7 @@ def _lookup(params: Params, dotted: str) -> Iterable[str]:
     return list(value)
 
 
-def _asked(project: Path) -> list[Stage]:
+def _asked(project: Path) -> list[PlannedStage]:
     """Ask DVC, in this process: `dvc repro --dry` fails where nothing was ever run, and takes
     longer.
     """
@@ -148,13 +148,13 @@ def _asked(project: Path) -> list[Stage]:
         raise UserError(f"dvc cannot read this project: {' '.join(str(error).split())}") from None
 
 
-def _judged(repo: "Repo") -> list[Stage]:
+def _judged(repo: "Repo") -> list[PlannedStage]:
     """Return the stages with what `dvc repro` would do, each judged after those that it depends
     on.
     """
     found = {stage.addressing: stage for stage in repo.index.stages}
     makers = {name: sorted(_makers(stage, found)) for name, stage in found.items()}
-    judged: dict[str, Stage] = {}
+    judged: dict[str, PlannedStage] = {}
     for name in TopologicalSorter(makers).static_order():
         judged[name] = _judge(repo, found[name], [judged[maker] for maker in makers[name]], found)
     return [judged[name] for name in found]
@@ -176,26 +176,26 @@ def _overlap(path: str, other: str) -> bool:
 
 
 def _judge(
-    repo: "Repo", stage: "DvcStage", before: list[Stage], stages: dict[str, "DvcStage"]
-) -> Stage:
+    repo: "Repo", stage: "DvcStage", before: list[PlannedStage], stages: dict[str, "DvcStage"]
+) -> PlannedStage:
     """Return what would become of a stage, given what becomes of those before it."""
     name, status = stage.addressing, stage.status().get(stage.addressing, [])
     after = tuple(one.name for one in before if one.changes)
     if not status and not after:
-        return Stage(name, "current")
+        return PlannedStage(name, "current")
     if not after and not stage.changed(
         allow_missing=True, upstream=[stages[one.name] for one in before]
     ):
         if (
             not stage.changed_outs()
         ):  # what it reads is missing, and comes back from the cache as it was
-            return Stage(name, "current")
+            return PlannedStage(name, "current")
         if stage.outs_cached():
-            return Stage(name, "cached")
+            return PlannedStage(name, "cached")
     if not after and _ran_before(repo, stage):
-        return Stage(name, "cached", changes=True)
+        return PlannedStage(name, "cached", changes=True)
     why = _own_reason(status) or (f"after {after[0]}" if after else _seen(status))
-    return Stage(name, "runs", why, after, changes=True)
+    return PlannedStage(name, "runs", why, after, changes=True)
 
 
 def _ran_before(repo: "Repo", stage: "DvcStage") -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from string import ascii_lowercase
 from typing import Any
 
-from pipeline.planning.estimate import Plan, Row, Trials
+from pipeline.planning.estimate import Plan, PlannedTrials, PlanRow
 from pipeline.planning.units import amount, clock, count, duration, size
 
 WIDTH = 100
@@ -62,7 +62,7 @@ def as_json(plan: Plan, sentences: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _row(row: Row) -> dict[str, Any]:
+def _row(row: PlanRow) -> dict[str, Any]:
     return {
         "stage": row.stage.name,
         "why": row.stage.why,
@@ -85,7 +85,7 @@ def _row(row: Row) -> dict[str, Any]:
     }
 
 
-def _search(trials: Trials) -> dict[str, Any]:
+def _search(trials: PlannedTrials) -> dict[str, Any]:
     return {
         "epochs": trials.epochs,
         "epochs_if_cut": trials.cut,
@@ -127,7 +127,7 @@ def _table(plan: Plan, bases: list[str]) -> str:
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
 
 
-def _cells(row: Row, bases: list[str]) -> list[str]:
+def _cells(row: PlanRow, bases: list[str]) -> list[str]:
     if row.idle:
         return [row.stage.name, NOTHING, NOTHING, NOTHING, _size(row), "finished", "", NOTHING]
     letters = "".join(ascii_lowercase[bases.index(basis) % 26] for basis in row.bases)
@@ -162,11 +162,11 @@ def _count(number: int | None, shown: Any) -> str:
     return UNKNOWN if number is None else shown(number) if number else NOTHING
 
 
-def _size(row: Row) -> str:
+def _size(row: PlanRow) -> str:
     return UNKNOWN if row.disk is None else size(row.disk.kept) if row.disk.kept else NOTHING
 
 
-def _time(row: Row) -> str:
+def _time(row: PlanRow) -> str:
     if row.times is None:
         return UNKNOWN
     kinds = dict.fromkeys(time.kind for time in row.times)
@@ -184,7 +184,7 @@ def _passing(plan: Plan) -> str:
     )
 
 
-def _runs(row: Row) -> str:
+def _runs(row: PlanRow) -> str:
     """Return what is done already of a stage's trainings."""
     done = (
         [f"{row.finished} of {count(row.runs, 'run')} finished, which costs nothing"]
@@ -197,7 +197,7 @@ def _runs(row: Row) -> str:
     return _wrapped(f"{row.stage.name}: {', '.join(done)}.")
 
 
-def _trials(row: Row) -> str:
+def _trials(row: PlanRow) -> str:
     """Return how many trials a search has, and how many epochs they train together; a line more for
     each tier.
     """

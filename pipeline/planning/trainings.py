@@ -109,9 +109,9 @@ def ended_in(call: Call, group: Group, runs: "list[Run]") -> set[str]:
     """Return the ids of a search's runs that were stopped early, and need nothing more."""
     if not group.searches or not runs:
         return set()
-    from pipeline.search.journal import Book
+    from pipeline.search.journal import Journal
 
-    book = Book(
+    book = Journal(
         runs[0].folder.parent,
         [sorted(run.id for run in runs), group.halved and group.halved.model_dump()],
     )

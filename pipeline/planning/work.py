@@ -40,7 +40,7 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Work:
+class PlannedWork:
     """Optimizer steps and images to do, in all runs together.
 
     `images` go through training, `evaluated` through so many `evaluations`. Of `runs` so many are
@@ -67,7 +67,7 @@ def training_of(params: Params, task: str, variant: str) -> Training:
 
 def work_of(
     training: Training, amount: Amount, runs: "list[Run] | None", ended: Collection[str] = ()
-) -> Work | None:
+) -> PlannedWork | None:
     """Return what is left to do; None where nobody knows yet how many images there are.
 
     Args:
@@ -98,7 +98,7 @@ def work_of(
     steps = total * len(left) - sum(begun)
     done = [evaluations(total, every) if step == total else step // every for step in begun]
     due = evaluations(total, every) * len(left) - sum(done)
-    return Work(
+    return PlannedWork(
         steps=steps,
         images=steps * recipe.global_batch,
         evaluations=due,

@@ -14,7 +14,7 @@ from pipeline.datasets.synthetic import materialise
 from pipeline.params import Shard
 from pipeline.params.data import Synthetic
 from pipeline.shards.build import build
-from pipeline.shards.task import Done, Work, write
+from pipeline.shards.task import Done, ShardWork, write
 
 NUMBERS = {
     "imagenet": Synthetic(train=16, val=4, image_size=256),
@@ -38,7 +38,7 @@ def shards_of(dataset: str, params: Shard, scratch: Path) -> Path:
     return shards
 
 
-def _here(works: Sequence[Work], in_flight: int | None, label: str) -> list[Done]:
+def _here(works: Sequence[ShardWork], in_flight: int | None, label: str) -> list[Done]:
     """Write the shards in this process."""
     return [write(work) for work in works]
 

@@ -18,7 +18,7 @@ PARTS = (*TASKS, TUNE, FACTORIAL)
 
 
 @dataclass(frozen=True)
-class Place:
+class WalkItem:
     """One training: a variant of a section, under the name that people know it by."""
 
     part: str
@@ -39,7 +39,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class NotWalked:
     """What the params file names and cannot be run by its own rules, and why."""
 
     part: str
@@ -47,23 +47,23 @@ class LeftOut:
     reason: str
 
 
-def places_of(params: Params, part: str) -> tuple[list[Place], list[LeftOut]]:
+def places_of(params: Params, part: str) -> tuple[list[WalkItem], list[NotWalked]]:
     """Return everything of one part of a params file; a part that is empty has no places.
 
     Raises:
         UserError: its space or design is wrong.
     """
-    readers: dict[str, Callable[[Params], tuple[list[Place], list[LeftOut]]]] = {
+    readers: dict[str, Callable[[Params], tuple[list[WalkItem], list[NotWalked]]]] = {
         TUNE: _tune,
         FACTORIAL: _factorial,
     }
     if part in readers:
         return readers[part](params)
     section: Task = getattr(params, part)
-    return [Place(part, name, part, section, name) for name in section.variants], []
+    return [WalkItem(part, name, part, section, name) for name in section.variants], []
 
 
-def spread(places: list[Place], count: int | None) -> list[Place]:
+def spread(places: list[WalkItem], count: int | None) -> list[WalkItem]:
     """Return so many of them from all over the list, the first one among them; all where `count` is
     None.
     """
@@ -73,34 +73,34 @@ def spread(places: list[Place], count: int | None) -> list[Place]:
     return [places[index] for index in chosen]
 
 
-def _tune(params: Params) -> tuple[list[Place], list[LeftOut]]:
+def _tune(params: Params) -> tuple[list[WalkItem], list[NotWalked]]:
     if not params.tune.space:
         return [], []
     settings, left_out = settings_of(params)
     task = params.tune.task
     named = [
-        LeftOut(TUNE, " ".join(f"{k}={v}" for k, v in row.values.items()), row.reason)
+        NotWalked(TUNE, " ".join(f"{k}={v}" for k, v in row.values.items()), row.reason)
         for row in left_out
     ]
     return [_place(TUNE, setting.label, task, setting) for setting in settings], named
 
 
-def _factorial(params: Params) -> tuple[list[Place], list[LeftOut]]:
+def _factorial(params: Params) -> tuple[list[WalkItem], list[NotWalked]]:
     section = params.factorial
     if not section.group_channels and not section.settings:
         return [], []
     return list(_cells(params)), [
-        LeftOut(FACTORIAL, f"{tier} {name}", reason)
+        NotWalked(FACTORIAL, f"{tier} {name}", reason)
         for tier, design in designs_of(params, controls=False).items()
         for name, reason in design.left_out.items()
     ]
 
 
-def _cells(params: Params) -> Iterator[Place]:
+def _cells(params: Params) -> Iterator[WalkItem]:
     for tier, design in designs_of(params).items():
         for setting in design.settings:
             yield _place(FACTORIAL, f"{tier} {setting.name}", params.factorial.task, setting)
 
 
-def _place(part: str, label: str, task: str, setting: Setting) -> Place:
-    return Place(part, label, task, setting.section, setting.name)
+def _place(part: str, label: str, task: str, setting: Setting) -> WalkItem:
+    return WalkItem(part, label, task, setting.section, setting.name)

@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.params import Task
 from pipeline.params.section import merged
-from pipeline.rehearsal.places import Place
+from pipeline.rehearsal.places import WalkItem
 
 STEPS = 2
 LESS, MORE = 1, 2
@@ -17,7 +17,7 @@ much memory.
 """
 
 
-def small(place: Place, images: int, micro_batches: int = 1) -> Place:
+def small(place: WalkItem, images: int, micro_batches: int = 1) -> WalkItem:
     """Return a place whose training takes `STEPS` steps of `micro_batches` times `images`
     images.
     """

@@ -18,7 +18,7 @@ from typing import Any
 from pipeline.core import watchdog
 from pipeline.core.errors import UserError
 from pipeline.params.recipes import CLASSIFY
-from pipeline.rehearsal.places import Place
+from pipeline.rehearsal.places import WalkItem
 from pipeline.rehearsal.small import LESS, MORE, STEPS, small
 from pipeline.runs.run import Run
 
@@ -27,7 +27,7 @@ PAIRS = "classify"
 
 
 @dataclass(frozen=True)
-class Outcome:
+class StepsTaken:
     """How a training ended: `error` is the sentence about what went wrong, or None."""
 
     steps: int = 0
@@ -47,7 +47,7 @@ class Process:
     def _new(self) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(1, get_context("spawn"), watchdog.follow, (os.getpid(),))
 
-    def take(self, place: Place, shards: Path, scratch: Path) -> Outcome:
+    def take(self, place: WalkItem, shards: Path, scratch: Path) -> StepsTaken:
         """Train a place for `STEPS` steps on shards; a process that dies is that training's
         error.
         """
@@ -55,14 +55,14 @@ class Process:
             return self._pool.submit(take, place, shards, scratch).result()
         except BrokenProcessPool:
             self._pool = self._new()
-            return Outcome(error="its process was killed; is there enough memory?")
+            return StepsTaken(error="its process was killed; is there enough memory?")
 
     def close(self) -> None:
         """End the process."""
         self._pool.shutdown()
 
 
-def take(place: Place, shards: Path, scratch: Path) -> Outcome:
+def take(place: WalkItem, shards: Path, scratch: Path) -> StepsTaken:
     """Train a place in this process as a single rank does, from the first step to the sealed
     run.
     """
@@ -70,7 +70,7 @@ def take(place: Place, shards: Path, scratch: Path) -> Outcome:
     try:
         outcome = _taken(place, shards, scratch)
     except Exception as error:  # whatever it is, it belongs into the table
-        outcome = Outcome(error=sentence_of(error))
+        outcome = StepsTaken(error=sentence_of(error))
     return replace(outcome, seconds=time.monotonic() - began)
 
 
@@ -81,7 +81,7 @@ def sentence_of(error: Exception) -> str:
     return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
 
 
-def _taken(place: Place, shards: Path, scratch: Path) -> Outcome:
+def _taken(place: WalkItem, shards: Path, scratch: Path) -> StepsTaken:
     import torch
 
     from pipeline.cluster.workers import prepare_process
@@ -100,7 +100,7 @@ def _taken(place: Place, shards: Path, scratch: Path) -> Outcome:
         shutil.rmtree(scratch / "run", ignore_errors=True)
 
 
-def _fitting(place: Place, shards: Path, folder: Path, start: Path | None) -> Run:
+def _fitting(place: WalkItem, shards: Path, folder: Path, start: Path | None) -> Run:
     """Return the run in the smallest micro-batch that its network can be trained with."""
     from pipeline.cluster.fitting import refuse_unfit_run
     from pipeline.shards.manifest import Manifest
@@ -127,7 +127,7 @@ def _fitting(place: Place, shards: Path, folder: Path, start: Path | None) -> Ru
     return run
 
 
-def _start(place: Place, scratch: Path) -> Path | None:
+def _start(place: WalkItem, scratch: Path) -> Path | None:
     """Return the weights that a place starts from; those of a classifier are fresh, in the form
     that one publishes.
     """
@@ -147,14 +147,14 @@ def _start(place: Place, scratch: Path) -> Path | None:
     return path
 
 
-def outcome_of(run: Run) -> Outcome:
+def outcome_of(run: Run) -> StepsTaken:
     """Return what a finished run says of itself; a step that was passed over is an error."""
     record = run.finished()
     if record is None:
-        return Outcome(error="it ended without being finished")
+        return StepsTaken(error="it ended without being finished")
     last: dict[str, Any] = record["history"][-1]
     metric = record["main_metric"]
-    outcome = Outcome(last["step"], _losses(run), metric, last[metric])
+    outcome = StepsTaken(last["step"], _losses(run), metric, last[metric])
     if outcome.steps != STEPS or record.get("skipped_steps"):
         return replace(
             outcome, error=f"{record.get('skipped_steps')} of {STEPS} steps were passed over"

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from pipeline.rehearsal.steps import Outcome
+from pipeline.rehearsal.steps import StepsTaken
 
 HEAD = ("what", "steps", "losses", "metric", "seconds", "result")
 
@@ -13,7 +13,7 @@ class Row:
 
     part: str
     label: str
-    outcome: Outcome | None = None
+    outcome: StepsTaken | None = None
     note: str = ""
 
     @property

@@ -13,9 +13,9 @@ from pipeline.cluster.training import train
 from pipeline.core.errors import UserError
 from pipeline.params import Cluster, Tracking
 from pipeline.project.call import Call, Folders
-from pipeline.rehearsal.places import FACTORIAL, TUNE, Place
+from pipeline.rehearsal.places import FACTORIAL, TUNE, WalkItem
 from pipeline.rehearsal.small import MORE, small
-from pipeline.rehearsal.steps import Outcome, outcome_of, sentence_of
+from pipeline.rehearsal.steps import StepsTaken, outcome_of, sentence_of
 from pipeline.runs.make import runs_of
 from pipeline.search.driver import run_search
 from pipeline.search.factorial import trials as factorial
@@ -35,8 +35,8 @@ OURS = ("RAY_ADDRESS", "MLFLOW_TRACKING_URI")
 
 
 def walk_under_ray(
-    call: Call, places: list[Place], shards: dict[str, Path], scratch: Path
-) -> Iterator[Outcome]:
+    call: Call, places: list[WalkItem], shards: dict[str, Path], scratch: Path
+) -> Iterator[StepsTaken]:
     """Run one place of each part as its command does, to published results, on a Ray of this
     machine.
     """
@@ -53,7 +53,7 @@ def walk_under_ray(
             )
 
 
-def _called(call: Call, place: Place, cluster: Cluster, scratch: Path) -> Call:
+def _called(call: Call, place: WalkItem, cluster: Cluster, scratch: Path) -> Call:
     """Return the call with the place's section alone, writing below `scratch`."""
     changes: dict[str, Any] = {
         place.task: place.section,
@@ -70,17 +70,17 @@ def _called(call: Call, place: Place, cluster: Cluster, scratch: Path) -> Call:
 
 
 def _timed(
-    command: Callable[..., Outcome], call: Call, place: Place, shards: dict[str, Path]
-) -> Outcome:
+    command: Callable[..., StepsTaken], call: Call, place: WalkItem, shards: dict[str, Path]
+) -> StepsTaken:
     began = time.monotonic()
     try:
         outcome = command(call, place, shards[place.section.dataset])
     except Exception as error:  # whatever it is, it belongs into the table
-        outcome = Outcome(error=sentence_of(error))
+        outcome = StepsTaken(error=sentence_of(error))
     return replace(outcome, seconds=time.monotonic() - began)
 
 
-def _train(call: Call, place: Place, shards: Path) -> Outcome:
+def _train(call: Call, place: WalkItem, shards: Path) -> StepsTaken:
     section = place.section.model_copy(update={"seeds": (0,)})
     call.args.task, call.args.variants, call.args.adopt = place.task, [place.variant], None
     call = replace(call, params=call.params.model_copy(update={place.task: section}))
@@ -89,7 +89,7 @@ def _train(call: Call, place: Place, shards: Path) -> Outcome:
     return outcome_of(run)
 
 
-def _tune(call: Call, place: Place, shards: Path) -> Outcome:
+def _tune(call: Call, place: WalkItem, shards: Path) -> StepsTaken:
     settings = [Setting(place.variant, {}, place.section)]
     search = tune.search_of(call, settings, shards)
     outcome = run_search(call, search)
@@ -97,7 +97,7 @@ def _tune(call: Call, place: Place, shards: Path) -> Outcome:
     return _trial(search)
 
 
-def _factorial(call: Call, place: Place, shards: Path) -> Outcome:
+def _factorial(call: Call, place: WalkItem, shards: Path) -> StepsTaken:
     tiers = {"rehearsal": Design([Setting(place.variant, {}, place.section)])}
     search = factorial.search_of(call, tiers, shards)
     outcome = run_search(call, search)
@@ -105,7 +105,7 @@ def _factorial(call: Call, place: Place, shards: Path) -> Outcome:
     return _trial(search)
 
 
-def _trial(search: Search) -> Outcome:
+def _trial(search: Search) -> StepsTaken:
     """Return how the only trial ended."""
     [tried] = search.tried
     if tried.run.finished() is None:
@@ -113,7 +113,7 @@ def _trial(search: Search) -> Outcome:
     return outcome_of(tried.run)
 
 
-_COMMANDS: dict[str, Callable[[Call, Place, Path], Outcome]] = {
+_COMMANDS: dict[str, Callable[[Call, WalkItem, Path], StepsTaken]] = {
     "classify": _train,
     TUNE: _tune,
     FACTORIAL: _factorial,

@@ -58,7 +58,7 @@ MetricName = Literal[
 ]
 
 
-class Row(BaseModel):
+class ClaimRow(BaseModel):
     """One row of a published table, as `claims.yaml` holds it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -85,7 +85,7 @@ class Claim:
     id: str
     metric: str
     value: float
-    row: Row
+    row: ClaimRow
 
     @property
     def unit(self) -> str:
@@ -111,7 +111,7 @@ def load_claims(path: Path = CLAIMS) -> list[Claim]:
             f"{path} cannot be read as YAML: {str(error).replace(chr(10), ' ')}"
         ) from None
     try:
-        rows = TypeAdapter(list[Row]).validate_python(tree)
+        rows = TypeAdapter(list[ClaimRow]).validate_python(tree)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
@@ -127,7 +127,7 @@ def load_claims(path: Path = CLAIMS) -> list[Claim]:
     ]
 
 
-def _refuse_twice(path: Path, rows: list[Row]) -> None:
+def _refuse_twice(path: Path, rows: list[ClaimRow]) -> None:
     seen: set[str] = set()
     for row in rows:
         if row.id in seen:

@@ -9,16 +9,16 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
-from pipeline.report.results import Metrics, Result
-from pipeline.report.samples import Sample, of_search, of_tier, of_variant
+from pipeline.report.results import Metrics, VariantResult
+from pipeline.report.samples import SamplePicture, of_search, of_tier, of_variant
 from pipeline.report.statistics import Difference, paired_difference
-from pipeline.report.trials import Factorial, Search
+from pipeline.report.trials import FactorialResults, SearchResults
 from pipeline.report.verdict import PAPER_KERNEL
 
 BASELINE = "swin"
 MATCHED = 0.05  # by which a control's parameters may differ
 CEILING = 100.0  # %, of every main metric
-Pair = tuple[Result, Metrics]
+Pair = tuple[VariantResult, Metrics]
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Contrast:
     """
 
     kind: str
-    left: Sample
-    right: Sample
+    left: SamplePicture
+    right: SamplePicture
     difference: Difference | None
     confounded: tuple[str, ...]
 
@@ -72,7 +72,7 @@ class Contrast:
         return 1 if low > 0 else -1 if high < 0 else 0
 
 
-def contrast(kind: str, left: Sample, right: Sample) -> Contrast:
+def contrast(kind: str, left: SamplePicture, right: SamplePicture) -> Contrast:
     """Set two samples of one metric side by side; a control must have as many parameters as its
     cell.
     """
@@ -84,7 +84,7 @@ def contrast(kind: str, left: Sample, right: Sample) -> Contrast:
     return replace(made, confounded=(*made.confounded, "parameters")) if unmatched else made
 
 
-def against_baseline(results: list[Result]) -> list[Contrast]:
+def against_baseline(results: list[VariantResult]) -> list[Contrast]:
     """Each run of a task against Swin of its size, or against the first run of its size where Swin
     was not run.
 
@@ -100,7 +100,7 @@ def against_baseline(results: list[Result]) -> list[Contrast]:
     return made
 
 
-def kernel_pairs(results: list[Result]) -> list[Contrast]:
+def kernel_pairs(results: list[VariantResult]) -> list[Contrast]:
     """Runs that differ in kernel size alone, larger minus smaller."""
     made: list[Contrast] = []
     for first, second in combinations(_trained(results), 2):
@@ -113,7 +113,7 @@ def kernel_pairs(results: list[Result]) -> list[Contrast]:
 
 
 def mixer_pairs(
-    kind: str, results: list[Result], left: Iterable[str], right: Iterable[str]
+    kind: str, results: list[VariantResult], left: Iterable[str], right: Iterable[str]
 ) -> list[Contrast]:
     """Runs of the one mixers against runs of the others, same size and options."""
     lefts, rights = tuple(left), tuple(right)
@@ -128,7 +128,7 @@ def mixer_pairs(
     ]
 
 
-def sharing_pairs(results: list[Result]) -> list[Contrast]:
+def sharing_pairs(results: list[VariantResult]) -> list[Contrast]:
     """Runs of one mixer that differ in groups of channels alone, groups minus the mixer's
     default.
     """
@@ -144,26 +144,26 @@ def sharing_pairs(results: list[Result]) -> list[Contrast]:
     ]
 
 
-def declared_pairs(factorial: Factorial | None, kind: str) -> list[Contrast]:
+def declared_pairs(factorial: FactorialResults | None, kind: str) -> list[Contrast]:
     """Pairs that the factorial's design names under this kind, a contrast for each tier, the
     longest first.
     """
     return _in_tiers(factorial, kind, lambda made: made.design.contrasts.get(kind, []))
 
 
-def control_pairs(factorial: Factorial | None) -> list[Contrast]:
+def control_pairs(factorial: FactorialResults | None) -> list[Contrast]:
     """Cells of the factorial minus their controls, plain networks of as many parameters."""
     return _in_tiers(factorial, "control", lambda made: list(made.design.controls.items()))
 
 
-def search_pairs(search: Search | None, kind: str, key: str) -> list[Contrast]:
+def search_pairs(search: SearchResults | None, kind: str, key: str) -> list[Contrast]:
     """Settings of the search that differ in `key` alone, the largest value minus the smallest."""
     if search is None or key not in search.keys:
         return []
     order = {
         str(value): index for index, value in enumerate(sorted(search.space.space[key], key=_size))
     }
-    alike: dict[tuple[str, ...], list[tuple[int, Sample]]] = {}
+    alike: dict[tuple[str, ...], list[tuple[int, SamplePicture]]] = {}
     for values, sample in of_search(search):
         rest = tuple(f"{name}={value}" for name, value in values.items() if name != key)
         alike.setdefault(rest, []).append((order.get(str(values[key]), 0), sample))
@@ -183,7 +183,9 @@ def kernel_of(metrics: Metrics) -> int:
 
 
 def _in_tiers(
-    factorial: Factorial | None, kind: str, pairs: Callable[[Factorial], list[tuple[str, str]]]
+    factorial: FactorialResults | None,
+    kind: str,
+    pairs: Callable[[FactorialResults], list[tuple[str, str]]],
 ) -> list[Contrast]:
     if factorial is None:
         return []
@@ -201,7 +203,7 @@ def _size(value: Any) -> tuple[bool, float]:
     return value is not None, float(value) if isinstance(value, int | float) else 0.0
 
 
-def _trained(results: list[Result]) -> list[Pair]:
+def _trained(results: list[VariantResult]) -> list[Pair]:
     return [(result, result.metrics) for result in results if result.metrics]
 
 
@@ -209,7 +211,7 @@ def _of_runs(kind: str, left: Pair, right: Pair) -> Contrast:
     return contrast(kind, of_variant(*left), of_variant(*right))
 
 
-def _confounded(left: Sample, right: Sample) -> tuple[str, ...]:
+def _confounded(left: SamplePicture, right: SamplePicture) -> tuple[str, ...]:
     """Differences that stand in the way of reading a contrast as one of operators."""
     found = [
         f"recipe: {key}"

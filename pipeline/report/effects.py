@@ -16,10 +16,10 @@ from pipeline.report.factors import (
     COMPARISONS,
     EXACT,
     FACTORS,
-    Cell,
     Comparison,
-    Design,
     Estimator,
+    FactorCell,
+    FactorDesign,
     Groups,
     Model,
 )
@@ -40,9 +40,9 @@ class Observation:
     dynamic: bool
 
     @property
-    def cell(self) -> Cell:
+    def cell(self) -> FactorCell:
         """The combination of levels that was run."""
-        return Cell(self.shared_positions, self.channel_groups, self.dynamic)
+        return FactorCell(self.shared_positions, self.channel_groups, self.dynamic)
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Analysis:
     confidence: float
     residual_sd: float | None
     freedom: int
-    missing: tuple[Cell, ...]
+    missing: tuple[FactorCell, ...]
     unrun: tuple[str, ...]
 
     @property
@@ -114,7 +114,7 @@ def analyse(observations: Iterable[Observation], confidence: float = CONFIDENCE)
             cells, or a value is not a finite number.
     """
     runs = _checked(observations)
-    design = Design((run.cell, run.seed) for run in runs)
+    design = FactorDesign((run.cell, run.seed) for run in runs)
     fits = {model: _fit(model, [run.value for run in runs]) for model in design.models}
     effects = [_effect(comparison, design, fits, confidence) for comparison in COMPARISONS]
     freedom = design.models[0].freedom if runs else 0
@@ -131,7 +131,9 @@ def analyse(observations: Iterable[Observation], confidence: float = CONFIDENCE)
     )
 
 
-def detectable_before(sd: float, seeds: int, cells: Sequence[Cell] = CELLS) -> dict[str, float]:
+def detectable_before(
+    sd: float, seeds: int, cells: Sequence[FactorCell] = CELLS
+) -> dict[str, float]:
     """The smallest effect found in 80% of repetitions at 5%, by name, before anything is run.
 
     Args:
@@ -145,15 +147,15 @@ def detectable_before(sd: float, seeds: int, cells: Sequence[Cell] = CELLS) -> d
     """
     if seeds < 2 or not sd > 0:
         raise ValueError(f"needs at least two seeds and a scatter above 0, not {seeds} and {sd:g}")
-    design = Design(product(cells, range(seeds)))
+    design = FactorDesign(product(cells, range(seeds)))
     found = {comparison.name: design.estimator(comparison) for comparison in COMPARISONS}
     return {name: _detectable(sd, one) for name, one in found.items() if not isinstance(one, str)}
 
 
 def _checked(observations: Iterable[Observation]) -> list[Observation]:
     runs = sorted(observations, key=lambda run: (run.cell, run.seed))
-    settings: dict[Cell, str] = {}
-    cells: dict[str, Cell] = {}
+    settings: dict[FactorCell, str] = {}
+    cells: dict[str, FactorCell] = {}
     for run in runs:
         if not isfinite(run.value):
             raise UserError(
@@ -180,7 +182,7 @@ def _fit(model: Model, values: Sequence[float]) -> Any:
 
 
 def _effect(
-    comparison: Comparison, design: Design, fits: dict[Model, Any], confidence: float
+    comparison: Comparison, design: FactorDesign, fits: dict[Model, Any], confidence: float
 ) -> Effect:
     effect = Effect(comparison.name, tuple(factor for factor, *_ in comparison.pairs))
     how = design.estimator(comparison)

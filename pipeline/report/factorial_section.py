@@ -11,11 +11,11 @@ from pipeline.report.answers.answer import Drawing, Evidence
 from pipeline.report.claims import TASK_NAMES
 from pipeline.report.document import Block, Bullets, Folded, Paragraph, Table, code
 from pipeline.report.hours import hours
-from pipeline.report.samples import Sample, of_tier
+from pipeline.report.samples import SamplePicture, of_tier
 from pipeline.report.search_section import trial_table
 from pipeline.report.statistics import summarise
 from pipeline.report.tracked import Tracked
-from pipeline.report.trials import Factorial
+from pipeline.report.trials import FactorialResults
 
 NONE = Paragraph("The crossed experiment has not been run; `dvc repro factorial` makes it.")
 GROUPS = {"channel": "one set a channel", "group": "one set a group", "all": "one set for all"}
@@ -91,7 +91,7 @@ def interaction_drawings(evidence: Evidence) -> list[Drawing]:
     ]
 
 
-def _facts(factorial: Factorial) -> list[str]:
+def _facts(factorial: FactorialResults) -> list[str]:
     design = factorial.design
     items = [
         f"Tier `{name}`: {numbers.count(tier.epochs, 'epoch')}; "
@@ -114,7 +114,7 @@ def _facts(factorial: Factorial) -> list[str]:
     return [*items, *words.why_small(small)]
 
 
-def _cells(factorial: Factorial, samples: list[Sample]) -> Table:
+def _cells(factorial: FactorialResults, samples: list[SamplePicture]) -> Table:
     metric = factorial.design.metric
     rows = [
         [
@@ -136,7 +136,7 @@ def _cells(factorial: Factorial, samples: list[Sample]) -> Table:
     return Table([*head, *COSTS], rows, frozenset(range(5, 10)))
 
 
-def _levels(factorial: Factorial, name: str) -> list[str]:
+def _levels(factorial: FactorialResults, name: str) -> list[str]:
     cell = factorial.design.cells.get(name)
     if cell is None:
         kind = "control" if name in factorial.design.controls.values() else "beside the cells"

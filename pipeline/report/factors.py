@@ -33,7 +33,7 @@ FACTORS: dict[str, dict[Level, str]] = {
 EXACT = 1e-9
 
 
-class Cell(NamedTuple):
+class FactorCell(NamedTuple):
     """One combination of the factors' levels."""
 
     shared_positions: bool
@@ -47,7 +47,7 @@ class Cell(NamedTuple):
 
 
 GROUPS: tuple[Groups, ...] = ("channel", "group", "all")
-CELLS = tuple(Cell(*levels) for levels in product((True, False), GROUPS, (True, False)))
+CELLS = tuple(FactorCell(*levels) for levels in product((True, False), GROUPS, (True, False)))
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class Model:
     that a comparison is determined or is not, however the terms are written.
     """
 
-    def __init__(self, design: Design, terms: Iterable[Term], blocks: bool = True):
+    def __init__(self, design: FactorDesign, terms: Iterable[Term], blocks: bool = True):
         import numpy as np
 
         self.terms = tuple(terms)
@@ -163,7 +163,7 @@ class Model:
         return int(runs - parameters)
 
 
-class Design:
+class FactorDesign:
     """Which cell was run with which seed, sorted; the grid of the levels that were run is what
     means are over.
 
@@ -173,7 +173,7 @@ class Design:
     on as few assumptions as can be.
     """
 
-    def __init__(self, runs: Iterable[tuple[Cell, int]]):
+    def __init__(self, runs: Iterable[tuple[FactorCell, int]]):
         self.runs = sorted(runs)
         ran = [{cell[place] for cell, _ in self.runs} for place in range(len(FACTORS))]
         self.levels: dict[str, list[Level]] = {
@@ -251,7 +251,7 @@ class Design:
         return f"Cannot be told from {' and '.join(names)}: the runs change both at once."
 
 
-def _some(cells: Sequence[Cell]) -> str:
+def _some(cells: Sequence[FactorCell]) -> str:
     return cells[0].words + (", and others" if len(cells) > 1 else "")
 
 

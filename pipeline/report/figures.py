@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.plots.style import canvas, colour, marker, save, spread
 from pipeline.report import numbers
-from pipeline.report.results import Metrics, Result
+from pipeline.report.results import Metrics, VariantResult
 from pipeline.report.scale import small_because
 from pipeline.report.statistics import summarise
 
@@ -22,7 +22,7 @@ DASHES = ("-", "--", ":", "-.")
 Curve = list[tuple[float, float, float, float]]
 
 
-def accuracy(results: list[Result], path: Path) -> None:
+def accuracy(results: list[VariantResult], path: Path) -> None:
     """A dot per seed and a bar of one standard deviation around the mean, a line per variant."""
     runs = [(result.name, result.metrics) for result in results if result.metrics]
     figure, (axes,) = canvas(1.4 + ROW * len(runs))
@@ -37,7 +37,7 @@ def accuracy(results: list[Result], path: Path) -> None:
     save(figure, path)
 
 
-def curves(results: list[Result], path: Path) -> None:
+def curves(results: list[VariantResult], path: Path) -> None:
     """Training loss and main metric over epochs: the mean over seeds, and the range of the seeds
     behind it.
     """
@@ -52,7 +52,7 @@ def curves(results: list[Result], path: Path) -> None:
     save(figure, path)
 
 
-def throughput(results: list[Result], path: Path) -> None:
+def throughput(results: list[VariantResult], path: Path) -> None:
     """Images a second in inference and in training steps, as profiled."""
     rows = [(result, result.profile) for result in results if result.profile]
     figure, panels = canvas(1.5 + ROW * len(rows), columns=2)
@@ -126,7 +126,7 @@ def _dots(axes: Axes, line: int, metrics: Metrics) -> None:
 
 
 def _curves(
-    axes: Axes, runs: list[tuple[Result, Metrics]], column: str
+    axes: Axes, runs: list[tuple[VariantResult, Metrics]], column: str
 ) -> list[tuple[str, str, float]]:
     """Draw a column of the histories; return name, colour and last value of each line."""
     ends: list[tuple[str, str, float]] = []
@@ -149,7 +149,7 @@ def _curves(
     return ends
 
 
-def _over_seeds(result: Result, column: str) -> Curve:
+def _over_seeds(result: VariantResult, column: str) -> Curve:
     """(epoch, mean, least, most) over the seeds, for the epochs that the history has the column
     for.
     """

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pipeline.report.trials import Trial
+from pipeline.report.trials import TrialFile
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Hours:
         )
 
 
-def hours(trials: Iterable[Trial]) -> list[Hours]:
+def hours(trials: Iterable[TrialFile]) -> list[Hours]:
     """Hours by tier and device, over the runs that say what they took, failed ones too."""
     found: dict[tuple[str, str], list[float]] = defaultdict(list)
     for trial in trials:

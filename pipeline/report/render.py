@@ -18,7 +18,7 @@ from pipeline.report.derived import contrasts_csv, costs_csv, effects_csv, hours
 from pipeline.report.document import Figure, to_markdown
 from pipeline.report.factorial_section import interaction_drawings
 from pipeline.report.page import to_html
-from pipeline.report.results import Result, Results, read_results
+from pipeline.report.results import Results, VariantResult, read_results
 from pipeline.report.scatter import size_against_accuracy
 from pipeline.report.search_section import file_of
 from pipeline.report.sections import Material, report
@@ -121,7 +121,7 @@ def _pictures(results: Results, claims: list[Claim], folder: Path) -> list[Figur
     return made
 
 
-def _draw_task(task: str, trained: list[Result], draw: Draw) -> None:
+def _draw_task(task: str, trained: list[VariantResult], draw: Draw) -> None:
     if not trained:
         return
     name = TASK_NAMES[task].capitalize()
@@ -138,7 +138,7 @@ def _draw_task(task: str, trained: list[Result], draw: Draw) -> None:
         draw(f"curves_{task}.png", caption, lambda path: figures.curves(trained, path))
 
 
-def _copy_samples(result: Result, folder: Path, made: list[Figure]) -> None:
+def _copy_samples(result: VariantResult, folder: Path, made: list[Figure]) -> None:
     if result.samples:
         file = f"samples_{result.task}_{result.name}.png"
         shutil.copyfile(result.samples, folder / file)

@@ -91,7 +91,7 @@ class Metrics(File):
         return int(self.recipe.get("image_size") or 0)
 
 
-class Profile(File):
+class ProfileFile(File):
     """`results/profile/<variant>/profile.json`; `flops` are multiply-adds."""
 
     variant: str
@@ -121,7 +121,7 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class Result:
+class VariantResult:
     """All that is known of one variant in one task."""
 
     task: str
@@ -129,7 +129,7 @@ class Result:
     variant: Variant
     folder: Path
     metrics: Metrics | None
-    profile: Profile | None
+    profile: ProfileFile | None
     history: tuple[Evaluation, ...]
 
     @property
@@ -143,15 +143,15 @@ class Result:
 class Results:
     """Every variant of params.yaml, run or not, in its order; and remarks about what was found."""
 
-    variants: tuple[Result, ...]
+    variants: tuple[VariantResult, ...]
     notes: tuple[str, ...]
 
-    def of(self, task: str) -> list[Result]:
+    def of(self, task: str) -> list[VariantResult]:
         """The variants of one task."""
         return [result for result in self.variants if result.task == task]
 
     @property
-    def run(self) -> list[Result]:
+    def run(self) -> list[VariantResult]:
         """The variants that have been trained."""
         return [result for result in self.variants if result.metrics]
 
@@ -162,7 +162,7 @@ def read_results(call: Call) -> Results:
     Raises:
         UserError: a results file is missing from its folder, garbled, or of another variant.
     """
-    found: list[Result] = []
+    found: list[VariantResult] = []
     notes: list[str] = []
     for task in TASKS:
         section: Task = getattr(call.params, task)
@@ -174,19 +174,19 @@ def read_results(call: Call) -> Results:
     return Results(tuple(found), tuple(notes))
 
 
-def _read(call: Call, task: str, name: str, variant: Variant) -> Result:
+def _read(call: Call, task: str, name: str, variant: Variant) -> VariantResult:
     folder = call.source(lambda folders: folders.results(task, name))
     profile = call.source(lambda folders: folders.results("profile", name))
     metrics = read_json(folder / "metrics.json", Metrics) if folder.is_dir() else None
     if metrics:
         _check(folder / "metrics.json", metrics, task, name)
-    return Result(
+    return VariantResult(
         task=task,
         name=name,
         variant=variant,
         folder=folder,
         metrics=metrics,
-        profile=read_json(profile / "profile.json", Profile) if profile.is_dir() else None,
+        profile=read_json(profile / "profile.json", ProfileFile) if profile.is_dir() else None,
         history=_history(folder / "history.csv") if metrics else (),
     )
 
@@ -254,7 +254,7 @@ def _history(path: Path) -> tuple[Evaluation, ...]:
         ) from None
 
 
-def _departures(result: Result) -> list[str]:
+def _departures(result: VariantResult) -> list[str]:
     """Say it where results were made by another setting than the parameters now give."""
     metrics, variant = result.metrics, result.variant
     if metrics is None:

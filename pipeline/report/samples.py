@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from pipeline.report.results import Metrics, Profile, Result
+from pipeline.report.results import Metrics, ProfileFile, VariantResult
 from pipeline.report.scale import small_because, smaller
-from pipeline.report.trials import Factorial, Search, Trial
+from pipeline.report.trials import FactorialResults, SearchResults, TrialFile
 
 SEARCH = "search"
 
 
 @dataclass(frozen=True)
-class Run:
+class SampleRun:
     """One training: how the project and how MLflow call it."""
 
     seed: int
@@ -27,7 +27,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Sample:
+class SamplePicture:
     """The main metric of each seed at the last evaluation, and what must be known to set it beside
     another.
 
@@ -41,7 +41,7 @@ class Sample:
     mixer: str
     metric: str
     values: Mapping[int, float]
-    runs: tuple[Run, ...]
+    runs: tuple[SampleRun, ...]
     small: tuple[str, ...]
     synthetic: bool
     parameters: int | None
@@ -50,20 +50,20 @@ class Sample:
     machine: tuple[object, ...]
     recipe: Mapping[str, Any]
     manifest: str
-    profile: Profile | None = None
+    profile: ProfileFile | None = None
 
 
-def of_variant(result: Result, metrics: Metrics) -> Sample:
+def of_variant(result: VariantResult, metrics: Metrics) -> SamplePicture:
     """A trained variant."""
     rows = metrics.seeds
-    return Sample(
+    return SamplePicture(
         where="",
         task=result.task,
         name=result.name,
         mixer=metrics.mixer,
         metric=metrics.main_metric,
         values={row.seed: row.final[metrics.main_metric] for row in rows},
-        runs=tuple(Run(row.seed, row.run_id, row.mlflow_run_id) for row in rows),
+        runs=tuple(SampleRun(row.seed, row.run_id, row.mlflow_run_id) for row in rows),
         small=small_because(metrics),
         synthetic=metrics.data.synthetic,
         parameters=metrics.parameters,
@@ -76,7 +76,7 @@ def of_variant(result: Result, metrics: Metrics) -> Sample:
     )
 
 
-def of_tier(factorial: Factorial, tier: str) -> dict[str, Sample]:
+def of_tier(factorial: FactorialResults, tier: str) -> dict[str, SamplePicture]:
     """The settings of the factorial that finished in a tier, in the design's order."""
     design, length = factorial.design, factorial.design.tiers[tier]
     rows = _finished(factorial.tier(tier))
@@ -105,11 +105,11 @@ def of_tier(factorial: Factorial, tier: str) -> dict[str, Sample]:
     }
 
 
-def of_search(search: Search) -> list[tuple[dict[str, Any], Sample]]:
+def of_search(search: SearchResults) -> list[tuple[dict[str, Any], SamplePicture]]:
     """The settings of the search that finished, with their values."""
     space = search.space
     rows = _finished(search.trials)
-    found: list[tuple[dict[str, Any], Sample]] = []
+    found: list[tuple[dict[str, Any], SamplePicture]] = []
     for name, trials in rows.items():
         ended = min(space.epochs if trial.epoch is None else trial.epoch for trial in trials)
         # Without a size of its own: images held out of the training set make every search a
@@ -132,8 +132,8 @@ def of_search(search: Search) -> list[tuple[dict[str, Any], Sample]]:
     return found
 
 
-def _finished(trials: Iterable[Trial]) -> dict[str, list[Trial]]:
-    rows: dict[str, list[Trial]] = defaultdict(list)
+def _finished(trials: Iterable[TrialFile]) -> dict[str, list[TrialFile]]:
+    rows: dict[str, list[TrialFile]] = defaultdict(list)
     for trial in trials:
         if trial.state == "finished":
             rows[trial.setting].append(trial)
@@ -146,13 +146,13 @@ def _sample(
     name: str,
     mixer: str,
     metric: str,
-    trials: list[Trial],
+    trials: list[TrialFile],
     recipe: Mapping[str, Any],
     *,
     small: tuple[str, ...],
     synthetic: bool,
     manifest: str,
-) -> Sample:
+) -> SamplePicture:
     counts = {
         name: next((n for trial in trials if (n := getattr(trial, name)) is not None), None)
         for name in ("parameters", "flops")
@@ -163,14 +163,14 @@ def _sample(
         if trial.train_images_per_second is not None
     ]
     first = trials[0]
-    return Sample(
+    return SamplePicture(
         where=where,
         task=task,
         name=name,
         mixer=mixer,
         metric=metric,
         values={trial.seed: trial.value for trial in trials if trial.value is not None},
-        runs=tuple(Run(trial.seed, trial.run_id, trial.mlflow_run_id) for trial in trials),
+        runs=tuple(SampleRun(trial.seed, trial.run_id, trial.mlflow_run_id) for trial in trials),
         small=small,
         synthetic=synthetic,
         parameters=counts["parameters"],

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pipeline.report.claims import Claim
 from pipeline.report.numbers import count
-from pipeline.report.results import DataFacts, Metrics, Profile
+from pipeline.report.results import DataFacts, Metrics, ProfileFile
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def run_reasons(metrics: Metrics, claim: Claim) -> tuple[str, ...]:
     )
 
 
-def profile_reasons(profile: Profile, size: str | None, claim: Claim) -> tuple[str, ...]:
+def profile_reasons(profile: ProfileFile, size: str | None, claim: Claim) -> tuple[str, ...]:
     """Why a profile cannot stand for a claim; it needs no data, so only the network and its input
     count.
     """

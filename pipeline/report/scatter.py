@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.plots.style import canvas, colour, label_points, marker, save
 from pipeline.report.claims import Claim
 from pipeline.report.figures import scale_of
-from pipeline.report.results import Metrics, Result
+from pipeline.report.results import Metrics, VariantResult
 from pipeline.report.scale import small_because
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Point:
     filled: bool = True
 
 
-def size_against_accuracy(results: list[Result], claims: list[Claim], path: Path) -> None:
+def size_against_accuracy(results: list[VariantResult], claims: list[Claim], path: Path) -> None:
     """Top-1 over parameters: small-scale runs in a panel of their own, published numbers in the
     other.
 

@@ -17,7 +17,7 @@ from pipeline.report.hours import hours
 from pipeline.report.samples import of_search
 from pipeline.report.statistics import summarise
 from pipeline.report.tracked import Tracked
-from pipeline.report.trials import Search, Trial, called
+from pipeline.report.trials import SearchResults, TrialFile, called
 
 CAPTIONS = {
     "curves": "Every trial of the search over its epochs.",
@@ -27,7 +27,7 @@ CAPTIONS = {
 NONE = Paragraph("No search has been run; `dvc repro tune` makes it.")
 
 
-def search_blocks(search: Search | None, tracked: Tracked) -> list[Block]:
+def search_blocks(search: SearchResults | None, tracked: Tracked) -> list[Block]:
     """The section."""
     if search is None:
         return [NONE]
@@ -58,7 +58,7 @@ def search_blocks(search: Search | None, tracked: Tracked) -> list[Block]:
     return blocks
 
 
-def pictures(search: Search) -> list[Block]:
+def pictures(search: SearchResults) -> list[Block]:
     """The pictures that the stage drew, under the names that they have beside the report."""
     return [Figure(file_of(path.name), caption_of(path.stem)) for path in search.pictures]
 
@@ -75,7 +75,7 @@ def caption_of(stem: str) -> str:
     return f"Settings of {code(stem.removeprefix('heat_'))} in the search, held-out images."
 
 
-def _found(search: Search, tracked: Tracked) -> list[str]:
+def _found(search: SearchResults, tracked: Tracked) -> list[str]:
     space, best = search.space, search.best
     states = Counter(trial.state for trial in search.trials)
     counted = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
@@ -112,7 +112,7 @@ def _entry(variant: dict[str, Any]) -> str:
     return yaml.safe_dump(variant, default_flow_style=True, sort_keys=False, width=10_000).strip()
 
 
-def _table(search: Search) -> Table:
+def _table(search: SearchResults) -> Table:
     metric = search.space.metric
     best = -1 if search.space.mode == "max" else 1
     ranked = sorted(of_search(search), key=lambda item: best * fmean(item[1].values.values()))
@@ -140,7 +140,7 @@ def _table(search: Search) -> Table:
     return Table([*head, "training, images/s", "scale"], rows, frozenset(range(1, 6)))
 
 
-def _trial_table(search: Search, tracked: Tracked) -> Table:
+def _trial_table(search: SearchResults, tracked: Tracked) -> Table:
     return trial_table(
         list(search.trials),
         search.space.metric,
@@ -151,7 +151,11 @@ def _trial_table(search: Search, tracked: Tracked) -> Table:
 
 
 def trial_table(
-    trials: list[Trial], metric: str, tracked: Tracked, first: str, name: Callable[[Trial], str]
+    trials: list[TrialFile],
+    metric: str,
+    tracked: Tracked,
+    first: str,
+    name: Callable[[TrialFile], str],
 ) -> Table:
     """A line for each trial."""
     rows = [

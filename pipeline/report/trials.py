@@ -21,7 +21,7 @@ from pipeline.report.results import DataFacts, File, Name, read_json
 AGAIN = "run its stage again"
 
 
-class Trial(File):
+class TrialFile(File):
     """One setting and seed.
 
     What the stage left empty is None; `value` and `best` are of the main metric.
@@ -53,7 +53,7 @@ class Trial(File):
         return self.wall_time_s * self.world_size / 3600
 
 
-class Setting(File):
+class SettingFile(File):
     """A network of the factorial."""
 
     mixer: Name
@@ -62,7 +62,7 @@ class Setting(File):
     overrides: dict[str, Any]
 
 
-class Cell(File):
+class CellFile(File):
     """A setting's levels of the three factors."""
 
     shared_positions: bool
@@ -77,7 +77,7 @@ class Tier(File):
     recipe: dict[str, Any]
 
 
-class Design(File):
+class DesignFile(File):
     """`results/factorial/design.json`."""
 
     task: TaskName
@@ -86,8 +86,8 @@ class Design(File):
     data: DataFacts
     seeds: list[int]
     tiers: dict[Name, Tier]
-    settings: dict[Name, Setting]
-    cells: dict[Name, Cell]
+    settings: dict[Name, SettingFile]
+    cells: dict[Name, CellFile]
     controls: dict[Name, Name] = Field(default_factory=dict)
     contrasts: dict[Name, list[tuple[Name, Name]]] = Field(default_factory=dict)
     left_out: dict[Name, str] = Field(default_factory=dict)
@@ -96,7 +96,7 @@ class Design(File):
     dirty: bool = False
 
 
-class LeftOut(File):
+class LeftOutFile(File):
     """A setting that the search did not try, and why."""
 
     values: dict[str, Any]
@@ -118,7 +118,7 @@ class Space(File):
     image_size: int | None = None
     data: DataFacts
     recipe: dict[str, Any] = Field(default_factory=dict)
-    left_out: list[LeftOut] = Field(default_factory=list)
+    left_out: list[LeftOutFile] = Field(default_factory=list)
     trials: int
     mlflow_run_id: str | None = None
     commit: str | None = None
@@ -137,14 +137,14 @@ class Best(File):
 
 
 @dataclass(frozen=True)
-class Factorial:
+class FactorialResults:
     """The crossed experiment; `trials` has every row, failed ones too."""
 
-    design: Design
-    trials: tuple[Trial, ...]
+    design: DesignFile
+    trials: tuple[TrialFile, ...]
     folder: Path
 
-    def tier(self, name: str) -> list[Trial]:
+    def tier(self, name: str) -> list[TrialFile]:
         """The rows of one tier."""
         return [trial for trial in self.trials if trial.tier == name]
 
@@ -156,12 +156,12 @@ class Factorial:
 
 
 @dataclass(frozen=True)
-class Search:
+class SearchResults:
     """The search over settings; `pictures` are those that its stage drew."""
 
     space: Space
     best: Best
-    trials: tuple[Trial, ...]
+    trials: tuple[TrialFile, ...]
     pictures: tuple[Path, ...]
 
     @cached_property
@@ -170,7 +170,7 @@ class Search:
         return tuple(self.space.space)
 
 
-def read_factorial(call: Call) -> Factorial | None:
+def read_factorial(call: Call) -> FactorialResults | None:
     """Read the factorial; None where it has not been run.
 
     Raises:
@@ -179,7 +179,7 @@ def read_factorial(call: Call) -> Factorial | None:
     folder = call.source(lambda folders: folders.results("factorial"))
     if not folder.is_dir():
         return None
-    design, path = read_json(folder / "design.json", Design), folder / "trials.csv"
+    design, path = read_json(folder / "design.json", DesignFile), folder / "trials.csv"
     _check_names(folder / "design.json", design)
     trials = _read_trials(path, design.metric, lambda row: row)
     for trial in trials:
@@ -188,10 +188,10 @@ def read_factorial(call: Call) -> Factorial | None:
                 f"{path} has a row of '{trial.tier} {trial.setting}' that design.json lacks; "
                 f"{AGAIN}"
             )
-    return Factorial(design, trials, folder)
+    return FactorialResults(design, trials, folder)
 
 
-def read_search(call: Call) -> Search | None:
+def read_search(call: Call) -> SearchResults | None:
     """Read the search; None where it has not been run.
 
     Raises:
@@ -211,7 +211,7 @@ def read_search(call: Call) -> Search | None:
     pictures = [
         path for path in (*heats, folder / "curves.png", folder / "pareto.png") if path.is_file()
     ]
-    return Search(space, read_json(folder / "best.json", Best), trials, tuple(pictures))
+    return SearchResults(space, read_json(folder / "best.json", Best), trials, tuple(pictures))
 
 
 def called(values: dict[str, Any]) -> str:
@@ -237,7 +237,7 @@ def _as_in(choices: list[Any], text: str) -> Any:
     )
 
 
-def _check_names(path: Path, design: Design) -> None:
+def _check_names(path: Path, design: DesignFile) -> None:
     known = design.settings.keys() | design.left_out.keys()
     pairs = [name for contrasts in design.contrasts.values() for pair in contrasts for name in pair]
     for name in [*design.cells, *design.controls, *design.controls.values(), *pairs]:
@@ -251,14 +251,14 @@ def _check_names(path: Path, design: Design) -> None:
 
 def _read_trials(
     path: Path, metric: str, named: Callable[[dict[str, Any]], dict[str, Any]]
-) -> tuple[Trial, ...]:
+) -> tuple[TrialFile, ...]:
     """Read the rows; a finished one has its main metric, and no setting has a seed twice."""
     try:
         with open(path, newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file, strict=True))
     except (OSError, ValueError, csv.Error) as error:
         raise UserError(f"{path} cannot be read as a table ({error}); {AGAIN}") from None
-    trials: list[Trial] = []
+    trials: list[TrialFile] = []
     for line, row in enumerate(rows, start=2):
         if None in row or None in row.values():
             raise UserError(
@@ -267,7 +267,7 @@ def _read_trials(
         filled = {key: text for key, text in row.items() if text != ""}
         facts = named({**filled, "value": filled.get(metric), "best": filled.get(f"best_{metric}")})
         try:
-            trial = Trial.model_validate(facts)
+            trial = TrialFile.model_validate(facts)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
@@ -282,7 +282,7 @@ def _read_trials(
     return tuple(trials)
 
 
-def _check_rows(path: Path, trials: list[Trial]) -> None:
+def _check_rows(path: Path, trials: list[TrialFile]) -> None:
     """No seed of a setting may stand twice, and its seeds are one network."""
     seen: set[tuple[str, str, int]] = set()
     networks: dict[tuple[str, str], float] = {}

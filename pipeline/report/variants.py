@@ -9,7 +9,7 @@ from urllib.parse import quote
 from pipeline.report import numbers
 from pipeline.report.claims import TASK_NAMES, TASKS
 from pipeline.report.document import Block, Folded, Heading, Paragraph, Table, code, plain
-from pipeline.report.results import Metrics, Profile, Result, Results
+from pipeline.report.results import Metrics, ProfileFile, Results, VariantResult
 from pipeline.report.statistics import summarise
 from pipeline.report.tracked import Tracked
 from pipeline.report.verdict import best_value, measured_value
@@ -35,7 +35,7 @@ def variant_tables(results: Results, folder: Path, tracked: Tracked) -> list[Blo
     return blocks or [Paragraph("params.yaml names no variant.")]
 
 
-def _variant_table(task: str, results: list[Result], folder: Path) -> Table:
+def _variant_table(task: str, results: list[VariantResult], folder: Path) -> Table:
     metric = next((result.metrics.main_metric for result in results if result.metrics), MAIN[task])
     head = [
         "variant",
@@ -51,7 +51,7 @@ def _variant_table(task: str, results: list[Result], folder: Path) -> Table:
     return Table(head, rows, frozenset(range(3, len(head) - 1)))
 
 
-def _variant_row(result: Result, metric: str, folder: Path, costs: bool) -> list[str]:
+def _variant_row(result: VariantResult, metric: str, folder: Path, costs: bool) -> list[str]:
     metrics, profile = result.metrics, result.profile
     parameters = (
         metrics.parameters if metrics else profile.parameters if profile and costs else None
@@ -80,12 +80,12 @@ def _variant_row(result: Result, metric: str, folder: Path, costs: bool) -> list
     ]
 
 
-def _link(result: Result, folder: Path) -> str:
+def _link(result: VariantResult, folder: Path) -> str:
     target = Path(os.path.relpath(result.folder / "metrics.json", folder)).as_posix()
     return f"[metrics.json]({quote(target)})"
 
 
-def _run_facts(results: list[Result]) -> str:
+def _run_facts(results: list[VariantResult]) -> str:
     """What the runs of a task were made with; profiles are said apart, for they may come from
     another machine.
     """
@@ -109,13 +109,13 @@ def _training(metrics: Metrics) -> str:
     return f"{kind} {plain(data.dataset)} ({images}), {workers}, {code(metrics.device)}"
 
 
-def _timing(profile: Profile) -> str:
+def _timing(profile: ProfileFile) -> str:
     batches = f"{profile.warmup} warm-up and {profile.timed} timed batches of {profile.batch_size}"
     how = f"{plain(profile.precision)}, {plain(profile.layout)}, {profile.image_size} pixels"
     return f"{code(profile.device)} ({how}, {batches})"
 
 
-def _run_table(results: list[Result], tracked: Tracked) -> Table:
+def _run_table(results: list[VariantResult], tracked: Tracked) -> Table:
     rows = [
         [
             f"`{result.name}`",

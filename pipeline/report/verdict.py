@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.params import MIXER_FIELDS, Compare
 from pipeline.report.claims import COSTS, METRICS, Claim
-from pipeline.report.results import Result, Results
+from pipeline.report.results import Results, VariantResult
 from pipeline.report.scale import profile_reasons, run_reasons, small_because
 from pipeline.report.statistics import Summary, summarise
 
@@ -36,7 +36,7 @@ class Judged:
     metric: str
     verdict: str
     claim: Claim | None = None
-    result: Result | None = None
+    result: VariantResult | None = None
     measured: Summary | None = None
     best: float | None = None
     delta: float | None = None
@@ -65,7 +65,7 @@ def judge_all(claims: list[Claim], results: Results, compare: Compare) -> list[J
     return judged
 
 
-def matches(claim: Claim, result: Result) -> bool:
+def matches(claim: Claim, result: VariantResult) -> bool:
     """Whether a variant is the claim's network, or its micro stand-in."""
     row, variant, metrics = claim.row, result.variant, result.metrics
     # What was trained, should the parameters have changed since.
@@ -81,7 +81,7 @@ def matches(claim: Claim, result: Result) -> bool:
     return size == row.size and _network(overrides) == _network(row.overrides)
 
 
-def judge(claim: Claim, result: Result, compare: Compare) -> Judged:
+def judge(claim: Claim, result: VariantResult, compare: Compare) -> Judged:
     """Say what one variant says about one claim."""
     measured, best, reasons, todo = _measure(claim, result)
     if measured is None:
@@ -97,14 +97,14 @@ def judge(claim: Claim, result: Result, compare: Compare) -> Judged:
     )
 
 
-def measured_value(result: Result, metric: str) -> Summary | None:
+def measured_value(result: VariantResult, metric: str) -> Summary | None:
     """A metric over the seeds of a run, at the last evaluation."""
     if result.metrics is None or any(metric not in row.final for row in result.metrics.seeds):
         return None
     return summarise([row.final[metric] for row in result.metrics.seeds])
 
 
-def best_value(result: Result, metric: str) -> float | None:
+def best_value(result: VariantResult, metric: str) -> float | None:
     """Mean over the seeds of the metric where the main metric was best."""
     if result.metrics is None or any(metric not in row.best for row in result.metrics.seeds):
         return None
@@ -132,7 +132,7 @@ def _verdict(
 
 
 def _measure(
-    claim: Claim, result: Result
+    claim: Claim, result: VariantResult
 ) -> tuple[Summary | None, float | None, tuple[str, ...], str]:
     """The measured number, its best, why it is small, and what to do where there is none."""
     if claim.metric in COSTS:
@@ -147,7 +147,7 @@ def _measure(
 
 
 def _measure_cost(
-    claim: Claim, result: Result
+    claim: Claim, result: VariantResult
 ) -> tuple[Summary | None, None, tuple[str, ...], str]:
     """Costs come from the profile; with a detector's or segmenter's head only the run itself knows
     the parameters.
@@ -198,7 +198,7 @@ def _wanted(claim: Claim) -> str:
     return f"no variant `{{{text}}}` in {row.task}.variants"
 
 
-def _unclaimed(result: Result) -> Judged:
+def _unclaimed(result: VariantResult) -> Judged:
     """A variant that no published row describes."""
     if result.metrics is None:
         return Judged(

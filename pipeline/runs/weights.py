@@ -2,7 +2,7 @@
 
 from pathlib import Path
 from textwrap import shorten
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.core.errors import UserError
 from pipeline.params import Variant
@@ -49,3 +49,24 @@ def read_weights(
     except (SafetensorError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"cannot use {path}: {shorten(reason, 600, placeholder=' ...')}") from None
+
+
+def load_into(model: Any, weights: "dict[str, Tensor]", path: Path) -> None:
+    """Load weights into a network that they must fit whole.
+
+    Raises:
+        UserError: a name or a shape is another.
+    """
+    expected = model.state_dict()
+    for name, value in weights.items():
+        if name in expected and value.shape != expected[name].shape:
+            raise UserError(
+                f"{path} does not fit: {name} has shape {tuple(value.shape)}, the network for "
+                "these data "
+                f"{tuple(expected[name].shape)}; was it trained on other classes, or with other "
+                "settings?"
+            )
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise UserError(f"{path} does not fit: {' '.join(str(error).split())[:300]}") from None

@@ -16,12 +16,12 @@ from pipeline.core.locks import held
 from pipeline.params import Cluster
 from pipeline.project.call import Call
 from pipeline.runs.make import refuse_damage
-from pipeline.search.journal import Book
-from pipeline.search.search import Outcome, Search, Tried, length
-from pipeline.search.tracking import Recorder, recorded
+from pipeline.search.journal import Journal
+from pipeline.search.search import Search, SearchResult, Trial, length
+from pipeline.search.tracking import SearchRecorder, recorded
 
 if TYPE_CHECKING:
-    from pipeline.search.trial import Work
+    from pipeline.search.trial import TrialWork
 
 # Set before Ray Tune is imported. It would write a log of its own for every trial, answer Ctrl-C by
 # itself and call that a success, print tables, and refuse the last word of a trial because it is no
@@ -39,7 +39,7 @@ small machine.
 """
 
 
-def run_search(call: Call, search: Search) -> Outcome:
+def run_search(call: Call, search: Search) -> SearchResult:
     """Run what has not ended yet, and return how all ended.
 
     A trial that failed before is tried again.
@@ -55,7 +55,7 @@ def run_search(call: Call, search: Search) -> Outcome:
         search.asha and search.asha.model_dump(),
         search.shown,
     ]
-    book = Book(runs[0].folder.parent, decides)
+    book = Journal(runs[0].folder.parent, decides)
     book.forget_failures()
     with held(book.folder / "lock", search.label):
         once = {
@@ -78,7 +78,7 @@ def run_search(call: Call, search: Search) -> Outcome:
                 raise UserError(
                     f"{len(missing)} trials did not run, e.g. {missing[0]}; run the command again"
                 )
-            return Outcome(endings, recorder.parent, ids)
+            return SearchResult(endings, recorder.parent, ids)
 
 
 def _refuse_workers(search: Search) -> None:
@@ -91,13 +91,15 @@ def _refuse_workers(search: Search) -> None:
             )
 
 
-def _refuse_unfit(left: list[Tried]) -> None:
+def _refuse_unfit(left: list[Trial]) -> None:
     from pipeline.cluster.fitting import refuse_unfit
 
     refuse_unfit((tried.label, tried.run) for tried in left)
 
 
-def _train(call: Call, search: Search, left: list[Tried], book: Book, recorder: Recorder) -> None:
+def _train(
+    call: Call, search: Search, left: list[Trial], book: Journal, recorder: SearchRecorder
+) -> None:
     """Train what is left, while nobody else trains any of it."""
     cluster = call.params.cluster.model_copy(update={"workers": search.workers})
     with ExitStack() as locks:
@@ -112,7 +114,7 @@ def _train(call: Call, search: Search, left: list[Tried], book: Book, recorder: 
 
 
 def _fit(
-    search: Search, left: list[Tried], book: Book, recorder: Recorder, cluster: Cluster
+    search: Search, left: list[Trial], book: Journal, recorder: SearchRecorder, cluster: Cluster
 ) -> None:
     """Hand the trials to Ray Tune."""
     import ray
@@ -120,7 +122,7 @@ def _fit(
 
     from pipeline.cluster.workers import gpus_per_worker
     from pipeline.search.following import Following
-    from pipeline.search.trial import Trial, Work
+    from pipeline.search.trial import TrialWork, TuneTrial
 
     there = ray.cluster_resources()
     gpus = gpus_per_worker(cluster, there)
@@ -128,7 +130,7 @@ def _fit(
     following = Following(search, left, book, recorder, at_once)
     storage = left[0].run.folder.parent / "ray"
     name = f"tune-{book.id}-{time.time_ns()}"
-    work = Work(
+    work = TrialWork(
         {tried.run.id: tried.run for tried in left},
         cluster,
         gpus,
@@ -137,7 +139,7 @@ def _fit(
     )
     try:
         tune.Tuner(
-            tune.with_resources(tune.with_parameters(Trial, work=work), _resources(work)),
+            tune.with_resources(tune.with_parameters(TuneTrial, work=work), _resources(work)),
             param_space={"run_id": tune.grid_search([tried.run.id for tried in left])},
             tune_config=tune.TuneConfig(
                 scheduler=_scheduler(search, book),
@@ -177,7 +179,7 @@ def _at_once(cluster: Cluster, gpus: float, there: dict[str, float], most: int |
     return min([*fitting, *([most] if most else [])])
 
 
-def _resources(work: "Work") -> Any:
+def _resources(work: "TrialWork") -> Any:
     """Return what Ray Tune reserves for a trial; several workers are reserved by the trial's own
     Ray Train run.
     """
@@ -188,7 +190,7 @@ def _resources(work: "Work") -> Any:
     return PlacementGroupFactory([{"CPU": work.cluster.cpus_per_worker, "GPU": work.gpus}])
 
 
-def _scheduler(search: Search, book: Book) -> Any:
+def _scheduler(search: Search, book: Journal) -> Any:
     """Return None for all trials to their end, or the scheduler that stops some, told of those that
     ended before.
     """

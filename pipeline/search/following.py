@@ -8,16 +8,21 @@ from typing import Any
 from ray.tune import Callback
 
 from pipeline.core import failpoints
-from pipeline.search.journal import Book, State
-from pipeline.search.search import Search, Tried, length
-from pipeline.search.tracking import Recorder
+from pipeline.search.journal import Journal, State
+from pipeline.search.search import Search, Trial, length
+from pipeline.search.tracking import SearchRecorder
 
 
 class Following(Callback):
     """Ray Tune calls this in the driver's process."""
 
     def __init__(
-        self, search: Search, left: list[Tried], book: Book, recorder: Recorder, at_once: int
+        self,
+        search: Search,
+        left: list[Trial],
+        book: Journal,
+        recorder: SearchRecorder,
+        at_once: int,
     ) -> None:
         self.search, self.book, self.recorder = search, book, recorder
         self.known = {one.run.id: one for one in left}
@@ -56,7 +61,7 @@ class Following(Callback):
         else:
             self._row(tried, result["row"], result["costs"])
 
-    def _row(self, tried: Tried, row: dict[str, Any], costs: dict[str, int]) -> None:
+    def _row(self, tried: Trial, row: dict[str, Any], costs: dict[str, int]) -> None:
         """Take an evaluation; a process that started again begins with those that are known."""
         rows = self.rows[tried.run.id]
         self.costs[tried.run.id] = costs
@@ -80,7 +85,7 @@ class Following(Callback):
         lines = str(trial.get_error() or "its process died").strip().splitlines()
         self._end(self._of(trial), "failed", lines[-1] if lines else "its process died")
 
-    def _end(self, tried: Tried, state: State, error: str) -> None:
+    def _end(self, tried: Trial, state: State, error: str) -> None:
         identifier = tried.run.id
         self.book.write(
             tried.run, state, self.rows[identifier], self.costs.get(identifier, {}), error
@@ -91,7 +96,7 @@ class Following(Callback):
         del self.left[identifier]
         _say(f"{tried.label}: {self._result(tried, state, error)}; {self._left()}")
 
-    def _result(self, tried: Tried, state: State, error: str) -> str:
+    def _result(self, tried: Trial, state: State, error: str) -> str:
         rows, metric = self.rows[tried.run.id], self.search.metric
         reached = (
             f"{metric} {rows[-1][metric]:.2f} after {rows[-1]['epoch']:g} epochs"
@@ -116,7 +121,7 @@ class Following(Callback):
             f", about {seconds:.0f} s" if seconds is not None else ""
         )
 
-    def _of(self, trial: Any) -> Tried:
+    def _of(self, trial: Any) -> Trial:
         return self.known[trial.config["run_id"]]
 
 

@@ -14,7 +14,7 @@ State = Literal["finished", "stopped", "failed"]
 
 
 @dataclass(frozen=True)
-class Ending:
+class TrialResult:
     """How a trial ended, with its evaluations."""
 
     run_id: str
@@ -25,7 +25,7 @@ class Ending:
     order: int = 0
 
 
-class Book:
+class Journal:
     """The endings of one search.
 
     A finished run needs no entry to be known as finished, whoever trained it.
@@ -37,14 +37,16 @@ class Book:
         self.folder = storage / "searches" / self.id
         self._endings = {ending.run_id: ending for ending in self._read()}
 
-    def _read(self) -> list[Ending]:
+    def _read(self) -> list[TrialResult]:
         found = []
         for path in sorted(self.folder.glob("*.json")):
             ended = records.read(
                 path, records.Ended
             )  # None: the trial is seen again as it is, or run again
             if ended is not None and ended["run_id"] == path.stem:
-                found.append(Ending(**{part.name: ended[part.name] for part in fields(Ending)}))
+                found.append(
+                    TrialResult(**{part.name: ended[part.name] for part in fields(TrialResult)})
+                )
         return found
 
     def write(
@@ -57,11 +59,11 @@ class Book:
     ) -> None:
         """Remember how a trial ended."""
         order = 1 + max((ending.order for ending in self._endings.values()), default=0)
-        ending = Ending(run.id, state, rows, costs, error, order)
+        ending = TrialResult(run.id, state, rows, costs, error, order)
         write_json(self.folder / f"{run.id}.json", asdict(ending))
         self._endings[run.id] = ending
 
-    def ending(self, run: Run) -> Ending | None:
+    def ending(self, run: Run) -> TrialResult | None:
         """Return how a run ended; None where it is still to be trained, which a failed one is not
         before it is asked.
 
@@ -71,7 +73,7 @@ class Book:
         if (record := run.finished()) is not None:
             costs = noted.costs if noted else {}
             rows = [{"run_id": run.id, **row} for row in record["history"]]
-            return Ending(
+            return TrialResult(
                 run.id,
                 "finished",
                 rows,

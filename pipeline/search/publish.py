@@ -11,8 +11,8 @@ from pipeline.core.csv import csv_text
 from pipeline.core.files import whole_folder, write_json, write_text
 from pipeline.project.call import Call
 from pipeline.project.git import commit
-from pipeline.search.journal import Ending
-from pipeline.search.search import Outcome, Search, Tried, length
+from pipeline.search.journal import TrialResult
+from pipeline.search.search import Search, SearchResult, Trial, length
 from pipeline.search.settings import LeftOut, Setting
 from pipeline.shards.manifest import Manifest
 
@@ -30,7 +30,11 @@ AFTER = (
 
 
 def publish_search(
-    call: Call, search: Search, settings: list[Setting], left_out: list[LeftOut], outcome: Outcome
+    call: Call,
+    search: Search,
+    settings: list[Setting],
+    left_out: list[LeftOut],
+    outcome: SearchResult,
 ) -> None:
     """Write results/tune/, whole or not at all."""
     from pipeline.search import pictures
@@ -61,7 +65,7 @@ def publish_search(
     _say(search, best, rows)
 
 
-def shared_facts(call: Call, search: Search, outcome: Outcome) -> dict[str, Any]:
+def shared_facts(call: Call, search: Search, outcome: SearchResult) -> dict[str, Any]:
     """Return what is the same for all trials of a search."""
     run = search.tried[0].run
     manifest, dataset = Manifest.load(run.shards), run.section.dataset
@@ -85,7 +89,7 @@ def shared_facts(call: Call, search: Search, outcome: Outcome) -> dict[str, Any]
     }
 
 
-def trial_rows(search: Search, outcome: Outcome) -> list[dict[str, Any]]:
+def trial_rows(search: Search, outcome: SearchResult) -> list[dict[str, Any]]:
     """Return the lines of trials.csv; what a killed driver could not note of costs is counted
     now.
     """
@@ -98,7 +102,7 @@ def trial_rows(search: Search, outcome: Outcome) -> list[dict[str, Any]]:
     return rows
 
 
-def _trial_row(search: Search, tried: Tried, outcome: Outcome) -> dict[str, Any]:
+def _trial_row(search: Search, tried: Trial, outcome: SearchResult) -> dict[str, Any]:
     """Return how a trial ended: values, the last evaluation, costs."""
     run, ending = tried.run, outcome.endings[tried.run.id]
     record = run.finished() or {}
@@ -135,7 +139,7 @@ def table(rows: list[dict[str, Any]], first: Iterable[str]) -> str:
     return csv_text([*head, *metrics, *AFTER], rows)
 
 
-def curves(search: Search, outcome: Outcome) -> str:
+def curves(search: Search, outcome: SearchResult) -> str:
     """Return every evaluation of every trial as CSV."""
     rows = [
         {**row, "run_id": tried.run.id, "seed": tried.run.seed}
@@ -156,11 +160,11 @@ def curves(search: Search, outcome: Outcome) -> str:
     return csv_text(names, rows)
 
 
-def best_of(search: Search, settings: list[Setting], outcome: Outcome) -> dict[str, Any]:
+def best_of(search: Search, settings: list[Setting], outcome: SearchResult) -> dict[str, Any]:
     """Return the setting with the best mean over the seeds at the end, among those with every seed
     finished.
     """
-    scored: list[tuple[float, Setting, list[Ending]]] = []
+    scored: list[tuple[float, Setting, list[TrialResult]]] = []
     for setting in settings:
         endings = [
             outcome.endings[one.run.id]

@@ -8,12 +8,12 @@ from pipeline.params.searches import Asha
 from pipeline.project.call import Call
 from pipeline.runs.make import file_to_start_from, make_runs
 from pipeline.runs.run import Run
-from pipeline.search.journal import Ending
+from pipeline.search.journal import TrialResult
 from pipeline.search.settings import Setting
 
 
 @dataclass(frozen=True)
-class Tried:
+class Trial:
     """A trial: a run, and the values that set it apart."""
 
     run: Run
@@ -49,7 +49,7 @@ class Search:
 
     name: str
     label: str
-    tried: list[Tried]
+    tried: list[Trial]
     metric: str
     mode: str
     workers: int
@@ -59,10 +59,10 @@ class Search:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SearchResult:
     """How every trial ended, by run id, and the MLflow runs."""
 
-    endings: dict[str, Ending]
+    endings: dict[str, TrialResult]
     mlflow_run: str
     mlflow_runs: dict[str, str]
 

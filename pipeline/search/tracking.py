@@ -18,7 +18,7 @@ from pipeline.core import failpoints
 from pipeline.project.call import Call
 from pipeline.project.dvcfile import stage_digest
 from pipeline.project.git import commit
-from pipeline.search.journal import Ending
+from pipeline.search.journal import TrialResult
 from pipeline.shards.manifest import Manifest
 from pipeline.tracking.database import connect
 from pipeline.tracking.tracker import (
@@ -35,13 +35,13 @@ from pipeline.tracking.tracker import (
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-    from pipeline.search.search import Search, Tried
+    from pipeline.search.search import Search, Trial
 
 STATUS = {"finished": "FINISHED", "stopped": "FINISHED", "failed": "FAILED"}
 
 
 @dataclass(frozen=True)
-class Place:
+class SearchPlace:
     """Where one MLflow run belongs, and what it is called."""
 
     uri: str
@@ -53,7 +53,7 @@ class Place:
 
 
 @dataclass
-class Recorder:
+class SearchRecorder:
     """The driver's hand on the search's MLflow runs; what is asked for is done in order, beside the
     driver.
     """
@@ -64,17 +64,17 @@ class Recorder:
     tags: dict[str, str]
     asked: list["Future[Any]"] = field(default_factory=list)
 
-    def rows(self, tried: "Tried", rows: list[dict[str, Any]]) -> None:
+    def rows(self, tried: "Trial", rows: list[dict[str, Any]]) -> None:
         """Record evaluations of a trial; its run is made with the first of them, which may be
         none.
         """
         self.asked.append(self.tracker.submit(_record, self._place(tried), rows))
 
-    def ending(self, tried: "Tried", ending: Ending) -> None:
+    def ending(self, tried: "Trial", ending: TrialResult) -> None:
         """Record how a trial ended, its curve complete."""
         self.asked.append(self.tracker.submit(_end, self._place(tried), ending))
 
-    def ids(self, tried: "list[Tried]") -> dict[str, str]:
+    def ids(self, tried: "list[Trial]") -> dict[str, str]:
         """Return the MLflow run of each run id, after all that was asked for is done."""
         places = {one.run.id: self._place(one) for one in tried}
         return {key: self.tracker.submit(_child, place).result() for key, place in places.items()}
@@ -84,7 +84,7 @@ class Recorder:
         while self.asked:
             self.asked.pop(0).result()
 
-    def _place(self, tried: "Tried") -> Place:
+    def _place(self, tried: "Trial") -> SearchPlace:
         entry = tried.run.section.variants[tried.run.variant]
         named = {
             "variant": tried.run.variant,
@@ -94,13 +94,13 @@ class Recorder:
         }
         params = {**tried.values, "seed": tried.run.seed}
         tags = {**self.tags, **named}
-        return Place(
+        return SearchPlace(
             self.tracker.uri, tried.run.folder.parent, self.search.name, tried.label, tags, params
         )
 
 
 @contextmanager
-def recorded(call: Call, search: "Search", identifier: str) -> Iterator[Recorder]:
+def recorded(call: Call, search: "Search", identifier: str) -> Iterator[SearchRecorder]:
     """Open the search in MLflow; after the block it is finished, or failed where the block raised.
 
     Raises:
@@ -110,11 +110,11 @@ def recorded(call: Call, search: "Search", identifier: str) -> Iterator[Recorder
     tags = _tags(call, search)
     shown = {**search.shown, "trials": len(search.tried)}
     storage = search.tried[0].run.folder.parent
-    place = Place(
+    place = SearchPlace(
         uri, storage, search.name, search.label, {**tags, "run_id": f"searches/{identifier}"}, shown
     )
     with Tracker(uri) as tracker:
-        recorder = Recorder(tracker, search, tracker.submit(_open, place).result(), tags)
+        recorder = SearchRecorder(tracker, search, tracker.submit(_open, place).result(), tags)
         status = "FAILED"
         try:
             yield recorder
@@ -146,7 +146,7 @@ def _client(uri: str) -> "MlflowClient":
     return connect(uri)
 
 
-def _open(place: Place) -> str:
+def _open(place: SearchPlace) -> str:
     client = _client(place.uri)
     identifier = find_or_make(client, place.storage, place.experiment, place.name, place.tags)
     log_params(client, identifier, place.params)
@@ -154,7 +154,7 @@ def _open(place: Place) -> str:
     return identifier
 
 
-def _child(place: Place) -> str:
+def _child(place: SearchPlace) -> str:
     """Return a trial's MLflow run, made where it is missing."""
     return _children(place.uri, place.experiment, place.tags[PARENT]).get(
         place.tags["run_id"]
@@ -177,7 +177,7 @@ def _children(uri: str, experiment: str, parent: str) -> dict[str, str]:
             return found
 
 
-def _begin(place: Place) -> str:
+def _begin(place: SearchPlace) -> str:
     client = _client(place.uri)
     made = find_or_make(client, place.storage, place.experiment, place.name, place.tags)
     log_params(client, made, place.params)
@@ -185,14 +185,14 @@ def _begin(place: Place) -> str:
     return made
 
 
-def _record(place: Place, rows: list[dict[str, Any]]) -> None:
+def _record(place: SearchPlace, rows: list[dict[str, Any]]) -> None:
     client, identifier = _client(place.uri), _child(place)
     if client.get_run(identifier).info.status != "RUNNING":
         client.update_run(identifier, status="RUNNING")
     log_rows(client, identifier, rows)
 
 
-def _end(place: Place, ending: Ending) -> None:
+def _end(place: SearchPlace, ending: TrialResult) -> None:
     client, identifier = _client(place.uri), _child(place)
     run = client.get_run(identifier)
     if run.info.status == STATUS[ending.state] and run.data.tags.get("state") == ending.state:
@@ -207,7 +207,7 @@ def _end(place: Place, ending: Ending) -> None:
     end(client, identifier, place.storage, STATUS[ending.state])
 
 
-def _close(place: Place, parent: str, status: str) -> None:
+def _close(place: SearchPlace, parent: str, status: str) -> None:
     """End the search's run; a trial that nobody trains any more does not stay behind as running."""
     client = _client(place.uri)
     for identifier in _children(place.uri, place.experiment, parent).values():

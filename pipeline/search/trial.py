@@ -24,7 +24,7 @@ POLL_S = 0.5
 
 
 @dataclass(frozen=True)
-class Work:
+class TrialWork:
     """What every trial of a search is given: the runs by id, the workers of each, and the faults of
     a test.
 
@@ -38,7 +38,7 @@ class Work:
     faults: str | None = None
 
 
-class Bench(Protocol):
+class Executor(Protocol):
     """Where one run is trained."""
 
     def next(self) -> Row | None:
@@ -50,10 +50,10 @@ class Bench(Protocol):
         ...
 
 
-class Alone:
+class InProcess:
     """A run in this process."""
 
-    def __init__(self, run: Run, work: Work) -> None:
+    def __init__(self, run: Run, work: TrialWork) -> None:
         import torch
 
         from pipeline.cluster.workers import prepare_process, threads_of
@@ -74,7 +74,7 @@ class Alone:
 
 
 @dataclass
-class Letters:
+class Mailbox:
     """Rank 0's side of a run on several workers: it tells each evaluation, and waits to hear
     whether to go on.
     """
@@ -88,15 +88,15 @@ class Letters:
         return bool(self.answers.get())
 
 
-class Together:
+class OnRayTrain:
     """A run on several workers: a Ray Train run, followed from here."""
 
-    def __init__(self, run: Run, work: Work) -> None:
+    def __init__(self, run: Run, work: TrialWork) -> None:
         from ray.util.queue import Queue
 
         from pipeline.cluster.workers import trainer
 
-        self._letters = Letters(*(Queue(actor_options={"num_cpus": 0}) for _ in range(2)))
+        self._letters = Mailbox(*(Queue(actor_options={"num_cpus": 0}) for _ in range(2)))
         self._fit: Callable[[], Any] = trainer([run], work.cluster, [], self._letters).fit
         self._run, self._asked, self._step = run, False, -1
         self._error: Exception | None = None
@@ -142,10 +142,10 @@ class Together:
         self._asked = False
 
 
-class Trial(Trainable):
+class TuneTrial(Trainable):
     """What Ray Tune runs: each step is the training up to the next evaluation."""
 
-    def setup(self, config: dict[str, Any], work: Work) -> None:
+    def setup(self, config: dict[str, Any], work: TrialWork) -> None:
         """Take the work; the run that `config` names begins with the first step."""
         failpoints.arm(work.faults)
         self._work, self._costs = work, Costs()
@@ -153,7 +153,7 @@ class Trial(Trainable):
 
     def _take(self, config: dict[str, Any]) -> None:
         self._run: Run = self._work.runs[config["run_id"]]
-        self._bench: Bench | None = None
+        self._bench: Executor | None = None
         self._healthy = True
 
     def step(self) -> Row:
@@ -164,7 +164,7 @@ class Trial(Trainable):
         """
         try:
             if self._bench is None:
-                self._bench = (Alone if self._work.cluster.workers == 1 else Together)(
+                self._bench = (InProcess if self._work.cluster.workers == 1 else OnRayTrain)(
                     self._run, self._work
                 )
             row = self._bench.next()

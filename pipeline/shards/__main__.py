@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline.project.cli import main
 from pipeline.shards.manifest import Manifest
-from pipeline.shards.remote.url import Remote
+from pipeline.shards.remote.url import RemoteFolder
 from pipeline.shards.verify import verify, verify_remote
 
 
@@ -31,7 +31,7 @@ def _main() -> None:
     args = parser.parse_args()
     if args.url and args.split:
         parser.error("--url checks all splits")
-    remote = Remote(args.url) if args.url else None
+    remote = RemoteFolder(args.url) if args.url else None
     problems = (
         verify_remote(remote, args.folder, content=True)
         if remote

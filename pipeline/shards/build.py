@@ -20,17 +20,17 @@ from pipeline.core.files import sha256_file, write_text
 from pipeline.datasets import Listing, Sample, dataset, in_shard_order
 from pipeline.datasets.images import REPAIR_QUALITY
 from pipeline.datasets.notes import brief
-from pipeline.datasets.source.place import Place
+from pipeline.datasets.source.place import FilePlace
 from pipeline.datasets.targets import Tally
 from pipeline.params import Shard
 from pipeline.shards import manifest as parts
 from pipeline.shards.inputs import account, account_targets
 from pipeline.shards.manifest import Manifest
 from pipeline.shards.pool import run_tasks
-from pipeline.shards.task import Done, Work
+from pipeline.shards.task import Done, ShardWork
 from pipeline.shards.writer import INDEX_TYPE
 
-Runner = Callable[[Sequence[Work], int | None, str], list[Done]]
+Runner = Callable[[Sequence[ShardWork], int | None, str], list[Done]]
 
 
 def build(
@@ -91,7 +91,7 @@ def build(
         manifest = Manifest(
             dataset=name,
             classes=[parts.ClassEntry(id=entry.id, name=entry.name) for entry in listing.classes],
-            target=parts.Target.model_validate(
+            target=parts.TargetEntry.model_validate(
                 {"member": dataset(name).MEMBER, "ignore": dataset(name).IGNORE}
             ),
             images=_images(works[0]),
@@ -122,13 +122,13 @@ def _publish(beside: Path, folder: Path, old: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _plan(name: str, listing: Listing, split: str, params: Shard, partial: Path) -> list[Work]:
+def _plan(name: str, listing: Listing, split: str, params: Shard, partial: Path) -> list[ShardWork]:
     """Cut a split into shards of equal size, the last one smaller."""
     module, samples = dataset(name), in_shard_order(name, split, listing.splits[split])
     size = params.samples_per_shard
     short_side = params.short_side if module.RESIZABLE else None
     return [
-        Work(
+        ShardWork(
             dataset=name,
             path=partial / "shards" / split / f"{start // size:06d}.tar",
             samples=samples[start : start + size],
@@ -143,14 +143,14 @@ def _plan(name: str, listing: Listing, split: str, params: Shard, partial: Path)
     ]
 
 
-def _places(listing: Listing, samples: Sequence[Sample]) -> dict[str, Place]:
+def _places(listing: Listing, samples: Sequence[Sample]) -> dict[str, FilePlace]:
     """Return where the files of some samples lie."""
     return {
         path: listing.tree.files[path] for sample in samples for path in listing.files_of(sample)
     }
 
 
-def _images(work: Work) -> parts.Images:
+def _images(work: ShardWork) -> parts.Images:
     """Return how images were treated."""
     quality = work.jpeg_quality if work.short_side is not None else None
     return parts.Images(
@@ -162,7 +162,7 @@ def _split(
     listing: Listing,
     beside: Path,
     split: str,
-    works: Sequence[Work],
+    works: Sequence[ShardWork],
     done: Sequence[Done],
     tally: Tally | None,
 ) -> parts.SplitEntry:
@@ -211,7 +211,7 @@ def _split(
 
 
 def _real_labels(
-    listing: Listing, beside: Path, works: Sequence[Work], done: Sequence[Done]
+    listing: Listing, beside: Path, works: Sequence[ShardWork], done: Sequence[Done]
 ) -> parts.RealLabelsEntry | None:
     """Write the reassessed labels of the samples that are in the validation shards, where there are
     any.

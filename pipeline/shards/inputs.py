@@ -14,7 +14,7 @@ from pipeline.datasets.refusals import what_helps
 from pipeline.datasets.targets import Tally
 from pipeline.shards import duplicates
 from pipeline.shards import manifest as parts
-from pipeline.shards.task import Done, Work
+from pipeline.shards.task import Done, ShardWork
 
 MOST_ROWS = 10_000
 MOST_IGNORED = 100
@@ -22,7 +22,7 @@ MOST_IGNORED = 100
 
 
 def account(
-    listing: Listing, works: Sequence[Work], done: Sequence[Done], allowed: int
+    listing: Listing, works: Sequence[ShardWork], done: Sequence[Done], allowed: int
 ) -> parts.Inputs:
     """Return the buckets and notes of all inputs, from the listing and from every task.
 
@@ -49,7 +49,7 @@ def account(
 
 
 def account_targets(
-    listing: Listing, works: Sequence[Work], done: Sequence[Done], allowed: float
+    listing: Listing, works: Sequence[ShardWork], done: Sequence[Done], allowed: float
 ) -> dict[str, Tally]:
     """Return what became of each split's annotations.
 
@@ -108,7 +108,7 @@ def _rows(entries: Iterable[Filed], most: int) -> list[parts.InputEntry]:
 
 
 def _notes(
-    listing: Listing, works: Sequence[Work], done: Sequence[Done]
+    listing: Listing, works: Sequence[ShardWork], done: Sequence[Done]
 ) -> dict[str, parts.NoteEntry]:
     """Return what was noticed while listing and decoding, and images that are there twice."""
     notes = Notes()
@@ -127,7 +127,7 @@ def _notes(
     }
 
 
-def _places(work: Work) -> Iterable[tuple[str, str]]:
+def _places(work: ShardWork) -> Iterable[tuple[str, str]]:
     """Yield each sample's image and where it belongs: its class, or itself where a sample has more
     than a class.
     """

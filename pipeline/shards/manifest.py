@@ -34,7 +34,7 @@ class ClassEntry(_Part):
     name: str
 
 
-class Target(_Part):
+class TargetEntry(_Part):
     """How targets are stored: the member's extension, and the raw value that means nothing
     (ADE20K's 0).
     """
@@ -172,7 +172,7 @@ class Manifest(_Part):
     format: Literal[1] = FORMAT
     dataset: str
     classes: list[ClassEntry]
-    target: Target
+    target: TargetEntry
     images: Images
     splits: dict[Literal["train", "val"], SplitEntry]
     inputs: Inputs

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 from pipeline.core.progress import Progress
-from pipeline.shards.task import Done, Work, write
+from pipeline.shards.task import Done, ShardWork, write
 
 IN_FLIGHT_PER_CPU = 2
 
 
-def run_tasks(works: Sequence[Work], in_flight: int | None, label: str) -> list[Done]:
+def run_tasks(works: Sequence[ShardWork], in_flight: int | None, label: str) -> list[Done]:
     """Run one Ray task a shard and return their results in the order of `works`.
 
     Args:

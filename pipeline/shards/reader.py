@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pipeline.core.errors import Unreadable, UserError
 from pipeline.shards import tar
 from pipeline.shards.manifest import Manifest, RealLabelsEntry
-from pipeline.shards.remote.cache import Entry, ShardCache
+from pipeline.shards.remote.cache import CacheEntry, ShardCache
 from pipeline.shards.writer import INDEX_TYPE, image_member
 
 OPEN_FILES = 128
@@ -71,10 +71,10 @@ class ShardReader:
         self.member = manifest.target.member
         self.shard_sizes = [shard.samples for shard in entry.shards]
         self._entries = [
-            Entry(f"{split}/{shard.name}", shard.bytes, shard.sha256) for shard in entry.shards
+            CacheEntry(f"{split}/{shard.name}", shard.bytes, shard.sha256) for shard in entry.shards
         ]
         self._starts = np.concatenate([[0], np.cumsum(self.shard_sizes, dtype=np.int64)])
-        self._index_entry = Entry(entry.index.name, entry.index.bytes, entry.index.sha256)
+        self._index_entry = CacheEntry(entry.index.name, entry.index.bytes, entry.index.sha256)
         self._real = self._real_labels(manifest.real_labels) if split == "val" else None
         self._samples = entry.samples
         self._index = self._map()
@@ -163,7 +163,7 @@ class ShardReader:
             self._files[shard] = file
         return file
 
-    def _open(self, entry: Entry) -> int:
+    def _open(self, entry: CacheEntry) -> int:
         """Return a descriptor of one of the split's files."""
         if self.cache is not None:
             return self.cache.open(entry)
@@ -195,7 +195,7 @@ class ShardReader:
         """Return the class indices of each key by ImageNet-Real; None where there are none."""
         if listed is None:
             return None
-        entry = Entry(listed.name, listed.bytes, listed.sha256)
+        entry = CacheEntry(listed.name, listed.bytes, listed.sha256)
         with os.fdopen(self._open(entry), "rb") as file:
             data = file.read()
         if hashlib.sha256(data).hexdigest() != entry.sha256:
@@ -205,7 +205,7 @@ class ShardReader:
         labels: dict[str, list[int]] = json.loads(data)
         return labels
 
-    def _name(self, entry: Entry) -> str:
+    def _name(self, entry: CacheEntry) -> str:
         """Return a file's path or URL for people."""
         return (
             str(self.folder / entry.name)

@@ -13,14 +13,14 @@ from pipeline.core.files import digest
 from pipeline.datasets import Class, Filed, Sample, dataset
 from pipeline.datasets.images import RefusedError, check
 from pipeline.datasets.notes import Notes
-from pipeline.datasets.source.place import Place
+from pipeline.datasets.source.place import FilePlace
 from pipeline.datasets.targets import REFUSED_IMAGE, Tally
 from pipeline.shards import duplicates, seal
-from pipeline.shards.writer import INDEX_TYPE, Member, Written, write_shard
+from pipeline.shards.writer import INDEX_TYPE, ShardMember, Written, write_shard
 
 
 @dataclass(frozen=True)
-class Work:
+class ShardWork:
     """What a task is told: the samples of a shard, how to treat them, and where to seal it (nowhere
     where None).
     """
@@ -28,7 +28,7 @@ class Work:
     dataset: str
     path: Path
     samples: list[Sample]
-    places: dict[str, Place]
+    places: dict[str, FilePlace]
     classes: list[Class]
     max_pixels: int
     short_side: int | None
@@ -112,7 +112,7 @@ class Done:
         )
 
 
-def write(work: Work) -> Done:
+def write(work: ShardWork) -> Done:
     """Write one shard, leaving out the samples that turn out unusable; one that is finished and
     sealed stays.
 
@@ -138,7 +138,7 @@ def write(work: Work) -> Done:
     return done
 
 
-def _members(work: Work, done: Done) -> Iterator[Member]:
+def _members(work: ShardWork, done: Done) -> Iterator[ShardMember]:
     """Yield the usable samples; note in `done` what became of every file."""
     module = dataset(work.dataset)
 
@@ -175,4 +175,4 @@ def _members(work: Work, done: Done) -> Iterator[Member]:
         if image.repaired is not None:
             done.repaired.append(Filed(sample.image, image.repaired))
         done.kept += len(mask) + (image.repaired is None)
-        yield Member(sample.key, image.data, target.data, tuple(target.classes))
+        yield ShardMember(sample.key, image.data, target.data, tuple(target.classes))

@@ -13,7 +13,7 @@ import numpy as np
 from pipeline.core.errors import UserError
 from pipeline.core.files import sha256_file
 from pipeline.shards.manifest import NAME, Manifest
-from pipeline.shards.remote.url import Remote, Unreachable
+from pipeline.shards.remote.url import RemoteFolder, Unreachable
 from pipeline.shards.writer import INDEX_TYPE
 
 REQUESTS = 16  # at once, to a server of shards
@@ -60,7 +60,7 @@ def verify(folder: Path, splits: Iterable[str] | None = None) -> list[str]:
     return sorted(problems)
 
 
-def verify_remote(remote: Remote, folder: Path, content: bool = False) -> list[str]:
+def verify_remote(remote: RemoteFolder, folder: Path, content: bool = False) -> list[str]:
     """Compare shards at a URL with a local manifest: it must lie there too, and every file in its
     right size.
 

@@ -24,7 +24,7 @@ A key ends at the first dot, and KEY.png is a mask, so a PNG has one of two part
 
 
 @dataclass(frozen=True)
-class Member:
+class ShardMember:
     """A sample ready to be stored: its key, image and target as bytes, and the indices of the
     classes that it shows.
     """
@@ -52,7 +52,7 @@ def image_member(data: bytes) -> str:
     return PNG_MEMBER if data.startswith(PNG_START) else JPEG_MEMBER
 
 
-def write_shard(path: Path, members: Iterable[Member], target: str, classes: int) -> Written:
+def write_shard(path: Path, members: Iterable[ShardMember], target: str, classes: int) -> Written:
     """Write samples as a tar; it appears under its name when it is whole and on disk.
 
     Args:

@@ -83,7 +83,7 @@ class TaskLogic(Protocol):
         ...
 
 
-LOGIC = {"classify": "Classify", "detect": "Detect", "segment": "Segment"}
+LOGIC = {"classify": "Classification", "detect": "Detection", "segment": "Segmentation"}
 """Task name, which is that of its folder, to the class in its `logic`."""
 
 

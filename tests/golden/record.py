@@ -24,7 +24,7 @@ from pipeline.loading.micro_batches import Ranks
 from pipeline.loading.order import EpochOrder
 from pipeline.loading.sizes import Sizes
 from pipeline.params import Params, load
-from pipeline.rehearsal.places import PARTS, Place, places_of
+from pipeline.rehearsal.places import PARTS, WalkItem, places_of
 from pipeline.runs.run import Run
 from pipeline.shards.build import build
 from pipeline.shards.task import write
@@ -78,7 +78,7 @@ def _processor() -> str:
     return " ".join([names[0] if names else platform.processor(), *wide])
 
 
-def places(params: Params) -> list[Place]:
+def places(params: Params) -> list[WalkItem]:
     """Return what is trained: all variants, the search's setting, the first cell of the design."""
     chosen = []
     for part in PARTS:
@@ -125,7 +125,7 @@ def _shards(name: str, params: Params, scratch: Path) -> Path:
     return folder
 
 
-def _run(place: Place, shards: dict[str, Path], scratch: Path) -> dict[str, Any]:
+def _run(place: WalkItem, shards: dict[str, Path], scratch: Path) -> dict[str, Any]:
     """Train a place whole; return every evaluation, one a step, and the digest and size of its
     weights.
     """

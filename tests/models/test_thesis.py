@@ -17,7 +17,7 @@ from models.mixers.local_mlp import WindowMlp
 from models.mixers.locally_connected import StaticPositionwise
 from models.mixers.sliding_attention import AttentionDepthwise, SlidingAttention
 from models.mixers.swin import WindowAttention
-from models.network.spec import Place
+from models.network.spec import BlockConfig
 
 BATCH, DIM, HEADS, KERNEL = 2, 8, 2, 3
 
@@ -41,7 +41,7 @@ def a_map(height=6, width=5, dim=DIM):
 
 
 def a_place(height, width, heads=HEADS):
-    return Place("tiny", 0, 0, DIM, heads, 4.0, 0.0, (height, width), (4 * height, 4 * width))
+    return BlockConfig("tiny", 0, 0, DIM, heads, 4.0, 0.0, (height, width), (4 * height, 4 * width))
 
 
 def attention_weights(query, key, table):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from pipeline.core.errors import UserError, shortened
 from pipeline.datasets.source.folder import walk
-from pipeline.datasets.source.members import Member, members_of
+from pipeline.datasets.source.members import ArchiveMember, members_of
 from pipeline.datasets.source.tree import Filed, Tree, is_archive, is_hidden
 
 LONGEST_PATH = 4096
@@ -122,7 +122,7 @@ def _add(tree: Tree, path: Path, archive: Archive) -> None:
     tree.ignored += [Filed(name, "hidden", files=count) for name, count in hidden.items()]
 
 
-def _add_file(tree: Tree, path: Path, name: str, member: Member) -> None:
+def _add_file(tree: Tree, path: Path, name: str, member: ArchiveMember) -> None:
     if member.place is None:
         tree.refused.append(Filed(name, member.refused, member.detail))
     elif name in tree.files:

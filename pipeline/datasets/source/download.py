@@ -21,7 +21,7 @@ from pipeline.core import failpoints
 from pipeline.core.errors import UserError, discreet
 from pipeline.core.files import write_json
 from pipeline.core.progress import Progress
-from pipeline.params import Remote
+from pipeline.params import RemoteFile
 
 BLOCK = 1 << 20
 TRIES = 8  # in a row that bring nothing new
@@ -33,7 +33,7 @@ class _BrokenError(Exception):
     """A try that failed in a way that another one may not."""
 
 
-def download(remote: Remote, folder: Path) -> Path:
+def download(remote: RemoteFile, folder: Path) -> Path:
     """Return the file that a URL names; it is downloaded unless it lies in `folder` with the right
     checksum.
 
@@ -70,7 +70,7 @@ def download(remote: Remote, folder: Path) -> Path:
     return path
 
 
-def _receive_all(remote: Remote, part: Path) -> bool:
+def _receive_all(remote: RemoteFile, part: Path) -> bool:
     """Receive until the file is whole, over as many connections as it takes; return whether there
     was more than one.
     """
@@ -202,7 +202,7 @@ def _check_room(part: Path, needed: int) -> None:
         )
 
 
-def _wrong(path: Path, remote: Remote) -> str | None:
+def _wrong(path: Path, remote: RemoteFile) -> str | None:
     """Return how a file differs from its checksums, or None."""
     hashes = {name: hashlib.new(name, usedforsecurity=False) for name in remote.digests}
     size, done = path.stat().st_size, 0
@@ -226,7 +226,7 @@ def _note_file(path: Path) -> Path:
     return path.with_name(f".{path.name}.json")
 
 
-def _note(path: Path, remote: Remote) -> None:
+def _note(path: Path, remote: RemoteFile) -> None:
     """Write down that a file has its checksums."""
     seen = path.stat()
     write_json(
@@ -235,7 +235,7 @@ def _note(path: Path, remote: Remote) -> None:
     )
 
 
-def _noted(path: Path, remote: Remote) -> bool:
+def _noted(path: Path, remote: RemoteFile) -> bool:
     """Return whether a file was checked and has not changed since."""
     try:
         seen, note = path.stat(), json.loads(_note_file(path).read_bytes())

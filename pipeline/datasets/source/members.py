@@ -11,7 +11,7 @@ from typing import IO, NamedTuple, cast
 
 from pipeline.core.errors import UserError
 from pipeline.core.progress import Progress
-from pipeline.datasets.source.place import LOCAL_HEADER, Place, Stored, Unzipped, Zipped
+from pipeline.datasets.source.place import LOCAL_HEADER, FilePlace, Stored, Unzipped, Zipped
 
 BLOCK = 512  # of a tar
 PACKINGS = {
@@ -28,7 +28,7 @@ ALWAYS_ALLOWED = 1 << 20  # ... and these on top; photographs and annotations st
 GZIP_CHUNK = 1 << 20
 
 
-class Member(NamedTuple):
+class ArchiveMember(NamedTuple):
     """A member: its name as it stands, and its place; without one it is a folder (name/), or
     refused for a reason.
 
@@ -36,13 +36,13 @@ class Member(NamedTuple):
     """
 
     name: str
-    place: Place | None = None
+    place: FilePlace | None = None
     refused: str = ""
     detail: str = ""
     inside: str = ""
 
 
-def members_of(path: Path, nested: bool = False) -> Iterator[Member]:
+def members_of(path: Path, nested: bool = False) -> Iterator[ArchiveMember]:
     """Yield the members of a tar, tar.gz or zip. Large ones report their progress on stderr.
 
     Args:
@@ -63,7 +63,7 @@ def members_of(path: Path, nested: bool = False) -> Iterator[Member]:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from None
 
 
-def _tar(path: Path, nested: bool) -> Iterator[Member]:
+def _tar(path: Path, nested: bool) -> Iterator[ArchiveMember]:
     size = path.stat().st_size
     _check_packing(path)
     progress = Progress(f"listing {path.name}", size, "bytes", brief=True)
@@ -91,17 +91,17 @@ def _check_packing(path: Path) -> None:
             )
 
 
-def _inner(file: IO[bytes], path: Path, outer: tarfile.TarInfo) -> Iterator[Member]:
+def _inner(file: IO[bytes], path: Path, outer: tarfile.TarInfo) -> Iterator[ArchiveMember]:
     """Yield a folder and its members for a tar in a tar."""
     folder = outer.name.removesuffix(".tar")
-    yield Member(folder + "/")
+    yield ArchiveMember(folder + "/")
     start = outer.offset_data
     for info in _headers(file, f"{outer.name} in {path}", start, start + outer.size):
         member = _tar_member(info, lambda offset, size: Stored(str(path), offset, size))
         yield member._replace(inside=folder)
 
 
-def _tar_gz(path: Path) -> Iterator[Member]:
+def _tar_gz(path: Path) -> Iterator[ArchiveMember]:
     size = _unpacked_size(path)
     with gzip.open(path) as file:
         for info in _headers(cast(IO[bytes], file), str(path), 0, size):
@@ -145,13 +145,13 @@ def _found(start: int, end: int) -> str:
     return f"but there are {end - start} bytes"
 
 
-def _tar_member(info: tarfile.TarInfo, place: Callable[[int, int], Place]) -> Member:
+def _tar_member(info: tarfile.TarInfo, place: Callable[[int, int], FilePlace]) -> ArchiveMember:
     """Return a tar's member; links and devices are not followed, nor are sparse files expanded."""
     if info.isdir():
-        return Member(info.name + "/")
+        return ArchiveMember(info.name + "/")
     if not info.isreg() or info.issparse():
-        return Member(info.name, refused="not_a_file", detail=_tar_kind(info))
-    return Member(info.name, place(info.offset_data, info.size))
+        return ArchiveMember(info.name, refused="not_a_file", detail=_tar_kind(info))
+    return ArchiveMember(info.name, place(info.offset_data, info.size))
 
 
 def _tar_kind(info: tarfile.TarInfo) -> str:
@@ -181,7 +181,7 @@ def _unpacked_size(path: Path) -> int:
     return size
 
 
-def _zip(path: Path) -> Iterator[Member]:
+def _zip(path: Path) -> Iterator[ArchiveMember]:
     size = path.stat().st_size
     try:
         with zipfile.ZipFile(path) as archive:
@@ -221,22 +221,24 @@ def _zip_name(info: zipfile.ZipInfo) -> str:
         return name
 
 
-def _zip_member(path: Path, info: zipfile.ZipInfo) -> Member:
+def _zip_member(path: Path, info: zipfile.ZipInfo) -> ArchiveMember:
     """Return a zip's member."""
     name, kind = _zip_name(info), stat.S_IFMT(info.external_attr >> 16)
     if name.endswith("/"):
-        return Member(name)
+        return ArchiveMember(name)
     if kind not in (0, stat.S_IFREG):
-        return Member(name, refused="not_a_file", detail=stat.filemode(kind))
+        return ArchiveMember(name, refused="not_a_file", detail=stat.filemode(kind))
     if info.flag_bits & 1:
-        return Member(name, refused="encrypted_member")
+        return ArchiveMember(name, refused="encrypted_member")
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        return Member(name, refused="unknown_compression", detail=f"method {info.compress_type}")
+        return ArchiveMember(
+            name, refused="unknown_compression", detail=f"method {info.compress_type}"
+        )
     if info.file_size > LARGEST_RATIO * info.compress_size + ALWAYS_ALLOWED:
         detail = f"declares {info.file_size} bytes, takes up {info.compress_size}"
-        return Member(name, refused="declared_too_large", detail=detail)
+        return ArchiveMember(name, refused="declared_too_large", detail=detail)
     if info.compress_type == zipfile.ZIP_STORED and info.file_size != info.compress_size:
-        return Member(
+        return ArchiveMember(
             name, refused="damaged_member", detail="stored in more or fewer bytes than it has"
         )
     place = Zipped(
@@ -247,4 +249,4 @@ def _zip_member(path: Path, info: zipfile.ZipInfo) -> Member:
         info.compress_type,
         info.CRC,
     )
-    return Member(name, place)
+    return ArchiveMember(name, place)

@@ -15,7 +15,7 @@ LOCAL_HEADER = 30  # bytes before the name of a zip's member
 LOCAL_START = b"PK\x03\x04"
 
 
-class Place(Protocol):
+class FilePlace(Protocol):
     """The bytes of one file, wherever they lie."""
 
     @property

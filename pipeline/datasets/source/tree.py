@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.datasets.source.names import escaped, printable
-from pipeline.datasets.source.place import Place, Whole
+from pipeline.datasets.source.place import FilePlace, Whole
 
 SYSTEM_FILES = ("thumbs.db", "desktop.ini", "ehthumbs.db", "__macosx")
 ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip", ".7z", ".rar")
@@ -47,7 +47,7 @@ class Tree:
     """
 
     root: Path
-    files: dict[str, Place] = field(default_factory=dict)
+    files: dict[str, FilePlace] = field(default_factory=dict)
     folders: list[str] = field(default_factory=list)
     refused: list[Filed] = field(default_factory=list)
     ignored: list[Filed] = field(default_factory=list)

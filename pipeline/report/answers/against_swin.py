@@ -16,7 +16,7 @@ from pipeline.report.answers.costs import (
     MEMORY,
     UNITS,
     Cost,
-    Costs,
+    RunCosts,
     costs,
     shown,
 )
@@ -25,7 +25,7 @@ from pipeline.report.contrasts import declared_pairs, mixer_pairs
 from pipeline.report.document import Table, code, plain
 from pipeline.report.families import ATTENTION, DYNAMIC, STATIC
 from pipeline.report.forest import draw_forest, title_of
-from pipeline.report.results import Profile
+from pipeline.report.results import ProfileFile
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -85,7 +85,7 @@ def against_swin(evidence: Evidence) -> Answer:
     )
 
 
-def _sentence(cost: Costs) -> str:
+def _sentence(cost: RunCosts) -> str:
     """Costs of one pair of variants in words."""
     pair = cost.contrast
     told = [
@@ -114,7 +114,7 @@ def _both(cost: Cost) -> str:
     )
 
 
-def _protocol(profile: Profile) -> str:
+def _protocol(profile: ProfileFile) -> str:
     authors = (
         "the authors' protocol"
         if (profile.warmup, profile.timed) == AUTHORS
@@ -129,13 +129,13 @@ def _protocol(profile: Profile) -> str:
     )
 
 
-def _table(compared: list[Costs]) -> Table:
+def _table(compared: list[RunCosts]) -> Table:
     head = ["contrast", "where", "points", "95% interval", "seeds"]
     head += [f"{measure}, times" for measure in MEASURES] + ["also differs in", "scale"]
     return Table(head, [_line(cost) for cost in compared], frozenset(range(2, 5 + len(MEASURES))))
 
 
-def _line(cost: Costs) -> list[str]:
+def _line(cost: RunCosts) -> list[str]:
     pair, difference = cost.contrast, cost.contrast.difference
     return [
         words.named(pair),
@@ -153,7 +153,7 @@ def _cell(cost: Cost | None) -> str:
     return numbers.NOTHING if cost is None else f"{cost.ratio:.2f}"
 
 
-def _draw(compared: Sequence[Costs], path: Path) -> None:
+def _draw(compared: Sequence[RunCosts], path: Path) -> None:
     pairs = [cost.contrast for cost in compared]
     figure, (left, right) = canvas(1.8 + 0.55 * len(pairs), columns=2)
     draw_forest(left, pairs, {})
@@ -163,7 +163,7 @@ def _draw(compared: Sequence[Costs], path: Path) -> None:
     save(figure, path)
 
 
-def _draw_costs(axes: Axes, compared: Sequence[Costs]) -> None:
+def _draw_costs(axes: Axes, compared: Sequence[RunCosts]) -> None:
     from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
     axes.axvline(1, color=QUIET, linewidth=1)

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.report.answers import words
-from pipeline.report.answers.costs import Costs
+from pipeline.report.answers.costs import RunCosts
 from pipeline.report.contrasts import Contrast
 from pipeline.report.document import Block, Bullets, Figure, Folded, Heading, Paragraph, Table, code
 from pipeline.report.effects import Analysis
 from pipeline.report.forest import forest
 from pipeline.report.results import Results
-from pipeline.report.samples import Sample
+from pipeline.report.samples import SamplePicture
 from pipeline.report.tracked import Tracked
-from pipeline.report.trials import Factorial, Search
+from pipeline.report.trials import FactorialResults, SearchResults
 
 CAPTION = """
 Differences in points with 95% intervals over paired seeds; a hollow mark comes from one seed and
@@ -51,8 +51,8 @@ class Evidence:
     """
 
     results: Results
-    factorial: Factorial | None
-    search: Search | None
+    factorial: FactorialResults | None
+    search: SearchResults | None
     analyses: Mapping[str, Analysis]
     margin: dict[str, float]
 
@@ -63,7 +63,7 @@ class Said:
 
     sentences: list[str]
     certainty: list[str]
-    samples: list[Sample]
+    samples: list[SamplePicture]
 
 
 @dataclass(frozen=True)
@@ -74,11 +74,11 @@ class Answer:
     sentences: list[str]
     figure: Drawing | None
     table: Table | None
-    runs: list[Sample]
+    runs: list[SamplePicture]
     certainty: list[str]
     missing: list[str]
     contrasts: tuple[Contrast, ...] = ()
-    costs: tuple[Costs, ...] = ()
+    costs: tuple[RunCosts, ...] = ()
 
     def blocks(self, tracked: Tracked) -> list[Block]:
         """The answer from its caution to its runs."""
@@ -125,17 +125,17 @@ def of_contrasts(
     return Answer(title, said, drawing, words.table(found), runs, sure, lacking, tuple(found))
 
 
-def joined(samples: Iterable[Sample]) -> list[Sample]:
+def joined(samples: Iterable[SamplePicture]) -> list[SamplePicture]:
     """Each sample once."""
     return list({(sample.where, sample.task, sample.name): sample for sample in samples}.values())
 
 
-def sides(contrasts: Iterable[Contrast]) -> list[Sample]:
+def sides(contrasts: Iterable[Contrast]) -> list[SamplePicture]:
     """The samples of contrasts, each once."""
     return joined(side for pair in contrasts for side in (pair.left, pair.right))
 
 
-def _caution(samples: list[Sample]) -> str:
+def _caution(samples: list[SamplePicture]) -> str:
     small = [sample for sample in samples if sample.small]
     if not small:
         return ""
@@ -143,7 +143,7 @@ def _caution(samples: list[Sample]) -> str:
     return whole if len(small) == len(samples) else PARTLY
 
 
-def _run_lines(samples: list[Sample], tracked: Tracked) -> list[str]:
+def _run_lines(samples: list[SamplePicture], tracked: Tracked) -> list[str]:
     lines: list[str] = []
     for sample in samples:
         name = f"{words.located(sample)} {code(sample.name)}"

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from pipeline.report import numbers
 from pipeline.report.contrasts import Contrast
-from pipeline.report.results import Profile
-from pipeline.report.samples import Sample
+from pipeline.report.results import ProfileFile
+from pipeline.report.samples import SamplePicture
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Costs:
+class RunCosts:
     """What can be compared of two networks, and why the rest cannot."""
 
     contrast: Contrast
@@ -57,7 +57,7 @@ def shown(measure: str, value: float) -> str:
     return numbers.speed(value)
 
 
-def costs(contrast: Contrast) -> Costs:
+def costs(contrast: Contrast) -> RunCosts:
     """Costs of a pair: from profiles made alike; of other tasks and the factorial what their own
     runs know.
 
@@ -65,11 +65,11 @@ def costs(contrast: Contrast) -> Costs:
     """
     left, right = contrast.left, contrast.right
     if left.where or left.task != "classify":
-        return Costs(contrast, _of_runs(left, right))
+        return RunCosts(contrast, _of_runs(left, right))
     one, other = left.profile, right.profile
     if one is None or other is None:
         lacking = " and ".join(f"`{side.name}`" for side in (left, right) if side.profile is None)
-        return Costs(contrast, _of_runs(left, right), f"{lacking} has no profile")
+        return RunCosts(contrast, _of_runs(left, right), f"{lacking} has no profile")
     counted = _made([(PARAMETERS, one.parameters, other.parameters)])
     if (one.image_size, one.classes, one.flops_rule) == (
         other.image_size,
@@ -78,16 +78,16 @@ def costs(contrast: Contrast) -> Costs:
     ):
         counted += _made([(FLOPS, one.flops, other.flops)])
     if protocol(one) != protocol(other):
-        return Costs(contrast, counted, "the two profiles were not made by one protocol")
+        return RunCosts(contrast, counted, "the two profiles were not made by one protocol")
     timed = [
         (INFERENCE, one.inference_images_per_second, other.inference_images_per_second),
         (TRAINING, one.train_images_per_second, other.train_images_per_second),
         (MEMORY, one.peak_memory_mb, other.peak_memory_mb),
     ]
-    return Costs(contrast, counted + _made(timed))
+    return RunCosts(contrast, counted + _made(timed))
 
 
-def protocol(profile: Profile) -> tuple[object, ...]:
+def protocol(profile: ProfileFile) -> tuple[object, ...]:
     """What must be the same for two speeds to compare."""
     return (
         profile.device,
@@ -100,7 +100,7 @@ def protocol(profile: Profile) -> tuple[object, ...]:
     )
 
 
-def _of_runs(left: Sample, right: Sample) -> tuple[Cost, ...]:
+def _of_runs(left: SamplePicture, right: SamplePicture) -> tuple[Cost, ...]:
     alike = left.machine == right.machine
     speeds = (
         (left.train_images_per_second, right.train_images_per_second) if alike else (None, None)

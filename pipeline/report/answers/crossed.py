@@ -11,8 +11,8 @@ from pipeline.report.answers.answer import Evidence, Said
 from pipeline.report.claims import TASK_NAMES
 from pipeline.report.document import Table
 from pipeline.report.effects import LEVEL, Analysis, Effect, Observation, analyse
-from pipeline.report.samples import Sample, of_tier
-from pipeline.report.trials import Factorial
+from pipeline.report.samples import SamplePicture, of_tier
+from pipeline.report.trials import FactorialResults
 
 POSITIONS, GROUPS, DYNAMIC = "shared over positions", "channel groups", "dynamic"
 MAIN = {
@@ -41,7 +41,7 @@ with 80% power.
 """
 
 
-def analyses(factorial: Factorial | None) -> dict[str, Analysis]:
+def analyses(factorial: FactorialResults | None) -> dict[str, Analysis]:
     """The analysis of each tier in which a cell finished, the longest training first.
 
     Raises:
@@ -92,7 +92,7 @@ def effects(evidence: Evidence, factors: Iterable[str]) -> Said:
     return Said([sentence], [" ".join(ADJUSTED.split())], cells(evidence.factorial, tier))
 
 
-def cells(factorial: Factorial, tier: str) -> list[Sample]:
+def cells(factorial: FactorialResults, tier: str) -> list[SamplePicture]:
     """The cells that finished in a tier."""
     return [
         sample
@@ -101,7 +101,7 @@ def cells(factorial: Factorial, tier: str) -> list[Sample]:
     ]
 
 
-def opening(factorial: Factorial, tier: str) -> str:
+def opening(factorial: FactorialResults, tier: str) -> str:
     """How a sentence on a tier begins."""
     samples = cells(factorial, tier)
     small = any(sample.small for sample in samples)
@@ -112,7 +112,7 @@ def opening(factorial: Factorial, tier: str) -> str:
     )
 
 
-def title(factorial: Factorial, tier: str) -> str:
+def title(factorial: FactorialResults, tier: str) -> str:
     """A plot's title: whose numbers these are, and of what scale."""
     of_scale = words.scale_of(
         any(sample.small for sample in cells(factorial, tier)), factorial.design.data.synthetic
@@ -173,7 +173,7 @@ def lowered(text: str) -> str:
     return text[:1].lower() + text[1:]
 
 
-def _line(factorial: Factorial, tier: str, effect: Effect) -> list[str]:
+def _line(factorial: FactorialResults, tier: str, effect: Effect) -> list[str]:
     metric = factorial.design.metric
     bounds = (
         numbers.NOTHING

@@ -11,7 +11,7 @@ from pipeline.report.answers.answer import Answer, Drawing, Evidence, joined
 from pipeline.report.document import code
 from pipeline.report.effects import Analysis, Effect
 from pipeline.report.hours import hours
-from pipeline.report.trials import Factorial
+from pipeline.report.trials import FactorialResults
 
 TITLE = "4. How large are the factors beside each other?"
 NAMES = (
@@ -95,7 +95,7 @@ def _refused(start: str, analysis: Analysis) -> list[str]:
     ]
 
 
-def _not_run(factorial: Factorial) -> list[str]:
+def _not_run(factorial: FactorialResults) -> list[str]:
     left = "; ".join(
         f"`{name}` ({code(reason)})" for name, reason in factorial.design.left_out.items()
     )
@@ -108,7 +108,7 @@ def _not_run(factorial: Factorial) -> list[str]:
     ]
 
 
-def _hours(factorial: Factorial) -> list[str]:
+def _hours(factorial: FactorialResults) -> list[str]:
     small = any(
         sample.small for tier in factorial.tiers for sample in crossed.cells(factorial, tier)
     )
@@ -119,7 +119,7 @@ def _hours(factorial: Factorial) -> list[str]:
     return [f"It took {'as a small-scale run ' if small else ''}{', '.join(told)}."] if told else []
 
 
-def _certainty(factorial: Factorial, analyses: Mapping[str, Analysis]) -> list[str]:
+def _certainty(factorial: FactorialResults, analyses: Mapping[str, Analysis]) -> list[str]:
     said = [" ".join(crossed.ADJUSTED.split())]
     for tier, analysis in analyses.items():
         spread = numbers.value(factorial.design.metric, analysis.residual_sd)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pipeline.report.contrasts import Contrast
-from pipeline.report.results import Result, Results
-from pipeline.report.trials import Factorial, Search
+from pipeline.report.results import Results, VariantResult
+from pipeline.report.trials import FactorialResults, SearchResults
 
 
 def of_mixer(
@@ -64,13 +64,13 @@ def seeds(contrasts: list[Contrast]) -> list[str]:
     ]
 
 
-def profiles(variants: Iterable[Result]) -> list[str]:
+def profiles(variants: Iterable[VariantResult]) -> list[str]:
     """Variants without a profile."""
     names = [f"profile@{result.name}" for result in variants if result.profile is None]
     return [f"`dvc repro {' '.join(names)}` measures the cost."] if names else []
 
 
-def factorial(made: Factorial | None) -> list[str]:
+def factorial(made: FactorialResults | None) -> list[str]:
     """The crossed experiment, where it is not there or has runs that failed."""
     if made is None:
         return ["`dvc repro factorial` makes the crossed experiment."]
@@ -78,14 +78,14 @@ def factorial(made: Factorial | None) -> list[str]:
     return ["`dvc repro factorial` tries its failed runs again."] if failed else []
 
 
-def search(made: Search | None) -> list[str]:
+def search(made: SearchResults | None) -> list[str]:
     """The search, where it is not there."""
     return [] if made else ["`dvc repro tune` makes the search."]
 
 
-def _train(result: Result) -> str:
+def _train(result: VariantResult) -> str:
     return f"`dvc repro {result.task}@{result.name}`"
 
 
-def _size(named: list[Result]) -> str:
+def _size(named: list[VariantResult]) -> str:
     return next((result.variant.size for result in named if result.variant.size), "micro")

@@ -9,7 +9,7 @@ from pipeline.report import numbers
 from pipeline.report.claims import TASK_NAMES
 from pipeline.report.contrasts import Contrast
 from pipeline.report.document import Table, plain
-from pipeline.report.samples import SEARCH, Sample
+from pipeline.report.samples import SEARCH, SamplePicture
 from pipeline.report.statistics import Difference
 
 # What a contrast changes: in a sentence, and at the head of a line.
@@ -51,14 +51,14 @@ UNADJUSTED = (
 )
 
 
-def place(sample: Sample) -> str:
+def place(sample: SamplePicture) -> str:
     """Where a sample was run, nothing for a variant."""
     if not sample.where:
         return ""
     return "search" if sample.where == SEARCH else f"factorial `{sample.where}`"
 
 
-def located(sample: Sample) -> str:
+def located(sample: SamplePicture) -> str:
     """Where a sample was run, and its task."""
     return ", ".join(filter(None, (place(sample), TASK_NAMES[sample.task])))
 

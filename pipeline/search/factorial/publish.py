@@ -8,10 +8,10 @@ from pipeline.core.files import whole_folder, write_json, write_text
 from pipeline.project.call import Call
 from pipeline.search.factorial.trials import Tiers
 from pipeline.search.publish import shared_facts, table, trial_rows
-from pipeline.search.search import Outcome, Search, length
+from pipeline.search.search import Search, SearchResult, length
 
 
-def publish_factorial(call: Call, search: Search, tiers: Tiers, outcome: Outcome) -> None:
+def publish_factorial(call: Call, search: Search, tiers: Tiers, outcome: SearchResult) -> None:
     """Write results/factorial/, whole or not at all."""
     rows = trial_rows(search, outcome)
     facts = shared_facts(call, search, outcome)

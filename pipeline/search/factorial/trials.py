@@ -6,7 +6,7 @@ from typing import Any
 
 from pipeline.project.call import Call
 from pipeline.search.factorial.design import Design
-from pipeline.search.search import Search, Tried, runs_of
+from pipeline.search.search import Search, Trial, runs_of
 
 Tiers = dict[str, Design]
 
@@ -15,7 +15,7 @@ def search_of(call: Call, tiers: Tiers, shards: Path) -> Search:
     """Return the trials: every setting of every tier with every seed."""
     factorial = call.params.factorial
     tried = [
-        Tried(run, {"tier": tier, **setting.values, **_switches(design, setting.name)})
+        Trial(run, {"tier": tier, **setting.values, **_switches(design, setting.name)})
         for tier, design in tiers.items()
         for setting in design.settings
         for run in runs_of(call, factorial.task, setting, factorial.seeds, shards)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pipeline.project.call import Call
-from pipeline.search.search import Search, Tried, runs_of
+from pipeline.search.search import Search, Trial, runs_of
 from pipeline.search.settings import Setting
 
 
@@ -11,7 +11,7 @@ def search_of(call: Call, settings: list[Setting], shards: Path) -> Search:
     """Return the trials: every setting with every seed."""
     tune = call.params.tune
     tried = [
-        Tried(run, setting.values)
+        Trial(run, setting.values)
         for setting in settings
         for run in runs_of(call, tune.task, setting, tune.seeds, shards)
     ]

@@ -24,7 +24,7 @@ from pipeline.core.errors import Unreadable
 from pipeline.core.files import sha256_file
 from pipeline.params import Cluster
 from pipeline.shards.manifest import NAME, Manifest, ShardEntry
-from pipeline.shards.remote.url import Remote, Unreachable
+from pipeline.shards.remote.url import RemoteFolder, Unreachable
 
 ATTEMPTS = 3
 PAUSE_S = 0.5
@@ -32,7 +32,7 @@ LOCKS = "locks"
 ROOM = "room"
 
 
-class Entry(NamedTuple):
+class CacheEntry(NamedTuple):
     """A file as the manifest knows it: its name under the URL, its bytes, its SHA-256 in hex."""
 
     name: str
@@ -47,8 +47,8 @@ class ShardCache:
     Pickles as plain values.
     """
 
-    remote: Remote
-    manifest: Entry
+    remote: RemoteFolder
+    manifest: CacheEntry
     folder: str | None
     limit: int
     since: int = field(default_factory=time.time_ns)
@@ -62,9 +62,9 @@ class ShardCache:
         if cluster.shards is None:
             return None
         path = folder / NAME
-        manifest = Entry(NAME, path.stat().st_size, sha256_file(path))
+        manifest = CacheEntry(NAME, path.stat().st_size, sha256_file(path))
         return cls(
-            Remote(f"{cluster.shards}/{folder.name}"),
+            RemoteFolder(f"{cluster.shards}/{folder.name}"),
             manifest,
             cluster.cache,
             int(cluster.cache_gb * 1e9),
@@ -78,7 +78,7 @@ class ShardCache:
         caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         return Path(caches) / "demystify-local-attention" / "shards"
 
-    def open(self, entry: Entry) -> int:
+    def open(self, entry: CacheEntry) -> int:
         """Return a file descriptor to read a file from, fetching the file where it is not here.
 
         The descriptor stays good when the file is removed to make room.
@@ -98,7 +98,7 @@ class ShardCache:
                 "folder by cluster.cache"
             ) from None
 
-    def bring(self, entry: Entry) -> None:
+    def bring(self, entry: CacheEntry) -> None:
         """Fetch a file ahead of its use, unless another process is at it; raises as `open` does."""
         try:
             if (number := self._sound(entry)) is None:
@@ -148,7 +148,7 @@ class ShardCache:
             except OSError:  # being written, or not ours to remove
                 continue
 
-    def _sound(self, entry: Entry) -> int | None:
+    def _sound(self, entry: CacheEntry) -> int | None:
         """Return a descriptor where the file here is the one that was found sound since the
         start.
         """
@@ -167,7 +167,7 @@ class ShardCache:
         os.close(number)
         return None
 
-    def _settle(self, entry: Entry, lock: int) -> int:
+    def _settle(self, entry: CacheEntry, lock: int) -> int:
         """Return a descriptor of the sound file, by any means; the caller holds its lock."""
         number = self._sound(entry)  # others may have been at it while this process waited
         if number is None:
@@ -180,7 +180,7 @@ class ShardCache:
             )
         return number
 
-    def _checked(self, entry: Entry) -> int | None:
+    def _checked(self, entry: CacheEntry) -> int | None:
         """Return a descriptor of the file here where hashing it says that it is sound."""
         path = self.home / entry.sha256
         try:
@@ -198,7 +198,7 @@ class ShardCache:
         )
         return None
 
-    def _fetch(self, entry: Entry) -> int:
+    def _fetch(self, entry: CacheEntry) -> int:
         """Return a descriptor of the file as it came; it gets its name when it is whole and
         right.
         """
@@ -240,7 +240,7 @@ class ShardCache:
         stat = _stat(self.home / LOCKS / path.name)
         return stat.st_mtime_ns if stat else 0
 
-    def _download(self, entry: Entry, number: int) -> None:
+    def _download(self, entry: CacheEntry, number: int) -> None:
         problem = ""
         for attempt in range(ATTEMPTS):
             time.sleep(PAUSE_S * attempt)
@@ -252,7 +252,7 @@ class ShardCache:
             "the local manifest, or mend the connection"
         )
 
-    def _arrive(self, entry: Entry, number: int) -> str:
+    def _arrive(self, entry: CacheEntry, number: int) -> str:
         """Write and hash a file as it comes; return what is wrong with it, nothing where all is
         well.
         """

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pipeline.core.errors import UserError
 
 
-class Ahead:
+class Prefetcher:
     """Does the newest of its wishes, one item after the other, in the background."""
 
     def __init__(self, bring: Callable[[int], None]) -> None:

@@ -20,7 +20,7 @@ class Unreachable(Exception):
 
 
 @dataclass(frozen=True)
-class Remote:
+class RemoteFolder:
     """A folder of shards as the shard stage wrote it, under a URL or an absolute path."""
 
     url: str = field(repr=False)

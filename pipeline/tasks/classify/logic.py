@@ -24,7 +24,7 @@ from pipeline.tasks.classify.accuracy import Accuracy
 from pipeline.tasks.classify.sampling import ClassifySampling
 
 
-class Classify:
+class Classification:
     """The classification task for one variant on one manifest."""
 
     main_metric = "top1"

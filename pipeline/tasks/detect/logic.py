@@ -10,7 +10,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from torch import Tensor, nn
 
-from models.heads import Cascade, Proposals, create_detector, paste
+from models.heads import CascadeSettings, ProposalSettings, create_detector, paste
 from pipeline.loading.randomness import seed_for
 from pipeline.loading.sampling import Batch, Sampling
 from pipeline.params import DetectRecipe, Variant
@@ -21,7 +21,7 @@ from pipeline.tasks.detect.coco import CocoEvaluator
 from pipeline.tasks.detect.sampling import DetectSampling
 
 
-class Detect:
+class Detection:
     """The detection task for one variant on one manifest."""
 
     main_metric = "box_ap"
@@ -36,9 +36,9 @@ class Detect:
         """Return the detector with as many classes as the manifest has."""
         settings = {
             "num_classes": len(self.classes),
-            "proposals": Proposals(**self.recipe.proposals.model_dump()),
-            "cascade": Cascade(
-                **self.recipe.cascade.model_dump(include=set(Cascade.__dataclass_fields__))
+            "proposals": ProposalSettings(**self.recipe.proposals.model_dump()),
+            "cascade": CascadeSettings(
+                **self.recipe.cascade.model_dump(include=set(CascadeSettings.__dataclass_fields__))
             ),
         }
         side = min(self.recipe.augment.short_sides)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from models.heads import UPerNet, create_segmenter, segmentation_loss
+from models.heads import UPerNetSettings, create_segmenter, segmentation_loss
 from pipeline.loading.randomness import seed_for
 from pipeline.loading.sampling import Batch, Sampling
 from pipeline.params import SegmentRecipe, Variant
@@ -21,7 +21,7 @@ from pipeline.tasks.segment.sampling import SegmentSampling
 CLASSES_AT_ONCE = 16
 
 
-class Segment:
+class Segmentation:
     """The segmentation task for one variant on one manifest."""
 
     main_metric = "miou"
@@ -35,8 +35,8 @@ class Segment:
 
     def build(self) -> nn.Module:
         """Return the segmenter with as many classes as the manifest has."""
-        settings = UPerNet(
-            **self.recipe.upernet.model_dump(include=set(UPerNet.__dataclass_fields__))
+        settings = UPerNetSettings(
+            **self.recipe.upernet.model_dump(include=set(UPerNetSettings.__dataclass_fields__))
         )
         return network.build(
             create_segmenter,

@@ -3,7 +3,13 @@
 import pytest
 import torch
 
-from models.heads import Cascade, Proposals, UPerNet, create_detector, create_segmenter
+from models.heads import (
+    CascadeSettings,
+    ProposalSettings,
+    UPerNetSettings,
+    create_detector,
+    create_segmenter,
+)
 
 CLASSES = 3
 
@@ -13,7 +19,7 @@ def detector():
     """Builds a detector that is small enough for one core."""
 
     def build(name="dwnet_micro", proposals=None, cascade=None, **overrides):
-        numbers = Proposals(
+        numbers = ProposalSettings(
             **{"kept_train": 50, "kept_test": 50, "anchor_scale": 4, **(proposals or {})}
         )
         heads = {
@@ -27,7 +33,7 @@ def detector():
             name,
             CLASSES,
             proposals=numbers,
-            cascade=Cascade(**{**heads, **(cascade or {})}),
+            cascade=CascadeSettings(**{**heads, **(cascade or {})}),
             **overrides,
         )
 
@@ -40,7 +46,7 @@ def segmenter():
 
     def build(name="dwnet_micro", **overrides):
         return create_segmenter(
-            name, CLASSES, upernet=UPerNet(channels=16, auxiliary_channels=8), **overrides
+            name, CLASSES, upernet=UPerNetSettings(channels=16, auxiliary_channels=8), **overrides
         )
 
     return build

@@ -10,11 +10,11 @@ from plain_boxes import iou
 
 from models.heads import cascade as module
 from models.heads.cascade import CascadeHeads
-from models.heads.settings import Cascade
+from models.heads.settings import CascadeSettings
 
 CLASSES, CHANNELS = 3, 8
 SIZES = [(60, 64), (50, 40)]
-SETTINGS = Cascade(
+SETTINGS = CascadeSettings(
     fpn_channels=CHANNELS,
     box_convs=1,
     box_hidden=16,
@@ -223,14 +223,14 @@ def test_no_more_than_the_best_detections_are_kept(heads):
     heads.eval()
     maps, proposals = some_maps(), some_proposals()
     (every, _), number = heads.detect(maps, proposals, SIZES), 3
-    heads.settings = Cascade(**{**vars(SETTINGS), "detections": number})
+    heads.settings = CascadeSettings(**{**vars(SETTINGS), "detections": number})
     (best, _) = heads.detect(maps, proposals, SIZES)
     assert len(every["scores"]) > number
     torch.testing.assert_close(best, {name: part[:number] for name, part in every.items()})
 
 
 def test_starting_values_are_those_of_mmdetection():
-    head = CascadeHeads(CLASSES, Cascade(fpn_channels=64, box_hidden=512)).box_heads[0]
+    head = CascadeHeads(CLASSES, CascadeSettings(fpn_channels=64, box_hidden=512)).box_heads[0]
     assert head.scores.weight.std().item() == pytest.approx(0.01, rel=0.1)
     assert head.offsets.weight.std().item() == pytest.approx(0.001, rel=0.1)
     hidden = head.features[-2].weight

@@ -9,7 +9,7 @@ from torchvision.ops import box_iou
 
 from models.heads.boxes import BACKGROUND, IGNORED
 from models.heads.proposals import ProposalNetwork, make_anchors
-from models.heads.settings import Proposals
+from models.heads.settings import ProposalSettings
 
 CHANNELS = 4
 
@@ -25,7 +25,7 @@ def shapes_of(maps):
 
 
 def test_anchors_stand_at_multiples_of_the_stride_with_the_right_area():
-    levels = make_anchors(shapes_of(maps_of(100, 72)), Proposals(), torch.device("cpu"))
+    levels = make_anchors(shapes_of(maps_of(100, 72)), ProposalSettings(), torch.device("cpu"))
     for level, (stride, anchors) in enumerate(zip((4, 8, 16, 32, 64), levels, strict=True)):
         rows, columns = -(-100 // stride), -(-72 // stride)
         assert anchors.shape == (rows * columns * 3, 4), level
@@ -43,12 +43,12 @@ def test_anchors_stand_at_multiples_of_the_stride_with_the_right_area():
 
 
 def network(**settings):
-    return ProposalNetwork(CHANNELS, Proposals(**settings))
+    return ProposalNetwork(CHANNELS, ProposalSettings(**settings))
 
 
 def test_anchors_that_cross_the_edge_of_the_valid_part_are_ignored():
     anchors = torch.cat(
-        make_anchors(shapes_of(maps_of(128, 128)), Proposals(), torch.device("cpu"))
+        make_anchors(shapes_of(maps_of(128, 128)), ProposalSettings(), torch.device("cpu"))
     )
     matched = network()._match(
         anchors, (100, 90), torch.tensor([[0.0, 0, 90, 100], [5, 5, 40, 40]])

@@ -27,4 +27,4 @@ def test_fields_and_defaults_are_those_of_the_recipes(name):
 )
 def test_numbers_that_no_cascade_can_have_are_refused(wrong, words):
     with pytest.raises(ValueError, match=words):
-        settings.Cascade(**wrong)
+        settings.CascadeSettings(**wrong)

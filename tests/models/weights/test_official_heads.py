@@ -8,7 +8,7 @@ import pytest
 import torch
 from helpers import in_the_authors_names
 
-from models.heads import Cascade, UPerNet, create_detector, create_segmenter
+from models.heads import CascadeSettings, UPerNetSettings, create_detector, create_segmenter
 from models.weights.official import convert, convert_dense
 
 WIDTHS = {"tiny": 96, "base": 128}
@@ -129,9 +129,9 @@ def narrow(kind, name="dwnet_micro", **overrides):
     """A small network of three classes, with weights."""
     if kind == "segmenter":
         return create_segmenter(
-            name, 3, upernet=UPerNet(channels=16, auxiliary_channels=8), **overrides
+            name, 3, upernet=UPerNetSettings(channels=16, auxiliary_channels=8), **overrides
         )
-    heads = Cascade(fpn_channels=16, box_hidden=32, box_convs=2, mask_convs=1)
+    heads = CascadeSettings(fpn_channels=16, box_hidden=32, box_convs=2, mask_convs=1)
     return create_detector(name, 3, cascade=heads, **overrides)
 
 

@@ -35,7 +35,7 @@ from pipeline.runs.adopt import adopt
 from pipeline.runs.make import make_runs
 from pipeline.runs.publish import publish
 from pipeline.runs.run import Run, mlflow_run_of, settled
-from pipeline.search.journal import Book
+from pipeline.search.journal import Journal
 from pipeline.shards import Manifest, verify
 
 LONGEST = 6000
@@ -214,7 +214,7 @@ class Place:
         run.finish(finished_record(run.id, adopted=run.adopted()), list(SEALED))
         write_json(run.folder / "mlflow.json", {"run_id": "m", "settled": True})
         write_json(run.folder / "decides.json", run.decides)
-        self.book = Book(folder / "runs", "x")
+        self.book = Journal(folder / "runs", "x")
         rows = [{"run_id": run.id, "step": 5, "epoch": 1.0, "top1": 40.0}]
         self.book.write(run, "stopped", rows, {"flops": 3})
         publish(self.call, self.runs)
@@ -266,7 +266,7 @@ class Place:
             run.checkpoints.rmdir()
 
     def _ending(self, run: Run) -> None:
-        ending = Book(self.folder / "runs", "x").ending(run)
+        ending = Journal(self.folder / "runs", "x").ending(run)
         assert ending is not None and ending.rows[-1]["step"] >= 0
 
     def _manifest(self) -> None:

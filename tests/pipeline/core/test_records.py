@@ -16,7 +16,7 @@ from pipeline.core.errors import UserError
 from pipeline.core.files import write_json
 from pipeline.params import Classify
 from pipeline.runs.run import Run, settled
-from pipeline.search.journal import Book
+from pipeline.search.journal import Journal
 
 SECONDS, MEGABYTES = 5, 1000
 FOREIGN = [
@@ -49,12 +49,12 @@ def test_json_of_another_kind_counts_as_missing(
 ) -> None:
     run, names = sealed(tmp_path), ("finished.json", "adopted.json", "mlflow.json")
     assert run.finished() is not None
-    Book(tmp_path, "x").write(run, "stopped", [{"run_id": "a", "step": 5, "epoch": 1.0}], {})
-    entry = Book(tmp_path, "x").folder / "a.json"
+    Journal(tmp_path, "x").write(run, "stopped", [{"run_id": "a", "step": 5, "epoch": 1.0}], {})
+    entry = Journal(tmp_path, "x").folder / "a.json"
     for path in (*(run.folder / name for name in names), entry):
         path.write_bytes(content)
     assert run.finished() is None and run.adopted() is None and not settled(run)
-    assert Book(tmp_path, "x").ending(run) is None
+    assert Journal(tmp_path, "x").ending(run) is None
     said = capsys.readouterr().err
     assert (
         all(f"{run.folder / name} is not as it was written" in said for name in names)

@@ -9,7 +9,7 @@ import torch
 import models
 from pipeline.params import Recipe
 from pipeline.planning import disk
-from pipeline.planning.work import Work
+from pipeline.planning.work import PlannedWork
 from pipeline.project.call import Call, Folders
 from pipeline.runs import checkpoint
 from pipeline.training.state import State
@@ -33,7 +33,7 @@ def test_a_checkpoint_is_as_large_as_counted(tmp_path: Path, ema: float | None) 
 
 def test_weights_of_all_runs_are_counted(call_with: Callable[..., Call], tmp_path: Path) -> None:
     call, recipe = call_with(), Recipe()
-    work = Work(steps=10, images=10, evaluations=8, evaluated=8, runs=3, finished=1)
+    work = PlannedWork(steps=10, images=10, evaluations=8, evaluated=8, runs=3, finished=1)
     found = disk.of_training(call, recipe, work, 1000)
     # two runs keep two files each, one is published, and DVC keeps it once more
     assert found == disk.Disk(4000 * (2 * 2 + 2), 4000 * (3 * 3 + 3))

@@ -8,7 +8,7 @@ import pytest
 
 import models
 from models.counting.flops import count_flops, count_parameters
-from models.heads import UPerNet, create_segmenter
+from models.heads import UPerNetSettings, create_segmenter
 from pipeline.core.files import write_json
 from pipeline.planning.speed import Measured, Speeds
 from pipeline.planning.work import training_of
@@ -139,7 +139,7 @@ def test_networks_that_are_alike_scale_by_operations(
 @pytest.mark.usefixtures("profile")
 def test_heads_are_counted(call_with: Callable[..., Call]) -> None:
     found = measured(call_with(**sections()), task="segment")
-    heads = UPerNet(channels=16, auxiliary_channels=8)
+    heads = UPerNetSettings(channels=16, auxiliary_channels=8)
     model = create_segmenter("dwnet_micro", 150, upernet=heads)
     train = count_flops(model, (64, 64))["total"] / PROFILE["flops"]
     seen = (

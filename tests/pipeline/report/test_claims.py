@@ -11,7 +11,7 @@ from models.counting.flops import count_parameters
 from pipeline.core.errors import UserError
 from pipeline.params import Variant
 from pipeline.report.claims import CLAIMS, METRICS, load_claims
-from pipeline.report.results import Result
+from pipeline.report.results import VariantResult
 from pipeline.report.verdict import matches
 
 # Counted on the authors' networks with 1,000 classes.
@@ -128,16 +128,18 @@ def test_every_row_with_a_mixer_is_a_network_that_can_be_built_and_joined() -> N
         )
         with torch.device("meta"):
             create_model(variant.model_name, **variant.overrides)
-        assert matches(claim, Result(claim.row.task, "a", variant, Path("a"), None, None, ())), (
-            claim.id
-        )
+        assert matches(
+            claim, VariantResult(claim.row.task, "a", variant, Path("a"), None, None, ())
+        ), claim.id
 
 
 def test_options_keep_rows_apart() -> None:
     rows = {claim.row.id: claim for claim in load_claims()}
 
     def joined(**entry: object) -> set[str]:
-        result = Result("classify", "a", Variant.model_validate(entry), Path("a"), None, None, ())
+        result = VariantResult(
+            "classify", "a", Variant.model_validate(entry), Path("a"), None, None, ()
+        )
         return {row for row, claim in rows.items() if matches(claim, result)}
 
     assert joined(mixer="dwnet", size="tiny", se=True) == {"se-dwnet_se_tiny"}
@@ -158,7 +160,7 @@ def test_rows_of_the_literature_are_networks_of_timm() -> None:
     for name in {claim.row.timm_name for claim in claims}:
         assert timm.is_model(name), name
         variant = Variant.model_validate({"mixer": "timm", "timm_name": name})
-        result = Result("classify", "a", variant, Path("a"), None, None, ())
+        result = VariantResult("classify", "a", variant, Path("a"), None, None, ())
         assert any(matches(claim, result) for claim in claims)
 
 

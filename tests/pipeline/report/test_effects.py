@@ -15,9 +15,9 @@ import pytest
 
 from pipeline.core.errors import UserError
 from pipeline.report.effects import Analysis, Effect, Observation, analyse, detectable_before
-from pipeline.report.factors import CELLS, Cell
+from pipeline.report.factors import CELLS, FactorCell
 
-Means = Mapping[Cell, float]
+Means = Mapping[FactorCell, float]
 PAIRS = (("channel", "group"), ("channel", "all"), ("group", "all"))
 BOTH = "shared over positions × dynamic"
 
@@ -33,7 +33,7 @@ def quick() -> Iterator[None]:
     gc.unfreeze()
 
 
-def run(cell: Cell, seed: int, value: float) -> Observation:
+def run(cell: FactorCell, seed: int, value: float) -> Observation:
     return Observation(cell.words, seed, value, *cell)
 
 
@@ -41,7 +41,7 @@ def drawn(
     means: Means,
     draw: np.random.Generator,
     seeds: int = 3,
-    sd: Callable[[Cell], float] = lambda cell: 0.5,
+    sd: Callable[[FactorCell], float] = lambda cell: 0.5,
     block: float = 0.0,
 ) -> list[Observation]:
     """Runs of all cells: a mean, a level of the seed and a scatter that may differ between
@@ -106,7 +106,7 @@ def expected(means: Means) -> dict[str, float]:
 
 
 def made_of(
-    terms: Iterable[tuple[int, ...]], draw: np.random.Generator, cells: Iterable[Cell] = CELLS
+    terms: Iterable[tuple[int, ...]], draw: np.random.Generator, cells: Iterable[FactorCell] = CELLS
 ) -> Means:
     """Cell means that are sums of random tables, one for each set of factors (by place in the
     cell).
@@ -114,7 +114,7 @@ def made_of(
     tables: dict[tuple[object, ...], float] = {}
     terms = list(terms)
 
-    def part(cell: Cell, term: tuple[int, ...]) -> float:
+    def part(cell: FactorCell, term: tuple[int, ...]) -> float:
         return tables.setdefault((term, *(cell[place] for place in term)), float(draw.normal(0, 2)))
 
     return {cell: sum(part(cell, term) for term in terms) for cell in cells}
@@ -242,7 +242,9 @@ UNEQUAL = {(True, True): 0.3, (True, False): 0.8, (False, True): 0.5, (False, Fa
         ),
     ],
 )
-def test_intervals_cover_the_truth_in_95_percent(block: float, sd: Callable[[Cell], float]) -> None:
+def test_intervals_cover_the_truth_in_95_percent(
+    block: float, sd: Callable[[FactorCell], float]
+) -> None:
     draw = np.random.default_rng(20)
     covered: dict[str, list[bool]] = {}
     for _ in range(300):
@@ -262,7 +264,7 @@ def test_chance_is_found_in_5_percent_and_the_smallest_detectable_effect_in_80()
     before = detectable_before(0.5, seeds=3)
     planted = ("shared over positions", BOTH)
 
-    def signs(cell: Cell) -> tuple[int, int]:
+    def signs(cell: FactorCell) -> tuple[int, int]:
         return (1 if cell.shared_positions else -1), (1 if cell.dynamic else -1)
 
     means = {
@@ -313,7 +315,9 @@ def test_order_of_rows_changes_nothing() -> None:
         assert repr(analyse(runs)) == first
 
 
-def flat(cells: Iterable[Cell] = CELLS, seeds: Iterable[int] = (0, 1, 2)) -> list[Observation]:
+def flat(
+    cells: Iterable[FactorCell] = CELLS, seeds: Iterable[int] = (0, 1, 2)
+) -> list[Observation]:
     """Runs with effects of nothing but chance."""
     draw, seeds = np.random.default_rng(9), list(seeds)
     return [run(cell, seed, 70 + draw.standard_normal()) for cell in cells for seed in seeds]
@@ -486,7 +490,7 @@ def test_what_is_stated_from_any_cells_is_true_under_what_it_assumes(seed: int) 
     first = analyse(run(cell, at, 70 + draw.standard_normal()) for cell, at in ran)
     stated = [effect for effect in first.effects if not effect.refused]
     levels = [{cell[place] for cell, _ in ran} for place in range(3)]
-    grid = [Cell(*at) for at in product(*levels)]
+    grid = [FactorCell(*at) for at in product(*levels)]
     varied = [place for place in range(3) if len(levels[place]) > 1]
     for assumes in {effect.assumes for effect in stated}:
         none = [tuple(sorted(PLACES[factor] for factor in term.split(" × "))) for term in assumes]

@@ -13,14 +13,14 @@ import pytest
 from pipeline.report import effect_figures
 from pipeline.report.effect_figures import forest, interactions
 from pipeline.report.effects import Analysis, Observation, analyse
-from pipeline.report.factors import CELLS, Cell
+from pipeline.report.factors import CELLS, FactorCell
 
 Figure = Any
 TITLE = "measured here: small-scale run on synthetic data"
 
 
 def measured(
-    cells: Iterable[Cell] = CELLS, seeds: int = 3, large: float = 0.0, sd: float = 0.5
+    cells: Iterable[FactorCell] = CELLS, seeds: int = 3, large: float = 0.0, sd: float = 0.5
 ) -> Analysis:
     draw = np.random.default_rng(3)
     return analyse(
@@ -131,7 +131,7 @@ def test_forest_draws_every_effect_or_its_reason(case: str, drawn: Any) -> None:
 def test_interactions_draw_every_seed_and_mean_and_break_where_a_cell_is_missing(
     drawn: Any,
 ) -> None:
-    missing = Cell(True, "group", False)
+    missing = FactorCell(True, "group", False)
     analysis = measured(cell for cell in CELLS if cell != missing)
     (axes,) = drawn(interactions, analysis).axes
     small = [y for line in axes.lines if line.get_markersize() == 4 for y in line.get_ydata()]

@@ -9,7 +9,7 @@ from helpers import SEALED, finished_record
 
 from pipeline.params import Classify
 from pipeline.runs.run import Run
-from pipeline.search.journal import Book
+from pipeline.search.journal import Journal
 
 ROWS = [{"run_id": "a", "step": 5, "epoch": 1.0, "top1": 40.0}]
 
@@ -29,8 +29,8 @@ def finish(one: Run) -> None:
 
 @pytest.mark.parametrize("state", ["stopped", "failed"])
 def test_an_ending_is_there_in_the_next_command(tmp_path: Path, state: Any) -> None:
-    Book(tmp_path, "x").write(run(tmp_path, "a"), state, ROWS, {"flops": 3}, "why")
-    ending = Book(tmp_path, "x").ending(run(tmp_path, "a"))
+    Journal(tmp_path, "x").write(run(tmp_path, "a"), state, ROWS, {"flops": 3}, "why")
+    ending = Journal(tmp_path, "x").ending(run(tmp_path, "a"))
     assert ending is not None
     assert (ending.state, ending.rows, ending.costs, ending.error) == (
         state,
@@ -38,11 +38,11 @@ def test_an_ending_is_there_in_the_next_command(tmp_path: Path, state: Any) -> N
         {"flops": 3},
         "why",
     )
-    assert Book(tmp_path, "another search").ending(run(tmp_path, "a")) is None
+    assert Journal(tmp_path, "another search").ending(run(tmp_path, "a")) is None
 
 
 def test_what_is_finished_is_so_by_its_own_record_alone(tmp_path: Path) -> None:
-    book, one = Book(tmp_path, "x"), run(tmp_path, "a")
+    book, one = Journal(tmp_path, "x"), run(tmp_path, "a")
     finish(one)
     assert (ending := book.ending(one)) is not None and (ending.state, ending.rows) == (
         "finished",
@@ -54,7 +54,7 @@ def test_what_is_finished_is_so_by_its_own_record_alone(tmp_path: Path) -> None:
         "parameters": 7,
     }
     (one.folder / "last.safetensors").write_bytes(b"damaged")
-    assert Book(tmp_path, "x").ending(one) is None  # trained again
+    assert Journal(tmp_path, "x").ending(one) is None  # trained again
 
 
 def test_only_failures_are_tried_again(tmp_path: Path) -> None:
@@ -62,18 +62,18 @@ def test_only_failures_are_tried_again(tmp_path: Path) -> None:
     finish(runs["finished"])
     states: tuple[Any, ...] = ("stopped", "failed")
     for state in states:
-        Book(tmp_path, "x").write(runs[state], state, ROWS, {})
-    book = Book(tmp_path, "x")
+        Journal(tmp_path, "x").write(runs[state], state, ROWS, {})
+    book = Journal(tmp_path, "x")
     book.forget_failures()
-    for again in (book, Book(tmp_path, "x")):
+    for again in (book, Journal(tmp_path, "x")):
         assert {state for state in runs if again.ending(runs[state]) is None} == {"failed"}
 
 
 def test_endings_keep_their_order(tmp_path: Path) -> None:
     for name in ("c", "a", "b"):
-        Book(tmp_path, "x").write(run(tmp_path, name), "stopped", ROWS, {})
+        Journal(tmp_path, "x").write(run(tmp_path, name), "stopped", ROWS, {})
     endings = [
-        ending for name in "abc" if (ending := Book(tmp_path, "x").ending(run(tmp_path, name)))
+        ending for name in "abc" if (ending := Journal(tmp_path, "x").ending(run(tmp_path, name)))
     ]
     assert "".join(one.run_id for one in sorted(endings, key=lambda one: one.order)) == "cab"
 
@@ -83,7 +83,7 @@ def test_endings_keep_their_order(tmp_path: Path) -> None:
     [b"", b"{", b"[]", json.dumps({"run_id": "a", "state": "stopped", "new": 1}).encode()],
 )
 def test_a_damaged_entry_is_as_none(tmp_path: Path, content: bytes) -> None:
-    book = Book(tmp_path, "x")
+    book = Journal(tmp_path, "x")
     book.write(run(tmp_path, "a"), "stopped", ROWS, {})
     (book.folder / "a.json").write_bytes(content)
-    assert Book(tmp_path, "x").ending(run(tmp_path, "a")) is None
+    assert Journal(tmp_path, "x").ending(run(tmp_path, "a")) is None

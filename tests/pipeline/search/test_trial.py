@@ -6,7 +6,7 @@ import torch
 
 from pipeline.params import Classify, Cluster
 from pipeline.runs.run import Run
-from pipeline.search.trial import Trial, Work
+from pipeline.search.trial import TrialWork, TuneTrial
 
 SECTION = Classify.model_validate(
     {
@@ -30,8 +30,8 @@ SECTION = Classify.model_validate(
 def test_a_metric_that_is_not_finite_ends_its_trial(small_shards: Path, tmp_path: Path) -> None:
     threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     run = Run("id", "classify", "v", 1, SECTION, small_shards, tmp_path / "run")
-    trial = Trial.__new__(Trial)
-    trial.setup({"run_id": "id"}, Work({"id": run}, Cluster(workers=1), 0, "loss"))
+    trial = TuneTrial.__new__(TuneTrial)
+    trial.setup({"run_id": "id"}, TrialWork({"id": run}, Cluster(workers=1), 0, "loss"))
     try:
         word = trial.step()
         trial.cleanup()

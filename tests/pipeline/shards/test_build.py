@@ -31,7 +31,7 @@ from pipeline.params import Shard
 from pipeline.shards import Manifest, ShardReader, verify
 from pipeline.shards.build import Runner, build
 from pipeline.shards.inputs import grouped
-from pipeline.shards.task import Done, Work, write
+from pipeline.shards.task import Done, ShardWork, write
 from pipeline.shards.writer import Written, write_shard
 
 NAMES = ("imagenet", "coco", "ade20k")
@@ -286,7 +286,7 @@ def test_a_killed_and_repeated_task_leaves_no_trace(
 ) -> None:
     listing = list_folder("coco", raw / "coco", {})
     path = tmp_path / "train" / "000000.tar"
-    work = Work(
+    work = ShardWork(
         "coco",
         path,
         listing.splits["train"][:8],
@@ -482,7 +482,7 @@ def test_a_file_that_changes_while_its_shard_is_written_is_read_again(
     assert contents(tmp_path / "shards") == contents(tmp_path / "clean")
 
 
-def stop_at_the_end(works: Sequence[Work], in_flight: int | None, label: str) -> list[Done]:
+def stop_at_the_end(works: Sequence[ShardWork], in_flight: int | None, label: str) -> list[Done]:
     one_by_one(works, in_flight, label)
     raise OSError(errno.EIO, os.strerror(errno.EIO), "shards")
 

@@ -20,7 +20,7 @@ from pipeline.core import failpoints
 from pipeline.core.errors import UserError
 from pipeline.core.locks import held
 from pipeline.loading.micro_batches import EvalSamples, Ranks, eval_loader
-from pipeline.params import Classify as Section
+from pipeline.params import Classification as Section
 from pipeline.params import Cluster
 from pipeline.runs.publish import _history
 from pipeline.runs.run import Run
@@ -28,7 +28,7 @@ from pipeline.shards.manifest import Manifest
 from pipeline.shards.reader import ShardReader
 from pipeline.shards.remote.cache import ShardCache
 from pipeline.tasks.base import Result, create
-from pipeline.tasks.classify.logic import Classify
+from pipeline.tasks.classify.logic import Classification
 from pipeline.training import loop
 from pipeline.training.evaluate import evaluate
 from pipeline.training.loop import train
@@ -249,14 +249,14 @@ def test_a_step_passed_over_leaves_no_trace_but_its_count(
     """An image of NaN in one step of four: batch norms, losses and files stay finite, killed or
     not.
     """
-    original = Classify.loss
+    original = Classification.loss
 
     def poisoned(self: Any, model: Any, batch: Any, seed: tuple[int, int, int]) -> Any:
         if seed[1] == 1:
             batch["images"][0] = torch.nan
         return original(self, model, batch, seed)
 
-    monkeypatch.setattr(Classify, "loss", poisoned)
+    monkeypatch.setattr(Classification, "loss", poisoned)
     often = {"on_non_finite": "skip", "duration": {"steps": 4}, "checkpoint_every": {"steps": 1}}
     whole, died = (
         run_of(small_shards, tmp_path / "w", **often),

@@ -23,7 +23,7 @@ from pipeline.core.errors import UserError
 from pipeline.datasets.source import download as module
 from pipeline.datasets.source.download import download
 from pipeline.datasets.synthetic import materialise
-from pipeline.params import Remote, Synthetic
+from pipeline.params import RemoteFile, Synthetic
 
 DATA = os.urandom(3_000_000)
 
@@ -112,8 +112,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         thread.join()
 
 
-def remote(server: Server, data: bytes = DATA) -> Remote:
-    return Remote(url=server.url, sha256=hashlib.sha256(data).hexdigest())
+def remote(server: Server, data: bytes = DATA) -> RemoteFile:
+    return RemoteFile(url=server.url, sha256=hashlib.sha256(data).hexdigest())
 
 
 def names(folder: Path) -> set[str]:

@@ -22,8 +22,8 @@ from helpers import PROJECT, Keys, write_shards
 from pipeline.core import failpoints
 from pipeline.core.errors import Unreadable, UserError
 from pipeline.loading.micro_batches import (
+    BlockPlan,
     EvalSamples,
-    NextBlocks,
     Ranks,
     TrainSamples,
     eval_loader,
@@ -33,8 +33,8 @@ from pipeline.params import Augment, Cluster, Recipe
 from pipeline.shards.manifest import Manifest
 from pipeline.shards.reader import ShardReader
 from pipeline.shards.remote import cache as cache_module
-from pipeline.shards.remote.cache import Entry, ShardCache
-from pipeline.shards.remote.url import Remote
+from pipeline.shards.remote.cache import CacheEntry, ShardCache
+from pipeline.shards.remote.url import RemoteFolder
 from pipeline.shards.verify import verify_remote
 
 MB = 1 << 20
@@ -106,15 +106,15 @@ def cached(url: str, source: Path, folder: Path, gb: float = 1.0) -> ShardCache:
     return made
 
 
-def file_of(folder: Path, size: int = 3 * MB, name: str = "x", seed: int = 0) -> Entry:
+def file_of(folder: Path, size: int = 3 * MB, name: str = "x", seed: int = 0) -> CacheEntry:
     """Write a file of noise and return its entry."""
     data = bytes((seed + i * i // 7) & 255 for i in range(4099)) * (size // 4099 + 1)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / name).write_bytes(data[:size])
-    return Entry(name, size, hashlib.sha256(data[:size]).hexdigest())
+    return CacheEntry(name, size, hashlib.sha256(data[:size]).hexdigest())
 
 
-def read(cache: ShardCache, entry: Entry) -> bytes:
+def read(cache: ShardCache, entry: CacheEntry) -> bytes:
     with os.fdopen(cache.open(entry), "rb") as file:
         return file.read()
 
@@ -210,7 +210,7 @@ def test_a_longer_file_is_not_read_to_its_end(tmp_path: Path) -> None:
     entry = file_of(tmp_path / "s", 3 * MB)
     cache = cache_of(tmp_path)
     with pytest.raises(Unreadable, match=r"more than 10 bytes came"):
-        cache.open(Entry("x", 10, entry.sha256))
+        cache.open(CacheEntry("x", 10, entry.sha256))
 
 
 def test_a_missing_file_and_a_folder_that_cannot_be_written(source: Path, tmp_path: Path) -> None:
@@ -232,8 +232,8 @@ def test_a_missing_file_and_a_folder_that_cannot_be_written(source: Path, tmp_pa
 
 def cache_of(tmp_path: Path, limit: int = 100 * MB, since: int | None = None) -> ShardCache:
     return ShardCache(
-        Remote(str(tmp_path / "s")),
-        Entry("m", 0, ""),
+        RemoteFolder(str(tmp_path / "s")),
+        CacheEntry("m", 0, ""),
         str(tmp_path / "c"),
         limit,
         since or time.time_ns(),
@@ -323,7 +323,7 @@ print(hashlib.file_digest(os.fdopen(cache.open(Entry(name, int(size), sha256)), 
 """
 
 
-def fetch(url: str, folder: Path, entry: Entry, fault: str = "") -> "subprocess.Popen[str]":
+def fetch(url: str, folder: Path, entry: CacheEntry, fault: str = "") -> "subprocess.Popen[str]":
     command = [
         sys.executable,
         "-c",
@@ -357,8 +357,8 @@ def test_one_process_fetches_and_the_others_wait(tmp_path: Path) -> None:
 
 def test_who_waited_does_not_hash_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     entry, cache, hashed = file_of(tmp_path / "s"), cache_of(tmp_path), []
-    original = Remote.blocks
-    monkeypatch.setattr(Remote, "blocks", lambda *args: time.sleep(0.3) or original(*args))
+    original = RemoteFolder.blocks
+    monkeypatch.setattr(RemoteFolder, "blocks", lambda *args: time.sleep(0.3) or original(*args))
     monkeypatch.setattr(hashlib, "file_digest", lambda *args: hashed.append(args))
     with ThreadPoolExecutor(4) as pool:
         assert [len(data) for data in pool.map(lambda _: read(cache, entry), range(4))] == [
@@ -439,20 +439,20 @@ def test_the_next_block_is_wished_for_while_one_is_in_use(source: Path, tmp_path
     samples = train_samples(source, tmp_path / "c", block=3)
     epochs = [[samples.order(epoch).shards_of(block) for block in range(3)] for epoch in range(2)]
     last = 2 * samples.steps_per_epoch
-    wishes = NextBlocks(samples, last)
+    wishes = BlockPlan(samples, last)
     said = [shards for step in range(last) if (shards := wishes((step, 0))) is not None]
     blocks = epochs[0] + epochs[1]
     assert said == [here + after for here, after in zip(blocks, [*blocks[1:], []], strict=True)]
     for step in range(last):  # what a step reads was in the wishes by then
         assert {shard for shard, _ in samples.places(step, 0)} <= set(
-            NextBlocks(samples, last)((step, 0)) or []
+            BlockPlan(samples, last)((step, 0)) or []
         )
 
 
 def test_no_more_is_wished_for_than_the_cache_holds(source: Path, tmp_path: Path) -> None:
     each = Manifest.load(source).splits["train"].shards[0].bytes
     samples = train_samples(source, tmp_path / "c", block=8, gb=3.5 * each / 1e9)
-    assert NextBlocks(samples, 5)((0, 0)) == samples.order(0).shards_of(0)[:3]
+    assert BlockPlan(samples, 5)((0, 0)) == samples.order(0).shards_of(0)[:3]
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -515,7 +515,7 @@ def test_what_lies_at_the_url_is_compared_with_the_local_manifest(
     import shutil
 
     local = Path(shutil.copytree(source, tmp_path / "local" / "imagenet"))
-    remote = Remote(f"{server.url}/imagenet")
+    remote = RemoteFolder(f"{server.url}/imagenet")
     assert verify_remote(remote, local) == [] and not server.gets(".tar")
     (source / "train/000002.tar").unlink()
     os.truncate(source / "train/000004.tar", 512)

@@ -3,7 +3,7 @@
 import threading
 
 from pipeline.core.errors import UserError
-from pipeline.shards.remote.prefetch import Ahead
+from pipeline.shards.remote.prefetch import Prefetcher
 
 WAIT_S = 20
 
@@ -19,7 +19,7 @@ def test_wishes_are_done_in_order_and_a_new_one_replaces_the_rest() -> None:
         if shard == 9:
             finished.set()
 
-    ahead = Ahead(bring)
+    ahead = Prefetcher(bring)
     ahead.want([1, 2, 3])
     assert started.wait(WAIT_S)
     ahead.want([8, 9])  # while 1 is being fetched
@@ -37,7 +37,7 @@ def test_a_shard_that_cannot_be_had_stops_nothing_and_closing_ends_the_thread() 
             raise UserError("gone")
         finished.set()
 
-    ahead = Ahead(bring)
+    ahead = Prefetcher(bring)
     ahead.want([1, 2])
     assert finished.wait(WAIT_S) and ahead._thread.is_alive()
     ahead.close()

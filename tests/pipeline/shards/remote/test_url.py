@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.core.errors import UserError
-from pipeline.shards.remote.url import Remote, Unreachable
+from pipeline.shards.remote.url import RemoteFolder, Unreachable
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ from pipeline.shards.remote.url import Remote, Unreachable
     ],
 )
 def test_shown_names_have_no_credentials(url: str, shown: str) -> None:
-    remote = Remote(url)
+    remote = RemoteFolder(url)
     assert remote.shown("train/000000.tar") == shown
     assert "secret" not in f"{remote!r}{remote.shown()}"
 
@@ -26,7 +26,7 @@ def test_shown_names_have_no_credentials(url: str, shown: str) -> None:
 @pytest.mark.parametrize("scheme", ["file://", ""])
 def test_a_folder_is_read(tmp_path: Path, scheme: str) -> None:
     (tmp_path / "x").write_bytes(b"a" * 3_000_000)
-    remote = Remote(f"{scheme}{tmp_path}")
+    remote = RemoteFolder(f"{scheme}{tmp_path}")
     assert b"".join(remote.blocks("x")) == b"a" * 3_000_000 and remote.size("x") == 3_000_000
     with pytest.raises(Unreachable, match=r"^not found$"):
         list(remote.blocks("y"))
@@ -36,7 +36,7 @@ def test_a_folder_is_read(tmp_path: Path, scheme: str) -> None:
 
 def test_a_closed_port_is_said_without_the_password() -> None:
     with pytest.raises(Unreachable, match=r"^Client\w+$|^ConnectionRefusedError$") as caught:
-        list(Remote("http://user:secret@127.0.0.1:9").blocks("x"))
+        list(RemoteFolder("http://user:secret@127.0.0.1:9").blocks("x"))
     assert "secret" not in str(caught.value)
 
 
@@ -46,6 +46,6 @@ def test_a_protocol_without_its_package_is_named() -> None:
         import s3fs  # noqa: F401
     except ImportError:
         with pytest.raises(UserError, match=r"^s3://bucket/a: .*s3fs.*; install it"):
-            Remote("s3://bucket/a").size("x")
+            RemoteFolder("s3://bucket/a").size("x")
     else:
         pytest.skip("s3fs is installed")
