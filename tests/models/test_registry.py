@@ -20,8 +20,8 @@ PRE_NORM = ("swin", "sliding_attention", "global_attention", "local_mlp")
 NEW_MIXER = '''
 """Nothing but the feed-forward part: the smallest possible mixer file."""
 from torch import nn
-from models.blocks import PreNormBlock
-from models.spec import Switches
+from models.network.blocks import PreNormBlock
+from models.network.spec import Switches
 
 SWITCHES = Switches("sliding", shared_positions=True, shared_channels="yes", dynamic=False)
 
