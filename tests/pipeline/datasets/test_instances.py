@@ -15,9 +15,8 @@ from pipeline.datasets import coco, list_folder
 from pipeline.datasets.instances import clean
 from pipeline.datasets.notes import Notes
 from pipeline.datasets.objects import unseen
-from pipeline.datasets.segmentations import run_lengths
+from pipeline.datasets.segmentations import compressed, lengths_of
 from pipeline.datasets.targets import Tally
-from pipeline.tasks.detect.masks import run_lengths as run_lengths_of
 
 SHAPE = [[1.0, 1.0, 5.0, 1.0, 5.0, 4.0]]
 
@@ -216,7 +215,7 @@ def test_what_becomes_of_an_annotation(case: tuple[Any, ...]) -> None:
         )
         if cleaned is not None:
             assert (unseen(cleaned) is None) == (bucket == "seen")
-            run_lengths_of(cleaned["segmentation"], 30, 40)  # the official tool survives it
+            compressed(cleaned["segmentation"], (30, 40))  # the official tool survives it
 
 
 def test_a_row_that_leaves_out_area_and_crowd_has_them_computed() -> None:
@@ -233,7 +232,7 @@ def test_run_lengths_are_read_as_the_official_tool_writes_them(
 ) -> None:
     mask = np.random.default_rng(random.getrandbits(32)).random((height, width)) < random.random()
     text = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"].decode()
-    read = run_lengths(text)
+    read = lengths_of(text)
     assert read is not None and sum(read) == height * width
     assert (np.repeat(np.arange(len(read)) % 2, read) == mask.ravel(order="F")).all()
 

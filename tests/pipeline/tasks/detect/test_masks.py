@@ -7,8 +7,9 @@ import pytest
 from PIL import Image, ImageDraw
 from pycocotools import mask as coco
 
+from pipeline.datasets.segmentations import run_lengths
 from pipeline.tasks.dense.geometry import Geometry
-from pipeline.tasks.detect.masks import moved, run_lengths
+from pipeline.tasks.detect.masks import moved
 
 SIZE = 60, 80
 POLYGONS = [
