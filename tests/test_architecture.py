@@ -3,6 +3,7 @@
 Which room may import which is said in pyproject.toml, and `make lint` holds it.
 """
 
+import re
 from collections import defaultdict
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -71,6 +72,19 @@ def test_no_folders_import_in_a_circle(imports: Arrows) -> None:
 def test_a_command_parses_calls_and_prints(path: Path) -> None:
     lines = len(path.read_text().splitlines())
     assert lines < 100, f"{path.name} has {lines} lines; what it does belongs into a room"
+
+
+def test_programs_in_texts_import_modules_that_exist(imports: Arrows) -> None:
+    """Tests hold programs as text, where no tool follows a module that moves."""
+    missing = {
+        f"{path.name}: {module}"
+        for path in (PROJECT / "tests").rglob("*.py")
+        for module in re.findall(
+            r"^ *from ((?:models|pipeline)(?:\.\w+)*) import", path.read_text(), re.M
+        )
+        if module not in imports
+    }
+    assert missing == set()
 
 
 def test_the_stages_fit_on_a_screen() -> None:

@@ -231,8 +231,8 @@ def test_a_file_changes_nothing_that_it_names(tmp_path, name, write):
 BOMBS = r"""
 import pickle, resource, struct, sys, zipfile
 from pathlib import Path
-from models.checkpoints import read_checkpoint
-sys.path[:0] = ["tests", "tests/models"]
+from models.weights.checkpoints import read_checkpoint
+sys.path[:0] = ["tests", "tests/models/weights"]
 from test_checkpoints import plain, zipped
 folder = Path(sys.argv[1])
 start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
