@@ -36,8 +36,8 @@ test: $(READY)  ## the tests, without network or GPU
 test-faults: $(READY)  ## the long versions: every kill, cut and garbled file that the project claims to survive
 	@python -m pytest -m faults
 
-lint: $(READY)  ## ruff and mypy
-	@ruff check . && ruff format --check . && mypy
+lint: $(READY)  ## ruff, mypy, and which room may import which
+	@ruff check . && ruff format --check . && lint-imports --no-cache --no-logo && mypy
 
 ui: $(READY)  ## compare runs in the browser (MLflow on loopback, port 5000)
 	@python -m pipeline.ui
@@ -45,8 +45,8 @@ ui: $(READY)  ## compare runs in the browser (MLflow on loopback, port 5000)
 bench: $(READY)  ## benchmarks, one JSON line a figure
 	@for file in benchmarks/[a-z]*.py; do PYTHONPATH=. python $$file || exit 1; done
 
-lock: $(READY)  ## pin the dependencies anew
-	uv pip compile --quiet --universal --python-version 3.11 --extra dev --no-emit-index-url --custom-compile-command "make lock" --upgrade pyproject.toml -o requirements.lock
+lock: $(READY)  ## pin what pyproject.toml adds; with upgrade=--upgrade pin everything anew
+	uv pip compile --quiet --universal --python-version 3.11 --extra dev --no-emit-index-url --custom-compile-command "make lock" $(upgrade) pyproject.toml -o requirements.lock
 
 clean:  ## remove scratch state: unfinished and finished runs, ad-hoc results (what DVC tracks stays)
 	rm -rf runs adhoc data/raw/synthetic

@@ -24,7 +24,7 @@ SHARDS = Path("data/shards/imagenet")
 IMAGES, ROUNDS = 960, 7
 
 
-def timed(work: Callable[[], None]) -> float:
+def timed(work: Callable[[], object]) -> float:
     start = time.process_time()
     work()
     return IMAGES / (time.process_time() - start)

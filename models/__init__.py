@@ -44,7 +44,7 @@ def create_model(name: str, num_classes: int = 1000, **overrides: Any) -> nn.Mod
             does not fit.
     """
     from models.mixers.timm import PREFIX, create_timm
-    from models.network.registry import build_classifier
+    from models.registry import build_classifier
 
     if name.startswith(PREFIX):
         return create_timm(name, num_classes, overrides)
@@ -68,7 +68,7 @@ def create_backbone(name: str, **overrides: Any) -> nn.Module:
         ValueError: as `create_model`.
     """
     from models.mixers.timm import PREFIX, create_timm_backbone
-    from models.network.registry import build_backbone
+    from models.registry import build_backbone
 
     if name.startswith(PREFIX):
         return create_timm_backbone(name, overrides)
@@ -77,6 +77,6 @@ def create_backbone(name: str, **overrides: Any) -> nn.Module:
 
 def list_models() -> list[str]:
     """Names of all networks of this package, `MIXER_SIZE`, sorted by mixer and by size."""
-    from models.network.registry import list_models
+    from models.registry import list_models
 
     return list_models()

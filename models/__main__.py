@@ -22,9 +22,9 @@ from models.counting.flops import (
     count_parameters,
 )
 from models.heads import create_detector, create_segmenter
-from models.network.registry import split_name
 from models.network.sizes import SIZES
 from models.network.spec import declared_switches
+from models.registry import split_name
 
 COLUMNS: tuple[tuple[str, str], ...] = (
     ("name", "model"),

@@ -1,4 +1,6 @@
-"""docs/adding-a-mixer.md is followed step by step in a copy of the project."""
+"""docs/adding-a-mixer.md is followed step by step in a copy of the project; every page names files,
+commands and pages that exist.
+"""
 
 import re
 import shutil
@@ -11,6 +13,12 @@ import yaml
 from helpers import PROJECT
 
 PAGE = (PROJECT / "docs" / "adding-a-mixer.md").read_text()
+PAGES = [*sorted(PROJECT.glob("*.md")), *sorted((PROJECT / "docs").glob("*.md"))]
+OURS = ("benchmarks/", "docs/", "models/", "params/", "pipeline/", "tests/")
+"""Folders that hold nothing but files of the project."""
+PLACEHOLDER = re.compile(r"[<{*]")
+TO_BE_WRITTEN = {"models/mixers/mine.py"}
+"""Files that a reader is told to make."""
 STEP = """
 import torch
 from models import create_model
@@ -29,6 +37,47 @@ assert all(p.grad.abs().sum() > 0 for p in scales)
 optimizer.step()
 assert torch.nn.functional.cross_entropy(model(x), labels) < first
 """
+
+
+def missing_files(page: str) -> list[str]:
+    """Return the files of the project that a page names in backticks and that are not there."""
+    names = re.findall(r"`([^`\s]+)`", page)
+    ours = [name for name in names if name.startswith(OURS) and not PLACEHOLDER.search(name)]
+    return [name for name in ours if name not in TO_BE_WRITTEN and not (PROJECT / name).exists()]
+
+
+def missing_pages(page: str, folder: Path) -> list[str]:
+    """Return the files that a page links to and that are not there."""
+    links = re.findall(r"\]\(([^)#\s]+)", page)
+    return [link for link in links if "://" not in link and not (folder / link).exists()]
+
+
+def missing_modules(page: str) -> list[str]:
+    """Return the modules of the project that a page runs and that cannot be run."""
+    names = re.findall(r"python -m ((?:models|pipeline|tests)[\w.]*)", page)
+    paths = [PROJECT.joinpath(*name.split(".")) for name in names]
+    return [
+        name
+        for name, path in zip(names, paths, strict=True)
+        if not path.with_suffix(".py").exists() and not (path / "__main__.py").exists()
+    ]
+
+
+def test_what_is_not_there_is_found() -> None:
+    page = (
+        "`models/nothing.py`, `pipeline/<verb>.py`, `models/`, [a](b.md), `python -m pipeline.no`"
+    )
+    assert missing_files(page) == ["models/nothing.py"]
+    assert missing_pages(page, PROJECT) == ["b.md"]
+    assert missing_modules(page) == ["pipeline.no"]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_a_page_names_what_exists(path: Path) -> None:
+    page = path.read_text()
+    assert missing_files(page) == []
+    assert missing_pages(page, path.parent) == []
+    assert missing_modules(page) == []
 
 
 def fenced(language: str) -> list[str]:

@@ -12,7 +12,7 @@ from torch import nn
 
 from models.mixers.timm import PREFIX, TimmFeatures, create_timm_backbone
 from models.network.blocks import DepthwiseBlock
-from models.network.registry import build_backbone
+from models.registry import build_backbone
 
 STRIDES = (4, 8, 16, 32)
 WINDOW = 7

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.network.registry import build_backbone, build_classifier, list_models, split_name
 from models.network.sizes import SIZES
+from models.registry import build_backbone, build_classifier, list_models, split_name
 from models.weights.official_heads import kind_of, rename_heads
 
 RENAMES: tuple[tuple[str, str], ...] = (

@@ -11,6 +11,7 @@ TRAINING = (
     "models/aggregate",
     "models/mixers/__init__.py",
     "models/network",
+    "models/registry.py",
     "pipeline/loading",
     "pipeline/tasks/base.py",
     "pipeline/training",

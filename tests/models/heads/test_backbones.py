@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from models.heads.backbones import dense_backbone
-from models.network.registry import build_backbone
+from models.registry import build_backbone
 
 
 def layout(name, **overrides):

@@ -1,7 +1,7 @@
 """Mutates params files and the project's own JSON files; looks for anything but success or a
 sentence.
 
-`PYTHONPATH=.:tests python tests/pipeline/fuzz.py FIRST COUNT`: mutation number n is a function of n
+`PYTHONPATH=.:tests python tests/pipeline/core/fuzz.py FIRST COUNT`: mutation number n is a function of n
 alone. Prints one JSON object.
 """
 

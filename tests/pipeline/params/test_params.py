@@ -13,7 +13,10 @@ from helpers import PROJECT
 from pipeline.core.errors import UserError
 from pipeline.params import TASKS, Params, load, mixer_options
 
-FILES = ["params.yaml", "params/paper.yaml", "params/real.yaml"]
+FILES = [
+    "params.yaml",
+    *sorted(f"params/{path.name}" for path in (PROJECT / "params").glob("*.yaml")),
+]
 
 
 def wrong(tmp_path: Path, tree: object, overrides: list[str] | None = None) -> str:

@@ -38,7 +38,7 @@ f: !!str 2012
 def test_values_are_those_that_dvc_sees(tmp_path: Path) -> None:
     (tmp_path / "p.yaml").write_text(PLAIN)
     assert repr(read_tree(tmp_path / "p.yaml")) == repr(load_yaml(str(tmp_path / "p.yaml")))
-    for name in ("params.yaml", "params/paper.yaml", "params/real.yaml"):
+    for name in ("params.yaml", "params/debug.yaml", "params/paper.yaml", "params/real.yaml"):
         assert read_tree(PROJECT / name) == load_yaml(str(PROJECT / name))
     assert parse("1e-4", "") == 1e-4 and parse("1:30", "") == "1:30" and parse("yes", "") == "yes"
 
