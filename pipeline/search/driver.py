@@ -50,18 +50,13 @@ def run_search(call: Call, search: Search) -> SearchResult:
     """
     runs = [tried.run for tried in search.tried]
     _refuse_workers(search)
-    decides = [
-        sorted(run.id for run in runs),
-        search.asha and search.asha.model_dump(),
-        search.shown,
-    ]
-    book = Journal(runs[0].folder.parent, decides)
+    book = search.journal()
     book.forget_failures()
     with held(book.folder / "lock", search.label):
         once = {
             tried.run.id: tried for tried in search.tried
         }  # two settings may come to the same run
-        left = [tried for tried in once.values() if book.ending(tried.run) is None]
+        left = [tried for tried in once.values() if not book.ended(tried.run)]
         if left:
             for advice in refuse_damage(runs[0].shards, runs):
                 print(advice, file=sys.stderr, flush=True)

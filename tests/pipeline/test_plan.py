@@ -22,6 +22,11 @@ from pipeline.planning import disk
 from pipeline.project.call import Call
 from pipeline.project.cli import call, parser
 from pipeline.runs.make import runs_of
+from pipeline.search import driver
+from pipeline.search.factorial import design
+from pipeline.search.factorial import trials as factorial_trials
+from pipeline.search.tune import space as tune_space
+from pipeline.search.tune import trials as tune_trials
 
 DATA = {"train": 160, "val": 37, "image_size": 32}
 RECIPE = {
@@ -340,9 +345,8 @@ def test_finished_runs_cost_nothing_and_begun_ones_the_rest(
     write_params(project, {**PARAMS, "classify": {**PARAMS["classify"], "variants": again}})
     made = {}
     for variant in again:
-        this = asked(project)
-        this.args.task = "classify"
-        made[variant] = runs_of(this, project / "data/shards/imagenet", variant)
+        shards = project / "data/shards/imagenet"
+        made[variant] = runs_of(asked(project), "classify", variant, shards)
     first, second, _ = made["dwnet_micro"]
     for run in (first, made["swin_micro"][0]):
         for name in SEALED:
@@ -505,6 +509,53 @@ def test_searches_are_counted_by_trials(
     shutil.rmtree(project / "results/profile")
     without = rows(planned(project, capsys))["factorial"]  # and without torch
     assert (without["runs"], without["trials"]["controls_not_counted"]) == (2 * 8 * 3, 2 * 8 * 3)
+
+
+@pytest.mark.parametrize("start", [None, "weights.bin"])
+@pytest.mark.parametrize("verb", ["tune", "factorial"])
+def test_trials_that_ended_cost_nothing(
+    done: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    verb: str,
+    start: str | None,
+) -> None:
+    """The plan asks for the trials that the driver runs, and reads what it noted of them."""
+    project = tmp_path / "project"
+    shutil.copytree(done, project)
+    (project / "weights.bin").write_text("weights")
+    shared = {"base": {"size": "micro", "kernel_size": 3}, "recipe": {"init_from": start}}
+    tune = {**shared, "space": {"mixer": ["dwnet", "swin"]}, "seeds": [0, 1], "scheduler": "asha"}
+    factorial = {**shared, "group_channels": [1], "seeds": [0, 1], "controls": False}
+    write_params(project, {**PARAMS, "tune": tune, "factorial": factorial})
+    (project / "dvc.yaml").write_text(
+        yaml.safe_dump({"stages": {verb: SEARCHES[verb]}}, sort_keys=False)
+    )
+    this = asked(project)
+    settings = tune_space.settings_of(this.params)[0]
+    designs = design.designs_of(this.params)
+    shards = project / "data/shards/imagenet"
+    search = (
+        tune_trials.search_of(this, settings, shards)
+        if verb == "tune"
+        else factorial_trials.search_of(this, designs, shards)
+    )
+
+    def stop_all(call: Call, search: Any, left: list[Any], book: Any, recorder: Any) -> None:
+        first, *others = left
+        book.write(first.run, "failed", [], {})  # the next command tries it again
+        for tried in others:
+            book.write(tried.run, "stopped", [], {})
+
+    monkeypatch.setattr(driver, "_refuse_unfit", lambda left: None)
+    monkeypatch.setattr(driver, "_train", stop_all)
+    before = rows(planned(project, capsys))[verb]
+    driver.run_search(this, search)
+    after = rows(planned(project, capsys))[verb]
+    assert (before["runs"], before["finished"]) == (len(search.tried), 0)
+    assert (after["runs"], after["finished"]) == (len(search.tried), len(search.tried) - 1)
+    assert after["steps"] * len(search.tried) == before["steps"]
 
 
 def test_an_ad_hoc_call_needs_no_dvc_and_leaves_no_folder(
