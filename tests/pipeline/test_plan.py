@@ -300,6 +300,26 @@ def test_changed_code_runs_what_it_decides(done: Path, capsys: pytest.CaptureFix
     assert set(found) == {"classify@swin_micro", "profile@swin_micro", "compare"}
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        "models/aggregate/shared.py",
+        "models/counting/flops.py",
+        "models/network/blocks.py",
+        "pipeline/profile.py",
+    ],
+)
+def test_a_profile_is_taken_again_after_its_code_changed(
+    done: Path, capsys: pytest.CaptureFixture[str], code: str
+) -> None:
+    before = (done / code).read_text()
+    (done / code).write_text(before + "\n")
+    found = rows(planned(done, capsys))
+    (done / code).write_text(before)
+    assert {"profile@dwnet_micro", "profile@swin_micro", "compare"} <= set(found)
+    assert found["profile@swin_micro"]["why"].startswith("code: ")
+
+
 def test_what_dvc_has_kept_costs_nothing(
     done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

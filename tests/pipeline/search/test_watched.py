@@ -48,7 +48,11 @@ def test_a_stage_whose_entry_was_changed_may(
 def test_the_command_asks(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("pipeline", "models"):
         (project / name).symlink_to(PROJECT / name)
-    tune = {"task": "detect", "space": {"kernel_size": [3]}, "base": {"mixer": "dwnet", "size": "micro"}}
+    tune = {
+        "task": "detect",
+        "space": {"kernel_size": [3]},
+        "base": {"mixer": "dwnet", "size": "micro"},
+    }
     tune["recipe"] = {"init_from": None}
     (project / "params.yaml").write_text(yaml.safe_dump({"tune": tune}))
     request = load(project / "params.yaml").data.coco.model_dump(mode="json")
