@@ -15,6 +15,7 @@ import pytest
 import yaml
 from helpers import PROJECT, SEALED, finished_record, run_stage, write_shards
 
+from pipeline import repro
 from pipeline.core.errors import UserError
 from pipeline.core.files import write_json
 from pipeline.params import load
@@ -175,6 +176,17 @@ def commit(project: Path) -> None:
     with contextlib.chdir(project):
         repo = Repo(str(project))
         repo.commit(force=True)
+        repo.close()
+
+
+def commit_only(project: Path, *stages: str) -> None:
+    """Let DVC take the outputs of some stages for done."""
+    from dvc.repo import Repo
+
+    with contextlib.chdir(project):
+        repo = Repo(str(project))
+        for stage in stages:
+            repo.commit(target=stage, force=True)
         repo.close()
 
 
@@ -576,6 +588,41 @@ def test_trials_that_ended_cost_nothing(
     assert (before["runs"], before["finished"]) == (len(search.tried), 0)
     assert (after["runs"], after["finished"]) == (len(search.tried), len(search.tried) - 1)
     assert after["steps"] * len(search.tried) == before["steps"]
+
+
+def test_a_network_from_nothing_whose_stage_waits_for_a_classifier_is_refused(
+    fresh: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DVC itself ends in `No such file`, after all that it ran before; an ad-hoc call may."""
+    project = tmp_path / "project"
+    shutil.copytree(fresh, project)
+    recipe = {**DENSE, "init_from": None}
+    segment = {**PARAMS["segment"], "recipe": recipe}
+    sentence = r"segment@alone of dvc\.yaml .* add alone to classify\.variants, or move it to"
+    write_params(project, {**PARAMS, "segment": segment})
+    assert "segment@dwnet_micro" in rows(planned(project, capsys))  # with a classifier of its name
+    alone = {**segment, "variants": {"alone": {"mixer": "dwnet", "size": "micro"}}}
+    write_params(project, {**PARAMS, "segment": alone})
+    with pytest.raises(UserError, match=sentence):
+        run_stage(project, "pipeline.plan")
+    monkeypatch.setattr("pipeline.repro.run_session", None)  # whoever began now would fail
+    with pytest.raises(UserError, match=sentence), pytest.MonkeyPatch.context() as patch:
+        patch.chdir(project)
+        patch.setattr("sys.argv", ["repro"])
+        repro._main()
+    assert "segment@alone" in rows(planned(project, capsys, "--set", "cluster.workers=1"))
+    script = "from dvc.cli import main; import sys; sys.exit(main(['repro', 'segment@alone']))"
+    for name in ("fetch", "shard"):  # their commands end at once, so that DVC comes to the stage
+        (project / f"pipeline/{name}.py").write_text("")
+    (project / "data/raw").mkdir(parents=True)
+    (project / "data/raw/ade20k.json").touch()
+    (project / "data/shards/ade20k").mkdir(parents=True)
+    (project / "data/shards/ade20k/manifest.json").touch()
+    commit_only(project, "fetch@ade20k", "shard@ade20k")
+    ran = subprocess.run(
+        [sys.executable, "-c", script], cwd=project, capture_output=True, text=True
+    )
+    assert ran.returncode and "results/classify/alone/model.safetensors" in ran.stdout + ran.stderr
 
 
 def test_an_ad_hoc_call_needs_no_dvc_and_leaves_no_folder(
