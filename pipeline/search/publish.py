@@ -73,7 +73,7 @@ def shared_facts(call: Call, search: Search, outcome: SearchResult) -> dict[str,
     return {
         "epochs": round(length(run, "epoch"), 4),
         "recipe": run.recipe.model_dump(mode="json"),
-        "image_size": getattr(run.recipe, "image_size", None),
+        "image_size": run.recipe.network_size,
         "mlflow_run_id": outcome.mlflow_run,
         "commit": head,
         "dirty": dirty,
