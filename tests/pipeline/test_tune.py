@@ -278,7 +278,9 @@ def test_stopped_trials_end_by_themselves(
     children = mlflow_runs(project, table)[1]
     assert {run.data.tags["state"] for run in children} == {"finished", "stopped"}
     capsys.readouterr()
+    (project / "dvc.yaml").write_text("stages: {tune: {cmd: python -m pipeline.tune}}")
     run_stage(project, "pipeline.plan", "--json", *options(project, "asha", ASHA))
+    (project / "dvc.yaml").unlink()
     stages = json.loads(capsys.readouterr().out)["stages"]
     row = next(stage for stage in stages if stage["stage"] == "tune")
     assert (row["runs"], row["finished"], row["steps"]) == (6, 6, 0)
