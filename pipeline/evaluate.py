@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.core.errors import UserError, nearest
 from pipeline.core.files import finite
 from pipeline.params import TASKS
+from pipeline.params.recipes import IMAGE_SIZE
 from pipeline.project import cli
 from pipeline.project.call import Call
 from pipeline.runs.make import refuse_empty
@@ -61,10 +62,8 @@ def _metrics(call: Call, section: Any) -> dict[str, float]:
     manifest = Manifest.load(shards)
     logic = create(call.args.task, section, variant, manifest)
     model = logic.build()
-    size, dense = (
-        getattr(recipe, "image_size", 224),
-        None if call.args.task == "classify" else model,
-    )
+    size = recipe.network_size or IMAGE_SIZE
+    dense = None if call.args.task == "classify" else model
     load_into(
         model,
         read_weights(call.args.weights, section.variants[variant], size, dense),

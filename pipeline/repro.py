@@ -12,6 +12,7 @@ from pipeline.cluster.session import run_session
 from pipeline.core.locks import held
 from pipeline.project.call import Folders
 from pipeline.project.cli import main
+from pipeline.project.dvcfile import refuse_unmade
 from pipeline.project.dvclock import free_stages, keep_lock_file, mend_lock_file
 
 FETCH = ["fetch@imagenet", "fetch@coco", "fetch@ade20k"]
@@ -23,6 +24,7 @@ def _main() -> None:
     )
     parser.parse_args()
     project = Path.cwd()
+    refuse_unmade(project)
     with held(Folders(project).lock("repro"), "make repro"):
         free_stages(project)
         mend_lock_file(project)

@@ -3,7 +3,9 @@
 A mixer file `NAME.py` gives:
 
 - `SWITCHES`: a `models.network.spec.Switches`, the three questions answered for its default
-  options;
+  options, as literals: the report reads them without importing the file;
+- `ATTENTION = True`, only where the weights come from comparing positions with each other: it is no
+  depth-wise network then, which the report sets against Swin;
 - `block(place, *, option=default, ...) -> nn.Module`: one block of the network, (B, H, W, C) ->
   (B, H, W, C).
   The keyword-only parameters are the options that `create_model(NAME_size, option=...)` accepts. In

@@ -19,6 +19,7 @@ from models.network.spec import BlockConfig, Switches, sharing
 SWITCHES = Switches(
     neighbourhood="global", shared_positions=False, shared_channels="groups", dynamic=True
 )
+ATTENTION = True
 
 
 class GlobalAttention(nn.Module):

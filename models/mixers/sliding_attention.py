@@ -25,6 +25,7 @@ from models.network.spec import BlockConfig, Switches, sharing
 SWITCHES = Switches(
     neighbourhood="sliding", shared_positions=False, shared_channels="groups", dynamic=True
 )
+ATTENTION = True
 Skeleton = Literal["attention", "depthwise"]
 
 

@@ -18,6 +18,7 @@ from models.network.windows import cut, join, relative_index, shift_mask, window
 SWITCHES = Switches(
     neighbourhood="window", shared_positions=False, shared_channels="groups", dynamic=True
 )
+ATTENTION = True
 
 
 class WindowAttention(nn.Module):

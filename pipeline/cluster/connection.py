@@ -46,7 +46,7 @@ def connected(cluster: Cluster) -> Iterator[None]:
             address,
             runtime_env={
                 "working_dir": str(Path.cwd()),
-                "excludes": ["data", "runs", "results", "adhoc"],
+                "excludes": ["/data", "/runs", "/results", "/adhoc"],
             },
         )
     with ExitStack() as own:

@@ -35,10 +35,7 @@ def refuse_unfit(named: Iterable[tuple[str, Run]]) -> None:
 
 def refuse_unfit_run(run: Run, manifest: Manifest) -> None:
     """Refuse one run as `refuse_unfit` does."""
-    size, name = (
-        getattr(run.recipe, "image_size", None),
-        run.section.variants[run.variant].model_name,
-    )
+    size, name = run.recipe.network_size, run.section.variants[run.variant].model_name
     try:
         with torch.device("meta"):
             model = create(run.task, run.section, run.variant, manifest).build()

@@ -20,7 +20,8 @@ from pipeline.tracking.trainings import recorded
 
 def train(call: Call, shards: Path) -> None:
     """Train the asked-for runs that are not finished, bring MLflow up to date, publish."""
-    wanted = [run for variant in call.args.variants for run in runs_of(call, shards, variant)]
+    task, variants = call.args.task, call.args.variants
+    wanted = [run for variant in variants for run in runs_of(call, task, variant, shards)]
     if call.args.adopt:
         adopt(call.args.adopt, wanted)
     if any(run.finished() is None for run in wanted):
@@ -31,7 +32,7 @@ def train(call: Call, shards: Path) -> None:
     if unsettled := [run for run in wanted if run.finished() is not None and not settled(run)]:
         with recorded(call, unsettled) as recorder:
             recorder()
-    for variant in call.args.variants:
+    for variant in variants:
         publish(call, [run for run in wanted if run.variant == variant])
 
 
@@ -52,10 +53,9 @@ def _companions(call: Call, shards: Path, wanted: list[Run]) -> list[Run]:
     """
     if not call.params.cluster.together:
         return []
-    others = [
-        name for name in section_of(call).variants if name not in {run.variant for run in wanted}
-    ]
-    runs = [run for name in others for run in runs_of(call, shards, name)]
+    task, asked = call.args.task, {run.variant for run in wanted}
+    others = [name for name in section_of(call, task).variants if name not in asked]
+    runs = [run for name in others for run in runs_of(call, task, name, shards)]
     return [run for run in runs if run.finished() is None and not _published(call, run)]
 
 

@@ -2,6 +2,7 @@
 after run.
 """
 
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from ray.train.v2.api.exceptions import TrainingFailedError
 
 from pipeline.cluster.rendezvous import Rendezvous
 from pipeline.core import failpoints
-from pipeline.core.errors import DiskFull, Unreadable, UserError
+from pipeline.core.errors import DiskFull, Unreadable, UserError, shortened
 from pipeline.core.files import digest
 from pipeline.params import Cluster
 from pipeline.runs.run import Run
@@ -85,13 +86,22 @@ def train_group(runs: list[Run], cluster: Cluster, recorder: Recorder) -> dict[s
                 ) from error
             except SystemExit:  # Ray's own answer to Ctrl-C
                 raise KeyboardInterrupt from None
-            except ActorDiedError:
-                print("the training controller died; starting it again", flush=True)
+            except ActorDiedError as error:
+                reason = _last_words(str(error))
+                print(f"the training controller died ({reason}); starting it again", flush=True)
                 _free_workers()
+
     raise UserError(
-        f"the training controller died {1 + CONTROLLER_RETRIES} times; is the machine out of "
-        "memory?"
+        f"the training controller died {1 + CONTROLLER_RETRIES} times ({reason}); is the machine "
+        "out of memory?"
     )
+
+
+def _last_words(text: str) -> str:
+    """Return of Ray's long account of a death the last line that names an error, else the first."""
+    lines = [line.strip() for line in text.replace("\\n", "\n").splitlines() if line.strip()]
+    errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception): ", line)]
+    return shortened((errors[-1:] or lines[:1] or ["no reason given"])[0], 200)
 
 
 def _reason(error: TrainingFailedError) -> str:

@@ -19,6 +19,8 @@ RAND_AUGMENT = r"^rand(-(m\d+|mstd(\d*\.)?\d+|mmax\d+|n\d|p(\d*\.)?\d+|inc[01]|t
 
 CLASSIFY = "classify"
 """As a start: the published classification weights of the variant of the same name."""
+IMAGE_SIZE = 224
+"""The side of the images that a network is built for where nobody says another (ImageNet's)."""
 
 
 class Duration(Section):
@@ -152,6 +154,13 @@ class BaseRecipe(Section):
     frozen_bn: bool = False
     group_by_shape: bool = False
 
+    @property
+    def network_size(self) -> int | None:
+        """Pixels of the side of the square images that the network is built for; None where it
+        takes images of any size.
+        """
+        return None
+
     @model_validator(mode="after")
     def held(self) -> Self:
         """Refuse to judge by a part that is empty."""
@@ -172,10 +181,15 @@ class Recipe(BaseRecipe):
     `eval_resize` first.
     """
 
-    image_size: Annotated[int, Field(ge=32)] = 224
+    image_size: Annotated[int, Field(ge=32)] = IMAGE_SIZE
     eval_resize: Annotated[int, Field(ge=32)] = 256
     augment: Augment = Augment()
     group_by_shape: Literal[False] = False  # all its images are of one size
+
+    @property
+    def network_size(self) -> int:
+        """The side of the crops."""
+        return self.image_size
 
     @model_validator(mode="after")
     def agree(self) -> Self:

@@ -66,7 +66,10 @@ class Params(Section):
             )
             start = self.classify.variants.get(name)
             if start is None:
-                raise ValueError(f"{where}, which is not there; add it, or set init_from: null")
+                raise ValueError(
+                    f"{where}, which is not there; add it, or set init_from: null and train "
+                    "outside of dvc"
+                )
             if differing := differences(variant, start):
                 raise ValueError(
                     f"{where}, another network: {', '.join(differing)}; make them agree, or "

@@ -12,8 +12,8 @@ from pipeline.planning.data import Amount, amount_of
 from pipeline.planning.disk import Disk
 from pipeline.planning.speed import Kind, Measured, Speed, Speeds, threads
 from pipeline.planning.stages import DATA, PlannedStage, stages_of
-from pipeline.planning.trainings import SEARCHES, Group, ended_in, group_of, share
-from pipeline.planning.work import PlannedWork, Training, runs_now, training_of, work_of
+from pipeline.planning.trainings import SEARCHES, Group, group_of, runs_left, share
+from pipeline.planning.work import PlannedWork, Training, training_of, work_of
 from pipeline.project.call import Call
 
 NONE = Disk(0)
@@ -156,9 +156,7 @@ class _Planner:
             return self.data(stage)
         if stage.verb == "profile":
             return self.profile(stage)
-        group = group_of(
-            self.call.params, stage.verb, stage.key, controls=bool(self.speeds.profiles)
-        )
+        group = group_of(self.call, stage.verb, stage.key, controls=bool(self.speeds.profiles))
         return PlanRow(stage) if group is None else self.trained(stage, group)
 
     def data(self, stage: PlannedStage) -> PlanRow:
@@ -177,19 +175,17 @@ class _Planner:
         """Return the cost of all trainings of a stage; one after a stage that runs is counted from
         the start.
         """
-        runs = [
-            None if stage.after else runs_now(self.call, training) for training in group.trainings
-        ]
-        ended = ended_in(self.call, group, [run for some in runs for run in some or ()])
+        unknown = [None for _ in group.trainings]
+        left = unknown if stage.after else runs_left(self.call, group)
         work = [
-            work_of(training, self.amount(training.section.dataset), some, ended)
-            for training, some in zip(group.trainings, runs, strict=True)
+            work_of(training, self.amount(training.section.dataset), runs)
+            for training, runs in zip(group.trainings, left, strict=True)
         ]
         rows = [
             self.training(stage, group, *pair) for pair in zip(group.trainings, work, strict=True)
         ]
         whole = replace(reduce(_together, rows), disk=self.weights(group, rows))
-        if not group.searches:
+        if group.search is None:
             return whole
         tiers: dict[str, PlanRow] = {}
         for training, row in zip(group.trainings, rows, strict=True):
@@ -207,7 +203,7 @@ class _Planner:
             return PlanRow(stage, None, None, None, None, None, runs=len(training.seeds))
         known = self.speeds.of(training) if work.steps else Measured(None, None)
         kept = disk.of_training(
-            self.call, training.recipe, work, known.parameters, published=not group.searches
+            self.call, training.recipe, work, known.parameters, published=group.search is None
         )
         row = PlanRow(stage, work.images, work.evaluated, work.steps, kept)
         row = replace(row, runs=work.runs, finished=work.finished, begun=work.begun)

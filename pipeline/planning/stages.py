@@ -13,6 +13,7 @@ from pipeline.core.errors import UserError
 from pipeline.params import TASKS, Params
 from pipeline.params.reading import read_tree
 from pipeline.project.call import Call
+from pipeline.project.dvcfile import refuse_unmade
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -58,10 +59,12 @@ def stages_of(call: Call) -> list[PlannedStage]:
     its parameters need; whether a training is finished then follows from its runs.
 
     Raises:
-        UserError: there is no dvc.yaml, or DVC cannot read the project or is at work in it.
+        UserError: there is no dvc.yaml, DVC cannot read the project or is at work in it, or a stage
+            depends on what nothing makes.
     """
     if call.folders.root != call.project:
         return list(_needed(call))
+    refuse_unmade(call.project)
     return _asked(call.project)
 
 

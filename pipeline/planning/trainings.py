@@ -2,16 +2,21 @@
 seeds.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.params import TASKS, Cluster, Params
+from pipeline.core.errors import UserError
+from pipeline.params import TASKS, Cluster
 from pipeline.params.searches import Asha
 from pipeline.planning.work import Training, training_of
 from pipeline.project.call import Call
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # they import NumPy, which a plan may do without
     from pipeline.runs.run import Run
+    from pipeline.search.search import Search
 
 SEARCHES = ("tune", "factorial")
 """Verbs that train many settings side by side, and their sections of the parameters."""
@@ -21,33 +26,33 @@ SEARCHES = ("tune", "factorial")
 class Group:
     """Trainings of one stage.
 
-    `workers` train one run together. Of a search as many runs go on at once as the cluster holds,
-    `concurrent` at most; `left_out` counts combinations that cannot be run, and `halved` are the
-    rungs at which trials stop early. Of controls at most `uncounted` runs are not among the
-    trainings.
+    `workers` train one run together. `search` makes the search of its shards' folder: as many runs
+    go on at once as the cluster holds, `concurrent` at most; `left_out` counts combinations that
+    cannot be run, and `halved` are the rungs at which trials stop early. Of controls at most
+    `uncounted` runs are not among the trainings.
     """
 
     trainings: tuple[Training, ...]
     workers: int
     concurrent: int | None = None
-    searches: bool = False
+    search: "Callable[[Path], Search] | None" = None
     left_out: int = 0
     halved: Asha | None = None
     uncounted: int = 0
 
     def at_once(self, cluster: Cluster) -> int:
         """Return how many runs go on at once, where the cluster is what `cluster` asks for."""
-        if not self.searches:
+        if self.search is None:
             return 1
         runs = sum(len(training.seeds) for training in self.trainings)
         return min(max(1, cluster.workers // self.workers), self.concurrent or runs, runs)
 
 
-def group_of(params: Params, verb: str, key: str, controls: bool) -> Group | None:
+def group_of(call: Call, verb: str, key: str, controls: bool) -> Group | None:
     """Return what a stage trains, None where it does not train.
 
     Args:
-        params: the whole parameters.
+        call: the whole parameters, and where the project is.
         verb: the stage's.
         key: the variant of a task.
         controls: count the factorial's controls of equal size too, which builds networks and needs
@@ -57,33 +62,35 @@ def group_of(params: Params, verb: str, key: str, controls: bool) -> Group | Non
         UserError: a search has no setting, or a wrong one.
     """
     if verb in TASKS:
-        return Group((training_of(params, verb, key),), params.cluster.workers)
+        return Group((training_of(call.params, verb, key),), call.params.cluster.workers)
     if verb == "tune":
-        return _search(params)
-    return _design(params, controls) if verb == "factorial" else None
+        return _search(call)
+    return _design(call, controls) if verb == "factorial" else None
 
 
-def _search(params: Params) -> Group:
+def _search(call: Call) -> Group:
     from pipeline.search.tune.space import settings_of
+    from pipeline.search.tune.trials import halving, search_of
 
-    tune = params.tune
-    settings, left_out = settings_of(params)
+    tune = call.params.tune
+    settings, left_out = settings_of(call.params)
     return Group(
         tuple(
             Training(tune.task, setting.name, setting.section, tune.seeds) for setting in settings
         ),
         tune.workers,
         tune.concurrent,
-        True,
+        partial(search_of, call, settings),
         len(left_out),
-        tune.asha if tune.scheduler == "asha" else None,
+        halving(tune),
     )
 
 
-def _design(params: Params, controls: bool) -> Group:
+def _design(call: Call, controls: bool) -> Group:
     from pipeline.search.factorial.design import designs_of
+    from pipeline.search.factorial.trials import search_of
 
-    factorial, designs = params.factorial, designs_of(params, controls)
+    factorial, designs = call.params.factorial, designs_of(call.params, controls)
     trainings = (
         Training(factorial.task, setting.name, setting.section, factorial.seeds, tier)
         for tier, design in designs.items()
@@ -99,28 +106,30 @@ def _design(params: Params, controls: bool) -> Group:
         tuple(trainings),
         factorial.workers,
         factorial.concurrent,
-        True,
+        partial(search_of, call, designs),
         left_out,
         uncounted=missing * len(factorial.seeds),
     )
 
 
-def ended_in(call: Call, group: Group, runs: "list[Run]") -> set[str]:
-    """Return the ids of a search's runs that were stopped early, and need nothing more."""
-    if not group.searches or not runs:
-        return set()
-    from pipeline.search.journal import Journal
+def runs_left(call: Call, group: Group) -> "list[list[Run] | None]":
+    """Return of each training the runs that are still to be trained, as the data and weights on
+    disk decide them; None where those are not there.
+    """
+    from pipeline.runs.make import runs_of
 
-    book = Journal(
-        runs[0].folder.parent,
-        [sorted(run.id for run in runs), group.halved and group.halved.model_dump()],
-    )
-    endings = ((run.id, book.ending(run)) for run in runs)
-    return {
-        identifier
-        for identifier, ending in endings
-        if ending is not None and ending.state == "stopped"
-    }
+    first, *_ = group.trainings
+    try:
+        shards = call.shards(first.section.dataset)
+        if group.search is None:
+            runs = [runs_of(call, one.task, one.name, shards) for one in group.trainings]
+            return [[run for run in some if run.finished() is None] for some in runs]
+        search = group.search(shards)
+    except UserError:
+        return [None for _ in group.trainings]
+    journal = search.journal()
+    runs = [search.runs_of(one.section) for one in group.trainings]
+    return [[run for run in some if not journal.ended(run)] for some in runs]
 
 
 def share(asha: Asha, epochs: float, steps: float) -> float:

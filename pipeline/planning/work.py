@@ -1,14 +1,11 @@
 """What a training has to do: steps and images, over its seeds, less what is done already."""
 
-from argparse import Namespace
-from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline.core.errors import UserError
 from pipeline.params import Duration, Params, Task, Variant
 from pipeline.planning.data import Amount
-from pipeline.project.call import Call
 
 if TYPE_CHECKING:  # it imports NumPy, which a plan may do without
     from pipeline.runs.run import Run
@@ -65,17 +62,14 @@ def training_of(params: Params, task: str, variant: str) -> Training:
     return Training(task, variant, section, section.seeds_of(variant))
 
 
-def work_of(
-    training: Training, amount: Amount, runs: "list[Run] | None", ended: Collection[str] = ()
-) -> PlannedWork | None:
+def work_of(training: Training, amount: Amount, runs: "list[Run] | None") -> PlannedWork | None:
     """Return what is left to do; None where nobody knows yet how many images there are.
 
     Args:
         training: the network, its recipe and seeds.
         amount: the data set.
-        runs: the training's runs, one a seed, where they can be told; else all is counted from the
-            start.
-        ended: ids of runs that are not finished and need nothing more.
+        runs: those of the training's runs that are still to be trained, where they can be told;
+            else all is counted from the start.
 
     Raises:
         UserError: the training images do not fill one step.
@@ -91,20 +85,18 @@ def work_of(
         )
     total = steps_in(recipe.duration, per_epoch)
     every = steps_in(recipe.evaluate_every, per_epoch)
-    left: list[Run | None] = [None for _ in training.seeds]
-    if runs is not None:
-        left = [run for run in runs if run.id not in ended and run.finished() is None]
-    begun = [step for run in left if run is not None and (step := _reached(run, total))]
-    steps = total * len(left) - sum(begun)
+    left = len(training.seeds) if runs is None else len(runs)
+    begun = [step for run in runs or () if (step := _reached(run, total))]
+    steps = total * left - sum(begun)
     done = [evaluations(total, every) if step == total else step // every for step in begun]
-    due = evaluations(total, every) * len(left) - sum(done)
+    due = evaluations(total, every) * left - sum(done)
     return PlannedWork(
         steps=steps,
         images=steps * recipe.global_batch,
         evaluations=due,
         evaluated=due * images[recipe.evaluate_on],
         runs=len(training.seeds),
-        finished=len(training.seeds) - len(left),
+        finished=len(training.seeds) - left,
         begun=len(begun),
         total=total,
         per_epoch=per_epoch,
@@ -138,20 +130,3 @@ def _reached(run: "Run", total: int) -> int:
     """Return the step of a run's newest sealed checkpoint, 0 where there is none."""
     sealed = [int(seal.parent.name) for seal in run.checkpoints.glob("[0-9]*/seal.json")]
     return min(max(sealed, default=0), total)
-
-
-def runs_now(call: Call, training: Training) -> "list[Run] | None":
-    """Return a training's runs as the data and weights on disk decide them; None where those are
-    not there.
-    """
-    from pipeline.runs.make import make_runs, runs_of
-
-    section = training.section
-    try:
-        shards = call.shards(section.dataset)
-        if section is not getattr(call.params, training.task):  # a setting of its own
-            return make_runs(call, training.task, section, training.name, training.seeds, shards)
-        asked = replace(call, args=Namespace(**{**vars(call.args), "task": training.task}))
-        return runs_of(asked, shards, training.name)
-    except UserError:
-        return None

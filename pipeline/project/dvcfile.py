@@ -1,13 +1,19 @@
-"""A stage's inputs as DVC will write them into dvc.lock."""
+"""The stages of dvc.yaml without DVC: a stage's inputs as dvc.lock will hold them, and whether
+there is a way to make them.
+"""
 
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import UserError
 from pipeline.core.files import digest
 from pipeline.params.reading import read_tree
+
+KINDS = ("deps", "outs")
+CLASSIFIERS = "results/classify/"
 
 
 def stage_digest(project: Path, stage: str) -> str | None:
@@ -23,14 +29,7 @@ def stage_digest(project: Path, stage: str) -> str | None:
     except (UserError, KeyError, TypeError):
         return None
     body = body.get("do", body)
-    fill = {
-        "key": key,
-        **(
-            {f"item.{name}": value for name, value in item.items()}
-            if isinstance(item, dict)
-            else {}
-        ),
-    }
+    fill = _values(key, item)
     deps = sorted(_filled(path, fill, tree) for path in body.get("deps", []))
     params = [_filled(name, fill, tree) for name in body.get("params", [])]
     locked = {
@@ -38,6 +37,60 @@ def stage_digest(project: Path, stage: str) -> str | None:
         "params": {name: _lookup(tree, name) for name in params},
     }
     return digest(locked)
+
+
+def refuse_unmade(project: Path) -> None:
+    """Stop before DVC does where a stage depends on the weights of a classifier that no stage
+    trains. DVC knows no dependency that may be absent, as that of a network that starts from
+    nothing would be.
+
+    Raises:
+        UserError: naming the first such stage.
+    """
+    try:
+        stages, tree = read_tree(project / "dvc.yaml")["stages"], read_tree(project / "params.yaml")
+        paths = {
+            name: {
+                kind: [_filled(path, fill, tree) for path in body.get(kind, [])] for kind in KINDS
+            }
+            for name, body, fill in _stages(stages, tree)
+        }
+    except (UserError, KeyError, TypeError, AttributeError):
+        return  # DVC and the parameters say what is wrong with them
+    outs = [out for stage in paths.values() for out in stage["outs"]]
+    for name, stage in paths.items():
+        for dep in stage["deps"]:
+            made = any(dep.startswith(f"{out}/") for out in outs) or (project / dep).exists()
+            if dep.startswith(CLASSIFIERS) and not made:
+                task, _, variant = name.partition("@")
+                raise UserError(
+                    f"{name} of dvc.yaml depends on {dep}, which is not there and no stage makes; "
+                    f"add {variant} to classify.variants, or move it to a parameters file of its "
+                    f"own and train it outside of dvc: python -m pipeline.train {task} {variant} "
+                    "--params FILE"
+                )
+
+
+def _stages(
+    stages: dict[str, Any], tree: dict[str, Any]
+) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+    """Yield every stage by its name, and what its `foreach` fills in."""
+    for verb, body in stages.items():
+        each = body.get("foreach")
+        if each is None:
+            yield verb, body, {}
+            continue
+        items = _lookup(tree, each[2:-1]) if isinstance(each, str) else each
+        for key in items:
+            item = items[key] if isinstance(items, dict) else key
+            yield f"{verb}@{key}", body["do"], _values(key, item)
+
+
+def _values(key: str, item: Any) -> dict[str, Any]:
+    """Return what a `foreach` fills in for one of its items."""
+    if isinstance(item, dict):
+        return {"key": key, **{f"item.{name}": value for name, value in item.items()}}
+    return {"key": key, "item": item}
 
 
 def _filled(text: str, fill: dict[str, Any], tree: dict[str, Any]) -> str:

@@ -85,7 +85,7 @@ def _train(call: Call, place: WalkItem, shards: Path) -> StepsTaken:
     call.args.task, call.args.variants, call.args.adopt = place.task, [place.variant], None
     call = replace(call, params=call.params.model_copy(update={place.task: section}))
     train(call, shards)
-    [run] = runs_of(call, shards, place.variant)
+    [run] = runs_of(call, place.task, place.variant, shards)
     return outcome_of(run)
 
 

@@ -117,25 +117,23 @@ def refuse_damage(shards: Path, runs: list[Run]) -> list[str]:
     return sorted({s for run in runs for s in cache.advice(entry.shards, run.recipe.shuffle_block)})
 
 
-def section_of(call: Call) -> Task:
-    """Return the section of the task that a call names.
+def section_of(call: Call, task: str) -> Task:
+    """Return the section of a task.
 
     Raises:
         UserError: there is no such task.
     """
-    if call.args.task not in TASKS:
-        raise UserError(f"no task '{call.args.task}'; {nearest(call.args.task, TASKS)}")
-    section: Task = getattr(call.params, call.args.task)
+    if task not in TASKS:
+        raise UserError(f"no task '{task}'; {nearest(task, TASKS)}")
+    section: Task = getattr(call.params, task)
     return section
 
 
-def runs_of(call: Call, shards: Path, variant: str) -> list[Run]:
-    """Return a variant's runs, one a seed."""
-    section = section_of(call)
-    init = _start(call, call.args.task, variant)
-    return make_runs(
-        call, call.args.task, section, variant, section.seeds_of(variant), shards, init
-    )
+def runs_of(call: Call, task: str, variant: str, shards: Path) -> list[Run]:
+    """Return the runs of a task's variant, one a seed."""
+    section = section_of(call, task)
+    init = _start(call, task, variant)
+    return make_runs(call, task, section, variant, section.seeds_of(variant), shards, init)
 
 
 def _start(call: Call, task: str, variant: str) -> Path | None:

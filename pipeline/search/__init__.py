@@ -2,6 +2,7 @@
 all.
 
 `space` and `design` list trials without Ray or torch; `trial` is one of them in a process of Ray's;
-`driver` runs them; `book` remembers between commands how each ended; `recording` is its hand on
-MLflow; `publish` and `pictures` make results of them.
+`driver` runs them, and `watched` refuses what DVC would not see change; `journal` remembers between
+commands how each ended; `tracking` is its hand on MLflow; `publish` and `pictures` make results of
+them.
 """

@@ -19,6 +19,7 @@ from pipeline.runs.make import refuse_damage
 from pipeline.search.journal import Journal
 from pipeline.search.search import Search, SearchResult, Trial, length
 from pipeline.search.tracking import SearchRecorder, recorded
+from pipeline.search.watched import refuse_unwatched
 
 if TYPE_CHECKING:
     from pipeline.search.trial import TrialWork
@@ -45,23 +46,20 @@ def run_search(call: Call, search: Search) -> SearchResult:
     A trial that failed before is tried again.
 
     Raises:
-        UserError: the workers do not divide a batch, the shards are damaged, MLflow or the cluster
-            cannot be reached, or a trial does not fit into it.
+        UserError: DVC would not see the trials' task change, the workers do not divide a batch, the
+            shards are damaged, MLflow or the cluster cannot be reached, or a trial does not fit
+            into it.
     """
     runs = [tried.run for tried in search.tried]
+    refuse_unwatched(call.project, search.name, runs[0].task)
     _refuse_workers(search)
-    decides = [
-        sorted(run.id for run in runs),
-        search.asha and search.asha.model_dump(),
-        search.shown,
-    ]
-    book = Journal(runs[0].folder.parent, decides)
+    book = search.journal()
     book.forget_failures()
     with held(book.folder / "lock", search.label):
         once = {
             tried.run.id: tried for tried in search.tried
         }  # two settings may come to the same run
-        left = [tried for tried in once.values() if book.ending(tried.run) is None]
+        left = [tried for tried in once.values() if not book.ended(tried.run)]
         if left:
             for advice in refuse_damage(runs[0].shards, runs):
                 print(advice, file=sys.stderr, flush=True)

@@ -82,6 +82,11 @@ class Journal:
             )
         return None if noted is None or noted.state == "finished" else noted
 
+    def ended(self, run: Run) -> bool:
+        """Return whether a run needs nothing more; what failed is tried again."""
+        ending = self.ending(run)
+        return ending is not None and ending.state != "failed"
+
     def forget_failures(self) -> None:
         """Let what failed be tried again."""
         for ending in [ending for ending in self._endings.values() if ending.state == "failed"]:

@@ -73,7 +73,7 @@ def shared_facts(call: Call, search: Search, outcome: SearchResult) -> dict[str,
     return {
         "epochs": round(length(run, "epoch"), 4),
         "recipe": run.recipe.model_dump(mode="json"),
-        "image_size": getattr(run.recipe, "image_size", None),
+        "image_size": run.recipe.network_size,
         "mlflow_run_id": outcome.mlflow_run,
         "commit": head,
         "dirty": dirty,
@@ -166,11 +166,7 @@ def best_of(search: Search, settings: list[Setting], outcome: SearchResult) -> d
     """
     scored: list[tuple[float, Setting, list[TrialResult]]] = []
     for setting in settings:
-        endings = [
-            outcome.endings[one.run.id]
-            for one in search.tried
-            if one.run.section is setting.section
-        ]
+        endings = [outcome.endings[run.id] for run in search.runs_of(setting.section)]
         if all(
             ending.state == "finished" and search.metric in ending.rows[-1] for ending in endings
         ):
@@ -190,7 +186,7 @@ def best_of(search: Search, settings: list[Setting], outcome: SearchResult) -> d
         "values": setting.values,
         "mean": mean,
         "sd": stdev(values) if len(values) > 1 else None,
-        "seeds": [one.run.seed for one in search.tried if one.run.section is setting.section],
+        "seeds": [run.seed for run in search.runs_of(setting.section)],
         "run_ids": [ending.run_id for ending in endings],
         "variant": _entry(setting),
     }

@@ -4,11 +4,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline.params import Task
 from pipeline.params.searches import Asha
 from pipeline.project.call import Call
 from pipeline.runs.make import file_to_start_from, make_runs
 from pipeline.runs.run import Run
-from pipeline.search.journal import TrialResult
+from pipeline.search.journal import Journal, TrialResult
 from pipeline.search.settings import Setting
 
 
@@ -56,6 +57,19 @@ class Search:
     concurrent: int | None = None
     asha: Asha | None = None
     shown: dict[str, Any] = field(default_factory=dict)
+
+    def journal(self) -> Journal:
+        """Open what this search remembers; whoever asks how a trial ended asks here."""
+        decides = [
+            sorted(tried.run.id for tried in self.tried),
+            self.asha and self.asha.model_dump(),
+            self.shown,
+        ]
+        return Journal(self.tried[0].run.folder.parent, decides)
+
+    def runs_of(self, section: Task) -> list[Run]:
+        """Return the runs of the setting that `section` holds, one a seed."""
+        return [tried.run for tried in self.tried if tried.run.section is section]
 
 
 @dataclass(frozen=True)

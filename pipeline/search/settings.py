@@ -114,7 +114,7 @@ def _refuse(variant: Variant, recipe: BaseRecipe, where: str) -> None:
             f"{where}.recipe.init_from: a setting has no classification weights of its own; give "
             "a file, or null"
         )
-    image, kernel = getattr(recipe, "image_size", None), variant.kernel_size
+    image, kernel = recipe.network_size, variant.kernel_size
     if image is not None and kernel is not None and kernel > (side := -(-image // PATCH)):
         raise Impossible(
             f"kernel_size {kernel} is larger than the largest map, {side}x{side} of {image} pixels"

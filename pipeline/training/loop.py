@@ -33,6 +33,7 @@ from pipeline.loading.micro_batches import (
 from pipeline.loading.randomness import seed_for
 from pipeline.loading.sampling import Batch
 from pipeline.params import Duration
+from pipeline.params.recipes import IMAGE_SIZE
 from pipeline.runs import checkpoint
 from pipeline.runs.run import Run
 from pipeline.runs.weights import read_weights
@@ -165,7 +166,7 @@ class Loop:
         return read_weights(
             path,
             self.run.section.variants[self.run.variant],
-            getattr(self.recipe, "image_size", 224),
+            self.recipe.network_size or IMAGE_SIZE,
         )
 
     def _synchronised(self, model: nn.Module) -> nn.Module:

@@ -15,6 +15,7 @@ import pytest
 import yaml
 from helpers import PROJECT, SEALED, finished_record, run_stage, write_shards
 
+from pipeline import repro
 from pipeline.core.errors import UserError
 from pipeline.core.files import write_json
 from pipeline.params import load
@@ -22,6 +23,11 @@ from pipeline.planning import disk
 from pipeline.project.call import Call
 from pipeline.project.cli import call, parser
 from pipeline.runs.make import runs_of
+from pipeline.search import driver
+from pipeline.search.factorial import design
+from pipeline.search.factorial import trials as factorial_trials
+from pipeline.search.tune import space as tune_space
+from pipeline.search.tune import trials as tune_trials
 
 DATA = {"train": 160, "val": 37, "image_size": 32}
 RECIPE = {
@@ -173,6 +179,17 @@ def commit(project: Path) -> None:
         repo.close()
 
 
+def commit_only(project: Path, *stages: str) -> None:
+    """Let DVC take the outputs of some stages for done."""
+    from dvc.repo import Repo
+
+    with contextlib.chdir(project):
+        repo = Repo(str(project))
+        for stage in stages:
+            repo.commit(target=stage, force=True)
+        repo.close()
+
+
 @contextlib.contextmanager
 def changed(project: Path, **sections: Any) -> Iterator[None]:
     """Change sections of params.yaml for the duration of the block."""
@@ -295,6 +312,26 @@ def test_changed_code_runs_what_it_decides(done: Path, capsys: pytest.CaptureFix
     assert set(found) == {"classify@swin_micro", "profile@swin_micro", "compare"}
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        "models/aggregate/shared.py",
+        "models/counting/flops.py",
+        "models/network/blocks.py",
+        "pipeline/profile.py",
+    ],
+)
+def test_a_profile_is_taken_again_after_its_code_changed(
+    done: Path, capsys: pytest.CaptureFixture[str], code: str
+) -> None:
+    before = (done / code).read_text()
+    (done / code).write_text(before + "\n")
+    found = rows(planned(done, capsys))
+    (done / code).write_text(before)
+    assert {"profile@dwnet_micro", "profile@swin_micro", "compare"} <= set(found)
+    assert found["profile@swin_micro"]["why"].startswith("code: ")
+
+
 def test_what_dvc_has_kept_costs_nothing(
     done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -340,9 +377,8 @@ def test_finished_runs_cost_nothing_and_begun_ones_the_rest(
     write_params(project, {**PARAMS, "classify": {**PARAMS["classify"], "variants": again}})
     made = {}
     for variant in again:
-        this = asked(project)
-        this.args.task = "classify"
-        made[variant] = runs_of(this, project / "data/shards/imagenet", variant)
+        shards = project / "data/shards/imagenet"
+        made[variant] = runs_of(asked(project), "classify", variant, shards)
     first, second, _ = made["dwnet_micro"]
     for run in (first, made["swin_micro"][0]):
         for name in SEALED:
@@ -505,6 +541,88 @@ def test_searches_are_counted_by_trials(
     shutil.rmtree(project / "results/profile")
     without = rows(planned(project, capsys))["factorial"]  # and without torch
     assert (without["runs"], without["trials"]["controls_not_counted"]) == (2 * 8 * 3, 2 * 8 * 3)
+
+
+@pytest.mark.parametrize("start", [None, "weights.bin"])
+@pytest.mark.parametrize("verb", ["tune", "factorial"])
+def test_trials_that_ended_cost_nothing(
+    done: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    verb: str,
+    start: str | None,
+) -> None:
+    """The plan asks for the trials that the driver runs, and reads what it noted of them."""
+    project = tmp_path / "project"
+    shutil.copytree(done, project)
+    (project / "weights.bin").write_text("weights")
+    shared = {"base": {"size": "micro", "kernel_size": 3}, "recipe": {"init_from": start}}
+    tune = {**shared, "space": {"mixer": ["dwnet", "swin"]}, "seeds": [0, 1], "scheduler": "asha"}
+    factorial = {**shared, "group_channels": [1], "seeds": [0, 1], "controls": False}
+    write_params(project, {**PARAMS, "tune": tune, "factorial": factorial})
+    (project / "dvc.yaml").write_text(
+        yaml.safe_dump({"stages": {verb: SEARCHES[verb]}}, sort_keys=False)
+    )
+    this = asked(project)
+    settings = tune_space.settings_of(this.params)[0]
+    designs = design.designs_of(this.params)
+    shards = project / "data/shards/imagenet"
+    search = (
+        tune_trials.search_of(this, settings, shards)
+        if verb == "tune"
+        else factorial_trials.search_of(this, designs, shards)
+    )
+
+    def stop_all(call: Call, search: Any, left: list[Any], book: Any, recorder: Any) -> None:
+        first, *others = left
+        book.write(first.run, "failed", [], {})  # the next command tries it again
+        for tried in others:
+            book.write(tried.run, "stopped", [], {})
+
+    monkeypatch.setattr(driver, "_refuse_unfit", lambda left: None)
+    monkeypatch.setattr(driver, "_train", stop_all)
+    before = rows(planned(project, capsys))[verb]
+    driver.run_search(this, search)
+    after = rows(planned(project, capsys))[verb]
+    assert (before["runs"], before["finished"]) == (len(search.tried), 0)
+    assert (after["runs"], after["finished"]) == (len(search.tried), len(search.tried) - 1)
+    assert after["steps"] * len(search.tried) == before["steps"]
+
+
+def test_a_network_from_nothing_whose_stage_waits_for_a_classifier_is_refused(
+    fresh: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DVC itself ends in `No such file`, after all that it ran before; an ad-hoc call may."""
+    project = tmp_path / "project"
+    shutil.copytree(fresh, project)
+    recipe = {**DENSE, "init_from": None}
+    segment = {**PARAMS["segment"], "recipe": recipe}
+    sentence = r"segment@alone of dvc\.yaml .* add alone to classify\.variants, or move it to"
+    write_params(project, {**PARAMS, "segment": segment})
+    assert "segment@dwnet_micro" in rows(planned(project, capsys))  # with a classifier of its name
+    alone = {**segment, "variants": {"alone": {"mixer": "dwnet", "size": "micro"}}}
+    write_params(project, {**PARAMS, "segment": alone})
+    with pytest.raises(UserError, match=sentence):
+        run_stage(project, "pipeline.plan")
+    monkeypatch.setattr("pipeline.repro.run_session", None)  # whoever began now would fail
+    with pytest.raises(UserError, match=sentence), pytest.MonkeyPatch.context() as patch:
+        patch.chdir(project)
+        patch.setattr("sys.argv", ["repro"])
+        repro._main()
+    assert "segment@alone" in rows(planned(project, capsys, "--set", "cluster.workers=1"))
+    script = "from dvc.cli import main; import sys; sys.exit(main(['repro', 'segment@alone']))"
+    for name in ("fetch", "shard"):  # their commands end at once, so that DVC comes to the stage
+        (project / f"pipeline/{name}.py").write_text("")
+    (project / "data/raw").mkdir(parents=True)
+    (project / "data/raw/ade20k.json").touch()
+    (project / "data/shards/ade20k").mkdir(parents=True)
+    (project / "data/shards/ade20k/manifest.json").touch()
+    commit_only(project, "fetch@ade20k", "shard@ade20k")
+    ran = subprocess.run(
+        [sys.executable, "-c", script], cwd=project, capture_output=True, text=True
+    )
+    assert ran.returncode and "results/classify/alone/model.safetensors" in ran.stdout + ran.stderr
 
 
 def test_an_ad_hoc_call_needs_no_dvc_and_leaves_no_folder(

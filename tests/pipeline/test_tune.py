@@ -271,10 +271,19 @@ def search_with_asha(project: Path, out: str, **tune: Any) -> Table:
     return table
 
 
-def test_stopped_trials_end_by_themselves(project: Path, ray_cluster: None) -> None:
+def test_stopped_trials_end_by_themselves(
+    project: Path, ray_cluster: None, capsys: pytest.CaptureFixture[str]
+) -> None:
     table = search_with_asha(project, "asha")
     children = mlflow_runs(project, table)[1]
     assert {run.data.tags["state"] for run in children} == {"finished", "stopped"}
+    capsys.readouterr()
+    (project / "dvc.yaml").write_text("stages: {tune: {cmd: python -m pipeline.tune}}")
+    run_stage(project, "pipeline.plan", "--json", *options(project, "asha", ASHA))
+    (project / "dvc.yaml").unlink()
+    stages = json.loads(capsys.readouterr().out)["stages"]
+    row = next(stage for stage in stages if stage["stage"] == "tune")
+    assert (row["runs"], row["finished"], row["steps"]) == (6, 6, 0)
 
 
 @pytest.mark.faults

@@ -23,7 +23,7 @@ from pipeline.report.answers.costs import (
 from pipeline.report.claims import TASKS
 from pipeline.report.contrasts import declared_pairs, mixer_pairs
 from pipeline.report.document import Table, code, plain
-from pipeline.report.families import ATTENTION, DYNAMIC, STATIC
+from pipeline.report.families import SWIN, dynamic, static
 from pipeline.report.forest import draw_forest, title_of
 from pipeline.report.results import ProfileFile
 
@@ -47,21 +47,16 @@ BLOCK = (
 def against_swin(evidence: Evidence) -> Answer:
     """Every pair of sizes alike, and the steps of the bridge."""
     results, factorial = evidence.results, evidence.factorial
+    depthwise = (*static(), *dynamic())
     pairs = [
-        pair
-        for task in TASKS
-        for pair in mixer_pairs("swin", results.of(task), (*STATIC, *DYNAMIC), ATTENTION)
+        pair for task in TASKS for pair in mixer_pairs("swin", results.of(task), depthwise, SWIN)
     ] + declared_pairs(factorial, "bridge")
     compared = [costs(pair) for pair in pairs]
     classified = [
-        result
-        for result in results.of("classify")
-        if result.variant.mixer in (*STATIC, *DYNAMIC, *ATTENTION)
+        result for result in results.of("classify") if result.variant.mixer in (*depthwise, *SWIN)
     ]
     lacking = [
-        *missing.of_mixer(
-            results, any(pair.kind == "swin" for pair in pairs), (*ATTENTION, *STATIC, *DYNAMIC)
-        ),
+        *missing.of_mixer(results, any(pair.kind == "swin" for pair in pairs), (*SWIN, *depthwise)),
         *missing.profiles(classified),
         *missing.seeds(pairs),
         *missing.factorial(factorial),

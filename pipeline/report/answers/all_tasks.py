@@ -11,7 +11,7 @@ from pipeline.report.answers.answer import Answer, Drawing, Evidence, sides
 from pipeline.report.claims import TASK_NAMES, TASKS
 from pipeline.report.contrasts import Contrast, mixer_pairs
 from pipeline.report.document import Table, plain
-from pipeline.report.families import ATTENTION, STATIC
+from pipeline.report.families import SWIN, static
 from pipeline.report.forest import forest
 
 TITLE = "5. Does the simpler network match or beat Swin on all three tasks?"
@@ -41,14 +41,14 @@ def all_tasks(evidence: Evidence) -> Answer:
     pairs = [
         pair
         for task in TASKS
-        for pair in mixer_pairs("static swin", results.of(task), STATIC, ATTENTION)
+        for pair in mixer_pairs("static swin", results.of(task), static(), SWIN)
     ]
     tasks = {pair.left.task for pair in pairs}
     lacking = [
         *(
             line
             for task in TASKS
-            for line in missing.of_mixer(results, task in tasks, (*ATTENTION, *STATIC), [task])
+            for line in missing.of_mixer(results, task in tasks, (*SWIN, *static()), [task])
         ),
         *missing.seeds(pairs),
     ]

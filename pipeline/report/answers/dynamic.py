@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from pipeline.report import families
 from pipeline.report.answers import crossed, missing
 from pipeline.report.answers.answer import Answer, Evidence, of_contrasts
 from pipeline.report.claims import TASKS
 from pipeline.report.contrasts import declared_pairs, mixer_pairs
-from pipeline.report.families import DYNAMIC, STATIC
 
 TITLE = "2. How much do dynamic weights add over static ones?"
 
@@ -14,17 +14,18 @@ TITLE = "2. How much do dynamic weights add over static ones?"
 def dynamic(evidence: Evidence) -> Answer:
     """Dynamic networks minus their static ones, and the two ways of computing weights."""
     results, factorial = evidence.results, evidence.factorial
+    static_ones, dynamic_ones = families.static(), families.dynamic()
     found = [
         *(
             pair
             for task in TASKS
-            for pair in mixer_pairs("dynamic", results.of(task), DYNAMIC, STATIC)
+            for pair in mixer_pairs("dynamic", results.of(task), dynamic_ones, static_ones)
         ),
         *declared_pairs(factorial, "weights"),
     ]
     lacking = [
         *missing.of_mixer(
-            results, any(pair.kind == "dynamic" for pair in found), (*STATIC, *DYNAMIC)
+            results, any(pair.kind == "dynamic" for pair in found), (*static_ones, *dynamic_ones)
         ),
         *missing.seeds(found),
         *missing.factorial(factorial),

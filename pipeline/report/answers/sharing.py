@@ -13,7 +13,7 @@ from pipeline.report.contrasts import (
     search_pairs,
     sharing_pairs,
 )
-from pipeline.report.families import STATIC, UNSHARED
+from pipeline.report.families import static, unshared
 
 TITLE = "1. What do sparse connectivity and weight sharing contribute?"
 
@@ -30,24 +30,24 @@ def sharing(evidence: Evidence) -> Answer:
         *(
             pair
             for task in TASKS
-            for pair in mixer_pairs("unshared", results.of(task), STATIC, UNSHARED)
+            for pair in mixer_pairs("unshared", results.of(task), static(), unshared())
         ),
         *control_pairs(factorial),
     ]
     kinds = {pair.kind for pair in found}
     lacking = [
         *missing.of_kind(
-            results, "kernel" in kinds, STATIC, "a second kernel size", "kernel_size: 3", "k3"
+            results, "kernel" in kinds, static(), "a second kernel size", "kernel_size: 3", "k3"
         ),
         *missing.of_kind(
             results,
             "groups" in kinds,
-            STATIC,
+            static(),
             "channels that share weights",
             "group_channels: 8",
             "g8",
         ),
-        *missing.of_mixer(results, "unshared" in kinds, UNSHARED),
+        *missing.of_mixer(results, "unshared" in kinds, unshared()),
         *missing.seeds(found),
         *missing.factorial(factorial),
         *missing.search(search),

@@ -11,6 +11,7 @@ from typing import Any
 
 from pipeline.core.errors import UserError, nearest
 from pipeline.params import Params
+from pipeline.params.recipes import IMAGE_SIZE
 from pipeline.params.section import merged
 from pipeline.search.settings import Impossible, Setting, make_setting
 
@@ -154,7 +155,7 @@ def _controls(
 
     variant, image_size, base = (
         reference.variant,
-        getattr(reference.recipe, "image_size", None),
+        reference.recipe.network_size,
         count(reference),
     )
     made: dict[int, Setting] = {}
@@ -190,7 +191,7 @@ def count(setting: Setting) -> int:
     bound = (
         {}
         if setting.variant.mixer == "timm"
-        else {"image_size": getattr(setting.recipe, "image_size", 224)}
+        else {"image_size": setting.recipe.network_size or IMAGE_SIZE}
     )
     with torch.device("meta"):
         model = models.create_model(

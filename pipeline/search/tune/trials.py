@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from pipeline.params.searches import Asha, Tune
 from pipeline.project.call import Call
 from pipeline.search.search import Search, Trial, runs_of
 from pipeline.search.settings import Setting
@@ -15,7 +16,6 @@ def search_of(call: Call, settings: list[Setting], shards: Path) -> Search:
         for setting in settings
         for run in runs_of(call, tune.task, setting, tune.seeds, shards)
     ]
-    asha = tune.asha if tune.scheduler == "asha" else None
     shown = {
         "metric": tune.judged_by,
         "searcher": tune.searcher,
@@ -24,5 +24,18 @@ def search_of(call: Call, settings: list[Setting], shards: Path) -> Search:
     }
     label = f"search of {' x '.join(tune.space)}"
     return Search(
-        "tune", label, tried, tune.judged_by, tune.mode, tune.workers, tune.concurrent, asha, shown
+        "tune",
+        label,
+        tried,
+        tune.judged_by,
+        tune.mode,
+        tune.workers,
+        tune.concurrent,
+        halving(tune),
+        shown,
     )
+
+
+def halving(tune: Tune) -> Asha | None:
+    """Return the rungs at which trials stop early, None where all go to their end."""
+    return tune.asha if tune.scheduler == "asha" else None

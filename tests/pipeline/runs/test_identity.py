@@ -39,14 +39,18 @@ def imported(path: Path) -> set[Path]:
     return {p for c in candidates for p in (c.with_suffix(".py"), c / "__init__.py") if p.exists()}
 
 
-def closure(start: list[Path]) -> set[str]:
+def closure(start: list[Path], apart: tuple[str, ...] = ()) -> set[str]:
+    """Return the modules that some modules import, and those import; what is `apart` is not
+    opened.
+    """
     found, todo = set(), start
     while todo:
         path = todo.pop()
-        if path not in found:
-            found.add(path)
+        name = str(path.relative_to(PROJECT))
+        if name not in found and not name.startswith(apart):
+            found.add(name)
             todo += imported(path)
-    return {str(path.relative_to(PROJECT)) for path in found}
+    return found
 
 
 MIXERS = sorted(path.stem for path in (PROJECT / "models/mixers").glob("[a-z]*.py"))
@@ -94,7 +98,63 @@ def test_dvc_lists_the_same_files(task: str) -> None:
         for path in stage["deps"]
         if path.startswith(("models/", "pipeline/"))
     }
-    assert code == set(code_of(task, "MIXER"))
+    assert code == {*code_of(task, "MIXER"), PUBLISHING}
+
+
+PUBLISHING = "pipeline/runs"
+"""What only shapes the published files: a finished run is published again, and not trained."""
+# Imported by a command, but without influence on what it publishes: as above, and what reaches the
+# cluster and MLflow. A command itself parses and prints, except that a profile measures.
+APART_OF_STAGES = (
+    "models/weights/",
+    "pipeline/cluster/",
+    "pipeline/core/",
+    "pipeline/params/",
+    "pipeline/pictures/",
+    "pipeline/project/",
+    "pipeline/tracking/",
+)
+READING = ("pipeline/shards/",)
+"""Apart for all that only read shards."""
+# A command, and what it imports by name or in the processes of a cluster.
+TRAINING = (
+    "pipeline/training/loop.py",
+    "pipeline/tasks/classify/logic.py",
+    *(f"models/mixers/{mixer}.py" for mixer in MIXERS),
+)
+PARTS = {
+    "fetch": ("pipeline/fetch.py",),
+    "shard": ("pipeline/shard.py",),
+    "classify": ("pipeline/train.py", "pipeline/runs/publish.py", *TRAINING),
+    "detect": ("pipeline/runs/publish.py", *TRAINING[:1], "pipeline/tasks/detect/logic.py"),
+    "segment": ("pipeline/runs/publish.py", *TRAINING[:1], "pipeline/tasks/segment/logic.py"),
+    "profile": ("pipeline/profile.py", *TRAINING[2:]),
+    "tune": ("pipeline/tune.py", *TRAINING),
+    "factorial": ("pipeline/factorial.py", *TRAINING),
+    "compare": ("pipeline/compare.py",),
+}
+
+
+def stages() -> dict[str, dict[str, list[str]]]:
+    written = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]
+    return {verb: body.get("do", body) for verb, body in written.items()}
+
+
+def test_every_stage_is_held_against_its_imports() -> None:
+    assert set(PARTS) == set(stages())
+
+
+@pytest.mark.parametrize("verb", PARTS)
+def test_a_stage_depends_on_what_shapes_what_it_publishes(verb: str) -> None:
+    deps = stages()[verb]["deps"]
+    code = [dep.replace("${item.mixer}.py", "") for dep in deps if (PROJECT / dep).exists()]
+    code += ["models/mixers/"] if any("${item.mixer}" in dep for dep in deps) else []
+    apart = APART_OF_STAGES if verb == "shard" else (*APART_OF_STAGES, *READING)
+    start = [PROJECT / name for name in PARTS[verb]]
+    needed = {name for name in closure(start, apart) if not name.endswith("__init__.py")}
+    commands = {name for name in PARTS[verb] if name.count("/") == 1} - {"pipeline/profile.py"}
+    watched = tuple(dep if dep.endswith((".py", "/")) else f"{dep}/" for dep in code)
+    assert {name for name in needed - commands if not name.startswith(watched)} == set()
 
 
 def test_the_id_changes_with_what_decides_and_with_nothing_else() -> None:
