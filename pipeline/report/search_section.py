@@ -18,6 +18,7 @@ from pipeline.report.samples import of_search
 from pipeline.report.statistics import summarise
 from pipeline.report.tracked import Tracked
 from pipeline.report.trials import SearchResults, TrialFile, called
+from pipeline.runs.results import RangeFile
 
 CAPTIONS = {
     "curves": "Every trial of the search over its epochs.",
@@ -33,9 +34,7 @@ def search_blocks(search: SearchResults | None, tracked: Tracked) -> list[Block]
         return [NONE]
     space = search.space
     small = any(sample.small for _, sample in of_search(search))
-    varied = "; ".join(
-        f"{code(key)} of {code(', '.join(map(str, values)))}" for key, values in space.space.items()
-    )
+    varied = "; ".join(_axis(key, values) for key, values in space.space.items())
     data = space.data
     pixels = f" at {space.image_size} pixels" if space.image_size else ""
     what = (
@@ -56,6 +55,13 @@ def search_blocks(search: SearchResults | None, tracked: Tracked) -> list[Block]
     if search.trials:
         blocks.append(Folded("Every trial, with its run", [_trial_table(search, tracked)]))
     return blocks
+
+
+def _axis(key: str, values: list[Any] | RangeFile) -> str:
+    """What a search varied, and over what."""
+    if isinstance(values, RangeFile):
+        return f"{code(key)} between {code(str(values.low))} and {code(str(values.high))}"
+    return f"{code(key)} of {code(', '.join(map(str, values)))}"
 
 
 def pictures(search: SearchResults) -> list[Block]:

@@ -99,16 +99,16 @@ def judge(claim: Claim, result: VariantResult, compare: Compare) -> Judged:
 
 def measured_value(result: VariantResult, metric: str) -> Summary | None:
     """A metric over the seeds of a run, at the last evaluation."""
-    if result.metrics is None or any(metric not in row.final for row in result.metrics.seeds):
+    if result.metrics is None or any(metric not in row.last for row in result.metrics.seeds):
         return None
-    return summarise([row.final[metric] for row in result.metrics.seeds])
+    return summarise([row.last[metric] for row in result.metrics.seeds])
 
 
 def best_value(result: VariantResult, metric: str) -> float | None:
     """Mean over the seeds of the metric where the main metric was best."""
-    if result.metrics is None or any(metric not in row.best for row in result.metrics.seeds):
+    if result.metrics is None or any(metric not in row.peak for row in result.metrics.seeds):
         return None
-    return summarise([row.best[metric] for row in result.metrics.seeds]).mean
+    return summarise([row.peak[metric] for row in result.metrics.seeds]).mean
 
 
 def _verdict(
