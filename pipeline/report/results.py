@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipeline.core.errors import UserError
 from pipeline.params import Task, Variant
-from pipeline.project.call import Call
+from pipeline.project.call import Call, repro
 from pipeline.report.claims import TASKS
 from pipeline.report.document import code, plain
 from pipeline.runs.results import (
@@ -131,7 +131,7 @@ def _departures(result: VariantResult) -> list[str]:
     differing = [
         key for key in sorted(wanted.keys() | made.keys()) if wanted.get(key) != made.get(key)
     ]
-    again = f"`dvc repro {result.task}@{result.name}` brings it up to date."
+    again = f"`{repro(result.task, result.name)}` brings it up to date."
     return [
         f"{result.task} `{result.name}` was trained with {plain(key)} "
         f"{plain(made.get(key, 'unset'))}, "

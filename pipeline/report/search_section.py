@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from pipeline.project.call import repro
 from pipeline.report import numbers
 from pipeline.report.answers import words
 from pipeline.report.claims import TASK_NAMES
@@ -25,7 +26,7 @@ CAPTIONS = {
     "pareto": "Every setting of the search by accuracy and cost; the line joins those that no "
     "other beats in both.",
 }
-NONE = Paragraph("No search has been run; `dvc repro tune` makes it.")
+NONE = Paragraph(f"No search has been run; `{repro('tune')}` makes it.")
 
 
 def search_blocks(search: SearchResults | None, tracked: Tracked) -> list[Block]:

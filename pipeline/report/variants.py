@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from urllib.parse import quote
 
+from pipeline.project.call import repro
 from pipeline.report import numbers
 from pipeline.report.claims import TASK_NAMES, TASKS
 from pipeline.report.document import Block, Folded, Heading, Paragraph, Table, code, plain
@@ -77,7 +78,7 @@ def _variant_row(result: VariantResult, metric: str, folder: Path, costs: bool) 
             else None
         ),
         str(len(metrics.seeds)) if metrics else numbers.NOTHING,
-        _link(result, folder) if metrics else f"`dvc repro {result.task}@{result.name}`",
+        _link(result, folder) if metrics else f"`{repro(result.task, result.name)}`",
     ]
 
 

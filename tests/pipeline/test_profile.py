@@ -20,7 +20,7 @@ def test_a_profile_is_read_as_it_was_written(tmp_path: Path) -> None:
             "recipe": {"image_size": 32, "eval_resize": 32},
             "variants": {"thin": {"mixer": "dwnet", "size": "micro", "embed_dim": 16}},
         },
-        "profile": {"warmup": 1, "timed": 1, "batch_size": 1},
+        "profile": {"warmup": 1, "timed": 1, "batch_size": 2},
     }
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(tree))
     args = Namespace(params="params.yaml", set=[], out=None)

@@ -20,7 +20,7 @@ from pipeline.core import failpoints
 from pipeline.core.errors import UserError
 from pipeline.core.locks import held
 from pipeline.loading.micro_batches import EvalSamples, Ranks, eval_loader
-from pipeline.params import Classification as Section
+from pipeline.params import Classify as Section
 from pipeline.params import Cluster
 from pipeline.runs.publish import publish_history
 from pipeline.runs.run import Run
