@@ -28,7 +28,7 @@ from pathlib import Path
 from pipeline.core import environment; environment.prepare()
 import mlflow.store.tracking.sqlalchemy_store
 from pipeline.tracking.database import connect
-from pipeline.tracking import close_run, end_abandoned, find_or_make, log_rows
+from pipeline.tracking.tracker import close_run, end_abandoned, find_or_make, log_rows
 
 uri, clones, each, rows = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
 

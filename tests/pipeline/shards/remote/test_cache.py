@@ -314,12 +314,12 @@ def test_a_limit_below_one_file_still_works(tmp_path: Path) -> None:
 
 FETCH = """
 import sys
-from pipeline.shards.cache import Entry, ShardCache
-from pipeline.shards.remote import Remote
+from pipeline.shards.remote.cache import CacheEntry, ShardCache
+from pipeline.shards.remote.url import RemoteFolder
 url, folder, name, size, sha256 = sys.argv[1:]
-cache = ShardCache(Remote(url), Entry("m", 0, ""), folder, 100 << 20, since=1)
+cache = ShardCache(RemoteFolder(url), CacheEntry("m", 0, ""), folder, 100 << 20, since=1)
 import os, hashlib
-print(hashlib.file_digest(os.fdopen(cache.open(Entry(name, int(size), sha256)), "rb"), "sha256").hexdigest())
+print(hashlib.file_digest(os.fdopen(cache.open(CacheEntry(name, int(size), sha256)), "rb"), "sha256").hexdigest())
 """
 
 
