@@ -58,7 +58,7 @@ def _metrics(call: Call, section: Any) -> dict[str, float]:
     variant, shards = call.args.variant, call.shards(section.dataset)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     recipe = section.recipe_of(variant)
-    refuse_empty(shards, [recipe.evaluate_on])
+    refuse_empty(call, shards, [recipe.evaluate_on])
     manifest = Manifest.load(shards)
     logic = create(call.args.task, section, variant, manifest)
     model = logic.build()

@@ -33,17 +33,11 @@ def fetch(call: Call, name: str) -> None:
         print(f"warning: {printable(warning)}")
     if may_be_rewritten(name, call.params):
         if dates.rewritten(call.folders.dates(name), listing):
-            own = call.folders.root == call.project
-            again = (
-                f"dvc repro --force --single-item shard@{name}"
-                if own
-                else call.command("shard", name)
-            )
             print(
                 f"warning: files in {printable(str(listing.root))} were written since they were "
                 "fetched last, none "
                 "with another size; shards made before hold what was there then "
-                f"({again})"
+                f"({call.again('shard', name, force=True)})"
             )
         dates.remember(call.folders.dates(name), listing)
     for entry in listing.quarantined:

@@ -3,10 +3,11 @@
 from typing import Any
 
 from pipeline.core.errors import UserError, nearest
-from pipeline.core.files import whole_folder, write_json
+from pipeline.core.files import whole_folder
 from pipeline.params import Params
 from pipeline.project import cli
 from pipeline.project.call import Call
+from pipeline.runs.results import ProfileFile, publish_json
 
 
 def main() -> None:
@@ -30,7 +31,7 @@ def profile(call: Call, name: str) -> None:
     """Measure a variant and publish the figures."""
     measured = measured_of(call.params, name)
     with whole_folder(call.folders.results("profile", name)) as folder:
-        write_json(folder / "profile.json", {"variant": name, **measured})
+        publish_json(folder / "profile.json", ProfileFile, {"variant": name, **measured})
     print(
         f"{name}: {measured['parameters'] / 1e6:.2f} M parameters, {measured['flops'] / 1e9:.3f} "
         "G FLOPs, "

@@ -4,7 +4,6 @@ The first stage in it that needs Ray starts a head, the later ones reuse it, and
 session.
 """
 
-import fcntl
 import os
 import shutil
 import signal
@@ -22,6 +21,7 @@ from pipeline.core import environment
 from pipeline.core.environment import SESSION
 from pipeline.core.errors import UserError
 from pipeline.core.files import write_text
+from pipeline.core.locks import locked
 from pipeline.core.watchdog import ENDINGS
 from pipeline.params import Cluster
 
@@ -35,8 +35,7 @@ def session_head(folder: Path, cluster: Cluster) -> str:
     open is closed.
     """
     address = folder / "address"
-    with open(folder / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(folder / "lock"):
         if not _answers(folder):
             _forget_head(folder)
             size = ["--workers", str(cluster.workers), "--cpus", str(cluster.cpus_per_worker)]

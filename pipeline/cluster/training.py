@@ -25,7 +25,7 @@ def train(call: Call, shards: Path) -> None:
     if call.args.adopt:
         adopt(call.args.adopt, wanted)
     if any(run.finished() is None for run in wanted):
-        for advice in refuse_damage(shards, wanted):
+        for advice in refuse_damage(call, shards, wanted):
             print(advice, file=sys.stderr, flush=True)
         _refuse_unfit([run for run in wanted if run.finished() is None])
         _train(call, wanted, _companions(call, shards, wanted))

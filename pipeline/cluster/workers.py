@@ -21,6 +21,7 @@ from pipeline.cluster.rendezvous import Rendezvous
 from pipeline.core import failpoints
 from pipeline.core.errors import DiskFull, Unreadable, UserError, shortened
 from pipeline.core.files import digest
+from pipeline.core.progress import say
 from pipeline.params import Cluster
 from pipeline.runs.run import Run
 from pipeline.tracking.tracker import Recorder
@@ -88,7 +89,7 @@ def train_group(runs: list[Run], cluster: Cluster, recorder: Recorder) -> dict[s
                 raise KeyboardInterrupt from None
             except ActorDiedError as error:
                 reason = _last_words(str(error))
-                print(f"the training controller died ({reason}); starting it again", flush=True)
+                say(f"the training controller died ({reason}); starting it again")
                 _free_workers()
 
     raise UserError(
@@ -262,9 +263,7 @@ def _wrap(model: Any) -> Any:
 class following:
     """Print the runs' progress while the block runs: epoch, loss, images/s, time left."""
 
-    def __init__(
-        self, runs: list[Run], say: Callable[[str], None] = lambda line: print(line, flush=True)
-    ) -> None:
+    def __init__(self, runs: list[Run], say: Callable[[str], None] = say) -> None:
         self.runs, self.say = runs, say
         self._offsets: dict[Path, int] = {run.progress: _size(run.progress) for run in runs}
         self._stop = threading.Event()

@@ -60,6 +60,12 @@ def discreet(text: str, *addresses: str) -> str:
     return re.sub(r"(?<=[\w+.-]://)[^\s'\"<>]+", lambda match: _bare(match[0]), text)
 
 
+def bare_address(address: str) -> str:
+    """Return an address without user, password and query."""
+    scheme, sign, rest = address.partition("://")
+    return f"{scheme}://{_bare(rest)}" if sign else address
+
+
 def shortened(text: str, most: int = 60) -> str:
     """Return a text of about `most` letters on one line: the middle left out, what cannot be
     printed escaped.

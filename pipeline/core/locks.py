@@ -9,9 +9,10 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO
+
+from pipeline.core.progress import say
 
 
 class Busy(Exception):
@@ -19,56 +20,70 @@ class Busy(Exception):
 
 
 @contextmanager
-def held(
-    path: Path, what: str, wait: bool = True, say: Callable[[str], None] | None = None
-) -> Iterator[None]:
-    """Hold the lock file `path` for the duration of the block.
+def locked(path: Path, wait: bool = True) -> Iterator[int]:
+    """Hold the lock of a file, made where it is missing, and yield a descriptor of it.
 
     The kernel releases it when the holding process ends, so no lock is ever stale.
+
+    Raises:
+        BlockingIOError: the lock is held and `wait` is False.
+    """
+    number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield number
+    finally:
+        os.close(number)
+
+
+@contextmanager
+def held(
+    path: Path, what: str, wait: bool = True, say: Callable[[str], None] = say
+) -> Iterator[None]:
+    """Hold the lock file `path` for the duration of the block, and write into it who does.
 
     Args:
         path: the lock file; made where it is missing, left in place afterwards.
         what: what the lock is about, for the one who waits.
         wait: wait for the holder, after saying who it is.
-        say: where to say it; standard output where None.
+        say: where to say it.
 
     Raises:
         Busy: the lock is held and `wait` is False.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a+") as file:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            number = stack.enter_context(locked(path, wait=False))
         except BlockingIOError:
-            busy = f"{what} is being done by {_holder(file)}"
+            busy = f"{what} is being done by {_holder(path)}"
             if not wait:
                 raise Busy(busy) from None
-            (say or _say)(f"{busy}; waiting for it")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        _sign(file)
+            say(f"{busy}; waiting for it")
+            number = stack.enter_context(locked(path))
+        _sign(number)
         yield
 
 
-def _sign(file: IO[str]) -> None:
+def _sign(number: int) -> None:
     """Write who holds the lock; nothing depends on it but the sentence for those who wait."""
-    file.truncate(0)
     me = {
         "pid": os.getpid(),
         "host": socket.gethostname(),
         "since": time.time(),
         "command": " ".join(sys.argv)[:200],
     }
-    file.write(json.dumps(me))
-    file.flush()
+    os.truncate(number, 0)
+    os.write(number, json.dumps(me).encode())
 
 
-def _holder(file: IO[str]) -> str:
+def _holder(path: Path) -> str:
     try:
-        file.seek(0)
-        holder = json.loads(file.read())
+        holder = json.loads(path.read_text())
         since = time.strftime("%H:%M:%S", time.localtime(holder["since"]))
         return f"process {holder['pid']} on {holder['host']} since {since}"
     except (
+        OSError,
         ValueError,
         KeyError,
         TypeError,
@@ -76,7 +91,3 @@ def _holder(file: IO[str]) -> str:
         RecursionError,
     ):  # it has the lock, and has not signed yet
         return "another process"
-
-
-def _say(sentence: str) -> None:
-    print(sentence, flush=True)

@@ -1,9 +1,16 @@
-"""A line on stderr that says how much is done and how long the rest may take."""
+"""How far something is: sentences, and a line that says how much is done and how long the rest may
+take.
+"""
 
 import sys
 import time
 
 MOVING, LOGGED = 0.2, 10.0  # seconds between two lines, on a terminal and in a log
+
+
+def say(sentence: str) -> None:
+    """Print a sentence at once, also where output goes to a pipe."""
+    print(sentence, flush=True)
 
 
 class Progress:

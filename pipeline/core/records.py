@@ -15,7 +15,6 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError,
 from pipeline.core.errors import shortened
 
 Count = Annotated[int, Field(ge=0)]
-Rate = Annotated[FiniteFloat, Field(gt=0)]
 Rounded = Annotated[FiniteFloat, Field(ge=0)]
 """A rate or a time to one decimal, which is 0.0 where it is very small."""
 FileName = Annotated[str, Field(pattern=r"^[\w-][\w.-]*$")]
@@ -128,67 +127,6 @@ class Inventory(Record):
     request: dict[str, Any]
     digest: str
     splits: dict[str, SplitPart]
-
-
-class DataFacts(Record):
-    """What a published run was trained and judged on."""
-
-    source: str
-    train_samples: Annotated[int, Field(gt=0)]
-    val_samples: Count
-    evaluated_on: Literal["train", "val", "held_out"]
-
-
-class Last(Record):
-    """The last evaluation of a seed."""
-
-    step: Annotated[int, Field(gt=0)]
-
-
-class SeedRow(Record):
-    """What a seed of a published run took."""
-
-    final: Last
-    train_images_per_second: Rounded
-    wall_time_s: Rounded
-
-
-class Published(Record):
-    """`metrics.json`, as far as it tells how long a run takes."""
-
-    model: str
-    overrides: dict[str, Any]
-    recipe: dict[str, Any]
-    data: DataFacts
-    parameters: Count
-    world_size: Annotated[int, Field(gt=0)]
-    device: str
-    seeds: Annotated[list[SeedRow], Field(min_length=1)]
-
-
-class Overrides(Record):
-    """What differs from a named network."""
-
-    embed_dim: Annotated[int, Field(gt=0)] | None = None
-
-
-class Profiled(Record):
-    """`profile.json`, as far as it tells how long an image takes."""
-
-    variant: str
-    mixer: str
-    size: Literal["micro", "tiny", "small", "base"] | None
-    model: str
-    overrides: Overrides
-    flops: Rate
-    parameters: Count
-    train_images_per_second: Rate
-    inference_images_per_second: Rate
-    precision: str
-    layout: str
-    device: str
-    threads: Annotated[int, Field(gt=0)]
-    image_size: Annotated[int, Field(gt=0)]
 
 
 def read(path: Path, model: type[Record]) -> dict[str, Any] | None:

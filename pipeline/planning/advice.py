@@ -29,7 +29,7 @@ def advice(call: Call, plan: Plan) -> Iterator[str]:
 def _data(call: Call, plan: Plan) -> Iterator[str]:
     """Yield where nobody has looked at the data yet."""
     for amount in plan.amounts:
-        look = _command(call, "fetch", amount.name)
+        look = call.again("fetch", amount.name)
         if amount.known == "unknown":
             origin = getattr(call.params.data, amount.name).origin
             yield f"How many images are in {origin} is unknown until fetch has looked: {look}"
@@ -56,7 +56,7 @@ def _unknown_times(call: Call, plan: Plan) -> Iterator[str]:
         )
         yield (
             f"The time of {count(len(untimed), 'stage')} is unknown: "
-            f"{_command(call, 'profile', names[0])} measures "
+            f"{call.again('profile', names[0])} measures "
             f"{names[0]} on this machine{more}."
         )
 
@@ -103,10 +103,3 @@ def _disk(call: Call, plan: Plan) -> Iterator[str]:
             f"What {count(len(unknown), 'stage')} would leave on disk is unknown and not in "
             "the total."
         )
-
-
-def _command(call: Call, verb: str, key: str) -> str:
-    """Return the command of one stage that goes with this call."""
-    if call.folders.root == call.project:
-        return f"dvc repro {verb}@{key}"
-    return call.command(verb, key)

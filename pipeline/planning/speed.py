@@ -18,6 +18,7 @@ from pipeline.params.recipes import CLASSIFY
 from pipeline.planning.operations import PHOTOGRAPH, Operations, operations_of
 from pipeline.planning.work import Training, evaluations, steps_in
 from pipeline.project.call import Call, Folders
+from pipeline.runs.results import Metrics, ProfileFile
 
 Kind = Literal["GPU", "CPU"]
 DATASET = {"classify": "imagenet", "detect": "coco", "segment": "ade20k"}
@@ -97,7 +98,7 @@ class Speeds:
             path = self.call.source(
                 lambda folders: folders.results(training.task, training.name, "metrics.json")
             )
-            if (record := records.read(path, records.Published)) is None:
+            if (record := records.read(path, Metrics)) is None:
                 return None
             same = (
                 _network(record["model"], record["overrides"]) == _network_of(training.variant)
@@ -197,8 +198,10 @@ def _profiles(call: Call) -> Iterator[dict[str, Any]]:
     seen = set()
     for root in dict.fromkeys((call.folders, Folders(call.project))):
         for path in sorted(root.results("profile").glob("*/profile.json")):
-            profile = records.read(path, records.Profiled)
-            if profile is not None and profile["variant"] not in seen:
+            profile = records.read(path, ProfileFile)
+            if profile is None or profile["variant"] in seen:
+                continue
+            if profile["train_images_per_second"] and profile["inference_images_per_second"]:
                 yield profile
                 seen.add(profile["variant"])
 

@@ -80,7 +80,7 @@ class Call:
                 parameters name.
         """
         folder = self.source(lambda folders: folders.shards(dataset) / "manifest.json").parent
-        again = f"run: {self.command('fetch', dataset)} && {self.command('shard', dataset)}"
+        again = f"run: {self.sharding(dataset)}"
         inventory = folder.parents[1] / "raw" / f"{dataset}.json"
         found = records.read(inventory, records.Inventory)
         if not (folder / "manifest.json").exists() or found is None:
@@ -98,6 +98,18 @@ class Call:
             raise UserError(f"{what}; {again}")
         return folder
 
+    def sharding(self, dataset: str) -> str:
+        """Return the commands that make a data set's shards anew, with this call's options."""
+        return f"{self.command('fetch', dataset)} && {self.command('shard', dataset)}"
+
+    def again(self, verb: str, *words: str, force: bool = False) -> str:
+        """Return the command that makes a stage anew: DVC's for the project itself, else this
+        call's own.
+        """
+        if self.folders.root != self.project:
+            return self.command(verb, *words)
+        return repro(verb, *words, force=force)
+
     def command(self, verb: str, *words: str) -> str:
         """Return the command of a stage with this call's options, to be pasted into a shell;
         secrets are left out.
@@ -107,3 +119,9 @@ class Call:
         return shell_line(
             "python", "-m", f"pipeline.{verb}", *words, *(option for option in options if option[1])
         )
+
+
+def repro(*stage: str, force: bool = False) -> str:
+    """Return the command by which DVC makes a stage, e.g. `classify` of `dwnet_tiny`."""
+    options = ("--force", "--single-item") if force else ()
+    return shell_line("dvc", "repro", *options, "@".join(stage))

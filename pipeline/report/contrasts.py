@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
-from pipeline.report.results import Metrics, VariantResult
+from pipeline.report.results import VariantResult
 from pipeline.report.samples import SamplePicture, of_search, of_tier, of_variant
 from pipeline.report.statistics import Difference, paired_difference
 from pipeline.report.trials import FactorialResults, SearchResults
 from pipeline.report.verdict import PAPER_KERNEL
+from pipeline.runs.results import Metrics
 
 BASELINE = "swin"
 MATCHED = 0.05  # by which a control's parameters may differ
@@ -157,16 +158,18 @@ def control_pairs(factorial: FactorialResults | None) -> list[Contrast]:
 
 
 def search_pairs(search: SearchResults | None, kind: str, key: str) -> list[Contrast]:
-    """Settings of the search that differ in `key` alone, the largest value minus the smallest."""
-    if search is None or key not in search.keys:
+    """Settings of the search that differ in `key` alone, the largest value minus the smallest.
+
+    Numbers that were drawn from a range hardly ever differ alone.
+    """
+    values = search.space.space.get(key) if search is not None else None
+    if search is None or not isinstance(values, list):
         return []
-    order = {
-        str(value): index for index, value in enumerate(sorted(search.space.space[key], key=_size))
-    }
+    order = {str(value): index for index, value in enumerate(sorted(values, key=_size))}
     alike: dict[tuple[str, ...], list[tuple[int, SamplePicture]]] = {}
-    for values, sample in of_search(search):
-        rest = tuple(f"{name}={value}" for name, value in values.items() if name != key)
-        alike.setdefault(rest, []).append((order.get(str(values[key]), 0), sample))
+    for setting, sample in of_search(search):
+        rest = tuple(f"{name}={value}" for name, value in setting.items() if name != key)
+        alike.setdefault(rest, []).append((order.get(str(setting[key]), 0), sample))
     made: list[Contrast] = []
     for found in alike.values():
         (low, smallest), (high, largest) = (

@@ -4,10 +4,9 @@ effects, hours.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Sequence
 
+from pipeline.core.csv import csv_lines
 from pipeline.report.answers.all_tasks import verdict
 from pipeline.report.answers.answer import Answer, Evidence
 from pipeline.report.answers.words import scale
@@ -64,7 +63,7 @@ def contrasts_csv(
     of_answers = [
         (str(place), pair) for place, answer in enumerate(answers, 1) for pair in answer.contrasts
     ]
-    return _csv(
+    return csv_lines(
         CONTRASTS,
         [
             _contrast(question, pair, margin)
@@ -75,7 +74,7 @@ def contrasts_csv(
 
 def costs_csv(answers: Sequence[Answer]) -> str:
     """One line for each pair and measure."""
-    return _csv(
+    return csv_lines(
         COSTS,
         [
             [
@@ -123,7 +122,7 @@ def effects_csv(evidence: Evidence) -> str:
                     *stands,
                 ]
             )
-    return _csv(EFFECTS, lines)
+    return csv_lines(EFFECTS, lines)
 
 
 def hours_csv(evidence: Evidence) -> str:
@@ -136,7 +135,7 @@ def hours_csv(evidence: Evidence) -> str:
         [spent.tier, spent.device, str(spent.runs), number(spent.value), spent.unit]
         for spent in hours(trials)
     ]
-    return _csv(HOURS, lines)
+    return csv_lines(HOURS, lines)
 
 
 def _contrast(question: str, pair: Contrast, margin: dict[str, float]) -> list[str]:
@@ -163,11 +162,3 @@ def _contrast(question: str, pair: Contrast, margin: dict[str, float]) -> list[s
         scale(pair),
         *(" ".join(run.run_id for run in side.runs) for side in (pair.left, pair.right)),
     ]
-
-
-def _csv(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(head)
-    writer.writerows(lines)
-    return out.getvalue()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+from pipeline.project.call import repro
 from pipeline.report import numbers
 from pipeline.report.answers import crossed, words
 from pipeline.report.answers.answer import Drawing, Evidence
@@ -17,7 +18,7 @@ from pipeline.report.statistics import summarise
 from pipeline.report.tracked import Tracked
 from pipeline.report.trials import FactorialResults
 
-NONE = Paragraph("The crossed experiment has not been run; `dvc repro factorial` makes it.")
+NONE = Paragraph(f"The crossed experiment has not been run; `{repro('factorial')}` makes it.")
 GROUPS = {"channel": "one set a channel", "group": "one set a group", "all": "one set for all"}
 HEAD = [
     "setting",

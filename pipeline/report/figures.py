@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.plots.style import canvas, colour, marker, save, spread
 from pipeline.report import numbers
-from pipeline.report.results import Metrics, VariantResult
+from pipeline.report.results import VariantResult
 from pipeline.report.scale import small_because
 from pipeline.report.statistics import summarise
+from pipeline.runs.results import Metrics
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -100,7 +101,7 @@ def _names(runs: list[tuple[str, Metrics]]) -> list[str]:
 
 
 def _dots(axes: Axes, line: int, metrics: Metrics) -> None:
-    values = [row.final[metrics.main_metric] for row in metrics.seeds]
+    values = [row.last[metrics.main_metric] for row in metrics.seeds]
     summary, shade = summarise(values), colour(metrics.mixer)
     if summary.sd is not None:
         axes.plot(

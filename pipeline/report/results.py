@@ -2,114 +2,24 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
-
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from pipeline.core.errors import UserError
 from pipeline.params import Task, Variant
-from pipeline.project.call import Call
+from pipeline.project.call import Call, repro
 from pipeline.report.claims import TASKS
 from pipeline.report.document import code, plain
-
-Made = TypeVar("Made", bound=BaseModel)
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
-
-
-class File(BaseModel):
-    """A results file may hold more than the report reads."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-
-class DataFacts(File):
-    """What a run was trained and evaluated on."""
-
-    dataset: str
-    source: str
-    manifest: str
-    train_samples: int
-    val_samples: int
-    classes: int
-    evaluated_on: str = "val"
-
-    @property
-    def synthetic(self) -> bool:
-        """Whether the images were generated."""
-        return self.source == "synthetic"
-
-
-class SeedRow(File):
-    """One seed of a run; `final` is the last evaluation, `best` the best one by the main metric."""
-
-    seed: int
-    run_id: str
-    mlflow_run_id: str | None = None
-    final: dict[str, FiniteFloat]
-    best: dict[str, FiniteFloat]
-    train_images_per_second: FiniteFloat
-    wall_time_s: FiniteFloat
-
-
-class Metrics(File):
-    """`results/<task>/<variant>/metrics.json`."""
-
-    task: str
-    variant: str
-    mixer: str
-    size: str | None
-    model: str
-    overrides: dict[str, Any]
-    main_metric: Name
-    data: DataFacts
-    parameters: int
-    recipe: dict[str, Any]
-    world_size: int
-    device: str
-    commit: str | None
-    dirty: bool
-    seeds: list[SeedRow] = Field(min_length=1)
-
-    @property
-    def epochs(self) -> float:
-        """Length of the recipe in epochs, also where it is written in steps."""
-        duration = self.recipe.get("duration", {})
-        if duration.get("epochs") is not None:
-            return float(duration["epochs"])
-        batch = float(self.recipe.get("micro_batch", 0)) * float(
-            self.recipe.get("micro_batches", 0)
-        )
-        return float(duration.get("steps") or 0) * batch / self.data.train_samples
-
-    @property
-    def image_size(self) -> int:
-        """Pixels of a training image's side, 0 where the recipe does not say."""
-        return int(self.recipe.get("image_size") or 0)
-
-
-class ProfileFile(File):
-    """`results/profile/<variant>/profile.json`; `flops` are multiply-adds."""
-
-    variant: str
-    model: str
-    parameters: int
-    flops: FiniteFloat
-    flops_rule: str
-    classes: int = 1000
-    image_size: int
-    batch_size: int
-    device: str
-    precision: str
-    layout: str
-    inference_images_per_second: FiniteFloat
-    train_images_per_second: FiniteFloat | None = None
-    peak_memory_mb: FiniteFloat | None = None
-    warmup: int
-    timed: int
+from pipeline.runs.results import (
+    AGAIN,
+    HistoryLine,
+    Metrics,
+    ProfileFile,
+    line_of,
+    read_json,
+    read_table,
+)
 
 
 @dataclass(frozen=True)
@@ -191,45 +101,11 @@ def _read(call: Call, task: str, name: str, variant: Variant) -> VariantResult:
     )
 
 
-def read_json(path: Path, model: type[Made]) -> Made:
-    """Read a results file.
-
-    Raises:
-        UserError: it cannot be read, is not JSON, or does not fit the model.
-    """
-    again = "run its stage again"
-    try:
-        return model.model_validate(json.loads(path.read_text()))
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}); {again}") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise UserError(f"{path} does not fit at '{where}': {first['msg']}; {again}") from None
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not JSON ({error}); {again}") from None
-
-
 def _check(path: Path, metrics: Metrics, task: str, name: str) -> None:
-    """Refuse what would be shown under a wrong name or fail later without a path."""
+    """Refuse what would be shown under a wrong name."""
     if (metrics.task, metrics.variant) != (task, name):
         raise UserError(
-            f"{path} is of {metrics.task} {metrics.variant}, not of {task} {name}; run its "
-            "stage again"
-        )
-    seeds = [row.seed for row in metrics.seeds]
-    if len(set(seeds)) != len(seeds):
-        raise UserError(f"{path} holds a seed twice; run its stage again")
-    if any(
-        metrics.main_metric not in part for row in metrics.seeds for part in (row.final, row.best)
-    ):
-        raise UserError(
-            f"{path} lacks its main metric {metrics.main_metric} in a seed; run its stage again"
-        )
-    if metrics.data.train_samples <= 0:
-        raise UserError(
-            f"{path} says it was trained on {metrics.data.train_samples} samples; run its "
-            "stage again"
+            f"{path} is of {metrics.task} {metrics.variant}, not of {task} {name}; {AGAIN}"
         )
 
 
@@ -237,21 +113,12 @@ def _history(path: Path) -> tuple[Evaluation, ...]:
     """Read the evaluations; a run without the file just has no curve."""
     if not path.is_file():
         return ()
-    try:
-        with open(path, newline="") as file:
-            rows = [
-                {key: value for key, value in row.items() if value} for row in csv.DictReader(file)
-            ]
-        return tuple(
-            Evaluation(
-                int(row["seed"]), {key: float(value) for key, value in row.items() if key != "seed"}
-            )
-            for row in rows
-        )
-    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
-        raise UserError(
-            f"{path} is not a table of evaluations ({error}); run its stage again"
-        ) from None
+    rows = read_table(path)
+    lines = [line_of(path, line, HistoryLine, row) for line, row in enumerate(rows, start=2)]
+    return tuple(
+        Evaluation(line.seed, line.model_dump(exclude={"seed"}, exclude_none=True))
+        for line in lines
+    )
 
 
 def _departures(result: VariantResult) -> list[str]:
@@ -264,7 +131,7 @@ def _departures(result: VariantResult) -> list[str]:
     differing = [
         key for key in sorted(wanted.keys() | made.keys()) if wanted.get(key) != made.get(key)
     ]
-    again = f"`dvc repro {result.task}@{result.name}` brings it up to date."
+    again = f"`{repro(result.task, result.name)}` brings it up to date."
     return [
         f"{result.task} `{result.name}` was trained with {plain(key)} "
         f"{plain(made.get(key, 'unset'))}, "

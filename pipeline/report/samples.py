@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from pipeline.report.results import Metrics, ProfileFile, VariantResult
+from pipeline.report.results import VariantResult
 from pipeline.report.scale import small_because, smaller
 from pipeline.report.trials import FactorialResults, SearchResults, TrialFile
+from pipeline.runs.results import Metrics, ProfileFile
 
 SEARCH = "search"
 
@@ -62,7 +63,7 @@ def of_variant(result: VariantResult, metrics: Metrics) -> SamplePicture:
         name=result.name,
         mixer=metrics.mixer,
         metric=metrics.main_metric,
-        values={row.seed: row.final[metrics.main_metric] for row in rows},
+        values={row.seed: row.last[metrics.main_metric] for row in rows},
         runs=tuple(SampleRun(row.seed, row.run_id, row.mlflow_run_id) for row in rows),
         small=small_because(metrics),
         synthetic=metrics.data.synthetic,

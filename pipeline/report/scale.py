@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pipeline.report.claims import Claim
 from pipeline.report.numbers import count
-from pipeline.report.results import DataFacts, Metrics, ProfileFile
+from pipeline.runs.results import DataFacts, Metrics, ProfileFile
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ SCALES = {
 
 def small_because(metrics: Metrics) -> tuple[str, ...]:
     """Why a run is small whatever it is compared with; nothing for a run of the paper's size."""
-    ended = min(row.final.get("epoch", metrics.epochs) for row in metrics.seeds)
+    ended = min(row.last.get("epoch", metrics.epochs) for row in metrics.seeds)
     return smaller(
         metrics.task, metrics.data, metrics.size, metrics.epochs, metrics.image_size, ended
     )

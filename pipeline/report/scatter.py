@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from pipeline.plots.style import canvas, colour, label_points, marker, save
 from pipeline.report.claims import Claim
 from pipeline.report.figures import scale_of
-from pipeline.report.results import Metrics, VariantResult
+from pipeline.report.results import VariantResult
 from pipeline.report.scale import small_because
+from pipeline.runs.results import Metrics
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -79,7 +80,7 @@ def published_points(claims: list[Claim]) -> list[Point]:
 
 
 def _measured(name: str, metrics: Metrics) -> Point:
-    top1 = fmean(row.final[metrics.main_metric] for row in metrics.seeds)
+    top1 = fmean(row.last[metrics.main_metric] for row in metrics.seeds)
     return Point(name, metrics.mixer, metrics.parameters / 1e6, top1)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from pipeline.project.call import repro
 from pipeline.report import numbers
 from pipeline.report.answers import words
 from pipeline.report.claims import TASK_NAMES
@@ -18,13 +19,14 @@ from pipeline.report.samples import of_search
 from pipeline.report.statistics import summarise
 from pipeline.report.tracked import Tracked
 from pipeline.report.trials import SearchResults, TrialFile, called
+from pipeline.runs.results import RangeFile
 
 CAPTIONS = {
     "curves": "Every trial of the search over its epochs.",
     "pareto": "Every setting of the search by accuracy and cost; the line joins those that no "
     "other beats in both.",
 }
-NONE = Paragraph("No search has been run; `dvc repro tune` makes it.")
+NONE = Paragraph(f"No search has been run; `{repro('tune')}` makes it.")
 
 
 def search_blocks(search: SearchResults | None, tracked: Tracked) -> list[Block]:
@@ -33,9 +35,7 @@ def search_blocks(search: SearchResults | None, tracked: Tracked) -> list[Block]
         return [NONE]
     space = search.space
     small = any(sample.small for _, sample in of_search(search))
-    varied = "; ".join(
-        f"{code(key)} of {code(', '.join(map(str, values)))}" for key, values in space.space.items()
-    )
+    varied = "; ".join(_axis(key, values) for key, values in space.space.items())
     data = space.data
     pixels = f" at {space.image_size} pixels" if space.image_size else ""
     what = (
@@ -56,6 +56,13 @@ def search_blocks(search: SearchResults | None, tracked: Tracked) -> list[Block]
     if search.trials:
         blocks.append(Folded("Every trial, with its run", [_trial_table(search, tracked)]))
     return blocks
+
+
+def _axis(key: str, values: list[Any] | RangeFile) -> str:
+    """What a search varied, and over what."""
+    if isinstance(values, RangeFile):
+        return f"{code(key)} between {code(str(values.low))} and {code(str(values.high))}"
+    return f"{code(key)} of {code(', '.join(map(str, values)))}"
 
 
 def pictures(search: SearchResults) -> list[Block]:

@@ -14,12 +14,13 @@ from pipeline.report.contrasts import against_baseline
 from pipeline.report.document import Block, Bullets, Figure, Heading, Paragraph
 from pipeline.report.factorial_section import factorial_blocks
 from pipeline.report.reading import how_to_read
-from pipeline.report.results import Metrics, Results
+from pipeline.report.results import Results
 from pipeline.report.scale import small_because
 from pipeline.report.search_section import search_blocks
 from pipeline.report.tracked import Tracked
 from pipeline.report.variants import variant_tables
 from pipeline.report.verdict import Judged
+from pipeline.runs.results import Metrics
 
 INTRODUCTION = """
 What this project measured, beside the numbers published with arXiv 2106.04263 (Han et al., on the

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-
+from pipeline.core.csv import csv_lines
 from pipeline.report.claims import METRICS
 from pipeline.report.verdict import Judged
 
@@ -37,11 +35,7 @@ def to_csv(judged: list[Judged]) -> str:
     """One line per claim and matching variant, per claim without one, and per variant without a
     claim.
     """
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(HEAD)
-    writer.writerows(_line(item) for item in judged)
-    return out.getvalue()
+    return csv_lines(HEAD, (_line(item) for item in judged))
 
 
 def _line(item: Judged) -> list[str]:

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
+from pipeline.core.errors import bare_address
 from pipeline.params import Tracking
 from pipeline.report.document import code
 
@@ -61,12 +62,9 @@ def _without_secrets(uri: str) -> str | None:
     """Scheme, host, port and path; None where a stray `@` leaves open where the password ends."""
     try:
         parts = urlsplit(uri)
-        host, port = parts.hostname, parts.port
+        there = parts.hostname and parts.port != 0
     except ValueError:
         return None
-    if not host or "@" in f"{parts.path}{parts.query}{parts.fragment}":
+    if not there or "@" in f"{parts.path}{parts.query}{parts.fragment}":
         return None
-    name = f"[{host}]" if ":" in host else host
-    return quote(
-        f"{parts.scheme}://{name}{f':{port}' if port else ''}{parts.path.rstrip('/')}", safe=":/%[]"
-    )
+    return quote(bare_address(uri).rstrip("/"), safe=":/%[]")

@@ -4,45 +4,37 @@ seed.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import Field, FiniteFloat, ValidationError
+from pydantic import Field, FiniteFloat
 
-from pipeline.core.errors import UserError, discreet
+from pipeline.core.errors import UserError
 from pipeline.project.call import Call
-from pipeline.report.claims import TaskName
-from pipeline.report.results import DataFacts, File, Name, read_json
+from pipeline.runs.results import (
+    AGAIN,
+    BestFile,
+    DesignFile,
+    Name,
+    RangeFile,
+    SearchFile,
+    TrialLine,
+    line_of,
+    read_json,
+    read_table,
+)
 
-AGAIN = "run its stage again"
 
-
-class TrialFile(File):
-    """One setting and seed.
-
-    What the stage left empty is None; `value` and `best` are of the main metric.
-    """
+class TrialFile(TrialLine):
+    """One setting and seed; `value` and `best` are of the main metric, `values` what was varied."""
 
     tier: Name = "search"
     setting: str
-    seed: int
-    run_id: str = ""
-    state: Literal["finished", "stopped", "failed"]
-    epoch: FiniteFloat | None = None
     value: FiniteFloat | None = None
     best: FiniteFloat | None = None
-    parameters: int | None = None
-    flops: FiniteFloat | None = None
-    train_images_per_second: FiniteFloat | None = None
-    wall_time_s: FiniteFloat | None = None
-    world_size: int | None = None
-    device: str = ""
-    mlflow_run_id: str | None = None
-    error: str = ""
     values: dict[str, Any] = Field(default_factory=dict)
 
     @property
@@ -51,89 +43,6 @@ class TrialFile(File):
         if self.wall_time_s is None or self.world_size is None:
             return None
         return self.wall_time_s * self.world_size / 3600
-
-
-class SettingFile(File):
-    """A network of the factorial."""
-
-    mixer: Name
-    size: str | None
-    model: str
-    overrides: dict[str, Any]
-
-
-class CellFile(File):
-    """A setting's levels of the three factors."""
-
-    shared_positions: bool
-    channel_groups: Literal["channel", "group", "all"]
-    dynamic: bool
-
-
-class Tier(File):
-    """A length of training; all settings of a tier share the recipe."""
-
-    epochs: FiniteFloat
-    recipe: dict[str, Any]
-
-
-class DesignFile(File):
-    """`results/factorial/design.json`."""
-
-    task: TaskName
-    metric: Name
-    image_size: int | None = None
-    data: DataFacts
-    seeds: list[int]
-    tiers: dict[Name, Tier]
-    settings: dict[Name, SettingFile]
-    cells: dict[Name, CellFile]
-    controls: dict[Name, Name] = Field(default_factory=dict)
-    contrasts: dict[Name, list[tuple[Name, Name]]] = Field(default_factory=dict)
-    left_out: dict[Name, str] = Field(default_factory=dict)
-    mlflow_run_id: str | None = None
-    commit: str | None = None
-    dirty: bool = False
-
-
-class LeftOutFile(File):
-    """A setting that the search did not try, and why."""
-
-    values: dict[str, Any]
-    reason: str
-
-
-class Space(File):
-    """`results/tune/search.json`."""
-
-    task: TaskName
-    metric: Name
-    mode: Literal["max", "min"]
-    searcher: str
-    scheduler: str
-    hold_out: FiniteFloat
-    space: dict[str, list[Any]]
-    seeds: list[int]
-    epochs: FiniteFloat
-    image_size: int | None = None
-    data: DataFacts
-    recipe: dict[str, Any] = Field(default_factory=dict)
-    left_out: list[LeftOutFile] = Field(default_factory=list)
-    trials: int
-    mlflow_run_id: str | None = None
-    commit: str | None = None
-    dirty: bool = False
-
-
-class Best(File):
-    """`results/tune/best.json`; without `values` no trial finished, for the `reason`."""
-
-    values: dict[str, Any] | None
-    reason: str = ""
-    mean: FiniteFloat | None = None
-    sd: FiniteFloat | None = None
-    seeds: list[int] = Field(default_factory=list)
-    variant: dict[str, Any] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -159,8 +68,8 @@ class FactorialResults:
 class SearchResults:
     """The search over settings; `pictures` are those that its stage drew."""
 
-    space: Space
-    best: Best
+    space: SearchFile
+    best: BestFile
     trials: tuple[TrialFile, ...]
     pictures: tuple[Path, ...]
 
@@ -200,7 +109,7 @@ def read_search(call: Call) -> SearchResults | None:
     folder = call.source(lambda folders: folders.results("tune"))
     if not folder.is_dir():
         return None
-    space = read_json(folder / "search.json", Space)
+    space = read_json(folder / "search.json", SearchFile)
 
     def named(row: dict[str, Any]) -> dict[str, Any]:
         values = {key: _as_in(choices, row.get(key, "")) for key, choices in space.space.items()}
@@ -211,7 +120,7 @@ def read_search(call: Call) -> SearchResults | None:
     pictures = [
         path for path in (*heats, folder / "curves.png", folder / "pareto.png") if path.is_file()
     ]
-    return SearchResults(space, read_json(folder / "best.json", Best), trials, tuple(pictures))
+    return SearchResults(space, read_json(folder / "best.json", BestFile), trials, tuple(pictures))
 
 
 def called(values: dict[str, Any]) -> str:
@@ -230,11 +139,23 @@ def _mixer_first(item: tuple[str, Any]) -> int:
     return order.index(item[0]) if item[0] in order else len(order)
 
 
-def _as_in(choices: list[Any], text: str) -> Any:
+def _as_in(choices: list[Any] | RangeFile, text: str) -> Any:
     """A cell of the table as the space has it, with its type."""
+    if isinstance(choices, RangeFile):
+        return _number(text)
     return next(
         (value for value in choices if str("" if value is None else value) == text), text or None
     )
+
+
+def _number(text: str) -> int | float | str | None:
+    """A number that was drawn from a range, whole where it was written so."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text or None
 
 
 def _check_names(path: Path, design: DesignFile) -> None:
@@ -243,38 +164,16 @@ def _check_names(path: Path, design: DesignFile) -> None:
     for name in [*design.cells, *design.controls, *design.controls.values(), *pairs]:
         if name not in known:
             raise UserError(f"{path} names '{name}', which is no setting of it; {AGAIN}")
-    if design.data.train_samples <= 0:
-        raise UserError(
-            f"{path} says it was trained on {design.data.train_samples} samples; {AGAIN}"
-        )
 
 
 def _read_trials(
     path: Path, metric: str, named: Callable[[dict[str, Any]], dict[str, Any]]
 ) -> tuple[TrialFile, ...]:
     """Read the rows; a finished one has its main metric, and no setting has a seed twice."""
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file, strict=True))
-    except (OSError, ValueError, csv.Error) as error:
-        raise UserError(f"{path} cannot be read as a table ({error}); {AGAIN}") from None
     trials: list[TrialFile] = []
-    for line, row in enumerate(rows, start=2):
-        if None in row or None in row.values():
-            raise UserError(
-                f"{path} has a row with too few or too many cells in line {line}; {AGAIN}"
-            )
-        filled = {key: text for key, text in row.items() if text != ""}
-        facts = named({**filled, "value": filled.get(metric), "best": filled.get(f"best_{metric}")})
-        try:
-            trial = TrialFile.model_validate(facts)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            message = discreet(
-                f"{path} does not fit at '{where}' in line {line}: {first['msg']}; {AGAIN}"
-            )
-            raise UserError(message) from None
+    for line, row in enumerate(read_table(path), start=2):
+        facts = named({**row, "value": row.get(metric), "best": row.get(f"best_{metric}")})
+        trial = line_of(path, line, TrialFile, facts)
         if trial.state == "finished" and trial.value is None:
             raise UserError(f"{path} lacks {metric} of a finished run in line {line}; {AGAIN}")
         trials.append(trial)

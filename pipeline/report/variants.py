@@ -6,13 +6,15 @@ import os
 from pathlib import Path
 from urllib.parse import quote
 
+from pipeline.project.call import repro
 from pipeline.report import numbers
 from pipeline.report.claims import TASK_NAMES, TASKS
 from pipeline.report.document import Block, Folded, Heading, Paragraph, Table, code, plain
-from pipeline.report.results import Metrics, ProfileFile, Results, VariantResult
+from pipeline.report.results import Results, VariantResult
 from pipeline.report.statistics import summarise
 from pipeline.report.tracked import Tracked
 from pipeline.report.verdict import best_value, measured_value
+from pipeline.runs.results import Metrics, ProfileFile
 
 MAIN = {"classify": "top1", "detect": "box_ap", "segment": "miou"}
 
@@ -76,7 +78,7 @@ def _variant_row(result: VariantResult, metric: str, folder: Path, costs: bool) 
             else None
         ),
         str(len(metrics.seeds)) if metrics else numbers.NOTHING,
-        _link(result, folder) if metrics else f"`dvc repro {result.task}@{result.name}`",
+        _link(result, folder) if metrics else f"`{repro(result.task, result.name)}`",
     ]
 
 
@@ -120,10 +122,10 @@ def _run_table(results: list[VariantResult], tracked: Tracked) -> Table:
         [
             f"`{result.name}`",
             str(row.seed),
-            numbers.value(metrics.main_metric, row.final[metrics.main_metric]),
-            f"{row.final['epoch']:g}" if "epoch" in row.final else numbers.NOTHING,
-            numbers.value(metrics.main_metric, row.best[metrics.main_metric]),
-            f"{row.best['epoch']:g}" if "epoch" in row.best else numbers.NOTHING,
+            numbers.value(metrics.main_metric, row.last[metrics.main_metric]),
+            f"{row.last['epoch']:g}" if "epoch" in row.last else numbers.NOTHING,
+            numbers.value(metrics.main_metric, row.peak[metrics.main_metric]),
+            f"{row.peak['epoch']:g}" if "epoch" in row.peak else numbers.NOTHING,
             numbers.speed(row.wall_time_s),
             code(metrics.commit[:10]) + (", local changes" if metrics.dirty else "")
             if metrics.commit

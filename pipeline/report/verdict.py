@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.params import MIXER_FIELDS, Compare
+from pipeline.project.call import repro
 from pipeline.report.claims import COSTS, METRICS, Claim
 from pipeline.report.results import Results, VariantResult
 from pipeline.report.scale import profile_reasons, run_reasons, small_because
@@ -99,16 +100,16 @@ def judge(claim: Claim, result: VariantResult, compare: Compare) -> Judged:
 
 def measured_value(result: VariantResult, metric: str) -> Summary | None:
     """A metric over the seeds of a run, at the last evaluation."""
-    if result.metrics is None or any(metric not in row.final for row in result.metrics.seeds):
+    if result.metrics is None or any(metric not in row.last for row in result.metrics.seeds):
         return None
-    return summarise([row.final[metric] for row in result.metrics.seeds])
+    return summarise([row.last[metric] for row in result.metrics.seeds])
 
 
 def best_value(result: VariantResult, metric: str) -> float | None:
     """Mean over the seeds of the metric where the main metric was best."""
-    if result.metrics is None or any(metric not in row.best for row in result.metrics.seeds):
+    if result.metrics is None or any(metric not in row.peak for row in result.metrics.seeds):
         return None
-    return summarise([row.best[metric] for row in result.metrics.seeds]).mean
+    return summarise([row.peak[metric] for row in result.metrics.seeds]).mean
 
 
 def _verdict(
@@ -137,7 +138,7 @@ def _measure(
     """The measured number, its best, why it is small, and what to do where there is none."""
     if claim.metric in COSTS:
         return (*_measure_cost(claim, result),)
-    train = f"`dvc repro {result.task}@{result.name}`"
+    train = f"`{repro(result.task, result.name)}`"
     if result.metrics is None:
         return None, None, (), train
     measured = measured_value(result, claim.metric)
@@ -156,11 +157,11 @@ def _measure_cost(
         if claim.metric != "parameters_m":
             return None, None, (), "not measured with the head of this task"
         if result.metrics is None:
-            return None, None, (), f"`dvc repro {result.task}@{result.name}`"
+            return None, None, (), f"`{repro(result.task, result.name)}`"
         return summarise([result.metrics.parameters / 1e6]), None, small_because(result.metrics), ""
     profile = result.profile
     if profile is None:
-        return None, None, (), f"`dvc repro profile@{result.name}`"
+        return None, None, (), f"`{repro('profile', result.name)}`"
     value = {
         "parameters_m": profile.parameters / 1e6,
         "flops_g": profile.flops / 1e9,
@@ -202,7 +203,7 @@ def _unclaimed(result: VariantResult) -> Judged:
     """A variant that no published row describes."""
     if result.metrics is None:
         return Judged(
-            result.task, "", NOT_RUN, result=result, todo=f"`dvc repro {result.task}@{result.name}`"
+            result.task, "", NOT_RUN, result=result, todo=f"`{repro(result.task, result.name)}`"
         )
     metric = result.metrics.main_metric
     verdict = SMALL if small_because(result.metrics) else UNCLAIMED

@@ -63,11 +63,12 @@ def file_to_start_from(call: Call, name: str, where: str, advice: str = "") -> P
     return path
 
 
-def refuse_empty(shards: Path, used: Iterable[str]) -> None:
+def refuse_empty(call: Call, shards: Path, used: Iterable[str]) -> None:
     """Stop where a split that is trained on or judged by has not one object or labelled pixel that
     counts.
 
     Args:
+        call: whose commands would make the shards anew.
         shards: the folder of the manifest.
         used: splits, or `held_out` for a part of `train`.
 
@@ -80,14 +81,12 @@ def refuse_empty(shards: Path, used: Iterable[str]) -> None:
         if names & set(used) and entry.targets is not None and not entry.targets.seen:
             raise UserError(
                 f"{shards}: nothing in {split} can be seen or judged: "
-                f"{entry.targets.words(manifest.unit)}; mend the "
-                f"annotations, then run `python -m pipeline.fetch {manifest.dataset}` and "
-                "`python -m pipeline.shard "
-                f"{manifest.dataset}` again"
+                f"{entry.targets.words(manifest.unit)}; mend the annotations, then run: "
+                f"{call.sharding(manifest.dataset)}"
             )
 
 
-def refuse_damage(shards: Path, runs: list[Run]) -> list[str]:
+def refuse_damage(call: Call, shards: Path, runs: list[Run]) -> list[str]:
     """Stop before anything starts where the shards are not what their manifest says; return advice
     for reading them.
 
@@ -104,7 +103,7 @@ def refuse_damage(shards: Path, runs: list[Run]) -> list[str]:
         raise UserError(
             f"{shards} is damaged:\n  " + "\n  ".join(problems) + "\nrun the shard stage again"
         )
-    refuse_empty(shards, {"train", *(run.recipe.evaluate_on for run in runs)})
+    refuse_empty(call, shards, {"train", *(run.recipe.evaluate_on for run in runs)})
     if cache is None:
         return []
     if problems := verify_remote(cache.remote, shards):

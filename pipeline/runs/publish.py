@@ -3,18 +3,24 @@ picture.
 """
 
 import shutil
+from pathlib import Path
 from typing import Any
 
 from pipeline.core import failpoints
-from pipeline.core.csv import csv_text
 from pipeline.core.errors import UserError
-from pipeline.core.files import whole_folder, write_json, write_text
+from pipeline.core.files import whole_folder
 from pipeline.project.call import Call
 from pipeline.project.git import commit
+from pipeline.runs.results import (
+    HISTORY,
+    ClassLine,
+    HistoryLine,
+    Metrics,
+    publish_json,
+    publish_table,
+)
 from pipeline.runs.run import Run, config_of, mlflow_run_of
 from pipeline.shards.manifest import Manifest
-
-HISTORY = ("seed", "epoch", "step", "lr", "train_loss", "skipped_steps", "images_per_second")
 
 
 def publish(call: Call, runs: list[Run]) -> None:
@@ -27,10 +33,10 @@ def publish(call: Call, runs: list[Run]) -> None:
     variant = runs[0].variant
     records = [_record(run) for run in runs]
     with whole_folder(call.folders.results(runs[0].task, variant)) as folder:
-        write_json(folder / "metrics.json", _metrics(call, runs, records))
-        write_text(folder / "history.csv", _history(records))
+        publish_json(folder / "metrics.json", Metrics, _metrics(call, runs, records))
+        publish_history(folder / "history.csv", records)
         if any(record["per_class"] for record in records):
-            write_text(folder / "per_class.csv", _per_class(records))
+            _publish_classes(folder / "per_class.csv", records)
         shutil.copyfile(runs[0].folder / "last.safetensors", folder / "model.safetensors")
         shutil.copyfile(runs[0].folder / "samples.png", folder / "samples.png")
         failpoints.reach("results.written", variant=variant)
@@ -53,9 +59,8 @@ def _record(run: Run) -> dict[str, Any]:
 
 
 def _metrics(call: Call, runs: list[Run], records: list[dict[str, Any]]) -> dict[str, Any]:
-    first, manifest = records[0], Manifest.load(runs[0].shards)
+    first = records[0]
     head, dirty = commit(call.project)
-    dataset = runs[0].section.dataset
     whole = (
         "main_metric",
         "parameters",
@@ -72,16 +77,23 @@ def _metrics(call: Call, runs: list[Run], records: list[dict[str, Any]]) -> dict
         "wall_time_s": round(sum(record["wall_time_s"] for record in records), 1),
         "commit": head,
         "dirty": dirty,
-        "data": {
-            "dataset": dataset,
-            "source": getattr(call.params.data, dataset).origin,
-            "manifest": manifest.digest,
-            "train_samples": manifest.splits["train"].samples,
-            "val_samples": manifest.splits["val"].samples,
-            "classes": len(manifest.classes),
-            "evaluated_on": runs[0].recipe.evaluate_on,
-        },
+        "data": data_facts(call, runs[0]),
         "seeds": [_seed_row(record) for record in records],
+    }
+
+
+def data_facts(call: Call, run: Run) -> dict[str, Any]:
+    """Return what a run was trained and judged on."""
+    manifest = Manifest.load(run.shards)
+    dataset = run.section.dataset
+    return {
+        "dataset": dataset,
+        "source": getattr(call.params.data, dataset).origin,
+        "manifest": manifest.digest,
+        "train_samples": manifest.splits["train"].samples,
+        "val_samples": manifest.splits["val"].samples,
+        "classes": len(manifest.classes),
+        "evaluated_on": run.recipe.evaluate_on,
     }
 
 
@@ -103,14 +115,15 @@ def _seed_row(record: dict[str, Any]) -> dict[str, Any]:
     return {**{name: record[name] for name in shown}, **skipped, **adopted}
 
 
-def _history(records: list[dict[str, Any]]) -> str:
+def publish_history(path: Path, records: list[dict[str, Any]]) -> None:
+    """Write every evaluation, a row per seed and evaluation."""
     rows = [{"seed": record["seed"], **row} for record in records for row in record["history"]]
     metrics = sorted({name for row in rows for name in row} - set(HISTORY))
-    return csv_text([*HISTORY, *metrics], rows)
+    publish_table(path, HistoryLine, [*HISTORY, *metrics], rows)
 
 
-def _per_class(records: list[dict[str, Any]]) -> str:
-    """Return the metrics of single classes at the end, a row per seed and class; empty where one is
+def _publish_classes(path: Path, records: list[dict[str, Any]]) -> None:
+    """Write the metrics of single classes at the end, a row per seed and class; empty where one is
     not defined.
     """
     metrics = sorted(
@@ -121,4 +134,4 @@ def _per_class(records: list[dict[str, Any]]) -> str:
         for record in records
         for name, row in record["per_class"].items()
     ]
-    return csv_text(["seed", "class", *metrics], rows)
+    publish_table(path, ClassLine, ["seed", "class", *metrics], rows)

@@ -61,7 +61,7 @@ def run_search(call: Call, search: Search) -> SearchResult:
         }  # two settings may come to the same run
         left = [tried for tried in once.values() if not book.ended(tried.run)]
         if left:
-            for advice in refuse_damage(runs[0].shards, runs):
+            for advice in refuse_damage(call, runs[0].shards, runs):
                 print(advice, file=sys.stderr, flush=True)
             _refuse_unfit(left)
         with recorded(call, search, book.id) as recorder:

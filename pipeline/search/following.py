@@ -8,6 +8,7 @@ from typing import Any
 from ray.tune import Callback
 
 from pipeline.core import failpoints
+from pipeline.core.progress import say
 from pipeline.search.journal import Journal, State
 from pipeline.search.search import Search, Trial, length
 from pipeline.search.tracking import SearchRecorder
@@ -37,7 +38,7 @@ class Following(Callback):
             if len(left) < len(search.tried)
             else ""
         )
-        _say(f"{len(search.tried)} trials{before}; {at_once} at a time")
+        say(f"{len(search.tried)} trials{before}; {at_once} at a time")
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave everything behind: Ray Tune writes itself a copy to restore from, but the book
@@ -73,7 +74,7 @@ class Following(Callback):
         if row["epoch"] < self.epochs[tried.run.id]:
             metric = self.search.metric
             reached = f"epoch {row['epoch']:g} of {self.epochs[tried.run.id]:g}"
-            _say(f"{tried.label}: {metric} {row[metric]:.2f} at {reached}")
+            say(f"{tried.label}: {metric} {row[metric]:.2f} at {reached}")
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Note how a trial ended: where it said nothing last, the scheduler stopped it."""
@@ -94,7 +95,7 @@ class Following(Callback):
         if (ending := self.book.ending(tried.run)) is not None:
             self.recorder.ending(tried, ending)
         del self.left[identifier]
-        _say(f"{tried.label}: {self._result(tried, state, error)}; {self._left()}")
+        say(f"{tried.label}: {self._result(tried, state, error)}; {self._left()}")
 
     def _result(self, tried: Trial, state: State, error: str) -> str:
         rows, metric = self.rows[tried.run.id], self.search.metric
@@ -123,7 +124,3 @@ class Following(Callback):
 
     def _of(self, trial: Any) -> Trial:
         return self.known[trial.config["run_id"]]
-
-
-def _say(sentence: str) -> None:
-    print(sentence, flush=True)

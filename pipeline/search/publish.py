@@ -3,30 +3,30 @@ pictures.
 """
 
 from collections.abc import Iterable
+from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
 from pipeline.core import failpoints
-from pipeline.core.csv import csv_text
-from pipeline.core.files import whole_folder, write_json, write_text
+from pipeline.core.files import whole_folder
 from pipeline.project.call import Call
 from pipeline.project.git import commit
+from pipeline.runs.publish import data_facts
+from pipeline.runs.results import (
+    COSTS,
+    HISTORY,
+    BestFile,
+    CurveLine,
+    SearchFile,
+    TrialLine,
+    publish_json,
+    publish_table,
+)
 from pipeline.search.journal import TrialResult
 from pipeline.search.search import Search, SearchResult, Trial, length
 from pipeline.search.settings import LeftOut, Setting
-from pipeline.shards.manifest import Manifest
 
-NOT_METRICS = ("run_id", "epoch", "step", "lr", "train_loss", "skipped_steps", "images_per_second")
-AFTER = (
-    "parameters",
-    "flops",
-    "train_images_per_second",
-    "wall_time_s",
-    "world_size",
-    "device",
-    "mlflow_run_id",
-    "error",
-)
+NOT_METRICS = {"run_id", *HISTORY}
 
 
 def publish_search(
@@ -43,8 +43,9 @@ def publish_search(
     rows = trial_rows(search, outcome)
     best = best_of(search, settings, outcome)
     with whole_folder(call.folders.results("tune")) as folder:
-        write_json(
+        publish_json(
             folder / "search.json",
+            SearchFile,
             {
                 "task": tune.task,
                 "metric": search.metric,
@@ -57,9 +58,9 @@ def publish_search(
                 "trials": len(rows),
             },
         )
-        write_text(folder / "trials.csv", table(rows, ["run_id", *tune.space, "seed"]))
-        write_text(folder / "curves.csv", curves(search, outcome))
-        write_json(folder / "best.json", best)
+        publish_trials(folder / "trials.csv", rows, ["run_id", *tune.space, "seed"])
+        _publish_curves(folder / "curves.csv", search, outcome)
+        publish_json(folder / "best.json", BestFile, best)
         pictures.draw(search, rows, outcome, folder)
         failpoints.reach("results.written", variant="tune")
     _say(search, best, rows)
@@ -68,7 +69,6 @@ def publish_search(
 def shared_facts(call: Call, search: Search, outcome: SearchResult) -> dict[str, Any]:
     """Return what is the same for all trials of a search."""
     run = search.tried[0].run
-    manifest, dataset = Manifest.load(run.shards), run.section.dataset
     head, dirty = commit(call.project)
     return {
         "epochs": round(length(run, "epoch"), 4),
@@ -77,15 +77,7 @@ def shared_facts(call: Call, search: Search, outcome: SearchResult) -> dict[str,
         "mlflow_run_id": outcome.mlflow_run,
         "commit": head,
         "dirty": dirty,
-        "data": {
-            "dataset": dataset,
-            "source": getattr(call.params.data, dataset).origin,
-            "manifest": manifest.digest,
-            "train_samples": manifest.splits["train"].samples,
-            "val_samples": manifest.splits["val"].samples,
-            "classes": len(manifest.classes),
-            "evaluated_on": run.recipe.evaluate_on,
-        },
+        "data": data_facts(call, run),
     }
 
 
@@ -113,7 +105,7 @@ def _trial_row(search: Search, tried: Trial, outcome: SearchResult) -> dict[str,
         {f"best_{search.metric}": max(seen) if search.mode == "max" else min(seen)} if seen else {}
     )
     speed = {"train_images_per_second": last["images_per_second"]} if last else {}
-    whole = {name: record[name] for name in AFTER if name in record}
+    whole = {name: record[name] for name in COSTS if name in record}
     return {
         **tried.values,
         "run_id": run.id,
@@ -130,34 +122,25 @@ def _trial_row(search: Search, tried: Trial, outcome: SearchResult) -> dict[str,
     }
 
 
-def table(rows: list[dict[str, Any]], first: Iterable[str]) -> str:
-    """Return rows as CSV: the columns `first`, how the trial ended, metrics, costs; empty where one
+def publish_trials(path: Path, rows: list[dict[str, Any]], first: Iterable[str]) -> None:
+    """Write trials.csv: the columns `first`, how the trial ended, metrics, costs; empty where one
     is not known.
     """
     head = [*first, "state", "epoch"]
-    metrics = sorted({name for row in rows for name in row} - {*head, *AFTER})
-    return csv_text([*head, *metrics, *AFTER], rows)
+    metrics = sorted({name for row in rows for name in row} - {*head, *COSTS})
+    publish_table(path, TrialLine, [*head, *metrics, *COSTS], rows)
 
 
-def curves(search: Search, outcome: SearchResult) -> str:
-    """Return every evaluation of every trial as CSV."""
+def _publish_curves(path: Path, search: Search, outcome: SearchResult) -> None:
+    """Write every evaluation of every trial."""
     rows = [
         {**row, "run_id": tried.run.id, "seed": tried.run.seed}
         for tried in search.tried
         for row in outcome.endings[tried.run.id].rows
     ]
-    first = [
-        "run_id",
-        "seed",
-        "epoch",
-        "step",
-        "lr",
-        "train_loss",
-        "skipped_steps",
-        "images_per_second",
-    ]
-    names = [*first, *sorted({name for row in rows for name in row} - set(first))]
-    return csv_text(names, rows)
+    first = ("run_id", *HISTORY)
+    metrics = sorted({name for row in rows for name in row} - set(first))
+    publish_table(path, CurveLine, [*first, *metrics], rows)
 
 
 def best_of(search: Search, settings: list[Setting], outcome: SearchResult) -> dict[str, Any]:

@@ -5,7 +5,6 @@ thread.
 import hashlib
 import json
 import os
-import shlex
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.errors import Unreadable, UserError
+from pipeline.core.shell import shell_line
 from pipeline.shards import tar
 from pipeline.shards.manifest import Manifest, RealLabelsEntry
 from pipeline.shards.remote.cache import CacheEntry, ShardCache
@@ -214,9 +214,8 @@ class ShardReader:
         )
 
     def _damaged(self, shard: int, index: int) -> Unreadable:
-        advice = (
-            f"`python -m pipeline.shards verify {shlex.quote(str(self.folder))}` lists all damage"
-        )
+        verify = shell_line("python", "-m", "pipeline.shards", "verify", str(self.folder))
+        advice = f"`{verify}` lists all damage"
         return Unreadable(
             f"{self._name(self._entries[shard])}: sample {index} is damaged; {advice}"
         )

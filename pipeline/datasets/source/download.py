@@ -4,7 +4,6 @@ A file grows as NAME.part and takes its name when it is whole and on disk. What 
 noted in .NAME.json with its size and time, so that it is not read again.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -12,7 +11,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -20,6 +19,7 @@ from urllib.parse import urljoin, urlsplit
 from pipeline.core import failpoints
 from pipeline.core.errors import UserError, discreet
 from pipeline.core.files import write_json
+from pipeline.core.locks import locked
 from pipeline.core.progress import Progress
 from pipeline.params import RemoteFile
 
@@ -282,9 +282,9 @@ def _size(part: Path) -> int:
 @contextmanager
 def _held(part: Path) -> Iterator[None]:
     """Keep other processes from the same download."""
-    with open(part, "ab") as file:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            stack.enter_context(locked(part, wait=False))
         except BlockingIOError:
             raise UserError(f"{part} is being downloaded by another process; wait for it") from None
         try:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from pipeline.report import numbers
 from pipeline.report.contrasts import Contrast
-from pipeline.report.results import ProfileFile
 from pipeline.report.samples import SamplePicture
+from pipeline.runs.results import ProfileFile
 
 
 @dataclass(frozen=True)

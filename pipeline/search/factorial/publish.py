@@ -4,10 +4,11 @@ from dataclasses import asdict
 from typing import Any
 
 from pipeline.core import failpoints
-from pipeline.core.files import whole_folder, write_json, write_text
+from pipeline.core.files import whole_folder
 from pipeline.project.call import Call
+from pipeline.runs.results import DesignFile, publish_json
 from pipeline.search.factorial.trials import Tiers
-from pipeline.search.publish import shared_facts, table, trial_rows
+from pipeline.search.publish import publish_trials, shared_facts, trial_rows
 from pipeline.search.search import Search, SearchResult, length
 
 
@@ -20,8 +21,9 @@ def publish_factorial(call: Call, search: Search, tiers: Tiers, outcome: SearchR
     }
     first = next(iter(tiers.values()))
     with whole_folder(call.folders.results("factorial")) as folder:
-        write_json(
+        publish_json(
             folder / "design.json",
+            DesignFile,
             {
                 "task": call.params.factorial.task,
                 "metric": search.metric,
@@ -40,12 +42,10 @@ def publish_factorial(call: Call, search: Search, tiers: Tiers, outcome: SearchR
                 "left_out": first.left_out,
             },
         )
-        write_text(
+        publish_trials(
             folder / "trials.csv",
-            table(
-                _without(rows, "shared_positions", "channel_groups", "dynamic"),
-                ["tier", "setting", "seed", "run_id"],
-            ),
+            _without(rows, "shared_positions", "channel_groups", "dynamic"),
+            ["tier", "setting", "seed", "run_id"],
         )
         failpoints.reach("results.written", variant="factorial")
     states = [row["state"] for row in rows]

@@ -8,7 +8,6 @@ arrives, and once more after each start of a training, since a disk may change a
 changing a date.
 """
 
-import fcntl
 import hashlib
 import os
 import sys
@@ -22,6 +21,7 @@ from typing import Literal, NamedTuple
 from pipeline.core import failpoints
 from pipeline.core.errors import Unreadable
 from pipeline.core.files import sha256_file
+from pipeline.core.locks import locked
 from pipeline.params import Cluster
 from pipeline.shards.manifest import NAME, Manifest, ShardEntry
 from pipeline.shards.remote.url import RemoteFolder, Unreachable
@@ -285,12 +285,8 @@ class ShardCache:
         """Hold a lock of the folder; raise BlockingIOError where it is held and `wait` is off."""
         path = self.home / LOCKS / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        try:
-            fcntl.flock(number, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        with locked(path, wait) as number:
             yield number
-        finally:
-            os.close(number)
 
 
 def _identity(number: int) -> list[int]:

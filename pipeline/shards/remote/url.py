@@ -5,9 +5,8 @@ credentials.
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
-from pipeline.core.errors import UserError
+from pipeline.core.errors import UserError, bare_address
 
 BLOCK = 1 << 20
 SILENCE_S = 60.0  # a server that says nothing for so long is given up
@@ -29,10 +28,7 @@ class RemoteFolder:
         """Return the URL of a file in the folder as people may see it: no user, password or
         query.
         """
-        parts = urlsplit(self.url)
-        host = parts.netloc.rpartition("@")[2]
-        prefix = f"{parts.scheme}://{host}{parts.path}" if parts.scheme else self.url
-        return f"{prefix.rstrip('/')}/{name}".rstrip("/")
+        return f"{bare_address(self.url).rstrip('/')}/{name}".rstrip("/")
 
     def blocks(self, name: str) -> Iterator[bytes]:
         """Yield a file's bytes as they arrive, up to a megabyte at a time.

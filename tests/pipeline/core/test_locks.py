@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from helpers import PROJECT
 
-from pipeline.core.locks import Busy, held
+from pipeline.core.locks import Busy, held, locked
 from pipeline.params import Params
 from pipeline.project.call import Call, Folders
 
@@ -72,3 +72,15 @@ def test_a_stage_is_alone_with_its_name(tmp_path: Path) -> None:
             pass
         with call.alone("shard", "coco"):
             pass
+
+
+def test_a_lock_of_a_file_leaves_its_content_alone(tmp_path: Path) -> None:
+    path = tmp_path / "part"
+    path.write_bytes(b"half of it")
+    with locked(path) as number:
+        assert os.pread(number, 20, 0) == b"half of it"
+        with pytest.raises(BlockingIOError), locked(path, wait=False):
+            pass
+    with locked(path, wait=False):
+        pass
+    assert path.read_bytes() == b"half of it"

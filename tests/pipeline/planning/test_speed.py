@@ -30,7 +30,11 @@ PROFILE = {
     "overrides": {},
     "parameters": 451_688,
     "flops": 4_521_472,
+    "flops_rule": "flops()",
     "image_size": 64,
+    "batch_size": 4,
+    "warmup": 1,
+    "timed": 1,
     "device": "NVIDIA H100",
     "threads": 16,
     "precision": "fp32",
@@ -38,16 +42,43 @@ PROFILE = {
     "train_images_per_second": 1000.0,
     "inference_images_per_second": 4000.0,
 }
+END = {"step": 100, "epoch": 5.0, "top1": 40.0}
 RUN = {
+    "task": "classify",
+    "variant": "dwnet_micro",
+    "mixer": "dwnet",
+    "size": "micro",
     "model": "dwnet_micro",
     "overrides": {},
+    "main_metric": "top1",
     "device": "cpu",
     "world_size": 2,
     "parameters": 323_978,
-    "data": {"source": "synthetic", "train_samples": 160, "val_samples": 40, "evaluated_on": "val"},
+    "commit": None,
+    "dirty": False,
+    "data": {
+        "dataset": "imagenet",
+        "source": "synthetic",
+        "manifest": "ab",
+        "train_samples": 160,
+        "val_samples": 40,
+        "classes": 10,
+        "evaluated_on": "val",
+    },
+    "final": END,
+    "best": END,
+    "train_images_per_second": 80.0,
+    "wall_time_s": 34.0,
     "seeds": [
-        {"final": {"step": 100}, "train_images_per_second": 80.0, "wall_time_s": 12.0},
-        {"final": {"step": 100}, "train_images_per_second": 40.0, "wall_time_s": 22.0},
+        {
+            "seed": seed,
+            "run_id": "a",
+            "final": END,
+            "best": END,
+            "train_images_per_second": speed,
+            "wall_time_s": seconds,
+        }
+        for seed, speed, seconds in ((0, 80.0, 12.0), (1, 40.0, 22.0))
     ],
 }
 

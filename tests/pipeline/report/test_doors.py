@@ -32,7 +32,10 @@ HOSTILE = (
     "\\",
     "x]`(y",
 )
-NAMES = {"task", "variant", "main_metric", "metric", "mode", "state", "channel_groups"}
+NAMES = {"task", "variant", "main_metric", "metric", "mode", "state", "channel_groups"} | {
+    "evaluated_on",
+    "size",
+}
 """Texts that are names of what the project knows: another one is refused."""
 
 TAGS = {

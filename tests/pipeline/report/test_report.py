@@ -263,7 +263,7 @@ def test_bad_profile_and_history_are_named(project: Any) -> None:
     project.run("classify", "dwnet_micro", "dwnet")
     history = project.root / "results/classify/dwnet_micro/history.csv"
     history.write_text("seed,epoch,top1\n0,one,50\n")
-    with pytest.raises(UserError, match=r"history\.csv is not a table"):
+    with pytest.raises(UserError, match=r"history\.csv does not fit at 'epoch' in line 2"):
         read_results(project.call())
     history.unlink()
     read_results(project.call())

@@ -1,20 +1,28 @@
 """Runs that could see nothing are refused before anything starts."""
 
 import json
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers import make_project, one_by_one, run_stage
 
 from pipeline.core.errors import UserError
 from pipeline.datasets import list_folder
-from pipeline.params import Shard
+from pipeline.params import Params, Shard
+from pipeline.project.call import Call, Folders
 from pipeline.runs.make import refuse_empty
 from pipeline.shards.build import build
 from tests.cases import ade20k, coco
 
 Tree = dict[str, list[dict[str, object]]]
+
+
+def call_with(folder: Path, **options: Any) -> Call:
+    args = Namespace(**{"params": None, "set": [], "out": None, **options})
+    return Call(args, Params(), folder, Folders(folder))
 
 
 def none_in(folder: str) -> Callable[[Tree, str], object]:
@@ -76,9 +84,27 @@ def test_masks_in_which_nothing_is_labelled_are_refused(tmp_path: Path) -> None:
     folder = shards(
         "ade20k", ade20k.folder(lambda n: ade20k.mask(change=lambda v: 0 * v)), tmp_path
     )
+    call = call_with(tmp_path)
     for used in ("train", "val", "held_out"):
         with pytest.raises(UserError, match="3,072 pixels: 0 seen, 3,072 dropped"):
-            refuse_empty(folder, [used])
+            refuse_empty(call, folder, [used])
     refuse_empty(
-        shards("ade20k", ade20k.folder(), tmp_path / "sound"), ["train", "val", "held_out"]
+        call, shards("ade20k", ade20k.folder(), tmp_path / "sound"), ["train", "val", "held_out"]
+    )
+
+
+def test_the_advice_keeps_the_options_of_the_call(tmp_path: Path) -> None:
+    folder = shards(
+        "ade20k", ade20k.folder(lambda n: ade20k.mask(change=lambda v: 0 * v)), tmp_path
+    )
+    options = "--params mine.yaml --set shard.seed=3 --out my/out"
+    with pytest.raises(UserError) as caught:
+        refuse_empty(
+            call_with(tmp_path, params="mine.yaml", set=["shard.seed=3"], out="my/out"),
+            folder,
+            ["train"],
+        )
+    assert str(caught.value).endswith(
+        f"then run: python -m pipeline.fetch ade20k {options} && "
+        f"python -m pipeline.shard ade20k {options}"
     )

@@ -5,6 +5,7 @@ missing and extra.
 import os
 import random
 import shutil
+from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -122,11 +123,13 @@ def test_swapped_missing_and_extra_shards(folder: Path, harm: object) -> None:
 
 @pytest.mark.parametrize("harm", [swap, lose, add])
 def test_training_refuses_before_it_starts(folder: Path, harm: object) -> None:
-    from pipeline.params import Classify
+    from pipeline.params import Classify, Params
+    from pipeline.project.call import Call, Folders
     from pipeline.runs.run import Run
 
     expected = harm(folder)  # type: ignore[operator]
     run = Run("id", "classify", "v", 1, Classify(), folder, folder.parent / "run")
+    call = Call(Namespace(), Params(), folder, Folders(folder))
     with pytest.raises(UserError) as caught:
-        refuse_damage(folder, [run])
+        refuse_damage(call, folder, [run])
     assert all(line in str(caught.value) for line in expected)

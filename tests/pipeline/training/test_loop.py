@@ -20,9 +20,9 @@ from pipeline.core import failpoints
 from pipeline.core.errors import UserError
 from pipeline.core.locks import held
 from pipeline.loading.micro_batches import EvalSamples, Ranks, eval_loader
-from pipeline.params import Classification as Section
+from pipeline.params import Classify as Section
 from pipeline.params import Cluster
-from pipeline.runs.publish import _history
+from pipeline.runs.publish import publish_history
 from pipeline.runs.run import Run
 from pipeline.shards.manifest import Manifest
 from pipeline.shards.reader import ShardReader
@@ -287,9 +287,9 @@ def test_a_run_that_goes_astray_ends_and_publishes_finite_numbers(
     run = run_of(small_shards, tmp_path / "run", on_non_finite="skip", **wild, **options)
     record = finish(run)
     assert record["skipped_steps"] > 5
-    text = (
-        (run.folder / "finished.json").read_text() + run.progress.read_text() + _history([record])
-    )
+    publish_history(tmp_path / "history.csv", [record])
+    files = (run.folder / "finished.json", run.progress, tmp_path / "history.csv")
+    text = "".join(file.read_text() for file in files)
     assert (
         "NaN" not in text
         and "nan" not in text

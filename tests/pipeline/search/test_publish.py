@@ -1,0 +1,111 @@
+"""What a search and a factorial publish, and that the report takes it."""
+
+import json
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from helpers import PROJECT, SEALED, finished_record, write_shards
+
+from pipeline.params import load
+from pipeline.project.call import Call, Folders
+from pipeline.report.render import read_evidence
+from pipeline.report.search_section import search_blocks
+from pipeline.report.tracked import tracked
+from pipeline.report.trials import read_factorial, read_search
+from pipeline.search.factorial.design import designs_of
+from pipeline.search.factorial.publish import publish_factorial
+from pipeline.search.factorial.trials import search_of as factorial_of
+from pipeline.search.journal import TrialResult
+from pipeline.search.publish import publish_search
+from pipeline.search.search import Search, SearchResult
+from pipeline.search.tune.space import settings_of
+from pipeline.search.tune.trials import search_of
+
+RECIPE = {"image_size": 64, "eval_resize": 64, "micro_batch": 2, "micro_batches": 1}
+VARIED = {
+    "tune": {
+        "base": {"mixer": "dwnet", "size": "micro"},
+        "space": {
+            "kernel_size": [3, 7],
+            "recipe.optimizer.lr": {"low": 0.001, "high": 0.1, "log": True},
+        },
+        "searcher": "random",
+        "samples": 3,
+        "seeds": [0, 1],
+        "hold_out": 0.4,
+    },
+    "factorial": {
+        "base": {"size": "micro"},
+        "group_channels": [1],
+        "controls": False,
+        "seeds": [0, 1],
+    },
+}
+
+
+@pytest.fixture
+def call(tmp_path: Path) -> Call:
+    for name in ("pipeline", "models"):
+        (tmp_path / name).symlink_to(PROJECT / name)
+    tree = {"classify": {"recipe": RECIPE, "variants": {}}, **VARIED}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(tree))
+    write_shards(tmp_path / "data/shards/imagenet", [5, 3])
+    args = Namespace(params="params.yaml", set=[], out=None)
+    return Call(args, load(tmp_path / "params.yaml"), tmp_path, Folders(tmp_path))
+
+
+def outcome_of(search: Search) -> SearchResult:
+    """Finish every trial but the last, which failed before its first evaluation."""
+    ends: dict[str, TrialResult] = {}
+    for place, trial in enumerate(search.tried[:-1]):
+        run = trial.run
+        run.folder.mkdir(parents=True, exist_ok=True)
+        for name in SEALED:
+            (run.folder / name).write_bytes(b"weights")
+        row = {"epoch": 1.0, "step": 5, "top1": 40.0 + place}
+        logged = {"lr": 0.1, "train_loss": None, "images_per_second": 10.0}
+        record = finished_record(run.id, run.seed, final=row, best=row, history=[row | logged])
+        run.finish(record, list(SEALED))
+        rows = [{"run_id": run.id, **row, **logged}]
+        ends[run.id] = TrialResult(run.id, "finished", rows, {"flops": 9, "parameters": 7})
+    last = search.tried[-1].run
+    ends[last.id] = TrialResult(last.id, "failed", [], {"flops": 9}, "out of memory")
+    return SearchResult(ends, "m", {identifier: "m" for identifier in ends})
+
+
+def test_a_random_search_over_a_range_is_reported(call: Call) -> None:
+    shards = call.folders.shards("imagenet")
+    settings, left_out = settings_of(call.params)
+    search = search_of(call, settings, shards)
+    publish_search(call, search, settings, left_out, outcome_of(search))
+    found = read_search(call)
+    assert found is not None
+    assert [trial.values for trial in found.trials] == [trial.values for trial in search.tried]
+    assert [trial.state for trial in found.trials] == ["finished"] * 5 + ["failed"]
+    assert (found.trials[0].value, found.trials[-1].error) == (40.0, "out of memory")
+    evidence = read_evidence(call)
+    text = repr(search_blocks(evidence.search, tracked(call.params.tracking)))
+    assert "`recipe.optimizer.lr` between `0.001` and `0.1`" in text
+    table = (call.folders.results("tune") / "trials.csv").read_text().splitlines()
+    assert table[0] == (
+        "run_id,kernel_size,recipe.optimizer.lr,seed,state,epoch,best_top1,top1,parameters,flops,"
+        "train_images_per_second,wall_time_s,world_size,device,mlflow_run_id,error"
+    )
+    assert table[1].endswith(",0,finished,1.0,40.0,40.0,7,9,10.0,3.0,2,cpu,m,")
+
+
+def test_a_factorial_is_read_as_it_was_written(call: Call) -> None:
+    tiers = designs_of(call.params)
+    search = factorial_of(call, tiers, call.folders.shards("imagenet"))
+    publish_factorial(call, search, tiers, outcome_of(search))
+    found = read_factorial(call)
+    assert found is not None and len(found.trials) == 8
+    tree: dict[str, Any] = json.loads(
+        (call.folders.results("factorial") / "design.json").read_text()
+    )
+    assert set(found.design.cells) == set(tree["cells"]) == set(tree["settings"])
+    assert tree["settings"]["shared_channel_static"]["own_recipe"] == {}
+    assert found.trials[0].tier == "full" and found.trials[-1].state == "failed"
