@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from pipeline.datasets.coco.objects import CROWD
 from pipeline.datasets.notes import Notes
-from pipeline.datasets.objects import CROWD
 
 NO_MASK = "no_mask"
 UNLABELLED = "unlabelled"

@@ -4,7 +4,8 @@
 answered with the nearest right name.
 """
 
-from pipeline.params.data import DATASETS, Coco, Dataset, ImageNet, RemoteFile, Synthetic
+from pipeline.params.data import Dataset, RemoteFile, Synthetic
+from pipeline.params.folders import DATASETS
 from pipeline.params.recipes import (
     Augment,
     BaseRecipe,
@@ -30,14 +31,12 @@ __all__ = [
     "BaseRecipe",
     "Classify",
     "Cluster",
-    "Coco",
     "Compare",
     "Dataset",
     "Detect",
     "DetectRecipe",
     "Duration",
     "Factorial",
-    "ImageNet",
     "Optimizer",
     "Params",
     "Precision",

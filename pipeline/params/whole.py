@@ -3,15 +3,16 @@
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from pydantic import ValidationError, model_validator
+from pydantic import ValidationError, create_model, model_validator
 
 from pipeline.core.errors import UserError
-from pipeline.params.data import Data
+from pipeline.params.data import Dataset
 from pipeline.params.overrides import override
 from pipeline.params.reading import read_tree
 from pipeline.params.recipes import CLASSIFY
+from pipeline.params.registry import datasets
 from pipeline.params.searches import Factorial, Tune
 from pipeline.params.section import Section, merged
 from pipeline.params.sections import Cluster, Compare, Profile, Shard, Tracking
@@ -20,6 +21,22 @@ from pipeline.params.tasks import TASKS, Classify, Detect, Segment, Task
 from pipeline.params.variants import Variant
 
 MOST_SENTENCES = 40
+
+
+if TYPE_CHECKING:
+
+    class Data(Section):
+        """The data sets, each by its name."""
+
+        def __getattr__(self, name: str) -> Dataset: ...
+else:
+    Data = create_model(
+        "Data",
+        __base__=Section,
+        __module__=__name__,
+        __doc__="The data sets, each by its name.",
+        **{name: (about.section, about.section()) for name, about in datasets().items()},
+    )
 
 
 class Params(Section):

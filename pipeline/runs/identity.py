@@ -20,8 +20,8 @@ OF_TASK = {
     "classify": ("pipeline/tasks/classify",),
     "detect": (
         *DENSE,
-        "pipeline/datasets/objects.py",
-        "pipeline/datasets/segmentations.py",
+        "pipeline/datasets/coco/objects.py",
+        "pipeline/datasets/coco/segmentations.py",
         "pipeline/tasks/detect",
     ),
     "segment": (*DENSE, "pipeline/tasks/segment"),

@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image
 
-from pipeline.datasets.objects import unseen
+from pipeline.datasets.coco.objects import unseen
 from tests.cases.case import Case, Made, Outcome, kept, refused
 from tests.cases.drawing import SIZE, jpeg, put
 

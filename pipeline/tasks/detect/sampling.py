@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.datasets.objects import unseen
+from pipeline.datasets.coco.objects import unseen
 from pipeline.loading.images import photograph
 from pipeline.loading.randomness import generator
 from pipeline.params import DetectRecipe

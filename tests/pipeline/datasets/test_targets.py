@@ -6,7 +6,8 @@ import re
 
 from helpers import PROJECT
 
-from pipeline.datasets import objects, targets
+from pipeline.datasets import targets
+from pipeline.datasets.coco import objects
 from pipeline.datasets.targets import Tally
 
 CODE = ("objects", "targets", "segmentations", "instances", "coco", "ade20k")

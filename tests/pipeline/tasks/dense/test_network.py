@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 import models
 from pipeline.core.errors import UserError
-from pipeline.datasets import list_folder
+from pipeline.datasets.base import list_folder
 from pipeline.datasets.synthetic import materialise
 from pipeline.loading.micro_batches import Ranks
 from pipeline.params import Detect, Segment, Shard, Synthetic, Task
