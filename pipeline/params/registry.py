@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 from pipeline.core.errors import UserError
 from pipeline.params.data import Dataset, Synthetic
-from pipeline.params.folders import DATASETS
+from pipeline.params.folders import DATASETS, TASKS
+from pipeline.params.tasks import Task
 
 Split = Literal["train", "val"]
 
@@ -43,10 +44,113 @@ class AboutDataset:
     section: type[Dataset] = Dataset
 
 
+@dataclass(frozen=True)
+class Metric:
+    """How a number is called, in what unit, and with how many decimals it is written.
+
+    Attributes:
+        label: its name for people.
+        unit: of the value.
+        decimals: of a measured value.
+        tolerance: by how much a published value may differ and count as reproduced.
+        lower_is_better: whether a smaller value is better.
+        in_trials: whether each trial of a search reports it.
+    """
+
+    label: str
+    unit: str = "%"
+    decimals: int = 1
+    tolerance: float | None = None
+    lower_is_better: bool = False
+    in_trials: bool = True
+
+
+@dataclass(frozen=True)
+class PaperScale:
+    """What a task's data and length are in the paper; `least_*` forgives the few images that
+    loaders leave out.
+
+    `image_size` is the least side of an image, where that makes a run small.
+    """
+
+    train: int
+    least_train: int
+    val: int
+    least_val: int
+    classes: int
+    epochs: float
+    image_size: int | None = None
+
+
+@dataclass(frozen=True)
+class AboutTask:
+    """What a task is. Where a module's member is named, it is imported when it is needed.
+
+    Attributes:
+        label: its name for people.
+        logic: the class that trains it (`pipeline.tasks.base.TaskLogic`).
+        operations: the function that counts one of its networks (`pipeline.tasks.counting`).
+        section: its section of params.yaml, with its recipe and its own data set.
+        target: the targets that it reads, by their extension in shards; None: of any kind.
+        metrics: what it measures, the main metric first.
+        paper: what makes a run of the paper's size; None: no such run was published.
+        code: what decides its results besides its own folder and what all tasks have in common.
+        classifier: whether its networks are plain classifiers: profiled, and started from.
+        least_images: how many images the smallest micro-batch has.
+        predictions: the function that writes its predictions in a format of their own, if any.
+    """
+
+    label: str
+    logic: str
+    operations: str
+    section: type[Task]
+    target: str | None
+    metrics: dict[str, Metric]
+    paper: PaperScale | None = None
+    code: tuple[str, ...] = ()
+    classifier: bool = False
+    least_images: int = 1
+    predictions: str | None = None
+
+    @property
+    def main_metric(self) -> str:
+        """The metric that its results are first judged by."""
+        return next(iter(self.metrics))
+
+    @property
+    def in_trials(self) -> tuple[str, ...]:
+        """The metrics that each trial of a search reports, the main metric first."""
+        return tuple(name for name, metric in self.metrics.items() if metric.in_trials)
+
+
 @cache
 def datasets() -> dict[str, AboutDataset]:
     """Return the data sets by name."""
     return {name: _about("datasets", name, AboutDataset) for name in DATASETS}
+
+
+@cache
+def tasks() -> dict[str, AboutTask]:
+    """Return the tasks by name."""
+    return {name: _about("tasks", name, AboutTask) for name in TASKS}
+
+
+@cache
+def metrics() -> dict[str, Metric]:
+    """Return the metrics of all tasks by name."""
+    return {name: metric for task in tasks().values() for name, metric in task.metrics.items()}
+
+
+@cache
+def classifier() -> str:
+    """Return the task whose networks are profiled, and whose weights others start from."""
+    return next(name for name, task in tasks().items() if task.classifier)
+
+
+def member(path: str) -> Any:
+    """Return what a dotted path names in a module."""
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)
 
 
 def _about(kind: str, name: str, expected: type[Any]) -> Any:

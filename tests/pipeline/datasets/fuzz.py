@@ -25,13 +25,14 @@ from PIL import Image
 
 from pipeline.core.errors import UserError
 from pipeline.datasets.base import list_folder
+from pipeline.datasets.coco.segmentations import compressed
 from pipeline.datasets.images import RefusedError, check, check_mask
 from pipeline.datasets.synthetic import materialise
 from pipeline.params import Shard, Synthetic
 from pipeline.shards import Manifest, ShardReader
 from pipeline.shards.build import build
 from pipeline.tasks.dense.geometry import Geometry
-from pipeline.tasks.detect.masks import moved, run_lengths
+from pipeline.tasks.detect.masks import moved
 
 SIDE = 32
 NUMBERS = Synthetic(train=12, val=10, image_size=SIDE)
@@ -286,7 +287,7 @@ def draw_all(folder: Path) -> None:
         for shard, size in enumerate(reader.shard_sizes):
             for record in (json.loads(reader.read(shard, index)["json"]) for index in range(size)):
                 for row in record["annotations"]:
-                    run_lengths(row["segmentation"], record["height"], record["width"])
+                    compressed(row["segmentation"], (record["height"], record["width"]))
                     moved(row["segmentation"], Geometry(record["height"], record["width"]))
 
 

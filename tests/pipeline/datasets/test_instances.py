@@ -15,10 +15,9 @@ from pipeline.datasets.base import list_folder
 from pipeline.datasets.coco import coco
 from pipeline.datasets.coco.instances import clean
 from pipeline.datasets.coco.objects import unseen
-from pipeline.datasets.coco.segmentations import run_lengths
+from pipeline.datasets.coco.segmentations import compressed, lengths_of
 from pipeline.datasets.notes import Notes
 from pipeline.datasets.targets import Tally
-from pipeline.tasks.detect.masks import run_lengths as run_lengths_of
 
 SHAPE = [[1.0, 1.0, 5.0, 1.0, 5.0, 4.0]]
 
@@ -217,7 +216,7 @@ def test_what_becomes_of_an_annotation(case: tuple[Any, ...]) -> None:
         )
         if cleaned is not None:
             assert (unseen(cleaned) is None) == (bucket == "seen")
-            run_lengths_of(cleaned["segmentation"], 30, 40)  # the official tool survives it
+            compressed(cleaned["segmentation"], (30, 40))  # the official tool survives it
 
 
 def test_a_row_that_leaves_out_area_and_crowd_has_them_computed() -> None:
@@ -234,7 +233,7 @@ def test_run_lengths_are_read_as_the_official_tool_writes_them(
 ) -> None:
     mask = np.random.default_rng(random.getrandbits(32)).random((height, width)) < random.random()
     text = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"].decode()
-    read = run_lengths(text)
+    read = lengths_of(text)
     assert read is not None and sum(read) == height * width
     assert (np.repeat(np.arange(len(read)) % 2, read) == mask.ravel(order="F")).all()
 

@@ -344,7 +344,6 @@ CONVERSION = """
 import sys
 from pathlib import Path
 from pipeline.datasets.base import list_folder
-from pipeline.loading.augment import photograph
 from pipeline.params import Shard
 from pipeline.shards.build import build
 from pipeline.shards.task import write

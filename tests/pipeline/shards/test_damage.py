@@ -122,8 +122,8 @@ def test_swapped_missing_and_extra_shards(folder: Path, harm: object) -> None:
 
 @pytest.mark.parametrize("harm", [swap, lose, add])
 def test_training_refuses_before_it_starts(folder: Path, harm: object) -> None:
-    from pipeline.params import Classify
     from pipeline.runs.run import Run
+    from pipeline.tasks.classify.recipe import Classify
 
     expected = harm(folder)  # type: ignore[operator]
     run = Run("id", "classify", "v", 1, Classify(), folder, folder.parent / "run")
