@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from pipeline.params.registry import classifier
+from pipeline.params.registry import classifier, tasks
 from pipeline.plots.style import canvas, colour, label_points, marker, save
 from pipeline.report.claims import Claim
 from pipeline.report.figures import scale_of
@@ -79,7 +79,7 @@ def published_points(claims: list[Claim]) -> list[Point]:
             top1.published,
         )
         for values in rows.values()
-        if "parameters_m" in values and (top1 := values.get("top1"))
+        if "parameters_m" in values and (top1 := values.get(tasks()[classifier()].main_metric))
     ]
 
 
