@@ -23,7 +23,7 @@ from pipeline.params.data import Dataset, RemoteFile
 from pipeline.params.registry import datasets
 
 
-class Reader(Protocol):
+class LayoutReader(Protocol):
     """What the module offers that reads a data set's layout."""
 
     SPLITS: Mapping[str, str]
@@ -72,7 +72,7 @@ class Reader(Protocol):
         """Return the target as bytes, with its classes and its account; `read` takes a path."""
 
 
-def dataset(name: str) -> Reader:
+def dataset(name: str) -> LayoutReader:
     """Return a data set's reader by name.
 
     Raises:
@@ -80,7 +80,7 @@ def dataset(name: str) -> Reader:
     """
     if name not in datasets():
         raise UserError(f"no data set is called {name!r}; {nearest(name, datasets())}")
-    return cast(Reader, importlib.import_module(datasets()[name].reader))
+    return cast(LayoutReader, importlib.import_module(datasets()[name].reader))
 
 
 def list_folder(
@@ -146,7 +146,7 @@ def _check_names(listing: Listing) -> None:
                 )
 
 
-def _hold_out(module: Reader, listing: Listing, fraction: float, seed: int) -> None:
+def _hold_out(module: LayoutReader, listing: Listing, fraction: float, seed: int) -> None:
     """Make a validation split from a part of the training split."""
     samples = listing.splits["train"]
     held = draw.share({sample.key: _class_of(sample) for sample in samples}, fraction, seed)

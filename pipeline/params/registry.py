@@ -22,7 +22,7 @@ class AboutDataset:
     """What a data set is.
 
     Attributes:
-        reader: the module that reads its layout (`pipeline.datasets.base.Reader`).
+        reader: the module that reads its layout (`pipeline.datasets.base.LayoutReader`).
         target: the extension of the target's member in shards; a task reads targets of one kind.
         classes: how many classes the official data set has.
         images: how many images each split of the official data set has.

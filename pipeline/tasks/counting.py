@@ -19,7 +19,7 @@ class Operations:
     evaluation: float
 
 
-def fitted(sides: tuple[float, float], aspect: float) -> tuple[int, int]:
+def size_within(sides: tuple[float, float], aspect: float) -> tuple[int, int]:
     """Return (height, width) of an image that fits between two sides, in multiples of the coarsest
     stride.
     """

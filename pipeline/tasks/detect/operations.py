@@ -3,7 +3,7 @@
 from statistics import mean
 
 from pipeline.params import Variant
-from pipeline.tasks.counting import Operations, counted, fitted
+from pipeline.tasks.counting import Operations, counted, size_within
 from pipeline.tasks.detect.recipe import DetectRecipe
 
 
@@ -14,13 +14,18 @@ def operations(variant: Variant, recipe: DetectRecipe, classes: int, aspect: flo
     trained = max(1, round(recipe.cascade.regions * recipe.cascade.positive_fraction))
     short, long = mean(recipe.augment.short_sides), recipe.augment.long_side
     parameters, train = _counted(
-        variant, recipe, classes, fitted((short, long), aspect), recipe.cascade.regions, trained
+        variant,
+        recipe,
+        classes,
+        size_within((short, long), aspect),
+        recipe.cascade.regions,
+        trained,
     )
     _, evaluation = _counted(
         variant,
         recipe,
         classes,
-        fitted(recipe.cascade.test_sides, aspect),
+        size_within(recipe.cascade.test_sides, aspect),
         recipe.proposals.kept_test,
         recipe.cascade.detections,
     )

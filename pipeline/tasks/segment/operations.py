@@ -1,7 +1,7 @@
 """Counting a segmenter: parameters, and operations an image."""
 
 from pipeline.params import Variant
-from pipeline.tasks.counting import Operations, counted, fitted
+from pipeline.tasks.counting import Operations, counted, size_within
 from pipeline.tasks.segment.recipe import SegmentRecipe
 
 
@@ -18,5 +18,5 @@ def operations(variant: Variant, recipe: SegmentRecipe, classes: int, aspect: fl
         model = create_segmenter(variant.model_name, classes, upernet=heads, **variant.overrides)
     parameters, train = counted(model, recipe.augment.crop)
     views = (1 + recipe.upernet.test_flip) * sum(scale**2 for scale in recipe.upernet.test_scales)
-    _, evaluation = counted(model, fitted(recipe.upernet.test_sides, aspect))
+    _, evaluation = counted(model, size_within(recipe.upernet.test_sides, aspect))
     return Operations(parameters, train, evaluation * views)

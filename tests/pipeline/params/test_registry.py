@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from helpers import PROJECT
 
-from pipeline.datasets.base import Reader, dataset
+from pipeline.datasets.base import LayoutReader, dataset
 from pipeline.params import DATASETS, TASKS
 from pipeline.params.registry import classifier, datasets, member, metrics, tasks
 
@@ -19,8 +19,8 @@ WORDS = ("loss",)
 @pytest.mark.parametrize("name", DATASETS)
 def test_a_data_set_has_a_reader_and_draws_stand_ins(name: str) -> None:
     about = datasets()[name]
-    offered = [part for part in Reader.__dict__ if not part.startswith("_")]
-    offered += [part for part in Reader.__annotations__ if not part.startswith("_")]
+    offered = [part for part in LayoutReader.__dict__ if not part.startswith("_")]
+    offered += [part for part in LayoutReader.__annotations__ if not part.startswith("_")]
     assert len(offered) > 8
     for part in offered:
         assert hasattr(dataset(name), part), part
