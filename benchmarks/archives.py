@@ -21,7 +21,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline.datasets import ade20k, coco, imagenet
+from pipeline.datasets.ade20k import ade20k
+from pipeline.datasets.coco import coco
+from pipeline.datasets.imagenet import imagenet
 from pipeline.datasets.source import open_source
 
 IMAGES, SIDE, CLASSES, ROUNDS = 4000, 320, 40, 7

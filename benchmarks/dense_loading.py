@@ -22,9 +22,10 @@ from PIL import Image, ImageDraw
 
 from pipeline.loading.grouping import is_wide
 from pipeline.loading.sampling import Sampling
-from pipeline.params import DetectRecipe, SegmentRecipe
 from pipeline.shards.manifest import ClassEntry
+from pipeline.tasks.detect.recipe import DetectRecipe
 from pipeline.tasks.detect.sampling import DetectSampling
+from pipeline.tasks.segment.recipe import SegmentRecipe
 from pipeline.tasks.segment.sampling import SegmentSampling
 
 IMAGES, ROUNDS = 40, 5

@@ -16,8 +16,9 @@ from torchvision.datasets import ImageFolder
 
 from pipeline.datasets.synthetic import materialise
 from pipeline.loading.micro_batches import TrainSamples
-from pipeline.params import Augment, Recipe, Synthetic
+from pipeline.params import Synthetic
 from pipeline.shards.reader import ShardReader
+from pipeline.tasks.classify.recipe import Augment, Recipe
 from pipeline.tasks.classify.sampling import ClassifySampling
 
 SHARDS = Path("data/shards/imagenet")

@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.loading.micro_batches import Ranks, TrainSamples, train_loader
-from pipeline.params import Augment, Cluster, Recipe
+from pipeline.params import Cluster
 from pipeline.shards.reader import ShardReader
 from pipeline.shards.remote.cache import ShardCache
+from pipeline.tasks.classify.recipe import Augment, Recipe
 from pipeline.tasks.classify.sampling import ClassifySampling
 
 SHARDS = Path("data/shards/imagenet")

@@ -13,6 +13,7 @@ from pipeline.core.errors import UserError, nearest
 from pipeline.core.files import finite
 from pipeline.params import TASKS
 from pipeline.params.recipes import IMAGE_SIZE
+from pipeline.params.registry import classifier, member, tasks
 from pipeline.project import cli
 from pipeline.project.call import Call
 from pipeline.runs.make import refuse_empty
@@ -36,9 +37,10 @@ def main() -> None:
         "--predictions", type=Path, metavar="FILE", help="detect: write COCO's results format, JSON"
     )
     call = cli.call(parser.parse_args())
-    if call.args.predictions and call.args.task != "detect":
+    if call.args.predictions and not tasks()[call.args.task].predictions:
+        having = " or ".join(name for name, about in tasks().items() if about.predictions)
         raise UserError(
-            f"--predictions is for detect; {call.args.task} has no format of its own for them"
+            f"--predictions is for {having}; {call.args.task} has no format of its own for them"
         )
     section = getattr(call.params, call.args.task)
     if call.args.variant not in section.variants:
@@ -63,7 +65,7 @@ def _metrics(call: Call, section: Any) -> dict[str, float]:
     logic = create(call.args.task, section, variant, manifest)
     model = logic.build()
     size = recipe.network_size or IMAGE_SIZE
-    dense = None if call.args.task == "classify" else model
+    dense = None if call.args.task == classifier() else model
     load_into(
         model,
         read_weights(call.args.weights, section.variants[variant], size, dense),
@@ -75,8 +77,7 @@ def _metrics(call: Call, section: Any) -> dict[str, float]:
     batches = eval_loader(samples, Ranks(), call.params.cluster.loader_workers)
     state = (evaluator := collect(logic, model.to(device), batches, recipe, device)).state()
     if call.args.predictions:
-        from pipeline.tasks.detect.coco import write_results
-
+        write_results = member(tasks()[call.args.task].predictions or "")
         write_results(call.args.predictions, [state], manifest.classes)
     return evaluator.result([state]).metrics
 

@@ -12,10 +12,8 @@ from pipeline.cluster.session import run_session
 from pipeline.core.locks import held
 from pipeline.project.call import Folders
 from pipeline.project.cli import main
-from pipeline.project.dvcfile import refuse_unmade
+from pipeline.project.dvcfile import items, refuse_unmade
 from pipeline.project.dvclock import free_stages, keep_lock_file, mend_lock_file
-
-FETCH = ["fetch@imagenet", "fetch@coco", "fetch@ade20k"]
 
 
 def _main() -> None:
@@ -28,7 +26,8 @@ def _main() -> None:
     with held(Folders(project).lock("repro"), "make repro"):
         free_stages(project)
         mend_lock_file(project)
-        code = run_session(["dvc", "repro", "--force", "--single-item", *FETCH], ["dvc", "repro"])
+        fetch = [f"fetch@{name}" for name in items(project, "fetch")]
+        code = run_session(["dvc", "repro", "--force", "--single-item", *fetch], ["dvc", "repro"])
         keep_lock_file(project)
     if code == 0:
         print("The report: results/report/report.html")

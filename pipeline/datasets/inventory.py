@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import UserError
-from pipeline.datasets import Listing, dataset, limited, list_folder, real
+from pipeline.datasets.base import dataset, limited, list_folder
+from pipeline.datasets.listing import Listing
 from pipeline.datasets.source.names import escaped
 from pipeline.datasets.synthetic import folder_name, materialise
-from pipeline.params import Coco, Dataset, ImageNet, Params, RemoteFile
+from pipeline.params import Dataset, Params, RemoteFile
 
 
 def section(name: str, params: Params) -> Dataset:
@@ -40,8 +41,7 @@ def resolve(name: str, params: Params, project: Path) -> Listing:
     """
     asked = section(name, params)
     listing = limited(_listed(name, asked, project), name, asked.limit, asked.seed)
-    if isinstance(asked, ImageNet) and asked.real_labels is not None:
-        real.attach(listing, _local(asked.real_labels, name, project))
+    dataset(name).complete(listing, name, asked, lambda source: _local(source, name, project))
     return listing
 
 
@@ -52,7 +52,7 @@ def _listed(name: str, asked: Dataset, project: Path) -> Listing:
         return list_folder(name, folder, {})
     layout: dict[str, Any] = {
         "splits": asked.splits,
-        "annotations": asked.annotations if isinstance(asked, Coco) else {},
+        "annotations": getattr(asked, "annotations", {}),
         "hold_out": asked.hold_out,
         "seed": asked.seed,
         "follow_links": asked.follow_links,

@@ -26,7 +26,7 @@ class Asked(NamedTuple):
     """What the params say of a data set's layout.
 
     Attributes:
-        name: imagenet, coco or ade20k, as messages name the parameters.
+        name: the data set, as messages name the parameters.
         splits: the folder of a split, where it is not found by itself.
         annotations: the annotation file of a split, relative to the source, where it is not found
             by itself (COCO).

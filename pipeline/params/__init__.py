@@ -4,21 +4,18 @@
 answered with the nearest right name.
 """
 
-from pipeline.params.data import DATASETS, Coco, Dataset, ImageNet, RemoteFile, Synthetic
+from pipeline.params.data import Dataset, RemoteFile, Synthetic
+from pipeline.params.folders import DATASETS, TASKS
 from pipeline.params.recipes import (
-    Augment,
     BaseRecipe,
-    DetectRecipe,
     Duration,
     Optimizer,
     Precision,
-    Recipe,
     Schedule,
-    SegmentRecipe,
 )
 from pipeline.params.searches import Factorial, Trials, Tune
 from pipeline.params.sections import Cluster, Compare, Shard, Tracking
-from pipeline.params.tasks import TASKS, Classify, Detect, Segment, Task
+from pipeline.params.tasks import Task
 from pipeline.params.variants import MIXER_FIELDS, Variant, mixer_options
 from pipeline.params.whole import Params, load
 
@@ -26,26 +23,17 @@ __all__ = [
     "DATASETS",
     "MIXER_FIELDS",
     "TASKS",
-    "Augment",
     "BaseRecipe",
-    "Classify",
     "Cluster",
-    "Coco",
     "Compare",
     "Dataset",
-    "Detect",
-    "DetectRecipe",
     "Duration",
     "Factorial",
-    "ImageNet",
     "Optimizer",
     "Params",
     "Precision",
-    "Recipe",
     "RemoteFile",
     "Schedule",
-    "Segment",
-    "SegmentRecipe",
     "Shard",
     "Synthetic",
     "Task",

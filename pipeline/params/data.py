@@ -10,7 +10,6 @@ from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag,
 from pipeline.core.errors import discreet
 from pipeline.params.section import Positive, Section
 
-DATASETS = ("imagenet", "coco", "ade20k")
 FILE_NAME = frozenset(string.ascii_letters + string.digits + "-_.")
 
 
@@ -128,33 +127,3 @@ class Dataset(Section):
             if isinstance(self.source, str)
             else ", ".join(discreet(remote.url) for remote in self.source)
         )
-
-
-class ImageNet(Dataset):
-    """ImageNet; `real_labels` is ImageNet-Real's real.json: several labels an image, for the
-    validation split.
-    """
-
-    real_labels: (
-        Annotated[
-            Annotated[Local, Tag("path")] | Annotated[RemoteFile, Tag("url")],
-            Discriminator(lambda value: "path" if isinstance(value, str) else "url"),
-        ]
-        | None
-    ) = None
-
-
-class Coco(Dataset):
-    """COCO; `annotations` names the annotation file of a split, relative to the source, where it is
-    not found.
-    """
-
-    annotations: dict[Literal["train", "val"], str] = Field(default_factory=dict)
-
-
-class Data(Section):
-    """The three data sets."""
-
-    imagenet: ImageNet = ImageNet()
-    coco: Coco = Coco()
-    ade20k: Dataset = Dataset()

@@ -6,19 +6,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
+from pipeline.params.folders import TaskName
+from pipeline.params.registry import classifier, tasks
 from pipeline.params.section import Name, Positive, Section, Seeds
 from pipeline.params.variants import Variant
-
-TaskName = Literal["classify", "detect", "segment"]
-METRICS = {
-    "classify": ("top1", "top5", "loss"),
-    "detect": ("box_ap", "box_ap50", "box_ap75", "mask_ap", "mask_ap50", "mask_ap75"),
-    "segment": ("miou", "pixel_accuracy"),
-}
-"""What a trial of each task reports and a search can be judged by; the first is the task's main
-metric.
-"""
-LOWER_IS_BETTER = ("loss",)
 
 
 def _number(value: Any) -> Any:
@@ -83,7 +74,7 @@ class Trials(Section):
     `concurrent` at most.
     """
 
-    task: TaskName = "classify"
+    task: TaskName = Field(default_factory=classifier)
     seeds: Seeds = (0,)
     base: dict[str, Any] = Field(default_factory=dict)
     recipe: dict[str, Any] = Field(default_factory=dict)
@@ -94,10 +85,10 @@ class Trials(Section):
     @model_validator(mode="after")
     def judged(self) -> Self:
         """Check that trials of the task report the metric, and that no seed is there twice."""
-        if self.metric is not None and self.metric not in METRICS[self.task]:
+        if self.metric is not None and self.metric not in tasks()[self.task].in_trials:
             raise ValueError(
                 f"metric {self.metric}: no trial of {self.task} reports it; one of "
-                f"{', '.join(METRICS[self.task])}"
+                f"{', '.join(tasks()[self.task].in_trials)}"
             )
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError("seeds names a seed twice")
@@ -106,12 +97,12 @@ class Trials(Section):
     @property
     def judged_by(self) -> str:
         """The metric that settings are compared in."""
-        return self.metric or METRICS[self.task][0]
+        return self.metric or tasks()[self.task].main_metric
 
     @property
     def mode(self) -> Literal["min", "max"]:
         """Whether a smaller or a larger value is better."""
-        return "min" if self.judged_by in LOWER_IS_BETTER else "max"
+        return "min" if tasks()[self.task].metrics[self.judged_by].lower_is_better else "max"
 
 
 class Tune(Trials):

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
+from pipeline.params.registry import metrics
 from pipeline.params.section import Positive, Section
 
 PROTOCOLS = ("http://", "https://", "s3://", "gs://", "file://")
@@ -41,11 +42,9 @@ class Compare(Section):
 
     tolerance: dict[str, Annotated[float, Field(ge=0)]] = Field(
         default_factory=lambda: {
-            "top1": 0.3,
-            "top5": 0.2,
-            "box_ap": 0.4,
-            "mask_ap": 0.4,
-            "miou": 0.5,
+            name: metric.tolerance
+            for name, metric in metrics().items()
+            if metric.tolerance is not None
         }
     )
     within_noise: Annotated[float, Field(ge=1)] = 2.0

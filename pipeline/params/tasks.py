@@ -1,21 +1,20 @@
-"""The three tasks: data, recipe, seeds and variants of each."""
+"""What the sections of all tasks have in common: data, recipe, seeds and variants."""
 
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from pipeline.params.recipes import BaseRecipe, DetectRecipe, Recipe, SegmentRecipe
+from pipeline.params.folders import DatasetName
+from pipeline.params.recipes import BaseRecipe
 from pipeline.params.section import Name, Section, Seeds, merged
 from pipeline.params.sentences import sentence
 from pipeline.params.variants import Variant
-
-TASKS = ("classify", "detect", "segment")
 
 
 class Task(Section):
     """A task: its data, recipe, seeds (the first is published) and variants."""
 
-    dataset: Literal["imagenet", "coco", "ade20k"]
+    dataset: DatasetName
     seeds: Seeds = (0,)
     recipe: BaseRecipe
     variants: dict[Name, Variant] = Field(default_factory=dict)
@@ -30,11 +29,16 @@ class Task(Section):
             try:
                 self.recipe_of(name)
             except ValidationError as error:
-                where = f"{type(self).__name__.lower()}.variants.{name}.recipe"
+                where = f"{self.task}.variants.{name}.recipe"
                 wrong += [sentence(e, type(self.recipe), where) for e in error.errors()]
         if wrong:
             raise ValueError("; ".join(wrong))
         return self
+
+    @property
+    def task(self) -> str:
+        """The task's name, which is that of the folder of its section."""
+        return type(self).__module__.split(".")[-2]
 
     def seeds_of(self, variant: str) -> tuple[int, ...]:
         """Return the variant's own seeds, or else the task's."""
@@ -45,24 +49,3 @@ class Task(Section):
         return type(self.recipe).model_validate(
             merged(self.recipe.model_dump(), self.variants[variant].recipe)
         )
-
-
-class Classify(Task):
-    """ImageNet classification."""
-
-    dataset: Literal["imagenet"] = "imagenet"
-    recipe: Recipe = Recipe()
-
-
-class Detect(Task):
-    """COCO detection and instance segmentation."""
-
-    dataset: Literal["coco"] = "coco"
-    recipe: DetectRecipe = DetectRecipe()
-
-
-class Segment(Task):
-    """ADE20K semantic segmentation."""
-
-    dataset: Literal["ade20k"] = "ade20k"
-    recipe: SegmentRecipe = SegmentRecipe()

@@ -3,33 +3,63 @@
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from pydantic import ValidationError, model_validator
+from pydantic import ValidationError, create_model, model_validator
 
 from pipeline.core.errors import UserError
-from pipeline.params.data import Data
+from pipeline.params.data import Dataset
+from pipeline.params.folders import TASKS
 from pipeline.params.overrides import override
 from pipeline.params.reading import read_tree
-from pipeline.params.recipes import CLASSIFY
+from pipeline.params.registry import classifier, datasets, tasks
 from pipeline.params.searches import Factorial, Tune
 from pipeline.params.section import Section, merged
 from pipeline.params.sections import Cluster, Compare, Profile, Shard, Tracking
 from pipeline.params.sentences import sentence
-from pipeline.params.tasks import TASKS, Classify, Detect, Segment, Task
+from pipeline.params.tasks import Task
 from pipeline.params.variants import Variant
 
 MOST_SENTENCES = 40
 
 
-class Params(Section):
-    """The whole of params.yaml."""
+if TYPE_CHECKING:
 
+    class Data(Section):
+        """The data sets, each by its name."""
+
+        def __getattr__(self, name: str) -> Dataset: ...
+else:
+    Data = create_model(
+        "Data",
+        __base__=Section,
+        __module__=__name__,
+        __doc__="The data sets, each by its name.",
+        **{name: (about.section, about.section()) for name, about in datasets().items()},
+    )
+
+
+class _First(Section):
     data: Data = Data()
     shard: Shard = Shard()
-    classify: Classify = Classify()
-    detect: Detect = Detect()
-    segment: Segment = Segment()
+
+
+if TYPE_CHECKING:
+
+    class _Tasks(_First):
+        def __getattr__(self, name: str) -> Any: ...
+else:
+    _Tasks = create_model(
+        "_Tasks",
+        __base__=_First,
+        __module__=__name__,
+        **{name: (about.section, about.section()) for name, about in tasks().items()},
+    )
+
+
+class Params(_Tasks):
+    """The whole of params.yaml; each task has the section of its name."""
+
     tune: Tune = Tune()
     factorial: Factorial = Factorial()
     profile: Profile = Profile()
@@ -40,11 +70,14 @@ class Params(Section):
     @model_validator(mode="after")
     def agree(self) -> Self:
         """Check sections against each other."""
-        for dense in (self.detect, self.segment):
-            self._check_start(dense)
-        for task in (self.classify, self.detect, self.segment):
-            for name in task.variants:
-                count = task.recipe_of(name).micro_batches
+        sections = {task: getattr(self, task) for task in TASKS}
+        for task, section in sections.items():
+            self._check_data(task, section)
+            if task != classifier():
+                self._check_start(task, section)
+        for section in sections.values():
+            for name in section.variants:
+                count = section.recipe_of(name).micro_batches
                 if count % self.cluster.workers:
                     raise ValueError(
                         f"cluster.workers {self.cluster.workers} does not divide the {count} "
@@ -53,18 +86,25 @@ class Params(Section):
                     )
         return self
 
-    def _check_start(self, task: Task) -> None:
+    def _check_data(self, task: str, section: Task) -> None:
+        """Check that the data set has targets of the kind that the task reads."""
+        reads, has = tasks()[task].target, datasets()[section.dataset].target
+        if reads not in (None, has):
+            fitting = [name for name, about in datasets().items() if about.target == reads]
+            raise ValueError(
+                f"{task}.dataset {section.dataset} has .{has} targets, and {task} reads .{reads}; "
+                f"use {' or '.join(fitting)}"
+            )
+
+    def _check_start(self, task: str, section: Task) -> None:
         """Check that the classification variant that a variant starts from is there, and the same
         network.
         """
-        for name, variant in task.variants.items():
-            if task.recipe_of(name).init_from != CLASSIFY:
+        for name, variant in section.variants.items():
+            if section.recipe_of(name).init_from != classifier():
                 continue
-            where = (
-                f"{type(task).__name__.lower()}.variants.{name} starts from "
-                f"classify.variants.{name}"
-            )
-            start = self.classify.variants.get(name)
+            where = f"{task}.variants.{name} starts from {classifier()}.variants.{name}"
+            start = getattr(self, classifier()).variants.get(name)
             if start is None:
                 raise ValueError(
                     f"{where}, which is not there; add it, or set init_from: null and train "

@@ -162,7 +162,7 @@ def of_record(record: Mapping[str, Any], index: Mapping[int | str, int]) -> Obje
     """
     from pycocotools import mask as coco_mask
 
-    from pipeline.datasets.segmentations import compressed
+    from pipeline.datasets.coco.segmentations import compressed
 
     rows, size = record["annotations"], (record["height"], record["width"])
     boxes = np.array([row["bbox"] for row in rows], dtype=np.float64).reshape(-1, 4)

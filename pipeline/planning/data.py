@@ -2,16 +2,16 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, get_args
 
 from pipeline.core import records
 from pipeline.core.errors import UserError
-from pipeline.datasets import dataset as reader
+from pipeline.datasets.base import dataset as reader
 from pipeline.params import Dataset, Shard
+from pipeline.params.registry import Split, datasets
 from pipeline.project.call import Call
 from pipeline.shards.manifest import Manifest
 
-Split = Literal["train", "val"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 TAR_BYTES = 2 * (512 + 256)
 """What a tar adds to a sample of two members: a header each, and half a block of padding on
@@ -21,20 +21,6 @@ DRAWN = (600, 0.32)
 """Bytes of a drawn image: so many, and so many a pixel (measured at 64 and 128 pixels)."""
 REENCODED = 0.4
 """Bytes a pixel of a JPEG of quality 90 (40 GB for ImageNet at a short side of 256)."""
-
-
-class Official(NamedTuple):
-    """An official data set: its images, and the bytes of its archives (rounded)."""
-
-    images: dict[Split, int]
-    bytes: int
-
-
-OFFICIAL = {
-    "imagenet": Official({"train": 1_281_167, "val": 50_000}, 150_000_000_000),
-    "coco": Official({"train": 118_287, "val": 5_000}, 20_000_000_000),
-    "ade20k": Official({"train": 20_210, "val": 2_000}, 1_000_000_000),
-}
 
 
 @dataclass(frozen=True)
@@ -110,7 +96,7 @@ def _expected(call: Call, name: str, asked: Dataset) -> Amount:
         )
     if not _official(call.project, name, asked):
         return Amount(name, None, None, None, "unknown")
-    official = OFFICIAL[name]
+    official = datasets()[name]
     images = _limited(official.images, asked)
     kept = round(official.bytes * sum(images.values()) / sum(official.images.values()))
     return Amount(

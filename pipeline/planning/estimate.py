@@ -6,7 +6,7 @@ from functools import cache, reduce
 from operator import mul
 
 from pipeline.params import DATASETS, TASKS, Cluster
-from pipeline.params.recipes import CLASSIFY
+from pipeline.params.registry import classifier
 from pipeline.planning import disk
 from pipeline.planning.data import Amount, amount_of
 from pipeline.planning.disk import Disk
@@ -230,7 +230,7 @@ class _Planner:
         """
         numbers, training = (
             self.call.params.profile,
-            training_of(self.call.params, CLASSIFY, stage.key),
+            training_of(self.call.params, classifier(), stage.key),
         )
         images = numbers.batch_size * (numbers.train_warmup + numbers.train_timed)
         evaluated = numbers.batch_size * (numbers.warmup + numbers.timed)

@@ -14,14 +14,14 @@ from typing import Any, Literal
 from models.network.sizes import SIZES
 from pipeline.core import records
 from pipeline.params import Cluster, Dataset, Duration, Variant
-from pipeline.params.recipes import CLASSIFY
-from pipeline.planning.operations import PHOTOGRAPH, Operations, operations_of
+from pipeline.params.registry import classifier
+from pipeline.planning.operations import PHOTOGRAPH, operations_of
 from pipeline.planning.work import Training, evaluations, steps_in
 from pipeline.project.call import Call, Folders
 from pipeline.runs.results import Metrics, ProfileFile
+from pipeline.tasks.counting import Operations
 
 Kind = Literal["GPU", "CPU"]
-DATASET = {"classify": "imagenet", "detect": "coco", "segment": "ade20k"}
 LAST = "its last run"
 WIDER = 2
 """How many times as wide a network may be for its time to be scaled to another's."""
@@ -103,7 +103,7 @@ class Speeds:
             same = (
                 _network(record["model"], record["overrides"]) == _network_of(training.variant)
                 and _timed(record["recipe"]) == _timed(training.recipe.model_dump(mode="json"))
-                and record["data"]["source"] == self._asked(DATASET[training.task]).origin
+                and record["data"]["source"] == self._asked(training.section.dataset).origin
             )
             return _of_record(record, self.call.params.cluster) if same else None
         except (
@@ -119,7 +119,7 @@ class Speeds:
         """Return what a profile of the same network says: at its own size, or scaled by the area of
         the image.
         """
-        if training.task != CLASSIFY:
+        if training.task != classifier():
             return None
         own = [profile for profile in self._fitting(training) if _is_of(profile, training.variant)]
         side = training.recipe.image_size
@@ -180,8 +180,8 @@ class Speeds:
         )
         if key not in self._operations:
             drawn = (
-                training.task != CLASSIFY
-                and self._asked(DATASET[training.task]).source == "synthetic"
+                training.task != classifier()
+                and self._asked(training.section.dataset).source == "synthetic"
             )
             self._operations[key] = operations_of(
                 training, 1.0 if drawn else PHOTOGRAPH

@@ -16,6 +16,21 @@ KINDS = ("deps", "outs")
 CLASSIFIERS = "results/classify/"
 
 
+def items(project: Path, stage: str) -> list[str]:
+    """Return what a stage of dvc.yaml is repeated for.
+
+    Raises:
+        UserError: dvc.yaml cannot be read, or has no such stage.
+    """
+    path = project / "dvc.yaml"
+    try:
+        return list(read_tree(path)["stages"][stage]["foreach"])
+    except (KeyError, TypeError):
+        raise UserError(
+            f"{path} has no stage '{stage}' with a list under foreach; add it again"
+        ) from None
+
+
 def stage_digest(project: Path, stage: str) -> str | None:
     """Return the digest of a stage's dependencies and parameters as dvc.lock will hold them.
 

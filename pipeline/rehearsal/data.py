@@ -9,30 +9,21 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline.datasets import list_folder
+from pipeline.datasets.base import list_folder
 from pipeline.datasets.synthetic import materialise
 from pipeline.params import Shard
-from pipeline.params.data import Synthetic
+from pipeline.params.registry import datasets
 from pipeline.shards.build import build
 from pipeline.shards.task import Done, ShardWork, write
-
-NUMBERS = {
-    "imagenet": Synthetic(train=16, val=4, image_size=256),
-    "coco": Synthetic(train=4, val=1, image_size=480),
-    "ade20k": Synthetic(train=4, val=1, image_size=512),
-}
-WIDTH = 800
-"""Pixels of COCO's stand-ins, 480 high: as wide as the recipe's largest training images, 800 x
-1333.
-"""
 
 
 def shards_of(dataset: str, params: Shard, scratch: Path) -> Path:
     """Draw a data set below `scratch`, write its shards there, and return their folder."""
     raw, shards = scratch / "raw" / dataset, scratch / "shards" / dataset
-    materialise(dataset, NUMBERS[dataset], raw)
-    if dataset == "coco":
-        _widen(raw)
+    about = datasets()[dataset]
+    materialise(dataset, about.rehearsal, raw)
+    if about.rehearsal_width is not None:
+        _widen(raw, about.rehearsal_width)
     listing = list_folder(dataset, raw, {})
     build(dataset, listing, params, shards, listing.digest(), run=_here)
     return shards
@@ -43,9 +34,9 @@ def _here(works: Sequence[ShardWork], in_flight: int | None, label: str) -> list
     return [write(work) for work in works]
 
 
-def _widen(raw: Path) -> None:
-    """Give COCO's square stand-ins a photograph's shape: their right side goes on as its mirror
-    image.
+def _widen(raw: Path, width: int) -> None:
+    """Give square stand-ins in COCO's layout a photograph's shape: their right side goes on as its
+    mirror image.
     """
     for split in ("train", "val"):
         path = raw / "annotations" / f"instances_{split}2017.json"
@@ -53,7 +44,7 @@ def _widen(raw: Path) -> None:
         for entry in content["images"]:
             file = raw / f"{split}2017" / entry["file_name"]
             pixels = np.asarray(Image.open(file))
-            wide = np.concatenate([pixels, pixels[:, ::-1]], axis=1)[:, :WIDTH]
+            wide = np.concatenate([pixels, pixels[:, ::-1]], axis=1)[:, :width]
             Image.fromarray(wide).save(file, quality=95)
-            entry["width"] = WIDTH
+            entry["width"] = width
         path.write_text(json.dumps(content))

@@ -11,9 +11,10 @@ from pipeline.params.section import merged
 from pipeline.rehearsal.places import WalkItem
 
 STEPS = 2
-LESS, MORE = 1, 2
-"""Images of a micro-batch: one where a network can be trained with it, since a detector's two need
-much memory.
+MORE = 2
+"""Images of a micro-batch at most.
+
+A task says whether one will do, since a detector's two need much memory.
 """
 
 

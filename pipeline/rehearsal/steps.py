@@ -17,13 +17,10 @@ from typing import Any
 
 from pipeline.core import watchdog
 from pipeline.core.errors import UserError
-from pipeline.params.recipes import CLASSIFY
+from pipeline.params.registry import classifier, tasks
 from pipeline.rehearsal.places import WalkItem
-from pipeline.rehearsal.small import LESS, MORE, STEPS, small
+from pipeline.rehearsal.small import MORE, STEPS, small
 from pipeline.runs.run import Run
-
-PAIRS = "classify"
-"""The task whose micro-batches mix pairs of images."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +102,7 @@ def _fitting(place: WalkItem, shards: Path, folder: Path, start: Path | None) ->
     from pipeline.cluster.fitting import refuse_unfit_run
     from pipeline.shards.manifest import Manifest
 
-    for images in range(MORE if place.task == PAIRS else LESS, MORE + 1):
+    for images in range(tasks()[place.task].least_images, MORE + 1):
         little = small(place, images)
         run = Run(
             little.decides,
@@ -132,7 +129,7 @@ def _start(place: WalkItem, scratch: Path) -> Path | None:
     that one publishes.
     """
     source = place.section.recipe_of(place.variant).init_from
-    if source is None or source != CLASSIFY:
+    if source is None or source != classifier():
         return None if source is None else Path(source)
     import torch
     from safetensors.torch import save_file

@@ -12,6 +12,7 @@ from typing import Any
 from pipeline.cluster.training import train
 from pipeline.core.errors import UserError
 from pipeline.params import Cluster, Tracking
+from pipeline.params.registry import classifier
 from pipeline.project.call import Call, Folders
 from pipeline.rehearsal.places import FACTORIAL, TUNE, WalkItem
 from pipeline.rehearsal.small import MORE, small
@@ -26,7 +27,7 @@ from pipeline.search.search import Search
 from pipeline.search.settings import Setting
 from pipeline.search.tune import trials as tune
 
-WORKERS = {"classify": 2, TUNE: 2, FACTORIAL: 1}
+WORKERS = {classifier(): 2, TUNE: 2, FACTORIAL: 1}
 """By part: a worker group of Ray Train, one inside a trial of Ray Tune, and a trial that trains in
 its own process.
 """
@@ -114,7 +115,7 @@ def _trial(search: Search) -> StepsTaken:
 
 
 _COMMANDS: dict[str, Callable[[Call, WalkItem, Path], StepsTaken]] = {
-    "classify": _train,
+    classifier(): _train,
     TUNE: _tune,
     FACTORIAL: _factorial,
 }

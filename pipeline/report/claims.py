@@ -4,58 +4,42 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from pipeline.core.errors import UserError
+from pipeline.params.folders import TASKS, TaskName
+from pipeline.params.registry import Metric, metrics, tasks
 
-TaskName = Literal["classify", "detect", "segment"]
+__all__ = [
+    "CLAIMS",
+    "COSTS",
+    "METRICS",
+    "TASKS",
+    "TASK_NAMES",
+    "Claim",
+    "TaskName",
+    "load_claims",
+]
+
 Confidence = Literal["published", "recalled"]
-TASKS: tuple[TaskName, ...] = ("classify", "detect", "segment")
-TASK_NAMES = {"classify": "classification", "detect": "detection", "segment": "segmentation"}
+TASK_NAMES = {name: about.label for name, about in tasks().items()}
 CLAIMS = Path(__file__).parent / "claims.yaml"
 
 
-@dataclass(frozen=True)
-class Metric:
-    """How a number is called, in what unit, and with how many decimals it is written."""
-
-    label: str
-    unit: str
-    decimals: int
-
-
-METRICS = {
-    "top1": Metric("top-1", "%", 1),
-    "top5": Metric("top-5", "%", 1),
-    "real_top1": Metric("top-1, Real labels", "%", 1),
-    "box_ap": Metric("box AP", "%", 1),
-    "box_ap50": Metric("box AP50", "%", 1),
-    "box_ap75": Metric("box AP75", "%", 1),
-    "mask_ap": Metric("mask AP", "%", 1),
-    "miou": Metric("mIoU", "%", 1),
-    "miou_multiscale": Metric("mIoU, multi-scale and flipped", "%", 1),
+COST_METRICS = {
     "parameters_m": Metric("parameters", "M", 2),
     "flops_g": Metric("multiply-adds", "G", 3),
     "images_per_second": Metric("inference", "images/s", 1),
 }
-COSTS = ("parameters_m", "flops_g", "images_per_second")
-MetricName = Literal[
-    "top1",
-    "top5",
-    "real_top1",
-    "box_ap",
-    "box_ap50",
-    "box_ap75",
-    "mask_ap",
-    "miou",
-    "miou_multiscale",
-    "parameters_m",
-    "flops_g",
-    "images_per_second",
-]
+METRICS = {**metrics(), **COST_METRICS}
+COSTS = tuple(COST_METRICS)
+if TYPE_CHECKING:
+    MetricName = str
+else:
+    MetricName = Literal[tuple(METRICS)]
 
 
 class ClaimRow(BaseModel):

@@ -20,7 +20,8 @@ def label(metric: str) -> str:
 
 def labelled(metric: str) -> str:
     """Name and unit of a metric."""
-    return f"{label(metric)}, {METRICS[metric].unit}" if metric in METRICS else metric
+    unit = METRICS[metric].unit if metric in METRICS else ""
+    return ", ".join(filter(None, (label(metric), unit)))
 
 
 def value(metric: str, number: float | None) -> str:

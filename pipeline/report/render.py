@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.core.files import whole_folder, write_text
+from pipeline.params.registry import classifier
 from pipeline.project.call import Call
 from pipeline.report import figures
 from pipeline.report.answers import answers
@@ -99,7 +100,7 @@ def _pictures(results: Results, claims: list[Claim], folder: Path) -> list[Figur
 
     for task in TASKS:
         _draw_task(task, [result for result in results.of(task) if result.metrics], draw)
-    trained = [result for result in results.of("classify") if result.metrics]
+    trained = [result for result in results.of(classifier()) if result.metrics]
     if trained:
         caption = (
             "Top-1 over parameters. Small-scale runs and published numbers do not compare: "
@@ -110,7 +111,7 @@ def _pictures(results: Results, claims: list[Claim], folder: Path) -> list[Figur
             caption,
             lambda path: size_against_accuracy(trained, claims, path),
         )
-    profiled = [result for result in results.of("classify") if result.profile]
+    profiled = [result for result in results.of(classifier()) if result.profile]
     if profiled:
         caption = (
             "Images a second on the machine named under the table of variants; longer is faster."

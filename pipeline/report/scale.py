@@ -2,32 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from pipeline.params.registry import classifier, tasks
 from pipeline.report.claims import Claim
 from pipeline.report.numbers import count
 from pipeline.runs.results import DataFacts, Metrics, ProfileFile
-
-
-@dataclass(frozen=True)
-class PaperScale:
-    """What a task's data and length are in the paper; `least_*` forgives the few images that
-    loaders leave out.
-    """
-
-    train: int
-    least_train: int
-    val: int
-    least_val: int
-    classes: int
-    epochs: float
-
-
-SCALES = {
-    "classify": PaperScale(1_281_167, 1_280_000, 50_000, 50_000, 1000, 300),
-    "detect": PaperScale(118_287, 117_000, 5_000, 4_900, 80, 36),
-    "segment": PaperScale(20_210, 20_000, 2_000, 2_000, 150, 126),  # 160,000 steps of 16 images
-}
 
 
 def small_because(metrics: Metrics) -> tuple[str, ...]:
@@ -44,7 +22,9 @@ def smaller(
     """Why a network of this size, trained so on such data, is small; `ended` is the epoch that was
     reached.
     """
-    scale = SCALES[task]
+    scale = tasks()[task].paper
+    if scale is None:
+        return (f"no published run of {tasks()[task].label}",)
     checks = {
         "synthetic images": data.synthetic,
         "size micro": size == "micro",
@@ -60,7 +40,7 @@ def smaller(
         # The last evaluation may count its epoch from 0, and the last epoch may be cut to whole
         # batches.
         f"ended after {ended:,.4g} of {count(epochs, 'epoch')}": ended < epochs - 1,
-        f"image size {image_size} (224)": task == "classify" and image_size < 224,
+        f"image size {image_size} ({scale.image_size})": image_size < (scale.image_size or 0),
     }
     return tuple(reason for reason, holds in checks.items() if holds)
 
@@ -68,7 +48,7 @@ def smaller(
 def run_reasons(metrics: Metrics, claim: Claim) -> tuple[str, ...]:
     """Why a run cannot stand for a claim: it is small, or of another image size."""
     size = metrics.image_size
-    other = metrics.task == "classify" and size != claim.row.image_size and size >= 224
+    other = metrics.task == classifier() and size != claim.row.image_size and size >= 224
     return (
         *small_because(metrics),
         *([f"image size {size} ({claim.row.image_size})"] if other else []),

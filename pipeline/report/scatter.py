@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from pipeline.params.registry import classifier, tasks
 from pipeline.plots.style import canvas, colour, label_points, marker, save
 from pipeline.report.claims import Claim
 from pipeline.report.figures import scale_of
@@ -64,7 +65,11 @@ def published_points(claims: list[Claim]) -> list[Point]:
     """The paper's own networks and Swin, where both numbers are in one row of a table."""
     rows: dict[str, dict[str, Claim]] = defaultdict(dict)
     for claim in claims:
-        if claim.row.task == "classify" and claim.row.mixer and claim.row.table in COMPARED_TABLES:
+        if (
+            claim.row.task == classifier()
+            and claim.row.mixer
+            and claim.row.table in COMPARED_TABLES
+        ):
             rows[claim.row.id][claim.metric] = claim
     return [
         Point(
@@ -75,7 +80,7 @@ def published_points(claims: list[Claim]) -> list[Point]:
             top1.published,
         )
         for values in rows.values()
-        if "parameters_m" in values and (top1 := values.get("top1"))
+        if "parameters_m" in values and (top1 := values.get(tasks()[classifier()].main_metric))
     ]
 
 

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from urllib.parse import quote
 
+from pipeline.params.registry import classifier, tasks
 from pipeline.project.call import repro
 from pipeline.report import numbers
 from pipeline.report.claims import TASK_NAMES, TASKS
@@ -15,8 +16,6 @@ from pipeline.report.statistics import summarise
 from pipeline.report.tracked import Tracked
 from pipeline.report.verdict import best_value, measured_value
 from pipeline.runs.results import Metrics, ProfileFile
-
-MAIN = {"classify": "top1", "detect": "box_ap", "segment": "miou"}
 
 
 def variant_tables(results: Results, folder: Path, tracked: Tracked) -> list[Block]:
@@ -38,7 +37,10 @@ def variant_tables(results: Results, folder: Path, tracked: Tracked) -> list[Blo
 
 
 def _variant_table(task: str, results: list[VariantResult], folder: Path) -> Table:
-    metric = next((result.metrics.main_metric for result in results if result.metrics), MAIN[task])
+    metric = next(
+        (result.metrics.main_metric for result in results if result.metrics),
+        tasks()[task].main_metric,
+    )
     head = [
         "variant",
         "mixer",
@@ -47,7 +49,9 @@ def _variant_table(task: str, results: list[VariantResult], folder: Path) -> Tab
         "best",
         "parameters, M",
     ]
-    costs = ["multiply-adds, G", "inference, images/s", "memory, MB"] if task == "classify" else []
+    costs = (
+        ["multiply-adds, G", "inference, images/s", "memory, MB"] if task == classifier() else []
+    )
     head = [*head, *costs, "training, images/s", "seeds", "configuration"]
     rows = [_variant_row(result, metric, folder, bool(costs)) for result in results]
     return Table(head, rows, frozenset(range(3, len(head) - 1)))
@@ -93,7 +97,7 @@ def _run_facts(results: list[VariantResult]) -> str:
     """
     trained = sorted({_training(result.metrics) for result in results if result.metrics})
     profiles = [
-        result.profile for result in results if result.task == "classify" and result.profile
+        result.profile for result in results if result.task == classifier() and result.profile
     ]
     timed = sorted({_timing(profile) for profile in profiles})
     told = [f"Trained on {' and on '.join(trained)}."]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.params import MIXER_FIELDS, Compare
+from pipeline.params.registry import classifier
 from pipeline.project.call import repro
 from pipeline.report.claims import COSTS, METRICS, Claim
 from pipeline.report.results import Results, VariantResult
@@ -153,7 +154,7 @@ def _measure_cost(
     """Costs come from the profile; with a detector's or segmenter's head only the run itself knows
     the parameters.
     """
-    if result.task != "classify":
+    if result.task != classifier():
         if claim.metric != "parameters_m":
             return None, None, (), "not measured with the head of this task"
         if result.metrics is None:

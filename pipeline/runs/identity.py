@@ -5,6 +5,7 @@ from typing import Any
 
 from pipeline.core.files import digest, sha256_file
 from pipeline.params import Task, Variant
+from pipeline.params.registry import tasks
 
 TRAINING = (
     "models/__init__.py",
@@ -16,19 +17,13 @@ TRAINING = (
     "pipeline/tasks/base.py",
     "pipeline/training",
 )
-DENSE = ("models/heads", "pipeline/tasks/dense")
-OF_TASK = {
-    "classify": ("pipeline/tasks/classify",),
-    "detect": (
-        *DENSE,
-        "pipeline/datasets/objects.py",
-        "pipeline/datasets/segmentations.py",
-        "pipeline/tasks/detect",
-    ),
-    "segment": (*DENSE, "pipeline/tasks/segment"),
-}
-"""The code that decides a run's result; a folder stands for its modules. dvc.yaml lists the same,
-and a test holds both against the imports.
+"""The code that decides a run's result, whatever the task; a folder stands for its modules. A task
+says what else does (`AboutTask.code`). dvc.yaml lists the same, and a test holds both against the
+imports.
+"""
+BY_VALUE = ("about.py", "operations.py", "recipe.py")
+"""Files of a task's folder without influence on a result that its parameters do not have
+themselves.
 """
 
 
@@ -36,14 +31,24 @@ def code_of(task: str, mixer: str) -> list[str]:
     """Return the files and folders whose content decides a run of `task` with `mixer`, relative to
     the project.
     """
-    return sorted({*TRAINING, *OF_TASK[task], f"models/mixers/{mixer}.py"})
+    return sorted(
+        {
+            *TRAINING,
+            *tasks()[task].code,
+            f"pipeline/tasks/{task}",
+            f"models/mixers/{mixer}.py",
+        }
+    )
 
 
 def modules(project: Path, code: list[str]) -> list[str]:
-    """Return the files, folders opened."""
+    """Return the files, folders opened, without what enters by value."""
     paths = [project / name for name in code]
     files = [
-        file for path in paths for file in (sorted(path.glob("*.py")) if path.is_dir() else [path])
+        file
+        for path in paths
+        for file in (sorted(path.glob("*.py")) if path.is_dir() else [path])
+        if file.name not in BY_VALUE
     ]
     return [file.relative_to(project).as_posix() for file in files]
 

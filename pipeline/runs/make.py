@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pipeline.core.errors import UserError, nearest
 from pipeline.params import TASKS, Task
-from pipeline.params.recipes import CLASSIFY
+from pipeline.params.registry import classifier
 from pipeline.project.call import Call
 from pipeline.runs.identity import decides, run_id
 from pipeline.runs.run import Run
@@ -145,10 +145,11 @@ def _start(call: Call, task: str, variant: str) -> Path | None:
     if start is None:
         return None
     where = f"{task}.variants.{variant}"
-    if start != CLASSIFY:
+    if start != classifier():
         return file_to_start_from(call, start, where)
-    published = call.source(lambda folders: folders.results(CLASSIFY, variant, "model.safetensors"))
-    advice = (
-        f"; run: {call.command('train', CLASSIFY, variant)}, or set {task}.recipe.init_from to null"
+    published = call.source(
+        lambda folders: folders.results(classifier(), variant, "model.safetensors")
     )
+    command = call.command("train", classifier(), variant)
+    advice = f"; run: {command}, or set {task}.recipe.init_from to null"
     return file_to_start_from(call, str(published), where, advice)

@@ -25,10 +25,10 @@ from pipeline.core.csv import csv_text
 from pipeline.core.errors import UserError, discreet
 from pipeline.core.files import finite, write_json, write_text
 from pipeline.core.records import Adopted, Count, Record, Rounded
+from pipeline.params.folders import TaskName
 
 AGAIN = "run its stage again"
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
-TaskName = Literal["classify", "detect", "segment"]
 Size = Literal["micro", "tiny", "small", "base"]
 Positive = Annotated[int, Field(gt=0)]
 Number = Annotated[FiniteFloat, WrapValidator(lambda value, check: _as_it_came(value, check))]

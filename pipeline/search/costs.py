@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from pipeline.params.registry import classifier
 from pipeline.runs.run import Run
 
 
@@ -15,7 +16,7 @@ class Costs:
         """Return the costs of a classification run's network; of other tasks' only the finished run
         knows some.
         """
-        if run.task != "classify":
+        if run.task != classifier():
             return {}
         variant = run.section.variants[run.variant]
         key = repr((variant.model_name, variant.overrides, run.recipe.image_size))

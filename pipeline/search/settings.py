@@ -9,7 +9,8 @@ from pydantic import ValidationError
 from models.network.sizes import SIZES
 from pipeline.core.errors import UserError, nearest
 from pipeline.params import Params, Task, Variant
-from pipeline.params.recipes import CLASSIFY, BaseRecipe
+from pipeline.params.recipes import BaseRecipe
+from pipeline.params.registry import classifier
 from pipeline.params.section import merged
 from pipeline.params.sentences import sentence
 
@@ -109,7 +110,7 @@ def checked(model: Any, tree: Mapping[str, Any], where: str) -> Any:
 
 def _refuse(variant: Variant, recipe: BaseRecipe, where: str) -> None:
     """Refuse what the sections by themselves cannot know."""
-    if recipe.init_from == CLASSIFY:
+    if recipe.init_from == classifier():
         raise UserError(
             f"{where}.recipe.init_from: a setting has no classification weights of its own; give "
             "a file, or null"

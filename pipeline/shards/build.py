@@ -17,12 +17,14 @@ import numpy as np
 from pipeline.core import failpoints
 from pipeline.core.errors import FULL, DiskFull, UserError
 from pipeline.core.files import sha256_file, write_text
-from pipeline.datasets import Listing, Sample, dataset, in_shard_order
+from pipeline.datasets.base import dataset, in_shard_order
 from pipeline.datasets.images import REPAIR_QUALITY
+from pipeline.datasets.listing import Listing, Sample
 from pipeline.datasets.notes import brief
 from pipeline.datasets.source.place import FilePlace
 from pipeline.datasets.targets import Tally
 from pipeline.params import Shard
+from pipeline.params.registry import datasets
 from pipeline.shards import manifest as parts
 from pipeline.shards.inputs import account, account_targets
 from pipeline.shards.manifest import Manifest
@@ -50,7 +52,7 @@ def build(
     given. Progress goes to stderr.
 
     Args:
-        name: imagenet, coco or ade20k.
+        name: the data set.
         listing: what the raw folder holds.
         params: the section `shard`.
         folder: the folder to write, e.g. data/shards/imagenet.
@@ -78,7 +80,7 @@ def build(
         done = run(works, in_flight, f"shard {name}")
         inputs = account(listing, works, done, params.max_quarantined)
         tallies = {}
-        if dataset(name).MEMBER != "cls":
+        if datasets()[name].target != "cls":
             tallies = account_targets(listing, works, done, params.max_dropped_annotations)
         _sweep(
             beside,
@@ -92,7 +94,7 @@ def build(
             dataset=name,
             classes=[parts.ClassEntry(id=entry.id, name=entry.name) for entry in listing.classes],
             target=parts.TargetEntry.model_validate(
-                {"member": dataset(name).MEMBER, "ignore": dataset(name).IGNORE}
+                {"member": datasets()[name].target, "ignore": dataset(name).IGNORE}
             ),
             images=_images(works[0]),
             splits={

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Sequence
 
 from pipeline.core.errors import UserError
-from pipeline.datasets import Filed, Listing
+from pipeline.datasets.listing import Filed, Listing
 from pipeline.datasets.notes import Notes
 from pipeline.datasets.refusals import what_helps
 from pipeline.datasets.targets import Tally

@@ -39,7 +39,7 @@ class TargetEntry(_Part):
     (ADE20K's 0).
     """
 
-    member: Literal["cls", "json", "png"]
+    member: Annotated[str, Field(pattern=r"^[a-z0-9]+$")]
     ignore: int | None = None
 
 

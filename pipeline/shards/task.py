@@ -10,11 +10,13 @@ import numpy as np
 
 from pipeline.core import failpoints
 from pipeline.core.files import digest
-from pipeline.datasets import Class, Filed, Sample, dataset
+from pipeline.datasets.base import dataset
 from pipeline.datasets.images import RefusedError, check
+from pipeline.datasets.listing import Class, Filed, Sample
 from pipeline.datasets.notes import Notes
 from pipeline.datasets.source.place import FilePlace
 from pipeline.datasets.targets import REFUSED_IMAGE, Tally
+from pipeline.params.registry import datasets
 from pipeline.shards import duplicates, seal
 from pipeline.shards.writer import INDEX_TYPE, ShardMember, Written, write_shard
 
@@ -129,7 +131,7 @@ def write(work: ShardWork) -> Done:
     done = Done()
     work.path.parent.mkdir(parents=True, exist_ok=True)
     written = write_shard(
-        work.path, _members(work, done), dataset(work.dataset).MEMBER, len(work.classes)
+        work.path, _members(work, done), datasets()[work.dataset].target, len(work.classes)
     )
     done.written = written if len(written.index) else None
     failpoints.reach("shard.written", split=work.split, index=index)

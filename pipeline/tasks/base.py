@@ -1,6 +1,5 @@
 """What a task gives to the engine, which knows no task by name."""
 
-import importlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from pipeline.loading.sampling import Batch, Sampling
 from pipeline.params import Task
+from pipeline.params.registry import member, tasks
 from pipeline.shards.manifest import Manifest
 
 
@@ -83,14 +83,9 @@ class TaskLogic(Protocol):
         ...
 
 
-LOGIC = {"classify": "Classification", "detect": "Detection", "segment": "Segmentation"}
-"""Task name, which is that of its folder, to the class in its `logic`."""
-
-
 def create(task: str, section: Task, variant: str, manifest: Manifest) -> TaskLogic:
     """Return a task's logic for one of its variants."""
-    module = importlib.import_module(f"pipeline.tasks.{task}.logic")
-    logic: TaskLogic = getattr(module, LOGIC[task])(
+    logic: TaskLogic = member(tasks()[task].logic)(
         section.variants[variant], section.recipe_of(variant), manifest
     )
     return logic

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from pipeline.params import Recipe
+from pipeline.params import BaseRecipe
 from pipeline.training import optimizer
 
 PLAIN = (
@@ -44,7 +44,7 @@ class State:
     skipped: int = 0
 
     @classmethod
-    def fresh(cls, model: nn.Module, recipe: Recipe, device: torch.device) -> "State":
+    def fresh(cls, model: nn.Module, recipe: BaseRecipe, device: torch.device) -> "State":
         """Return the state before the first step."""
         scaler = torch.amp.GradScaler(device.type, enabled=recipe.amp == "fp16")
         average = None

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 import models
 from pipeline.cluster.workers import prepare_process
 from pipeline.core.files import sha256_file
-from pipeline.datasets import list_folder
+from pipeline.datasets.base import list_folder
 from pipeline.datasets.synthetic import materialise
 from pipeline.loading.micro_batches import Ranks
 from pipeline.loading.order import EpochOrder

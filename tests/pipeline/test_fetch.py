@@ -14,7 +14,7 @@ from helpers import PROJECT, make_project, run_stage
 from pydantic import ValidationError
 
 from pipeline.core.errors import UserError
-from pipeline.params import ImageNet
+from pipeline.datasets.imagenet.about import ImageNet
 
 
 @pytest.fixture

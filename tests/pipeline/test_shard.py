@@ -9,7 +9,7 @@ import pytest
 from helpers import make_project, one_by_one, run_stage
 
 from pipeline.core.errors import UserError
-from pipeline.datasets import list_folder
+from pipeline.datasets.base import list_folder
 from pipeline.params import Shard
 from pipeline.shard import print_account
 from pipeline.shards import Manifest, ShardReader, verify

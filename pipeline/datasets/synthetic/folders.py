@@ -3,15 +3,16 @@ touched.
 """
 
 import hashlib
+import importlib
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from pipeline.core.files import digest, whole_folder, write_text
-from pipeline.datasets.synthetic import instances, regions, relations
+from pipeline.params.registry import datasets
 
 VERSION = 2  # raise it when a scene changes, so that old folders are not mistaken for the new ones
 SPLIT_NUMBERS = {"train": 0, "val": 1}
@@ -40,12 +41,6 @@ class Numbers(Protocol):
 
 
 Files = Iterator[tuple[str, bytes]]
-_WRITERS: dict[str, Callable[[str, int, int, Callable[[int], np.random.Generator]], Files]] = {
-    "imagenet": relations.files,
-    "coco": instances.files,
-    "ade20k": regions.files,
-}
-_NAMES: dict[str, Callable[[], Files]] = {"imagenet": relations.names, "ade20k": regions.names}
 
 
 def folder_name(dataset: str, numbers: Numbers) -> str:
@@ -58,7 +53,7 @@ def materialise(dataset: str, numbers: Numbers, folder: Path) -> None:
     """Write a stand-in data set in its official layout, unless it lies there untouched.
 
     Args:
-        dataset: imagenet, coco or ade20k.
+        dataset: the data set's name; its `about.py` names the module that draws.
         numbers: how many images, how large, which seed.
         folder: the folder to fill; it appears whole or not at all.
     """
@@ -78,14 +73,18 @@ def materialise(dataset: str, numbers: Numbers, folder: Path) -> None:
 
 
 def _files(dataset: str, numbers: Numbers) -> Files:
-    if dataset in _NAMES:
-        yield from _NAMES[dataset]()
+    """Yield the files of a data set: those beside the splits, where there are some, then each
+    split's.
+    """
+    module = importlib.import_module(datasets()[dataset].synthetic)
+    if hasattr(module, "names"):
+        yield from module.names()
     for split, count in (("train", numbers.train), ("val", numbers.val)):
 
         def rng(index: int, number: int = SPLIT_NUMBERS[split]) -> np.random.Generator:
             return np.random.default_rng([numbers.seed, number, index])
 
-        yield from _WRITERS[dataset](split, count, numbers.image_size, rng)
+        yield from module.files(split, count, numbers.image_size, rng)
 
 
 def _fingerprint(folder: Path) -> str:

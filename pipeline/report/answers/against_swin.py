@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.params.registry import classifier
 from pipeline.plots.style import QUIET, canvas, save
 from pipeline.report import numbers
 from pipeline.report.answers import missing, words
@@ -53,7 +54,7 @@ def against_swin(evidence: Evidence) -> Answer:
     ] + declared_pairs(factorial, "bridge")
     compared = [costs(pair) for pair in pairs]
     classified = [
-        result for result in results.of("classify") if result.variant.mixer in (*depthwise, *SWIN)
+        result for result in results.of(classifier()) if result.variant.mixer in (*depthwise, *SWIN)
     ]
     lacking = [
         *missing.of_mixer(results, any(pair.kind == "swin" for pair in pairs), (*SWIN, *depthwise)),
@@ -69,7 +70,7 @@ def against_swin(evidence: Evidence) -> Answer:
     classify = [
         cost
         for cost in compared
-        if not cost.contrast.left.where and cost.contrast.left.task == "classify"
+        if not cost.contrast.left.where and cost.contrast.left.task == classifier()
     ]
     said = [*words.sentences(pairs), *(_sentence(cost) for cost in classify)]
     timed = {_protocol(side.profile) for side in sides(pairs) if side.profile}

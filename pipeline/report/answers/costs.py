@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pipeline.params.registry import classifier
 from pipeline.report import numbers
 from pipeline.report.contrasts import Contrast
 from pipeline.report.samples import SamplePicture
@@ -64,7 +65,7 @@ def costs(contrast: Contrast) -> RunCosts:
     Profiles are of the classification network, so they say nothing of a network with another head.
     """
     left, right = contrast.left, contrast.right
-    if left.where or left.task != "classify":
+    if left.where or left.task != classifier():
         return RunCosts(contrast, _of_runs(left, right))
     one, other = left.profile, right.profile
     if one is None or other is None:

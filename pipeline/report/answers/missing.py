@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from pipeline.params.registry import classifier
 from pipeline.report.contrasts import Contrast
 from pipeline.report.results import Results, VariantResult
 from pipeline.report.trials import FactorialResults, SearchResults
 
 
 def of_mixer(
-    results: Results, answered: bool, mixers: Iterable[str], tasks: Iterable[str] = ("classify",)
+    results: Results, answered: bool, mixers: Iterable[str], tasks: Iterable[str] = (classifier(),)
 ) -> list[str]:
     """Variants of these mixers that are named and not run; where none is named, what to add."""
     lacking: list[str] = []
@@ -34,11 +35,11 @@ def of_kind(
     """Variants for a pair that differs in one option of a mixer alone."""
     if answered:
         return []
-    named = [result for result in results.of("classify") if result.variant.mixer in mixers]
+    named = [result for result in results.of(classifier()) if result.variant.mixer in mixers]
     lacking = [_train(result) for result in named if not result.metrics]
     if lacking:
         return lacking
-    mixer, size = next(iter(mixers)), _size(results.of("classify"))
+    mixer, size = next(iter(mixers)), _size(results.of(classifier()))
     name = f"{mixer}_{size}_{suffix}"
     entry = f"{name}: {{mixer: {mixer}, size: {size}, {option}}}"
     return [f"For {what}: add `{entry}` to `classify.variants`, then `dvc repro classify@{name}`."]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.loading.images import MEAN
-from pipeline.params import Augment, Recipe
+from pipeline.tasks.classify.recipe import Augment, Recipe
 
 if TYPE_CHECKING:
     pass

@@ -17,10 +17,11 @@ from pipeline.core.errors import UserError
 from pipeline.loading.images import normalise
 from pipeline.loading.randomness import generator, seed_for, seed_libraries
 from pipeline.loading.sampling import Batch, Sampling
-from pipeline.params import Augment, Recipe, Variant
+from pipeline.params import Variant
 from pipeline.pictures.sheet import sheet, tile
 from pipeline.shards.manifest import Manifest
 from pipeline.tasks.classify.accuracy import Accuracy
+from pipeline.tasks.classify.recipe import Augment, Recipe
 from pipeline.tasks.classify.sampling import ClassifySampling
 
 

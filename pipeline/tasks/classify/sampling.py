@@ -8,8 +8,8 @@ import torch
 from pipeline.loading.images import decode, photograph
 from pipeline.loading.randomness import seed_libraries
 from pipeline.loading.sampling import Batch
-from pipeline.params import Recipe
 from pipeline.tasks.classify import augment
+from pipeline.tasks.classify.recipe import Recipe
 
 
 class ClassifySampling:

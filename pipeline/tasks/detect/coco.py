@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.files import write_text
-from pipeline.datasets.segmentations import compressed
+from pipeline.datasets.coco.segmentations import compressed
 from pipeline.shards.manifest import ClassEntry
 from pipeline.tasks.base import Result, distinct
 

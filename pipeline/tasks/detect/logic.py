@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from models.heads import CascadeSettings, ProposalSettings, create_detector, paste
 from pipeline.loading.randomness import seed_for
 from pipeline.loading.sampling import Batch, Sampling
-from pipeline.params import DetectRecipe, Variant
+from pipeline.params import Variant
 from pipeline.pictures import detections, sheet
 from pipeline.shards.manifest import Manifest
 from pipeline.tasks.dense import network
 from pipeline.tasks.detect.coco import CocoEvaluator
+from pipeline.tasks.detect.recipe import DetectRecipe
 from pipeline.tasks.detect.sampling import DetectSampling
 
 

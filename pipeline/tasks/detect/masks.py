@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.datasets.segmentations import run_lengths
+from pipeline.datasets.coco.segmentations import run_lengths
 from pipeline.tasks.dense.geometry import Geometry, Mask, pick
 
 

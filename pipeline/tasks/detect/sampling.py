@@ -11,10 +11,10 @@ from torch import Tensor
 from pipeline.datasets.objects import unseen
 from pipeline.loading.images import photograph
 from pipeline.loading.randomness import generator
-from pipeline.params import DetectRecipe
 from pipeline.shards.manifest import ClassEntry
 from pipeline.tasks.dense.geometry import Geometry, Size, corner, fitted, pixels, stacked
 from pipeline.tasks.detect import masks
+from pipeline.tasks.detect.recipe import DetectRecipe
 
 
 class DetectSampling:

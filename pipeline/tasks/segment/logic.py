@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from models.heads import UPerNetSettings, create_segmenter, segmentation_loss
 from pipeline.loading.randomness import seed_for
 from pipeline.loading.sampling import Batch, Sampling
-from pipeline.params import SegmentRecipe, Variant
+from pipeline.params import Variant
 from pipeline.pictures import segmentation, sheet
 from pipeline.shards.manifest import Manifest
 from pipeline.tasks.dense import network
 from pipeline.tasks.segment.miou import MeanIoU
+from pipeline.tasks.segment.recipe import SegmentRecipe
 from pipeline.tasks.segment.sampling import SegmentSampling
 
 CLASSES_AT_ONCE = 16

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from pipeline.loading.images import photograph
 from pipeline.loading.randomness import generator
-from pipeline.params import SegmentRecipe
 from pipeline.tasks.dense.geometry import (
     Geometry,
     Mask,
@@ -22,6 +21,7 @@ from pipeline.tasks.dense.geometry import (
     stacked,
 )
 from pipeline.tasks.segment.photometric import distort
+from pipeline.tasks.segment.recipe import SegmentRecipe
 
 IGNORE = 255
 CROPS = 10  # that are tried for one in which no class fills too much

@@ -5,13 +5,20 @@ from dataclasses import fields
 import pytest
 
 from models.heads import settings
-from pipeline.params import recipes
+from pipeline.tasks.detect.recipe import Cascade, Proposals
+from pipeline.tasks.segment.recipe import UPerNet
 
 
-@pytest.mark.parametrize("name", ["Proposals", "Cascade", "UPerNet"])
-def test_fields_and_defaults_are_those_of_the_recipes(name):
-    section = getattr(recipes, name)
-    own = {field.name: field.default for field in fields(getattr(settings, name))}
+@pytest.mark.parametrize(
+    ("section", "heads"),
+    [
+        (Proposals, settings.ProposalSettings),
+        (Cascade, settings.CascadeSettings),
+        (UPerNet, settings.UPerNetSettings),
+    ],
+)
+def test_fields_and_defaults_are_those_of_the_recipes(section, heads):
+    own = {field.name: field.default for field in fields(heads)}
     # How a task evaluates is no part of its network.
     theirs = {
         key: field.default

@@ -13,9 +13,10 @@ import torch
 from pipeline.cluster import workers
 from pipeline.core.errors import UserError
 from pipeline.loading.micro_batches import Ranks
-from pipeline.params import Classify, Cluster
+from pipeline.params import Cluster
 from pipeline.runs.run import Run
 from pipeline.shards.reader import ShardReader
+from pipeline.tasks.classify.recipe import Classify
 from pipeline.tracking.tracker import Recorder
 from pipeline.training.loop import train
 

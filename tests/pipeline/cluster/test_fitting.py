@@ -10,8 +10,10 @@ from helpers import run_stage
 
 from pipeline.cluster.fitting import refuse_unfit
 from pipeline.core.errors import UserError
-from pipeline.params import Classify, Detect, Segment
 from pipeline.runs.run import Run
+from pipeline.tasks.classify.recipe import Classify
+from pipeline.tasks.detect.recipe import Detect
+from pipeline.tasks.segment.recipe import Segment
 
 SECTIONS: dict[str, Any] = {"classify": Classify, "detect": Detect, "segment": Segment}
 VIT = {"mixer": "timm", "timm_name": "vit_tiny_patch16_224"}

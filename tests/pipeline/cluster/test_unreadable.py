@@ -10,8 +10,8 @@ import torch
 
 from pipeline.cluster import workers
 from pipeline.core.errors import Unreadable, UserError
-from pipeline.params import Classify
 from pipeline.runs.run import Run
+from pipeline.tasks.classify.recipe import Classify
 from pipeline.training import loop
 
 

@@ -14,9 +14,9 @@ from helpers import PROJECT, SEALED, finished_record
 from pipeline.core import records
 from pipeline.core.errors import UserError
 from pipeline.core.files import write_json
-from pipeline.params import Classify
 from pipeline.runs.run import Run, settled
 from pipeline.search.journal import Journal
+from pipeline.tasks.classify.recipe import Classify
 
 SECONDS, MEGABYTES = 5, 1000
 FOREIGN = [

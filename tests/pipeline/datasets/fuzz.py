@@ -24,9 +24,9 @@ from helpers import one_by_one
 from PIL import Image
 
 from pipeline.core.errors import UserError
-from pipeline.datasets import list_folder
+from pipeline.datasets.base import list_folder
+from pipeline.datasets.coco.segmentations import compressed
 from pipeline.datasets.images import RefusedError, check, check_mask
-from pipeline.datasets.segmentations import compressed
 from pipeline.datasets.synthetic import materialise
 from pipeline.params import Shard, Synthetic
 from pipeline.shards import Manifest, ShardReader

@@ -12,7 +12,7 @@ from packing import DEVKIT, make_devkit, to_published
 from scipy.io import savemat
 
 from pipeline.core.errors import UserError
-from pipeline.datasets import list_folder
+from pipeline.datasets.base import list_folder
 from pipeline.datasets.synthetic import materialise
 from pipeline.params import Synthetic
 

@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
-from pipeline.datasets import coco, list_folder
-from pipeline.datasets.instances import clean
+from pipeline.datasets.base import list_folder
+from pipeline.datasets.coco import coco
+from pipeline.datasets.coco.instances import clean
+from pipeline.datasets.coco.segmentations import compressed, lengths_of
 from pipeline.datasets.notes import Notes
 from pipeline.datasets.objects import unseen
-from pipeline.datasets.segmentations import compressed, lengths_of
 from pipeline.datasets.targets import Tally
 
 SHAPE = [[1.0, 1.0, 5.0, 1.0, 5.0, 4.0]]

@@ -15,7 +15,8 @@ from packing import flatten
 from PIL import Image
 
 from pipeline.core.errors import UserError
-from pipeline.datasets import Listing, list_folder
+from pipeline.datasets.base import list_folder
+from pipeline.datasets.listing import Listing
 from pipeline.datasets.synthetic import materialise
 from pipeline.params import Synthetic
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.datasets import draw, limited, list_folder
+from pipeline.datasets import draw
+from pipeline.datasets.base import limited, list_folder
 from pipeline.datasets.synthetic import materialise
 from pipeline.params import Synthetic
 

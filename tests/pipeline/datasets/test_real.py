@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.core.errors import UserError
-from pipeline.datasets import Listing, list_folder, real
+from pipeline.datasets.base import list_folder
+from pipeline.datasets.imagenet import real
+from pipeline.datasets.listing import Listing
 from pipeline.datasets.synthetic import materialise
 from pipeline.params import Synthetic
 
@@ -34,12 +36,12 @@ ENTRIES = [[i % 10, 9, 9, 0] if i % 3 else [] for i in range(20)]
 
 def test_labels_join_by_the_number_in_the_name(listing: Listing, tmp_path: Path) -> None:
     before = listing.digest()
-    real.attach(listing, write(tmp_path / "real.json", [*ENTRIES, [1]]))
+    real.attach(listing, write(tmp_path / "real.json", [*ENTRIES, [1]]), "imagenet")
     assert listing.real is not None and len(listing.real.labels) == 20
     for i, entry in enumerate(ENTRIES, start=1):
         assert listing.real.labels[f"ILSVRC2012_val_{i:08d}"] == sorted(set(entry))
     one = listing.digest()
-    real.attach(listing, write(tmp_path / "real.json", [*ENTRIES, [2]]))
+    real.attach(listing, write(tmp_path / "real.json", [*ENTRIES, [2]]), "imagenet")
     assert len({before, one, listing.digest()}) == 3
 
 
@@ -64,7 +66,7 @@ def test_labels_that_do_not_fit_stop(
     listing: Listing, tmp_path: Path, value: object, said: str
 ) -> None:
     with pytest.raises(UserError, match=said):
-        real.attach(listing, write(tmp_path / "real.json", value))
+        real.attach(listing, write(tmp_path / "real.json", value), "imagenet")
     assert listing.real is None
 
 
@@ -76,13 +78,15 @@ def test_other_names_have_no_labels(original: Path, tmp_path: Path) -> None:
         UserError,
         match=r"none for 1 of the 20 validation images, the first val/n00000001/cat\.JPEG",
     ):
-        real.attach(list_folder("imagenet", folder, {}), write(tmp_path / "real.json", ENTRIES))
+        real.attach(
+            list_folder("imagenet", folder, {}), write(tmp_path / "real.json", ENTRIES), "imagenet"
+        )
 
 
 @pytest.mark.parametrize("text", ["", "[[1],", "\udcff", "[" * 100_000])
 def test_what_is_no_json_stops(listing: Listing, tmp_path: Path, text: str) -> None:
     (tmp_path / "real.json").write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(UserError, match="is not JSON"):
-        real.attach(listing, tmp_path / "real.json")
+        real.attach(listing, tmp_path / "real.json", "imagenet")
     with pytest.raises(UserError, match="cannot read"):
-        real.attach(listing, tmp_path / "gone.json")
+        real.attach(listing, tmp_path / "gone.json", "imagenet")

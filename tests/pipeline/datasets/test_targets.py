@@ -6,10 +6,18 @@ import re
 
 from helpers import PROJECT
 
-from pipeline.datasets import objects, targets
+from pipeline.datasets import targets
+from pipeline.datasets.coco import objects
 from pipeline.datasets.targets import Tally
 
-CODE = ("objects", "targets", "segmentations", "instances", "coco", "ade20k")
+CODE = (
+    "targets",
+    "coco/objects",
+    "coco/segmentations",
+    "coco/instances",
+    "coco/coco",
+    "ade20k/ade20k",
+)
 
 
 def test_what_is_lost_is_what_faults_keep_from_training() -> None:

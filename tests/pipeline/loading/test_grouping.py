@@ -12,8 +12,10 @@ from pydantic import ValidationError
 
 from pipeline.core.errors import Unreadable
 from pipeline.loading.micro_batches import Ranks, TrainSamples, train_loader
-from pipeline.params import DetectRecipe, Recipe, SegmentRecipe
 from pipeline.shards.reader import ShardReader
+from pipeline.tasks.classify.recipe import Recipe
+from pipeline.tasks.detect.recipe import DetectRecipe
+from pipeline.tasks.segment.recipe import SegmentRecipe
 
 RECIPE = DetectRecipe(micro_batch=3, micro_batches=4)
 AS_IT_COMES = RECIPE.model_copy(update={"group_by_shape": False})

@@ -16,9 +16,9 @@ from pipeline.loading.micro_batches import (
     eval_loader,
     train_loader,
 )
-from pipeline.params import Augment, Recipe
 from pipeline.shards.reader import ShardReader
 from pipeline.tasks.classify.logic import mix
+from pipeline.tasks.classify.recipe import Augment, Recipe
 from pipeline.tasks.classify.sampling import ClassifySampling
 
 STEPS = 7

@@ -18,8 +18,8 @@ from pipeline.loading.micro_batches import (
     eval_loader,
     train_loader,
 )
-from pipeline.params import Augment, Recipe
 from pipeline.shards.reader import ShardReader
+from pipeline.tasks.classify.recipe import Augment, Recipe
 
 SHARDS, WORLDS, WORKERS = range(1, 18), range(1, 9), range(5)
 MICRO_BATCHES = 840  # what 1 to 8 ranks all divide

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 import models
-from pipeline.params import Recipe
 from pipeline.planning import disk
 from pipeline.planning.work import PlannedWork
 from pipeline.project.call import Call, Folders
 from pipeline.runs import checkpoint
+from pipeline.tasks.classify.recipe import Recipe
 from pipeline.training.state import State
 
 

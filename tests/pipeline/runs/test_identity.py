@@ -8,7 +8,7 @@ import yaml
 from helpers import PROJECT
 
 from pipeline.params import TASKS, load
-from pipeline.runs.identity import code_of, modules, run_id
+from pipeline.runs.identity import BY_VALUE, code_of, modules, run_id
 from pipeline.runs.identity import decides as decides_of
 
 # Imported, but without influence on a result that the digest does not hold otherwise: parameters
@@ -54,7 +54,10 @@ def closure(start: list[Path], apart: tuple[str, ...] = ()) -> set[str]:
 
 
 MIXERS = sorted(path.stem for path in (PROJECT / "models/mixers").glob("[a-z]*.py"))
-ROWS = [("classify", mixer) for mixer in MIXERS] + [("detect", "dwnet"), ("segment", "swin")]
+ROWS = [("classify", mixer) for mixer in MIXERS] + [
+    *((task, "dwnet") for task in TASKS if task != "classify"),
+    ("segment", "swin"),
+]
 
 
 def decides(task: str, mixer: str) -> set[str]:
@@ -66,7 +69,7 @@ def decides(task: str, mixer: str) -> set[str]:
     return {
         name
         for name in closure([PROJECT / name for name in start])
-        if not (name.startswith(APART) or name.endswith("__init__.py"))
+        if not (name.startswith(APART) or name.endswith(("__init__.py", *BY_VALUE)))
     }
 
 

@@ -10,7 +10,7 @@ import pytest
 from helpers import make_project, one_by_one, run_stage
 
 from pipeline.core.errors import UserError
-from pipeline.datasets import list_folder
+from pipeline.datasets.base import list_folder
 from pipeline.params import Params, Shard
 from pipeline.project.call import Call, Folders
 from pipeline.runs.make import refuse_empty

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from helpers import SEALED, finished_record
 
-from pipeline.params import Classify
 from pipeline.runs.run import Run
 from pipeline.search.journal import Journal
+from pipeline.tasks.classify.recipe import Classify
 
 ROWS = [{"run_id": "a", "step": 5, "epoch": 1.0, "top1": 40.0}]
 

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import torch
 
-from pipeline.params import Classify, Cluster
+from pipeline.params import Cluster
 from pipeline.runs.run import Run
 from pipeline.search.trial import TrialWork, TuneTrial
+from pipeline.tasks.classify.recipe import Classify
 
 SECTION = Classify.model_validate(
     {

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from helpers import one_by_one
 
-from pipeline.datasets import list_folder
+from pipeline.datasets.base import list_folder
 from pipeline.datasets.synthetic import materialise
 from pipeline.params import Shard, Synthetic
 from pipeline.shards.build import build

@@ -25,7 +25,8 @@ from PIL import Image
 
 from pipeline.core import failpoints
 from pipeline.core.errors import UserError
-from pipeline.datasets import Filed, list_folder
+from pipeline.datasets.base import list_folder
+from pipeline.datasets.listing import Filed
 from pipeline.loading.images import photograph
 from pipeline.params import Shard
 from pipeline.shards import Manifest, ShardReader, verify
@@ -342,7 +343,7 @@ def test_a_file_that_vanishes_is_named(raw: Path, tmp_path: Path) -> None:
 CONVERSION = """
 import sys
 from pathlib import Path
-from pipeline.datasets import list_folder
+from pipeline.datasets.base import list_folder
 from pipeline.params import Shard
 from pipeline.shards.build import build
 from pipeline.shards.task import write

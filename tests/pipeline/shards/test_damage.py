@@ -123,9 +123,10 @@ def test_swapped_missing_and_extra_shards(folder: Path, harm: object) -> None:
 
 @pytest.mark.parametrize("harm", [swap, lose, add])
 def test_training_refuses_before_it_starts(folder: Path, harm: object) -> None:
-    from pipeline.params import Classify, Params
+    from pipeline.params import Params
     from pipeline.project.call import Call, Folders
     from pipeline.runs.run import Run
+    from pipeline.tasks.classify.recipe import Classify
 
     expected = harm(folder)  # type: ignore[operator]
     run = Run("id", "classify", "v", 1, Classify(), folder, folder.parent / "run")

@@ -10,7 +10,8 @@ from helpers import SHARED
 from packing import number_anew, pack, to_published
 
 from pipeline.core.errors import UserError
-from pipeline.datasets import list_folder, real
+from pipeline.datasets.base import list_folder
+from pipeline.datasets.imagenet import real
 from pipeline.params import Shard
 from pipeline.shards import Manifest, ShardReader, verify
 from pipeline.shards.build import build
@@ -122,7 +123,7 @@ def test_reassessed_labels_lie_beside_the_shards(raw: Path, tmp_path: Path) -> N
     assert "real_labels" not in plain.text and Manifest.load(shards) == plain
     assert "real" not in ShardReader(shards, "val").read(0, 0)
 
-    real.attach(listing, tmp_path / "real.json")
+    real.attach(listing, tmp_path / "real.json", "imagenet")
     manifest = build("imagenet", listing, Shard(max_quarantined=1), shards, listing.digest())
     assert Manifest.load(shards) == manifest and verify(shards) == []
     assert manifest.content != plain.content and manifest.splits == plain.splits

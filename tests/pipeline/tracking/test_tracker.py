@@ -13,8 +13,8 @@ import pytest
 
 from pipeline.core.errors import UserError
 from pipeline.core.locks import held
-from pipeline.params import Classify
 from pipeline.runs.run import Run
+from pipeline.tasks.classify.recipe import Classify
 from pipeline.tracking.database import connect
 from pipeline.tracking.tracker import (
     Opening,

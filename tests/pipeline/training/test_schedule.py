@@ -8,8 +8,10 @@ import pytest
 import torch
 from timm.scheduler import CosineLRScheduler
 
-from pipeline.params import Duration, Optimizer, Recipe, Schedule
-from pipeline.params.recipes import DetectRecipe, SegmentRecipe
+from pipeline.params import Duration, Optimizer, Schedule
+from pipeline.tasks.classify.recipe import Recipe
+from pipeline.tasks.detect.recipe import DetectRecipe
+from pipeline.tasks.segment.recipe import SegmentRecipe
 from pipeline.training.schedule import lr_at
 
 

@@ -11,7 +11,7 @@ from helpers import PROJECT
 
 from pipeline.core.errors import UserError
 from pipeline.params import Params, load
-from pipeline.params.searches import METRICS
+from pipeline.params.registry import tasks
 from pipeline.search.tune.space import settings_of
 from pipeline.tasks.classify.accuracy import Accuracy
 
@@ -147,4 +147,4 @@ def test_the_metrics_are_those_that_evaluators_report() -> None:
 
     accuracy = Accuracy()
     accuracy.update(torch.zeros(2, 3), {"labels": torch.zeros(2, dtype=torch.long)})
-    assert set(METRICS["classify"]) == set(accuracy.result([accuracy.state()]).metrics)
+    assert set(tasks()["classify"].in_trials) == set(accuracy.result([accuracy.state()]).metrics)

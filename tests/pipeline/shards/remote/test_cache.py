@@ -29,13 +29,14 @@ from pipeline.loading.micro_batches import (
     eval_loader,
     train_loader,
 )
-from pipeline.params import Augment, Cluster, Recipe
+from pipeline.params import Cluster
 from pipeline.shards.manifest import Manifest
 from pipeline.shards.reader import ShardReader
 from pipeline.shards.remote import cache as cache_module
 from pipeline.shards.remote.cache import CacheEntry, ShardCache
 from pipeline.shards.remote.url import RemoteFolder
 from pipeline.shards.verify import verify_remote
+from pipeline.tasks.classify.recipe import Augment, Recipe
 
 MB = 1 << 20
 

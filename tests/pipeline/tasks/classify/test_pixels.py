@@ -12,8 +12,8 @@ from torchvision import transforms
 
 from pipeline.loading.images import normalise
 from pipeline.loading.randomness import seed_libraries
-from pipeline.params import Augment, Recipe
 from pipeline.tasks.classify.augment import eval_transform, train_transform
+from pipeline.tasks.classify.recipe import Augment, Recipe
 
 PHOTOGRAPHS = 100
 

@@ -12,9 +12,10 @@ import torch
 from PIL import Image
 
 from pipeline.datasets.synthetic import instances, painting
-from pipeline.params import Params, Recipe, load
+from pipeline.params import Params, load
 from pipeline.shards.manifest import ClassEntry
 from pipeline.tasks.classify import augment
+from pipeline.tasks.classify.recipe import Recipe
 from pipeline.tasks.classify.sampling import ClassifySampling
 from pipeline.tasks.detect.sampling import DetectSampling
 from pipeline.tasks.segment.sampling import SegmentSampling

@@ -13,14 +13,16 @@ from safetensors.torch import load_file, save_file
 
 import models
 from pipeline.core.errors import UserError
-from pipeline.datasets import list_folder
+from pipeline.datasets.base import list_folder
 from pipeline.datasets.synthetic import materialise
 from pipeline.loading.micro_batches import Ranks
-from pipeline.params import Detect, Segment, Shard, Synthetic, Task
+from pipeline.params import Shard, Synthetic, Task
 from pipeline.runs.run import Run
 from pipeline.shards.build import build
 from pipeline.shards.manifest import Manifest
 from pipeline.tasks.base import TaskLogic, create
+from pipeline.tasks.detect.recipe import Detect
+from pipeline.tasks.segment.recipe import Segment
 from pipeline.training.loop import train
 
 CPU = torch.device("cpu")

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageDraw
 from pycocotools import mask as coco
 
-from pipeline.datasets.segmentations import run_lengths
+from pipeline.datasets.coco.segmentations import run_lengths
 from pipeline.tasks.dense.geometry import Geometry
 from pipeline.tasks.detect.masks import moved
 

@@ -16,10 +16,9 @@ from PIL import Image
 from pydantic import ValidationError
 
 from pipeline.datasets.images import check
-from pipeline.params import DetectRecipe
-from pipeline.params.recipes import Cascade, DetectAugment
 from pipeline.shards.manifest import ClassEntry
 from pipeline.tasks.dense.geometry import fitted
+from pipeline.tasks.detect.recipe import Cascade, DetectAugment, DetectRecipe
 from pipeline.tasks.detect.sampling import DetectSampling
 
 COLOURS = [

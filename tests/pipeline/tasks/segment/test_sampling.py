@@ -13,8 +13,7 @@ from helpers import SHARED
 from PIL import Image
 from pydantic import ValidationError
 
-from pipeline.params import SegmentRecipe
-from pipeline.params.recipes import SegmentAugment, UPerNet
+from pipeline.tasks.segment.recipe import SegmentAugment, SegmentRecipe, UPerNet
 from pipeline.tasks.segment.sampling import SegmentSampling, is_varied, read_labels
 
 COLOURS = np.array(

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import UserError
-from pipeline.datasets import instances, keys
+from pipeline.datasets import keys
+from pipeline.datasets.coco import instances
 from pipeline.datasets.images import RefusedError
 from pipeline.datasets.layout import Asked, annotation_file, folders
 from pipeline.datasets.listing import IMAGE_SUFFIXES, Class, Filed, Listing, Sample, Tree, finish
@@ -24,6 +25,7 @@ from pipeline.datasets.notes import Notes, brief
 from pipeline.datasets.source import Archive
 from pipeline.datasets.source.names import respelled
 from pipeline.datasets.targets import REFUSED_IMAGE, Tally, Target
+from pipeline.params.data import Dataset, RemoteFile
 
 SPLITS = {"train": "train2017", "val": "val2017"}
 ARCHIVES = {
@@ -33,7 +35,6 @@ ARCHIVES = {
 }
 AROUND = ("", "images/")
 """What may lie around the folders of the splits."""
-MEMBER = "json"
 IGNORE = None
 RESIZABLE = False
 RECORD = ("image_id", "file_name", "width", "height")
@@ -71,6 +72,12 @@ def scan(tree: Tree, asked: Asked) -> Listing:
             )
     listing.classes = classes
     return finish(listing, splits.values())
+
+
+def complete(
+    listing: Listing, name: str, asked: Dataset, local: Callable[[str | RemoteFile], Path]
+) -> None:
+    """Add nothing: the source holds all there is."""
 
 
 def groups(samples: Sequence[Sample]) -> dict[str, int | None]:

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.core.errors import UserError
+from pipeline.datasets.coco.segmentations import Mask, drawable
 from pipeline.datasets.listing import Listing
 from pipeline.datasets.metadata import read_json
 from pipeline.datasets.notes import Notes, brief
 from pipeline.datasets.objects import CROWD, DEGENERATE, NEGATIVE, unseen
-from pipeline.datasets.segmentations import Mask, drawable
 from pipeline.datasets.targets import NO_MASK, Tally
 
 Row = dict[str, Any]
@@ -192,8 +192,8 @@ def _check_rows(where: Path, name: str, rows: Sequence[Any], fields: Mapping[str
         )
     if any("segments_info" in row for row in rows[:EXAMPLES]):
         raise UserError(
-            f"{where} is a panoptic file (its annotations hold segments_info); data.coco reads "
-            "instances: put "
+            f"{where} is a panoptic file (its annotations hold segments_info); instances "
+            "are read: put "
             "instances_train2017.json and instances_val2017.json into annotations/, or convert "
             "it to that form"
         )

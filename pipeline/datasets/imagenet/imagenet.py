@@ -10,9 +10,12 @@ same way.
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from pipeline.core.errors import UserError
-from pipeline.datasets import devkit, keys, solution
+from pipeline.datasets import keys
+from pipeline.datasets.imagenet import devkit, real, solution
+from pipeline.datasets.imagenet.about import ImageNet
 from pipeline.datasets.images import RefusedError
 from pipeline.datasets.layout import Asked, folders
 from pipeline.datasets.listing import (
@@ -30,6 +33,7 @@ from pipeline.datasets.metadata import read_text
 from pipeline.datasets.source import Archive
 from pipeline.datasets.source.names import printable, respelled
 from pipeline.datasets.targets import Target
+from pipeline.params.data import Dataset, RemoteFile
 
 SPLITS = {"train": "train", "val": "val"}
 ARCHIVES = {
@@ -40,7 +44,6 @@ ARCHIVES = {
 AROUND = ("", "ILSVRC/Data/CLS-LOC/", "Data/CLS-LOC/")
 """What lies around the folders of the splits: nothing, or Kaggle's folders."""
 NAMES_FILE = "LOC_synset_mapping.txt"
-MEMBER = "cls"
 IGNORE = None
 RESIZABLE = True
 NUMBERED = re.compile(r"ILSVRC2012_val_(\d{8})\.(jpeg|jpg|png)", re.IGNORECASE)
@@ -77,6 +80,14 @@ def scan(tree: Tree, asked: Asked) -> Listing:
         )
         listing.quarantined += _strays(tree, folder, {path for path, _ in images})
     return finish(listing, splits.values())
+
+
+def complete(
+    listing: Listing, name: str, asked: Dataset, local: Callable[[str | RemoteFile], Path]
+) -> None:
+    """Add the reassessed labels, where the section names some."""
+    if isinstance(asked, ImageNet) and asked.real_labels is not None:
+        real.attach(listing, local(asked.real_labels), name)
 
 
 def groups(samples: Sequence[Sample]) -> dict[str, int | None]:

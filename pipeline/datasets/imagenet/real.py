@@ -16,8 +16,8 @@ from pipeline.datasets.listing import Listing, Reassessed
 NUMBERED = re.compile(r"ILSVRC2012_val_(\d{8})")
 
 
-def attach(listing: Listing, path: Path) -> None:
-    """Give a listing the reassessed labels of its validation split.
+def attach(listing: Listing, path: Path, name: str) -> None:
+    """Give the listing of the data set `name` the reassessed labels of its validation split.
 
     Raises:
         UserError: the file is not such a list, names a class that there is not, or lacks an image
@@ -27,12 +27,10 @@ def attach(listing: Listing, path: Path) -> None:
         data = path.read_bytes()
         entries = json.loads(data)
     except OSError as error:
-        raise UserError(
-            f"data.imagenet.real_labels: cannot read {path}: {error.strerror}"
-        ) from None
+        raise UserError(f"data.{name}.real_labels: cannot read {path}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
-        raise UserError(f"data.imagenet.real_labels: {path} is not JSON: {error}") from None
-    _check(entries, path, len(listing.classes))
+        raise UserError(f"data.{name}.real_labels: {path} is not JSON: {error}") from None
+    _check(entries, f"data.{name}.real_labels: {path}", len(listing.classes))
     labels, lacking = {}, []
     for sample in listing.splits["val"]:
         match = NUMBERED.fullmatch(sample.key)
@@ -42,27 +40,24 @@ def attach(listing: Listing, path: Path) -> None:
             labels[sample.key] = sorted(set(entries[int(match[1]) - 1]))
     if lacking:
         raise UserError(
-            f"data.imagenet.real_labels: {path} has {len(entries)} entries and none for "
+            f"data.{name}.real_labels: {path} has {len(entries)} entries and none for "
             f"{len(lacking)} of the "
             f"{len(listing.splits['val'])} validation images, the first {lacking[0]}"
         )
     listing.real = Reassessed(hashlib.sha256(data).hexdigest(), labels)
 
 
-def _check(entries: Any, path: Path, classes: int) -> None:
+def _check(entries: Any, where: str, classes: int) -> None:
     """Stop unless the entries are lists of class indices."""
     if not isinstance(entries, list):
-        raise UserError(
-            f"data.imagenet.real_labels: {path} is not a list with an entry for each "
-            "validation image"
-        )
+        raise UserError(f"{where} is not a list with an entry for each validation image")
     for number, entry in enumerate(entries, start=1):
         known = isinstance(entry, list) and all(
             type(index) is int and 0 <= index < classes for index in entry
         )
         if not known:
             raise UserError(
-                f"data.imagenet.real_labels: {path}: entry {number} should be a list of class "
+                f"{where}: entry {number} should be a list of class "
                 "indices from 0 to "
                 f"{classes - 1}, found {str(entry)[:60]}"
             )

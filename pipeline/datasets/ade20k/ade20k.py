@@ -8,6 +8,7 @@ of the list of names. Masks keep their bytes; whoever decodes one maps v to clas
 import io
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
@@ -30,6 +31,7 @@ from pipeline.datasets.notes import Notes, brief
 from pipeline.datasets.source import Archive
 from pipeline.datasets.source.names import respelled
 from pipeline.datasets.targets import UNLABELLED, Tally, Target
+from pipeline.params.data import Dataset, RemoteFile
 
 SPLITS = {"train": "training", "val": "validation"}
 ARCHIVES = {
@@ -39,7 +41,6 @@ ARCHIVES = {
     )
 }
 NAMES_FILE = "objectInfo150.txt"
-MEMBER = "png"
 IGNORE = 0
 RESIZABLE = False
 LOOKED_AT = 3
@@ -48,7 +49,7 @@ INDEX_MODES = ("L", "P", "1")
 REMEDIES = {
     "I;16": "save 16-bit masks again as 8-bit ones (uint8, values as they are)",
     "LA": "save these masks again without their alpha channel",
-    "RGB": "data.ade20k reads class numbers, as in ADEChallengeData2016, and not the full "
+    "RGB": "class numbers are read, as in ADEChallengeData2016, and not the full "
     "ADE20K, which codes them in "
     "colours: write a number for each colour",
 }
@@ -81,6 +82,12 @@ def scan(tree: Tree, asked: Asked) -> Listing:
         _split(listing, split, *pair)
         claimed += pair
     return finish(listing, claimed)
+
+
+def complete(
+    listing: Listing, name: str, asked: Dataset, local: Callable[[str | RemoteFile], Path]
+) -> None:
+    """Add nothing: the source holds all there is."""
 
 
 def groups(samples: Sequence[Sample]) -> dict[str, int | None]:

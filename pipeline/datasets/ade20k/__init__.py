@@ -1,0 +1,1 @@
+"""ADEChallengeData2016, and any data set with index masks in that layout."""

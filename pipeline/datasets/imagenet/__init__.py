@@ -1,0 +1,1 @@
+"""ImageNet-1K, and any data set in folders per class."""

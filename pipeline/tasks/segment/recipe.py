@@ -1,0 +1,64 @@
+"""The section `segment` of params.yaml; defaults are the paper's numbers."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from pipeline.params.folders import DatasetName
+from pipeline.params.recipes import BaseRecipe
+from pipeline.params.section import Fraction, Positive, Section
+from pipeline.params.tasks import Task
+
+
+class SegmentAugment(Section):
+    """Random rescale, a crop in which no class fills more than `category_ratio`, flip, photometric
+    distortion.
+    """
+
+    resize: tuple[Positive, Positive] = (2048, 512)
+    ratio: tuple[float, float] = (0.5, 2.0)
+    crop: tuple[Positive, Positive] = (512, 512)
+    category_ratio: Fraction = 0.75
+    flip: Fraction = 0.5
+    photometric: bool = True
+
+    @model_validator(mode="after")
+    def ordered(self) -> Self:
+        """Refuse a range whose ends are swapped."""
+        if not 0 < self.ratio[0] <= self.ratio[1]:
+            raise ValueError(f"ratio needs 0 < low <= high, got {list(self.ratio)}")
+        return self
+
+
+class UPerNet(Section):
+    """UPerNet with pyramid pooling and the auxiliary FCN head on the third stage.
+
+    Evaluation averages over `test_scales` of the image at `test_sides`, and with `test_flip` over
+    its mirror images.
+    """
+
+    channels: Positive = 512
+    pool_scales: tuple[Positive, ...] = (1, 2, 3, 6)
+    dropout: Fraction = 0.1
+    auxiliary_channels: Positive = 256
+    auxiliary_convs: Positive = 1
+    auxiliary_weight: Annotated[float, Field(ge=0)] = 0.4
+    test_sides: tuple[Positive, Positive] = (2048, 512)
+    test_scales: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = (1.0,)
+    test_flip: bool = False
+
+
+class SegmentRecipe(BaseRecipe):
+    """Semantic segmentation with UPerNet, from the classification variant of the same name."""
+
+    init_from: str | None = "classify"
+    augment: SegmentAugment = SegmentAugment()
+    upernet: UPerNet = UPerNet()
+    group_by_shape: Literal[False] = False  # all its crops are of one size
+
+
+class Segment(Task):
+    """ADE20K semantic segmentation."""
+
+    dataset: DatasetName = "ade20k"
+    recipe: SegmentRecipe = SegmentRecipe()
