@@ -13,12 +13,12 @@ from typing import Any
 import torch
 
 from models import create_model, list_models, mixers
-from models.counting.flops import (
+from models.counting.macs import (
     DOWNSTREAM_RULE,
     OFFICIAL_RULE,
     PRICES,
     count_by_each_rule,
-    count_flops,
+    count_macs,
     count_parameters,
 )
 from models.heads import create_detector, create_segmenter
@@ -36,8 +36,8 @@ COLUMNS: tuple[tuple[str, str], ...] = (
     ("dynamic", "dynamic"),
     ("parameters", "parameters"),
     ("image_size", "pixels"),
-    ("flops", f"operations, {OFFICIAL_RULE}"),
-    *((f"flops_{rule}", f"operations, {rule}") for rule in PRICES),
+    ("macs", f"operations, {OFFICIAL_RULE}"),
+    *((f"macs_{rule}", f"operations, {rule}") for rule in PRICES),
 )
 
 DOWNSTREAM_COLUMNS: tuple[tuple[str, str], ...] = (
@@ -45,7 +45,7 @@ DOWNSTREAM_COLUMNS: tuple[tuple[str, str], ...] = (
     ("heads", "heads"),
     ("parameters", "parameters"),
     ("image_size", "pixels"),
-    ("flops", f"operations, {DOWNSTREAM_RULE}"),
+    ("macs", f"operations, {DOWNSTREAM_RULE}"),
 )
 DOWNSTREAM = (
     ("Cascade Mask R-CNN", create_detector, (800, 1280)),
@@ -86,7 +86,7 @@ def describe(name: str, options: Mapping[str, Any] | None = None) -> dict[str, A
     with torch.device("meta"):
         model = create_model(name, **(options or {}))
     pixels = SIZES[size].image_size
-    flops = count_by_each_rule(model, pixels)
+    macs = count_by_each_rule(model, pixels)
     return {
         "name": name,
         "options": dict(options or {}),
@@ -94,9 +94,9 @@ def describe(name: str, options: Mapping[str, Any] | None = None) -> dict[str, A
         **asdict(declared_switches(model)),
         "parameters": count_parameters(model),
         "image_size": pixels,
-        "flops": flops[OFFICIAL_RULE],
-        "flops_rule": OFFICIAL_RULE,
-        **{f"flops_{rule}": flops[rule] for rule in PRICES},
+        "macs": macs[OFFICIAL_RULE],
+        "macs_rule": OFFICIAL_RULE,
+        **{f"macs_{rule}": macs[rule] for rule in PRICES},
     }
 
 
@@ -111,15 +111,15 @@ def describe_downstream(name: str) -> list[dict[str, Any]]:
     for heads, create, pixels in DOWNSTREAM:
         with torch.device("meta"):
             model = create(name, image_size=pixels)
-        flops = count_flops(model, pixels, DOWNSTREAM_RULE)["total"]
+        macs = count_macs(model, pixels, DOWNSTREAM_RULE)["total"]
         rows.append(
             {
                 "name": name,
                 "heads": heads,
                 "parameters": count_parameters(model),
                 "image_size": list(pixels),
-                "flops": flops,
-                "flops_rule": DOWNSTREAM_RULE,
+                "macs": macs,
+                "macs_rule": DOWNSTREAM_RULE,
             }
         )
     return rows

@@ -19,15 +19,15 @@ def main() -> None:
             "Train the factorial: three factors crossed in one skeleton, and contrasts."
         ).parse_args()
     )
-    tiers = designs_of(call.params)
+    budgets = designs_of(call.params)
     with call.alone("factorial", "design"):
-        shards = call.shards(next(iter(tiers.values())).settings[0].section.dataset)
-        search = search_of(call, tiers, shards)
+        shards = call.shards(next(iter(budgets.values())).settings[0].section.dataset)
+        search = search_of(call, budgets, shards)
         for name, reason in {
-            name: why for design in tiers.values() for name, why in design.left_out.items()
+            name: why for design in budgets.values() for name, why in design.left_out.items()
         }.items():
             print(f"left out, {name}: {reason}", flush=True)
-        publish_factorial(call, search, tiers, run_search(call, search))
+        publish_factorial(call, search, budgets, run_search(call, search))
 
 
 if __name__ == "__main__":

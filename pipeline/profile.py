@@ -12,7 +12,7 @@ from pipeline.runs.results import ProfileFile, publish_json
 
 def main() -> None:
     """Measure the variant that the command line names and publish profile.json."""
-    parser = cli.parser("Parameters, FLOPs, images/s and peak memory of a classification variant.")
+    parser = cli.parser("Parameters, MACs, images/s and peak memory of a classification variant.")
     parser.add_argument(
         "variant",
         help="an entry of classify.variants, or a stage of DVC, as in profile@dwnet_micro",
@@ -33,15 +33,15 @@ def profile(call: Call, name: str) -> None:
     with whole_folder(call.folders.results("profile", name)) as folder:
         publish_json(folder / "profile.json", ProfileFile, {"variant": name, **measured})
     print(
-        f"{name}: {measured['parameters'] / 1e6:.2f} M parameters, {measured['flops'] / 1e9:.3f} "
-        "G FLOPs, "
+        f"{name}: {measured['parameters'] / 1e6:.2f} M parameters, {measured['macs'] / 1e9:.3f} "
+        "G MACs, "
         f"{measured['inference_images_per_second']:.0f} images/s in inference, "
         f"{measured['train_images_per_second']:.0f} in training ({measured['device']})"
     )
 
 
 def measured_of(params: Params, name: str) -> dict[str, Any]:
-    """Return parameters, FLOPs, speed and memory of a variant, and how they were taken.
+    """Return parameters, MACs, speed and memory of a variant, and how they were taken.
 
     Raises:
         UserError: there is no such network.
@@ -49,7 +49,7 @@ def measured_of(params: Params, name: str) -> dict[str, Any]:
     import torch
 
     import models
-    from models.counting.flops import count_flops, count_parameters
+    from models.counting.macs import count_macs, count_parameters
     from models.counting.speed import Protocol, measure
 
     variant, recipe = params.classify.variants[name], params.classify.recipe_of(name)
@@ -61,7 +61,7 @@ def measured_of(params: Params, name: str) -> dict[str, Any]:
         )
     except ValueError as error:
         raise UserError(str(error)) from None
-    counted = count_flops(model, recipe.image_size)
+    counted = count_macs(model, recipe.image_size)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     protocol = Protocol(**params.profile.model_dump())
     return {
@@ -70,8 +70,8 @@ def measured_of(params: Params, name: str) -> dict[str, Any]:
         "model": variant.model_name,
         "overrides": variant.overrides,
         "parameters": count_parameters(model),
-        "flops": counted["total"],
-        "flops_rule": counted["rule"],
+        "macs": counted["total"],
+        "macs_rule": counted["rule"],
         **measure(model, recipe.image_size, protocol, device, recipe.amp, recipe.channels_last),
     }
 

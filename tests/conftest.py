@@ -21,14 +21,12 @@ signal.signal(
 RAY_FIXTURES = {"ray_address", "ray_cluster"}
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep a file's tests in one process, and all that use the session's cluster in the same
-    one.
+    """Begin with the files that use the session's cluster: they take longest, and processes take
+    whole files in turn.
     """
-    rays = {item.path for item in items if RAY_FIXTURES & set(getattr(item, "fixturenames", ()))}
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("ray" if item.path in rays else str(item.path)))
+    slow = {item.path for item in items if RAY_FIXTURES & set(getattr(item, "fixturenames", ()))}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session")

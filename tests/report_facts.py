@@ -177,12 +177,12 @@ class Facts:
         task = "classify"
         costs = [
             profile["parameters"],
-            profile["flops"],
+            profile["macs"],
             *(profile[measure] for measure in MEASURES),
         ]
         scaled = [
             profile["parameters"] / 1e6,
-            profile["flops"] / 1e9,
+            profile["macs"] / 1e9,
             *costs[2:],
             profile["image_size"],
         ]
@@ -220,7 +220,7 @@ class Facts:
             done = [row for row in found if row["state"] == "finished"]
             if done:
                 self._sample(task, name, {int(row["seed"]): float(row[metric]) for row in done})
-                costs = [float(done[0]["parameters"]), float(done[0]["flops"] or "nan")]
+                costs = [float(done[0]["parameters"]), float(done[0]["macs"] or "nan")]
                 costs.append(
                     float(np.mean([float(row["train_images_per_second"]) for row in done]))
                 )
@@ -233,7 +233,7 @@ class Facts:
         self._trials(design["task"], ((row["setting"], row) for row in rows), metric)
         data = [design["data"][key] for key in ("train_samples", "val_samples", "classes")]
         self.of_section["Factorial"] += [len(design["seeds"]), design["image_size"], *data]
-        self.of_section["Factorial"] += [tier["epochs"] for tier in design["tiers"].values()]
+        self.of_section["Factorial"] += [budget["epochs"] for budget in design["budgets"].values()]
         done = [
             row for row in rows if row["state"] == "finished" and row["setting"] in design["cells"]
         ]

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from models.counting.flops import count_parameters
+from models.counting.macs import count_parameters
 from models.mixers.timm import PREFIX
 from models.network.layers import Mlp, hidden_width
 

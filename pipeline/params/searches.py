@@ -144,7 +144,7 @@ class Factorial(Trials):
     `group_channels` gives the levels of sharing over channels: how many channels share a weight, or
     `all`. `controls` adds, for each cell with more parameters than the static convolution, that
     convolution with a feed-forward network as much wider. `settings` are further variants,
-    `contrasts` the pairs among them and the cells that differ in one thing. Each tier trains
+    `contrasts` the pairs among them and the cells that differ in one thing. Each budget trains
     everything once more, with its own changes to the recipe.
     """
 
@@ -152,11 +152,11 @@ class Factorial(Trials):
     controls: bool = True
     settings: dict[Name, Variant] = Field(default_factory=dict)
     contrasts: dict[Name, tuple[tuple[Name, Name], ...]] = Field(default_factory=dict)
-    tiers: dict[Name, dict[str, Any]] = Field(default_factory=lambda: {"full": dict[str, Any]()})
+    budgets: dict[Name, dict[str, Any]] = Field(default_factory=lambda: {"full": dict[str, Any]()})
 
     @model_validator(mode="after")
     def levels(self) -> Self:
-        """Refuse a level that is there twice, and a factorial without a tier."""
+        """Refuse a level that is there twice, and a factorial without a budget."""
         if len(set(self.group_channels)) != len(self.group_channels):
             raise ValueError("group_channels names a level twice")
         if len(self.group_channels) > 3:
@@ -164,8 +164,8 @@ class Factorial(Trials):
                 "group_channels has more than three levels: each channel alone, groups, all "
                 "together"
             )
-        if not self.tiers:
+        if not self.budgets:
             raise ValueError(
-                "tiers is empty; `tiers: {full: {}}` trains everything once by the recipe"
+                "budgets is empty; `budgets: {full: {}}` trains everything once by the recipe"
             )
         return self

@@ -35,14 +35,14 @@ class PlannedTrials:
 
     `epochs` are those of all its trials at the most, `cut` where rungs cut as they are meant.
     `left_out` combinations cannot be run; at most `uncounted` controls are not in the figures.
-    `tiers` has a row for each tier of a factorial.
+    `budgets` has a row for each budget of a factorial.
     """
 
     epochs: float
     cut: float
     left_out: int
     uncounted: int
-    tiers: "tuple[tuple[str, PlanRow], ...]" = ()
+    budgets: "tuple[tuple[str, PlanRow], ...]" = ()
 
 
 @dataclass(frozen=True)
@@ -187,13 +187,13 @@ class _Planner:
         whole = replace(reduce(_together, rows), disk=self.weights(group, rows))
         if group.search is None:
             return whole
-        tiers: dict[str, PlanRow] = {}
+        budgets: dict[str, PlanRow] = {}
         for training, row in zip(group.trainings, rows, strict=True):
-            if training.tier:
-                tiers[training.tier] = (
-                    _together(tiers[training.tier], row) if training.tier in tiers else row
+            if training.budget:
+                budgets[training.budget] = (
+                    _together(budgets[training.budget], row) if training.budget in budgets else row
                 )
-        return replace(whole, trials=_trials(group, work, tuple(tiers.items())))
+        return replace(whole, trials=_trials(group, work, tuple(budgets.items())))
 
     def training(
         self, stage: PlannedStage, group: Group, training: Training, work: PlannedWork | None
@@ -295,7 +295,7 @@ def _both(
 
 
 def _trials(
-    group: Group, work: list[PlannedWork | None], tiers: tuple[tuple[str, PlanRow], ...]
+    group: Group, work: list[PlannedWork | None], budgets: tuple[tuple[str, PlanRow], ...]
 ) -> PlannedTrials | None:
     """Return how many epochs the trials have together; None where the images are unknown."""
     known = [one for one in work if one is not None]
@@ -307,5 +307,5 @@ def _trials(
         for one in known
     ]
     return PlannedTrials(
-        sum(epochs), sum(map(mul, epochs, shares)), group.left_out, group.uncounted, tiers
+        sum(epochs), sum(map(mul, epochs, shares)), group.left_out, group.uncounted, budgets
     )

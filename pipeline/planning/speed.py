@@ -155,10 +155,10 @@ class Speeds:
             return Measured(None, None)
         counted = self._counted(training)
         _, _, _, nearest = min(
-            (rank, abs(log(counted.train / profile["flops"])), profile["variant"], profile)
+            (rank, abs(log(counted.train / profile["macs"])), profile["variant"], profile)
             for rank, profile in alike
         )
-        times = counted.train / nearest["flops"], counted.evaluation / nearest["flops"]
+        times = counted.train / nearest["macs"], counted.evaluation / nearest["macs"]
         basis = f"the profile of {nearest['variant']}, scaled by operations"
         return Measured(_of_profile(nearest).scaled(*times, basis, rough=True), counted.parameters)
 

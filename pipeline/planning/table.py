@@ -91,7 +91,7 @@ def _search(trials: PlannedTrials) -> dict[str, Any]:
         "epochs_if_cut": trials.cut,
         "left_out": trials.left_out,
         "controls_not_counted": trials.uncounted,
-        "tiers": {name: _row(row) for name, row in trials.tiers},
+        "budgets": {name: _row(row) for name, row in trials.budgets},
     }
 
 
@@ -199,7 +199,7 @@ def _runs(row: PlanRow) -> str:
 
 def _trials(row: PlanRow) -> str:
     """Return how many trials a search has, and how many epochs they train together; a line more for
-    each tier.
+    each budget.
     """
     if row.trials is None:
         return ""
@@ -219,11 +219,11 @@ def _trials(row: PlanRow) -> str:
             f"; controls of equal size, {found.uncounted} trials at most, are not counted "
             "before a profile is there"
         )
-    tiers = [
-        f"{row.stage.name}, tier {name}: {count(one.runs, 'trial')}, {_time(one)}."
-        for name, one in found.tiers
+    budgets = [
+        f"{row.stage.name}, budget {name}: {count(one.runs, 'trial')}, {_time(one)}."
+        for name, one in found.budgets
     ]
-    return "\n".join([_wrapped(f"{said}."), *tiers])
+    return "\n".join([_wrapped(f"{said}."), *budgets])
 
 
 def _reasons(plan: Plan) -> list[str]:

@@ -92,8 +92,8 @@ def _design(call: Call, controls: bool) -> Group:
 
     factorial, designs = call.params.factorial, designs_of(call.params, controls)
     trainings = (
-        Training(factorial.task, setting.name, setting.section, factorial.seeds, tier)
-        for tier, design in designs.items()
+        Training(factorial.task, setting.name, setting.section, factorial.seeds, budget)
+        for budget, design in designs.items()
         for setting in design.settings
     )
     left_out = sum(len(design.left_out) for design in designs.values())

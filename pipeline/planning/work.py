@@ -16,14 +16,14 @@ class Training:
     """A network that is trained with a recipe, once for each of `seeds`; `section` holds both under
     `name`.
 
-    `tier` is the one of the factorial that it belongs to.
+    `budget` is the one of the factorial that it belongs to.
     """
 
     task: str
     name: str
     section: Task
     seeds: tuple[int, ...]
-    tier: str = ""
+    budget: str = ""
 
     @property
     def variant(self) -> Variant:

@@ -90,16 +90,16 @@ def _factorial(params: Params) -> tuple[list[WalkItem], list[NotWalked]]:
     if not section.group_channels and not section.settings:
         return [], []
     return list(_cells(params)), [
-        NotWalked(FACTORIAL, f"{tier} {name}", reason)
-        for tier, design in designs_of(params, controls=False).items()
+        NotWalked(FACTORIAL, f"{budget} {name}", reason)
+        for budget, design in designs_of(params, controls=False).items()
         for name, reason in design.left_out.items()
     ]
 
 
 def _cells(params: Params) -> Iterator[WalkItem]:
-    for tier, design in designs_of(params).items():
+    for budget, design in designs_of(params).items():
         for setting in design.settings:
-            yield _place(FACTORIAL, f"{tier} {setting.name}", params.factorial.task, setting)
+            yield _place(FACTORIAL, f"{budget} {setting.name}", params.factorial.task, setting)
 
 
 def _place(part: str, label: str, task: str, setting: Setting) -> WalkItem:

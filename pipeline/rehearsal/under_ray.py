@@ -99,10 +99,10 @@ def _tune(call: Call, place: WalkItem, shards: Path) -> StepsTaken:
 
 
 def _factorial(call: Call, place: WalkItem, shards: Path) -> StepsTaken:
-    tiers = {"rehearsal": Design([Setting(place.variant, {}, place.section)])}
-    search = factorial.search_of(call, tiers, shards)
+    budgets = {"rehearsal": Design([Setting(place.variant, {}, place.section)])}
+    search = factorial.search_of(call, budgets, shards)
     outcome = run_search(call, search)
-    publish_factorial(call, search, tiers, outcome)
+    publish_factorial(call, search, budgets, outcome)
     return _trial(search)
 
 

@@ -58,8 +58,8 @@ def _named(places: list[WalkItem], names: list[str] | None) -> list[WalkItem]:
 
 
 def _alone(places: list[WalkItem], shards: dict[str, Path], scratch: Path) -> Iterator[Row]:
-    """Walk places one after the other, each training once: another tier may have the same one made
-    small.
+    """Walk places one after the other, each training once: another budget may have the same one
+    made small.
     """
     process, trained = Process(), dict[str, WalkItem]()
     for place in places:

@@ -31,7 +31,7 @@ CLAIMS = Path(__file__).parent / "claims.yaml"
 
 COST_METRICS = {
     "parameters_m": Metric("parameters", "M", 2),
-    "flops_g": Metric("multiply-adds", "G", 3),
+    "macs_g": Metric("MACs", "G", 3),
     "images_per_second": Metric("inference", "images/s", 1),
 }
 METRICS = {**metrics(), **COST_METRICS}

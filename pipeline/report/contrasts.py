@@ -10,7 +10,7 @@ from itertools import combinations
 from typing import Any
 
 from pipeline.report.results import VariantResult
-from pipeline.report.samples import SamplePicture, of_search, of_tier, of_variant
+from pipeline.report.samples import SamplePicture, of_budget, of_search, of_variant
 from pipeline.report.statistics import Difference, paired_difference
 from pipeline.report.trials import FactorialResults, SearchResults
 from pipeline.report.verdict import PAPER_KERNEL
@@ -146,15 +146,15 @@ def sharing_pairs(results: list[VariantResult]) -> list[Contrast]:
 
 
 def declared_pairs(factorial: FactorialResults | None, kind: str) -> list[Contrast]:
-    """Pairs that the factorial's design names under this kind, a contrast for each tier, the
+    """Pairs that the factorial's design names under this kind, a contrast for each budget, the
     longest first.
     """
-    return _in_tiers(factorial, kind, lambda made: made.design.contrasts.get(kind, []))
+    return _in_budgets(factorial, kind, lambda made: made.design.contrasts.get(kind, []))
 
 
 def control_pairs(factorial: FactorialResults | None) -> list[Contrast]:
     """Cells of the factorial minus their controls, plain networks of as many parameters."""
-    return _in_tiers(factorial, "control", lambda made: list(made.design.controls.items()))
+    return _in_budgets(factorial, "control", lambda made: list(made.design.controls.items()))
 
 
 def search_pairs(search: SearchResults | None, kind: str, key: str) -> list[Contrast]:
@@ -185,17 +185,17 @@ def kernel_of(metrics: Metrics) -> int:
     return int(metrics.overrides.get("kernel_size") or PAPER_KERNEL)
 
 
-def _in_tiers(
+def _in_budgets(
     factorial: FactorialResults | None,
     kind: str,
     pairs: Callable[[FactorialResults], list[tuple[str, str]]],
 ) -> list[Contrast]:
     if factorial is None:
         return []
-    tiers = [of_tier(factorial, tier) for tier in factorial.tiers]
+    budgets = [of_budget(factorial, budget) for budget in factorial.budgets]
     return [
         contrast(kind, samples[left], samples[right])
-        for samples in tiers
+        for samples in budgets
         for left, right in pairs(factorial)
         if left in samples and right in samples
     ]

@@ -37,7 +37,7 @@ CONTRASTS = (
 )
 COSTS = ("where", "task", "left", "right", "measure", "left_value", "right_value", "ratio")
 EFFECTS = (
-    "tier",
+    "budget",
     "effect",
     "metric",
     "estimate",
@@ -96,10 +96,10 @@ def costs_csv(answers: Sequence[Answer]) -> str:
 
 
 def effects_csv(evidence: Evidence) -> str:
-    """One line for each tier and effect, refused ones with their reason."""
+    """One line for each budget and effect, refused ones with their reason."""
     metric = evidence.factorial.design.metric if evidence.factorial else ""
     lines: list[list[str]] = []
-    for tier, analysis in evidence.analyses.items():
+    for budget, analysis in evidence.analyses.items():
         scatter = [str(len(analysis.seeds)), number(analysis.residual_sd), str(analysis.freedom)]
         for effect in analysis.effects:
             tested = (
@@ -113,7 +113,7 @@ def effects_csv(evidence: Evidence) -> str:
             stands = ["; ".join(effect.assumes), effect.refused]
             lines.append(
                 [
-                    tier,
+                    budget,
                     effect.name,
                     metric,
                     *map(number, tested),
@@ -126,13 +126,13 @@ def effects_csv(evidence: Evidence) -> str:
 
 
 def hours_csv(evidence: Evidence) -> str:
-    """One line for each tier, and for the search, on each device."""
+    """One line for each budget, and for the search, on each device."""
     trials = [
         *(evidence.factorial.trials if evidence.factorial else ()),
         *(evidence.search.trials if evidence.search else ()),
     ]
     lines = [
-        [spent.tier, spent.device, str(spent.runs), number(spent.value), spent.unit]
+        [spent.budget, spent.device, str(spent.runs), number(spent.value), spent.unit]
         for spent in hours(trials)
     ]
     return csv_lines(HOURS, lines)

@@ -12,7 +12,7 @@ from pipeline.report.answers.answer import Drawing, Evidence
 from pipeline.report.claims import TASK_NAMES
 from pipeline.report.document import Block, Bullets, Folded, Paragraph, Table, code
 from pipeline.report.hours import hours
-from pipeline.report.samples import SamplePicture, of_tier
+from pipeline.report.samples import SamplePicture, of_budget
 from pipeline.report.search_section import trial_table
 from pipeline.report.statistics import summarise
 from pipeline.report.tracked import Tracked
@@ -22,7 +22,7 @@ NONE = Paragraph(f"The crossed experiment has not been run; `{repro('factorial')
 GROUPS = {"channel": "one set a channel", "group": "one set a group", "all": "one set for all"}
 HEAD = [
     "setting",
-    "tier",
+    "budget",
     "over positions",
     "over channels",
     "dynamic",
@@ -30,10 +30,10 @@ HEAD = [
     "seeds",
     "parameters, M",
 ]
-COSTS = ["multiply-adds, G", "training, images/s", "scale"]
+COSTS = ["MACs, G", "training, images/s", "scale"]
 CAPTION = """
-Cells of tier `{tier}`: a line for each way of sharing over positions and of computing weights, a
-dot for each seed. Lines that are not parallel are interactions.
+Cells of budget `{budget}`: a line for each way of sharing over positions and of computing weights,
+a dot for each seed. Lines that are not parallel are interactions.
 """
 
 
@@ -43,7 +43,7 @@ def factorial_blocks(evidence: Evidence, tracked: Tracked) -> list[Block]:
     if factorial is None:
         return [NONE]
     design = factorial.design
-    samples = {tier: of_tier(factorial, tier) for tier in factorial.tiers}
+    samples = {budget: of_budget(factorial, budget) for budget in factorial.budgets}
     small = any(sample.small for found in samples.values() for sample in found.values())
     seeds = numbers.seeds(len(design.seeds))
     pixels = f" at {design.image_size} pixels" if design.image_size else ""
@@ -63,53 +63,56 @@ def factorial_blocks(evidence: Evidence, tracked: Tracked) -> list[Block]:
         list(factorial.trials),
         design.metric,
         tracked,
-        "tier and setting",
-        lambda t: f"`{t.tier}` `{t.setting}`",
+        "budget and setting",
+        lambda t: f"`{t.budget}` `{t.setting}`",
     )
     return [*blocks, Folded("Every run", [trials])]
 
 
 def interaction_drawings(evidence: Evidence) -> list[Drawing]:
-    """The interaction plot of each tier."""
+    """The interaction plot of each budget."""
     if evidence.factorial is None:
         return []
     factorial = evidence.factorial
 
-    def plot(tier: str, path: Path) -> None:
+    def plot(budget: str, path: Path) -> None:
         from pipeline.report.effect_figures import interactions
 
         interactions(
-            evidence.analyses[tier], factorial.design.metric, crossed.title(factorial, tier), path
+            evidence.analyses[budget],
+            factorial.design.metric,
+            crossed.title(factorial, budget),
+            path,
         )
 
     return [
         Drawing(
-            f"interaction_{tier}.png",
-            " ".join(CAPTION.format(tier=tier).split()),
-            partial(plot, tier),
+            f"interaction_{budget}.png",
+            " ".join(CAPTION.format(budget=budget).split()),
+            partial(plot, budget),
         )
-        for tier in evidence.analyses
+        for budget in evidence.analyses
     ]
 
 
 def _facts(factorial: FactorialResults) -> list[str]:
     design = factorial.design
     items = [
-        f"Tier `{name}`: {numbers.count(tier.epochs, 'epoch')}; "
+        f"Budget `{name}`: {numbers.count(budget.epochs, 'epoch')}; "
         + (
             ", ".join(
-                f"{spent.words} on {code(spent.device)}" for spent in hours(factorial.tier(name))
+                f"{spent.words} on {code(spent.device)}" for spent in hours(factorial.budget(name))
             )
             or "not run"
         )
-        for name, tier in design.tiers.items()
+        for name, budget in design.budgets.items()
     ]
     items += [f"`{cell}` has the control `{control}`." for cell, control in design.controls.items()]
     items += [f"Left out: `{name}` ({code(reason)})." for name, reason in design.left_out.items()]
     small = {
         reason: None
-        for tier in factorial.tiers
-        for s in of_tier(factorial, tier).values()
+        for budget in factorial.budgets
+        for s in of_budget(factorial, budget).values()
         for reason in s.small
     }
     return [*items, *words.why_small(small)]
@@ -127,7 +130,7 @@ def _cells(factorial: FactorialResults, samples: list[SamplePicture]) -> Table:
             numbers.value(
                 "parameters_m", sample.parameters / 1e6 if sample.parameters is not None else None
             ),
-            numbers.value("flops_g", sample.flops / 1e9 if sample.flops is not None else None),
+            numbers.value("macs_g", sample.macs / 1e9 if sample.macs is not None else None),
             numbers.speed(sample.train_images_per_second),
             words.scale_of(bool(sample.small), sample.synthetic),
         ]

@@ -11,11 +11,11 @@ from pipeline.report.trials import TrialFile
 
 @dataclass(frozen=True)
 class Hours:
-    """Runs of one tier (or of the search) on one device; `value` is the sum of wall time times
+    """Runs of one budget (or of the search) on one device; `value` is the sum of wall time times
     workers.
     """
 
-    tier: str
+    budget: str
     device: str
     runs: int
     value: float
@@ -36,9 +36,9 @@ class Hours:
 
 
 def hours(trials: Iterable[TrialFile]) -> list[Hours]:
-    """Hours by tier and device, over the runs that say what they took, failed ones too."""
+    """Hours by budget and device, over the runs that say what they took, failed ones too."""
     found: dict[tuple[str, str], list[float]] = defaultdict(list)
     for trial in trials:
         if trial.hours is not None:
-            found[trial.tier, trial.device].append(trial.hours)
-    return [Hours(tier, device, len(each), sum(each)) for (tier, device), each in found.items()]
+            found[trial.budget, trial.device].append(trial.hours)
+    return [Hours(budget, device, len(each), sum(each)) for (budget, device), each in found.items()]

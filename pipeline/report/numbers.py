@@ -42,7 +42,7 @@ def published(metric: str, number: float) -> str:
     percentage.
     """
     text = f"{number:g}"
-    whole = metric == "parameters_m" or (metric == "flops_g" and number >= 100)
+    whole = metric == "parameters_m" or (metric == "macs_g" and number >= 100)
     return text if "." in text or whole else f"{text}.0"
 
 

@@ -11,7 +11,7 @@ validation data itself and so flatters; it is shown, not judged.
 
 **reproduced**: a number that its authors published, a run with the paper's data, network, image
 size and length, and a distance of at most the tolerance ({tolerances} points; parameters 0.5 M;
-multiply-adds 0.1 G). The distance counts in both directions: a run that is better by more than the
+MACs 0.1 G). The distance counts in both directions: a run that is better by more than the
 tolerance is not a reproduction either. Other numbers of the recipe are not checked; each run's are
 in its metrics.json.
 
@@ -40,7 +40,7 @@ zero".
 
 **not run**: there are no results; the command or the variant that would make them is given.
 
-Parameters and multiply-adds are counted, not trained, and need no data. A multiply-add counts once,
+Parameters and MACs are counted, not trained, and need no data. A multiply-add counts once,
 as in the paper; published counts include biases and norms that the count here may leave out.
 """
 

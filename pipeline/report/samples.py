@@ -32,8 +32,8 @@ class SamplePicture:
     """The main metric of each seed at the last evaluation, and what must be known to set it beside
     another.
 
-    `where` is empty for a variant, `search`, or the tier of the factorial. `small` says why it is a
-    small-scale run.
+    `where` is empty for a variant, `search`, or the budget of the factorial. `small` says why it is
+    a small-scale run.
     """
 
     where: str
@@ -46,7 +46,7 @@ class SamplePicture:
     small: tuple[str, ...]
     synthetic: bool
     parameters: int | None
-    flops: float | None
+    macs: float | None
     train_images_per_second: float | None
     machine: tuple[object, ...]
     recipe: Mapping[str, Any]
@@ -68,7 +68,7 @@ def of_variant(result: VariantResult, metrics: Metrics) -> SamplePicture:
         small=small_because(metrics),
         synthetic=metrics.data.synthetic,
         parameters=metrics.parameters,
-        flops=None,
+        macs=None,
         train_images_per_second=fmean(row.train_images_per_second for row in rows),
         machine=(metrics.device, metrics.world_size),
         recipe=metrics.recipe,
@@ -77,13 +77,13 @@ def of_variant(result: VariantResult, metrics: Metrics) -> SamplePicture:
     )
 
 
-def of_tier(factorial: FactorialResults, tier: str) -> dict[str, SamplePicture]:
-    """The settings of the factorial that finished in a tier, in the design's order."""
-    design, length = factorial.design, factorial.design.tiers[tier]
-    rows = _finished(factorial.tier(tier))
+def of_budget(factorial: FactorialResults, budget: str) -> dict[str, SamplePicture]:
+    """The settings of the factorial that finished in a budget, in the design's order."""
+    design, length = factorial.design, factorial.design.budgets[budget]
+    rows = _finished(factorial.budget(budget))
     return {
         name: _sample(
-            tier,
+            budget,
             design.task,
             name,
             setting.mixer,
@@ -156,7 +156,7 @@ def _sample(
 ) -> SamplePicture:
     counts = {
         name: next((n for trial in trials if (n := getattr(trial, name)) is not None), None)
-        for name in ("parameters", "flops")
+        for name in ("parameters", "macs")
     }
     speeds = [
         trial.train_images_per_second
@@ -175,7 +175,7 @@ def _sample(
         small=small,
         synthetic=synthetic,
         parameters=counts["parameters"],
-        flops=counts["flops"],
+        macs=counts["macs"],
         train_images_per_second=fmean(speeds) if speeds else None,
         machine=(first.device, first.world_size),
         recipe=recipe,

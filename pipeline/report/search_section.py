@@ -131,7 +131,7 @@ def _table(search: SearchResults) -> Table:
             numbers.value(
                 "parameters_m", sample.parameters / 1e6 if sample.parameters is not None else None
             ),
-            numbers.value("flops_g", sample.flops / 1e9 if sample.flops is not None else None),
+            numbers.value("macs_g", sample.macs / 1e9 if sample.macs is not None else None),
             numbers.speed(sample.train_images_per_second),
             words.scale_of(bool(sample.small), sample.synthetic),
         ]
@@ -142,7 +142,7 @@ def _table(search: SearchResults) -> Table:
         f"{numbers.labelled(metric)}, held out",
         "seeds",
         "parameters, M",
-        "multiply-adds, G",
+        "MACs, G",
     ]
     return Table([*head, "training, images/s", "scale"], rows, frozenset(range(1, 6)))
 

@@ -31,7 +31,7 @@ from pipeline.runs.results import (
 class TrialFile(TrialLine):
     """One setting and seed; `value` and `best` are of the main metric, `values` what was varied."""
 
-    tier: Name = "search"
+    budget: Name = "search"
     setting: str
     value: FiniteFloat | None = None
     best: FiniteFloat | None = None
@@ -53,15 +53,15 @@ class FactorialResults:
     trials: tuple[TrialFile, ...]
     folder: Path
 
-    def tier(self, name: str) -> list[TrialFile]:
-        """The rows of one tier."""
-        return [trial for trial in self.trials if trial.tier == name]
+    def budget(self, name: str) -> list[TrialFile]:
+        """The rows of one budget."""
+        return [trial for trial in self.trials if trial.budget == name]
 
     @property
-    def tiers(self) -> list[str]:
-        """Tiers in which a run finished, the longest training first."""
-        ran = {trial.tier for trial in self.trials if trial.state == "finished"}
-        return sorted(ran, key=lambda name: (-self.design.tiers[name].epochs, name))
+    def budgets(self) -> list[str]:
+        """Budgets in which a run finished, the longest training first."""
+        ran = {trial.budget for trial in self.trials if trial.state == "finished"}
+        return sorted(ran, key=lambda name: (-self.design.budgets[name].epochs, name))
 
 
 @dataclass(frozen=True)
@@ -92,9 +92,9 @@ def read_factorial(call: Call) -> FactorialResults | None:
     _check_names(folder / "design.json", design)
     trials = _read_trials(path, design.metric, lambda row: row)
     for trial in trials:
-        if trial.tier not in design.tiers or trial.setting not in design.settings:
+        if trial.budget not in design.budgets or trial.setting not in design.settings:
             raise UserError(
-                f"{path} has a row of '{trial.tier} {trial.setting}' that design.json lacks; "
+                f"{path} has a row of '{trial.budget} {trial.setting}' that design.json lacks; "
                 f"{AGAIN}"
             )
     return FactorialResults(design, trials, folder)
@@ -113,7 +113,7 @@ def read_search(call: Call) -> SearchResults | None:
 
     def named(row: dict[str, Any]) -> dict[str, Any]:
         values = {key: _as_in(choices, row.get(key, "")) for key, choices in space.space.items()}
-        return {**row, "values": values, "setting": called(values), "tier": "search"}
+        return {**row, "values": values, "setting": called(values), "budget": "search"}
 
     trials = _read_trials(folder / "trials.csv", space.metric, named)
     heats = sorted(folder.glob("heat_*.png"))
@@ -186,11 +186,11 @@ def _check_rows(path: Path, trials: list[TrialFile]) -> None:
     seen: set[tuple[str, str, int]] = set()
     networks: dict[tuple[str, str], float] = {}
     for trial in trials:
-        key = (trial.tier, trial.setting, trial.seed)
+        key = (trial.budget, trial.setting, trial.seed)
         if key in seen:
             raise UserError(f"{path} holds {' '.join(map(str, key))} twice; {AGAIN}")
         seen.add(key)
-        for name, count in (("parameters", trial.parameters), ("flops", trial.flops)):
+        for name, count in (("parameters", trial.parameters), ("macs", trial.macs)):
             if count is not None and networks.setdefault((trial.setting, name), count) != count:
                 raise UserError(
                     f"{path} gives the runs of '{trial.setting}' more than one number of {name}; "

@@ -49,9 +49,7 @@ def _variant_table(task: str, results: list[VariantResult], folder: Path) -> Tab
         "best",
         "parameters, M",
     ]
-    costs = (
-        ["multiply-adds, G", "inference, images/s", "memory, MB"] if task == classifier() else []
-    )
+    costs = ["MACs, G", "inference, images/s", "memory, MB"] if task == classifier() else []
     head = [*head, *costs, "training, images/s", "seeds", "configuration"]
     rows = [_variant_row(result, metric, folder, bool(costs)) for result in results]
     return Table(head, rows, frozenset(range(3, len(head) - 1)))
@@ -64,7 +62,7 @@ def _variant_row(result: VariantResult, metric: str, folder: Path, costs: bool) 
     )
     measured = numbers.spread(metric, measured_value(result, metric)) if metrics else "not run"
     cost = [
-        numbers.value("flops_g", profile.flops / 1e9 if profile else None),
+        numbers.value("macs_g", profile.macs / 1e9 if profile else None),
         numbers.speed(profile.inference_images_per_second if profile else None),
         numbers.speed(profile.peak_memory_mb if profile else None),
     ]

@@ -22,9 +22,9 @@ SMALL = "small-scale run"
 COMPARED = "compared"
 UNCLAIMED = "no published number"
 
-# Counted, not trained: parameters are published rounded to 1 M, multiply-adds to 0.1 G and with
+# Counted, not trained: parameters are published rounded to 1 M, MACs to 0.1 G and with
 # norms and biases.
-COUNT_TOLERANCE = {"parameters_m": 0.5, "flops_g": 0.1}
+COUNT_TOLERANCE = {"parameters_m": 0.5, "macs_g": 0.1}
 PAPER_KERNEL = 7
 UNSAID = {"kernel_size": PAPER_KERNEL, "mlp_ratio": 4.0, "skeleton": "attention"}
 """What the paper's networks have without saying so."""
@@ -165,7 +165,7 @@ def _measure_cost(
         return None, None, (), f"`{repro('profile', result.name)}`"
     value = {
         "parameters_m": profile.parameters / 1e6,
-        "flops_g": profile.flops / 1e9,
+        "macs_g": profile.macs / 1e9,
         "images_per_second": profile.inference_images_per_second,
     }[claim.metric]
     return summarise([value]), None, profile_reasons(profile, result.variant.size, claim), ""

@@ -172,7 +172,7 @@ class ClassLine(Record):
 
 
 class ProfileFile(Record):
-    """`results/profile/<variant>/profile.json`; `flops` are multiply-adds."""
+    """`results/profile/<variant>/profile.json`; `macs` are MACs."""
 
     variant: str
     mixer: str
@@ -180,8 +180,8 @@ class ProfileFile(Record):
     model: str
     overrides: Overrides
     parameters: Count
-    flops: Annotated[Number, Field(gt=0)]
-    flops_rule: str
+    macs: Annotated[Number, Field(gt=0)]
+    macs_rule: str
     classes: Count = 1000
     image_size: Positive
     batch_size: Positive
@@ -201,7 +201,7 @@ class TrialCosts(Record):
     """What a trial took: the last columns of `trials.csv`."""
 
     parameters: Count | None = None
-    flops: Number | None = None
+    macs: Number | None = None
     train_images_per_second: Number | None = None
     wall_time_s: Number | None = None
     world_size: Count | None = None
@@ -230,7 +230,7 @@ class CurveLine(HistoryLine):
 
 
 class SettingFile(Record):
-    """A network of the factorial; `own_recipe` is what it changes in the recipe of its tier."""
+    """A network of the factorial; `own_recipe` is what it changes in the recipe of its budget."""
 
     mixer: Name
     size: Size | None
@@ -248,7 +248,7 @@ class CellFile(Record):
 
 
 class TierFile(Record):
-    """A length of training; all settings of a tier share the recipe."""
+    """A length of training; all settings of a budget share the recipe."""
 
     epochs: FiniteFloat
     recipe: dict[str, Any]
@@ -271,7 +271,7 @@ class TriedFile(Record):
 class DesignFile(TriedFile):
     """`results/factorial/design.json`."""
 
-    tiers: dict[Name, TierFile]
+    budgets: dict[Name, TierFile]
     settings: dict[Name, SettingFile]
     cells: dict[Name, CellFile]
     controls: dict[Name, Name] = Field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""What a trial's network costs, by counting: parameters and multiply-adds."""
+"""What a trial's network costs, by counting: parameters and MACs."""
 
 from dataclasses import dataclass, field
 
@@ -8,7 +8,7 @@ from pipeline.runs.run import Run
 
 @dataclass
 class Costs:
-    """Parameters and multiply-adds of networks, counted once for those that are alike."""
+    """Parameters and MACs of networks, counted once for those that are alike."""
 
     known: dict[str, dict[str, int]] = field(default_factory=dict)
 
@@ -26,7 +26,7 @@ class Costs:
 
 
 def _count(run: Run) -> dict[str, int]:
-    from models.counting.flops import count_flops
+    from models.counting.macs import count_macs
     from pipeline.shards.reader import read_manifest
     from pipeline.tasks.base import create
 
@@ -34,5 +34,5 @@ def _count(run: Run) -> dict[str, int]:
     parameters = sum(parameter.numel() for parameter in model.parameters())
     return {
         "parameters": parameters,
-        "flops": int(count_flops(model, run.recipe.image_size)["total"]),
+        "macs": int(count_macs(model, run.recipe.image_size)["total"]),
     }

@@ -30,6 +30,6 @@ def size_within(sides: tuple[float, float], aspect: float) -> tuple[int, int]:
 
 def counted(model: Any, size: tuple[int, int]) -> tuple[int, float]:
     """Return a network's parameters, and its operations for an image of a size (height, width)."""
-    from models.counting.flops import count_flops, count_parameters
+    from models.counting.macs import count_macs, count_parameters
 
-    return count_parameters(model), float(count_flops(model, size)["total"])
+    return count_parameters(model), float(count_macs(model, size)["total"])

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from models import create_backbone, create_model
-from models.counting.flops import count_flops, count_parameters
+from models.counting.macs import count_macs, count_parameters
 from models.network.spec import Switches
 
 # Name, kernel size, parameters, operations in units of 1e9 by the rule `flops()`.
@@ -41,9 +41,9 @@ def test_parameters_and_operations_are_the_published_ones(
 ):
     model = on_meta(name, kernel_size=kernel_size)
     assert count_parameters(model) == parameters
-    flops = count_flops(model, 224)
-    assert flops["rule"] == "flops()"
-    assert round(flops["total"] / 1e9, 3) == giga
+    macs = count_macs(model, 224)
+    assert macs["rule"] == "flops()"
+    assert round(macs["total"] / 1e9, 3) == giga
 
 
 HEADS_T, HEADS_B = (3, 6, 12, 24), (4, 8, 16, 32)
@@ -229,7 +229,7 @@ def test_attention_in_the_depthwise_skeleton_counted_by_hand():
         )
     stages = [(4, 4, 1), (1, 8, 2), (1, 16, 4), (1, 32, 8)]  # tokens, channels, heads
     merged = [(1, 16, 8), (1, 32, 16), (1, 64, 32)]
-    official, full = count_flops(model, 8), count_flops(model, 8, "full")
+    official, full = count_macs(model, 8), count_macs(model, 8, "full")
     convolution = 4 * 4 * 48 + sum(n * 4 * c * c for n, c, _ in stages)
     linear = sum(n * 8 * c * c for n, c, _ in stages) + sum(n * a * b for n, a, b in merged)
     assert (official["convolution"], official["linear"]) == (convolution, linear)
@@ -257,7 +257,7 @@ FULL = [
 
 @pytest.mark.parametrize(("name", "giga"), FULL)
 def test_operations_with_everything_counted(on_meta, name, giga):
-    assert count_flops(on_meta(name), 224, "full")["total"] / 1e9 == pytest.approx(giga, rel=0.005)
+    assert count_macs(on_meta(name), 224, "full")["total"] / 1e9 == pytest.approx(giga, rel=0.005)
 
 
 # What two published networks differ by lies in their backbones: the heads are the same. Giga, from
@@ -279,9 +279,7 @@ def test_the_downstream_rule_gives_the_published_differences(image_size, one, ot
     def backbone(name):
         own = {"output_norm": "ln"} if "swin" in name else {"output_norm": "bn", "pad_to": 7}
         with torch.device("meta"):
-            return (
-                count_flops(create_backbone(name, **own), image_size, "downstream")["total"] / 1e9
-            )
+            return count_macs(create_backbone(name, **own), image_size, "downstream")["total"] / 1e9
 
     assert backbone(one) - backbone(other) == pytest.approx(giga, abs=off)
 
@@ -294,7 +292,7 @@ def test_the_downstream_rule_counts_by_its_prices():
         model = create_backbone(
             "swin_micro", embed_dim=4, depths=(1, 1, 1, 1), num_heads=(1, 1, 1, 1)
         )
-    counted = count_flops(model, 8, "downstream")
+    counted = count_macs(model, 8, "downstream")
     stages = [(4, 4, 2), (1, 8, 1), (1, 16, 1), (1, 32, 1)]  # tokens, channels, side of the window
     merged = [(1, 16, 8), (1, 32, 16), (1, 64, 32)]
     assert counted["convolution"] == 4 * 4 * 48 + 4 * 4
@@ -321,7 +319,7 @@ def test_the_downstream_rule_counts_by_its_prices():
     ],
 )
 def test_options_are_counted_too(on_meta, name, options, rule):
-    plain, other = (count_flops(on_meta(name, **o), 64, rule) for o in ({}, options))
+    plain, other = (count_macs(on_meta(name, **o), 64, rule) for o in ({}, options))
     same_kind = options == {"norm": "ln"}
     assert (other["norm"] == plain["norm"]) is same_kind
     assert other["total"] == sum(other[part] for part in other if part not in ("rule", "total"))
@@ -329,29 +327,29 @@ def test_options_are_counted_too(on_meta, name, options, rule):
 
 def test_an_unknown_rule_is_refused(on_meta):
     with pytest.raises(
-        ValueError, match=r"no counting rule 'flop'; known are flops\(\), full, downstream"
+        ValueError, match=r"no counting rule 'flop'; known are macs\(\), full, downstream"
     ):
-        count_flops(on_meta("dwnet_micro"), 64, "flop")
+        count_macs(on_meta("dwnet_micro"), 64, "flop")
 
 
 def test_groups_as_many_as_heads_is_another_model(on_meta):
     model = on_meta("i_dynamic_dwnet_tiny", groups=(3, 6, 12, 24))
     assert round(count_parameters(model) / 1e6, 2) == 25.33
-    assert round(count_flops(model, 224)["total"] / 1e9, 2) == 3.96
+    assert round(count_macs(model, 224)["total"] / 1e9, 2) == 3.96
 
 
 def test_backbones_are_counted_by_the_same_rule():
     with torch.device("meta"):
         whole, backbone = create_model("dwnet_micro"), create_backbone("dwnet_micro")
     head = 4 * 4 * 128 * 4 + 128 * 1000
-    assert count_flops(whole, 128)["total"] - count_flops(backbone, (128, 128))["total"] == head
+    assert count_macs(whole, 128)["total"] - count_macs(backbone, (128, 128))["total"] == head
 
 
 def test_counting_leaves_the_model_as_it_was():
     model = create_model("dwnet_micro", 10)
     model.backbone.stem.eval()
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    count_flops(model, 64)
+    count_macs(model, 64)
     assert model.training and not model.backbone.stem.training
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
     assert not any(module._forward_hooks for module in model.modules())
@@ -361,4 +359,4 @@ def test_baselines_are_counted_in_multiply_adds():
     pytest.importorskip("timm")
     with torch.device("meta"):
         model = create_model("timm:resnet18", num_classes=1000)
-    assert count_flops(model, 224) == {"rule": "macs", "total": pytest.approx(1.814e9, rel=1e-3)}
+    assert count_macs(model, 224) == {"rule": "macs", "total": pytest.approx(1.814e9, rel=1e-3)}

@@ -12,7 +12,7 @@ from torch import nn
 from models import create_backbone, create_model, list_models, mixers
 from models.__main__ import ABLATIONS as PAPER_ROWS
 from models.__main__ import describe, table
-from models.counting.flops import RULES, count_flops
+from models.counting.macs import RULES, count_macs
 from models.network.layers import SqueezeExcitation
 
 SANDWICH = ("dwnet", "dynamic_dwnet", "i_dynamic_dwnet", "locally_connected")
@@ -264,7 +264,7 @@ def test_timm_models_are_baselines():
 
 def test_importing_needs_torch_alone():
     code = (
-        "import sys, models, models.counting.flops, models.weights.official; "
+        "import sys, models, models.counting.macs, models.weights.official; "
         "models.create_model('swin_micro');"
         "print(sorted({'timm', 'torchvision', 'ray', 'pydantic', 'pipeline', 'mlflow'} & "
         "set(sys.modules)))"
@@ -282,17 +282,17 @@ def test_the_table_names_switches_and_the_counting_rule():
         "groups",
         True,
     )
-    assert row["flops_rule"] == "flops()"
+    assert row["macs_rule"] == "flops()"
     assert "operations, flops()" in table([row]) and f"{row['parameters']:,}" in table([row])
 
 
 def test_the_table_counts_by_every_rule_and_says_options(on_meta):
     row = describe("dwnet_micro", {"kernel_size": 3, "se": True})
     model = on_meta("dwnet_micro", kernel_size=3, se=True)
-    for rule, key in zip(RULES, ("flops", "flops_full", "flops_downstream"), strict=True):
-        assert row[key] == count_flops(model, 64, rule)["total"]
+    for rule, key in zip(RULES, ("macs", "macs_full", "macs_downstream"), strict=True):
+        assert row[key] == count_macs(model, 64, rule)["total"]
         assert f"operations, {rule}" in table([row])
-    assert row["flops"] != row["flops_downstream"]
+    assert row["macs"] != row["macs_downstream"]
     assert "kernel_size=3, se=yes" in table([row])
     assert json.loads(json.dumps([row])) == [row]
 

@@ -95,8 +95,8 @@ PROFILE = {
     "model": "dwnet_micro",
     "overrides": {},
     "parameters": 300_000,
-    "flops": 1_200_000,
-    "flops_rule": "flops()",
+    "macs": 1_200_000,
+    "macs_rule": "flops()",
     "image_size": 32,
     "batch_size": 4,
     "warmup": 1,
@@ -320,7 +320,7 @@ def test_changed_code_runs_what_it_decides(done: Path, capsys: pytest.CaptureFix
     "code",
     [
         "models/aggregate/shared.py",
-        "models/counting/flops.py",
+        "models/counting/macs.py",
         "models/network/blocks.py",
         "pipeline/profile.py",
     ],
@@ -510,7 +510,7 @@ def test_searches_are_counted_by_trials(
         "group_channels": [1, "all"],
         "base": {"size": "micro", "kernel_size": 3},
         "seeds": [0, 1, 2],
-        "tiers": {"short": {"duration": {"steps": 5}}, "long": {"duration": {"steps": 50}}},
+        "budgets": {"short": {"duration": {"steps": 5}}, "long": {"duration": {"steps": 50}}},
     }
     write_params(project, {**PARAMS, "tune": tune, "factorial": factorial})
     write_json(project / "results/profile/dwnet_micro/profile.json", PROFILE)
@@ -529,11 +529,11 @@ def test_searches_are_counted_by_trials(
     assert search["wall_hours"] == pytest.approx(
         search["cpu_hours"] / 2
     )  # two trials of one worker at once
-    tiers = design["trials"]["tiers"]
+    budgets = design["trials"]["budgets"]
     each = design["runs"] // 2
-    assert each >= 8 * 3 and each % 3 == 0 and tiers["short"]["steps"] == each * 5
-    assert tiers["long"]["steps"] == each * 50 and design["steps"] == each * 55
-    assert tiers["long"]["cpu_hours"] + tiers["short"]["cpu_hours"] == pytest.approx(
+    assert each >= 8 * 3 and each % 3 == 0 and budgets["short"]["steps"] == each * 5
+    assert budgets["long"]["steps"] == each * 50 and design["steps"] == each * 55
+    assert budgets["long"]["cpu_hours"] + budgets["short"]["cpu_hours"] == pytest.approx(
         design["cpu_hours"]
     )
     text = shown(project, capsys)
@@ -541,7 +541,7 @@ def test_searches_are_counted_by_trials(
         "tune: 4 trials, 36 epochs in all; 2 combinations left out; counted in full, about 26%"
         in " ".join(text.split())
     )
-    assert f"factorial, tier long: {each} trials, ~" in text
+    assert f"factorial, budget long: {each} trials, ~" in text
     shutil.rmtree(project / "results/profile")
     without = rows(planned(project, capsys))["factorial"]  # and without torch
     assert (without["runs"], without["trials"]["controls_not_counted"]) == (2 * 8 * 3, 2 * 8 * 3)

@@ -29,4 +29,4 @@ def test_a_profile_is_read_as_it_was_written(tmp_path: Path) -> None:
     tree = json.loads(path.read_text())
     assert read_json(path, ProfileFile).model_dump(exclude_unset=True) == tree
     assert (tree["variant"], tree["overrides"]) == ("thin", {"embed_dim": 16})
-    assert isinstance(tree["flops"], int) and tree["image_size"] == 32
+    assert isinstance(tree["macs"], int) and tree["image_size"] == 32

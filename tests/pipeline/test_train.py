@@ -246,7 +246,7 @@ def test_equal_variants_do_not_wait_for_each_other(
     (project / "namesake.yaml").write_text(yaml.safe_dump(params))
     trained: list[Run] = []
     monkeypatch.setattr(
-        "pipeline.train._train_recorded", lambda _, runs: trained.extend(runs) or {}
+        "pipeline.cluster.training._train_recorded", lambda _, runs: trained.extend(runs) or {}
     )
     monkeypatch.setattr("pipeline.core.locks.fcntl.flock", refuse_to_wait)
     with pytest.raises(UserError, match="did not finish"):

@@ -28,7 +28,7 @@ tune:
 factorial:
   group_channels: [1, 4]
   base: {size: micro}
-  tiers: {long: {duration: {epochs: 2}}, short: {duration: {epochs: 1}}}
+  budgets: {long: {duration: {epochs: 2}}, short: {duration: {epochs: 1}}}
 cluster: {workers: 1}
 """
 

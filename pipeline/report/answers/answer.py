@@ -46,8 +46,8 @@ class Drawing:
 class Evidence:
     """All that answers are made from.
 
-    `analyses` are the factorial's, by tier, the longest training first; `margin` is what counts as
-    a difference, in points of each metric.
+    `analyses` are the factorial's, by budget, the longest training first; `margin` is what counts
+    as a difference, in points of each metric.
     """
 
     results: Results

@@ -38,22 +38,22 @@ class RunCosts:
         return next((cost for cost in self.found if cost.measure == measure), None)
 
 
-PARAMETERS, FLOPS, INFERENCE, TRAINING, MEMORY = (
+PARAMETERS, MACS, INFERENCE, TRAINING, MEMORY = (
     "parameters",
-    "multiply-adds",
+    "MACs",
     "inference",
     "training",
     "memory",
 )
-MEASURES = (PARAMETERS, FLOPS, INFERENCE, TRAINING, MEMORY)
-UNITS = {PARAMETERS: "M", FLOPS: "G", INFERENCE: "images/s", TRAINING: "images/s", MEMORY: "MB"}
-SCALED = {PARAMETERS: 1e6, FLOPS: 1e9}
+MEASURES = (PARAMETERS, MACS, INFERENCE, TRAINING, MEMORY)
+UNITS = {PARAMETERS: "M", MACS: "G", INFERENCE: "images/s", TRAINING: "images/s", MEMORY: "MB"}
+SCALED = {PARAMETERS: 1e6, MACS: 1e9}
 
 
 def shown(measure: str, value: float) -> str:
     """A cost in its unit."""
     if measure in SCALED:
-        metric = {PARAMETERS: "parameters_m", FLOPS: "flops_g"}[measure]
+        metric = {PARAMETERS: "parameters_m", MACS: "macs_g"}[measure]
         return numbers.value(metric, value / SCALED[measure])
     return numbers.speed(value)
 
@@ -72,12 +72,12 @@ def costs(contrast: Contrast) -> RunCosts:
         lacking = " and ".join(f"`{side.name}`" for side in (left, right) if side.profile is None)
         return RunCosts(contrast, _of_runs(left, right), f"{lacking} has no profile")
     counted = _made([(PARAMETERS, one.parameters, other.parameters)])
-    if (one.image_size, one.classes, one.flops_rule) == (
+    if (one.image_size, one.classes, one.macs_rule) == (
         other.image_size,
         other.classes,
-        other.flops_rule,
+        other.macs_rule,
     ):
-        counted += _made([(FLOPS, one.flops, other.flops)])
+        counted += _made([(MACS, one.macs, other.macs)])
     if protocol(one) != protocol(other):
         return RunCosts(contrast, counted, "the two profiles were not made by one protocol")
     timed = [
@@ -109,7 +109,7 @@ def _of_runs(left: SamplePicture, right: SamplePicture) -> tuple[Cost, ...]:
     return _made(
         [
             (PARAMETERS, left.parameters, right.parameters),
-            (FLOPS, left.flops, right.flops),
+            (MACS, left.macs, right.macs),
             (TRAINING, *speeds),
         ]
     )

@@ -11,7 +11,7 @@ from pipeline.report.answers.answer import Evidence, Said
 from pipeline.report.claims import TASK_NAMES
 from pipeline.report.document import Table
 from pipeline.report.effects import LEVEL, Analysis, Effect, Observation, analyse
-from pipeline.report.samples import SamplePicture, of_tier
+from pipeline.report.samples import SamplePicture, of_budget
 from pipeline.report.trials import FactorialResults
 
 POSITIONS, GROUPS, DYNAMIC = "shared over positions", "channel groups", "dynamic"
@@ -23,7 +23,7 @@ MAIN = {
     "dynamic": "dynamic weights (minus static)",
 }
 HEAD = [
-    "tier",
+    "budget",
     "effect",
     "points",
     "95% interval",
@@ -36,13 +36,13 @@ HEAD = [
 ]
 ADJUSTED = """
 Effects of the factorial: ordinary least squares with a block for each seed; intervals at 95% each,
-p-values adjusted after Holm over all effects that are stated in a tier; smallest detectable at 5%
+p-values adjusted after Holm over all effects that are stated in a budget; smallest detectable at 5%
 with 80% power.
 """
 
 
 def analyses(factorial: FactorialResults | None) -> dict[str, Analysis]:
-    """The analysis of each tier in which a cell finished, the longest training first.
+    """The analysis of each budget in which a cell finished, the longest training first.
 
     Raises:
         UserError: the cells do not fit together.
@@ -51,7 +51,7 @@ def analyses(factorial: FactorialResults | None) -> dict[str, Analysis]:
         return {}
     cells = factorial.design.cells
     made: dict[str, Analysis] = {}
-    for tier in factorial.tiers:
+    for budget in factorial.budgets:
         observations = [
             Observation(
                 setting=trial.setting,
@@ -61,14 +61,14 @@ def analyses(factorial: FactorialResults | None) -> dict[str, Analysis]:
                 channel_groups=cell.channel_groups,
                 dynamic=cell.dynamic,
             )
-            for trial in factorial.tier(tier)
+            for trial in factorial.budget(budget)
             if trial.state == "finished"
             and trial.value is not None
             and (cell := cells.get(trial.setting))
         ]
         if observations:
             try:
-                made[tier] = analyse(observations)
+                made[budget] = analyse(observations)
             except UserError as error:
                 raise UserError(
                     f"{factorial.folder} does not make a design: {error}; run its stage again"
@@ -81,43 +81,46 @@ def effects(evidence: Evidence, factors: Iterable[str]) -> Said:
     wanted = {(factor,) for factor in factors}
     if evidence.factorial is None or not evidence.analyses:
         return Said([], [], [])
-    tier, analysis = next(iter(evidence.analyses.items()))
+    budget, analysis = next(iter(evidence.analyses.items()))
     chosen = [effect for effect in analysis.effects if effect.factors in wanted]
     metric = evidence.factorial.design.metric
     said = "; ".join(told(metric, effect) for effect in chosen)
     holds = dict.fromkeys(effect.assumption for effect in chosen if effect.assumption)
     sentence = " ".join(
-        [f"{opening(evidence.factorial, tier)}effects on {numbers.label(metric)}: {said}.", *holds]
+        [
+            f"{opening(evidence.factorial, budget)}effects on {numbers.label(metric)}: {said}.",
+            *holds,
+        ]
     )
-    return Said([sentence], [" ".join(ADJUSTED.split())], cells(evidence.factorial, tier))
+    return Said([sentence], [" ".join(ADJUSTED.split())], cells(evidence.factorial, budget))
 
 
-def cells(factorial: FactorialResults, tier: str) -> list[SamplePicture]:
-    """The cells that finished in a tier."""
+def cells(factorial: FactorialResults, budget: str) -> list[SamplePicture]:
+    """The cells that finished in a budget."""
     return [
         sample
-        for name, sample in of_tier(factorial, tier).items()
+        for name, sample in of_budget(factorial, budget).items()
         if name in factorial.design.cells
     ]
 
 
-def opening(factorial: FactorialResults, tier: str) -> str:
-    """How a sentence on a tier begins."""
-    samples = cells(factorial, tier)
+def opening(factorial: FactorialResults, budget: str) -> str:
+    """How a sentence on a budget begins."""
+    samples = cells(factorial, budget)
     small = any(sample.small for sample in samples)
     task = TASK_NAMES[factorial.design.task]
     return (
-        f"{words.opening(small, factorial.design.data.synthetic)}in the factorial's tier "
-        f"`{tier}` ({task}), "
+        f"{words.opening(small, factorial.design.data.synthetic)}in the factorial's budget "
+        f"`{budget}` ({task}), "
     )
 
 
-def title(factorial: FactorialResults, tier: str) -> str:
+def title(factorial: FactorialResults, budget: str) -> str:
     """A plot's title: whose numbers these are, and of what scale."""
     of_scale = words.scale_of(
-        any(sample.small for sample in cells(factorial, tier)), factorial.design.data.synthetic
+        any(sample.small for sample in cells(factorial, budget)), factorial.design.data.synthetic
     )
-    return f"measured here, tier {tier}: {of_scale}" + (
+    return f"measured here, budget {budget}: {of_scale}" + (
         " scale" if of_scale == words.PAPERS else ""
     )
 
@@ -136,13 +139,13 @@ def told(metric: str, effect: Effect) -> str:
 
 
 def table(evidence: Evidence) -> Table | None:
-    """A line for each effect and tier."""
+    """A line for each effect and budget."""
     factorial = evidence.factorial
     if factorial is None or not evidence.analyses:
         return None
     rows = [
-        _line(factorial, tier, effect)
-        for tier, made in evidence.analyses.items()
+        _line(factorial, budget, effect)
+        for budget, made in evidence.analyses.items()
         for effect in made.effects
     ]
     return Table(HEAD, rows, frozenset(range(2, 8)))
@@ -173,16 +176,16 @@ def lowered(text: str) -> str:
     return text[:1].lower() + text[1:]
 
 
-def _line(factorial: FactorialResults, tier: str, effect: Effect) -> list[str]:
+def _line(factorial: FactorialResults, budget: str, effect: Effect) -> list[str]:
     metric = factorial.design.metric
     bounds = (
         numbers.NOTHING
         if effect.refused
         else f"{numbers.signed(metric, effect.low)} to {numbers.signed(metric, effect.high)}"
     )
-    small = any(sample.small for sample in cells(factorial, tier))
+    small = any(sample.small for sample in cells(factorial, budget))
     return [
-        f"`{tier}`",
+        f"`{budget}`",
         effect.name,
         numbers.signed(metric, effect.estimate),
         bounds,

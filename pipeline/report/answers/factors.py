@@ -32,8 +32,8 @@ def factors(evidence: Evidence) -> Answer:
     lacking = missing.factorial(factorial)
     if factorial is None or not evidence.analyses:
         return Answer(TITLE, [], None, None, [], [], lacking)
-    tier, analysis = next(iter(evidence.analyses.items()))
-    start, metric = crossed.opening(factorial, tier), factorial.design.metric
+    budget, analysis = next(iter(evidence.analyses.items()))
+    start, metric = crossed.opening(factorial, budget), factorial.design.metric
     mains = [effect for effect in analysis.effects if len(effect.factors) == 1]
     crossings = [effect for effect in analysis.effects if len(effect.factors) > 1]
     said = [
@@ -43,7 +43,7 @@ def factors(evidence: Evidence) -> Answer:
         *_not_run(factorial),
         *_hours(factorial),
     ]
-    drawing = Drawing("effects.png", " ".join(CAPTION.split()), _plot(evidence, tier))
+    drawing = Drawing("effects.png", " ".join(CAPTION.split()), _plot(evidence, budget))
     samples = joined(
         sample for each in evidence.analyses for sample in crossed.cells(factorial, each)
     )
@@ -110,10 +110,10 @@ def _not_run(factorial: FactorialResults) -> list[str]:
 
 def _hours(factorial: FactorialResults) -> list[str]:
     small = any(
-        sample.small for tier in factorial.tiers for sample in crossed.cells(factorial, tier)
+        sample.small for budget in factorial.budgets for sample in crossed.cells(factorial, budget)
     )
     told = [
-        f"tier `{spent.tier}` {spent.words} on {code(spent.device)}"
+        f"budget `{spent.budget}` {spent.words} on {code(spent.device)}"
         for spent in hours(factorial.trials)
     ]
     return [f"It took {'as a small-scale run ' if small else ''}{', '.join(told)}."] if told else []
@@ -121,10 +121,11 @@ def _hours(factorial: FactorialResults) -> list[str]:
 
 def _certainty(factorial: FactorialResults, analyses: Mapping[str, Analysis]) -> list[str]:
     said = [" ".join(crossed.ADJUSTED.split())]
-    for tier, analysis in analyses.items():
+    for budget, analysis in analyses.items():
         spread = numbers.value(factorial.design.metric, analysis.residual_sd)
         said.append(
-            f"Tier `{tier}`: {numbers.seeds(len(analysis.seeds))}, a scatter of {spread} points "
+            f"Budget `{budget}`: {numbers.seeds(len(analysis.seeds))}, a scatter of {spread} "
+            "points "
             "over seeds with "
             f"{analysis.freedom} degrees of freedom."
         )
@@ -136,12 +137,12 @@ def _certainty(factorial: FactorialResults, analyses: Mapping[str, Analysis]) ->
     return said
 
 
-def _plot(evidence: Evidence, tier: str) -> Callable[[Path], None]:
+def _plot(evidence: Evidence, budget: str) -> Callable[[Path], None]:
     def plot(path: Path) -> None:
         from pipeline.report.effect_figures import forest
 
         if evidence.factorial is not None:
-            title = crossed.title(evidence.factorial, tier)
-            forest(evidence.analyses[tier], evidence.factorial.design.metric, title, path)
+            title = crossed.title(evidence.factorial, budget)
+            forest(evidence.analyses[budget], evidence.factorial.design.metric, title, path)
 
     return plot

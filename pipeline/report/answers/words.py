@@ -88,7 +88,7 @@ def sentence(group: list[Contrast]) -> str:
     """What contrasts of one kind, place, task and scale say together."""
     first = group[0]
     where = {"": "", SEARCH: "in the search, on images held out of the training set, "}.get(
-        first.left.where, f"in the factorial's tier `{first.left.where}`, "
+        first.left.where, f"in the factorial's budget `{first.left.where}`, "
     )
     about = f"{numbers.label(first.metric)} in {TASK_NAMES[first.left.task]}"
     head = f"{opening(first.small, first.synthetic)}{where}{_settled(group, about)}"

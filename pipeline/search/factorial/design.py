@@ -48,7 +48,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Design:
-    """The settings of one tier, and what each is there for."""
+    """The settings of one budget, and what each is there for."""
 
     settings: list[Setting]
     cells: dict[str, Cell] = field(default_factory=dict)
@@ -66,7 +66,7 @@ class Design:
 
 
 def designs_of(params: Params, controls: bool = True) -> dict[str, Design]:
-    """Return the design of each tier; without `controls` torch is not needed, and they are left
+    """Return the design of each budget; without `controls` torch is not needed, and they are left
     aside.
 
     Raises:
@@ -79,8 +79,8 @@ def designs_of(params: Params, controls: bool = True) -> dict[str, Design]:
             "factorial is empty; give group_channels its levels, e.g. [1, 32, all], or settings"
         )
     return {
-        tier: _design(params, changes, controls and section.controls)
-        for tier, changes in section.tiers.items()
+        budget: _design(params, changes, controls and section.controls)
+        for budget, changes in section.budgets.items()
     }
 
 

@@ -7,19 +7,19 @@ from pipeline.core import failpoints
 from pipeline.core.files import whole_folder
 from pipeline.project.call import Call
 from pipeline.runs.results import DesignFile, publish_json
-from pipeline.search.factorial.trials import Tiers
+from pipeline.search.factorial.trials import Budgets
 from pipeline.search.publish import publish_trials, shared_facts, trial_rows
 from pipeline.search.search import Search, SearchResult, length
 
 
-def publish_factorial(call: Call, search: Search, tiers: Tiers, outcome: SearchResult) -> None:
+def publish_factorial(call: Call, search: Search, budgets: Budgets, outcome: SearchResult) -> None:
     """Write results/factorial/, whole or not at all."""
     rows = trial_rows(search, outcome)
     facts = shared_facts(call, search, outcome)
     whole = {
         name: facts[name] for name in ("image_size", "data", "mlflow_run_id", "commit", "dirty")
     }
-    first = next(iter(tiers.values()))
+    first = next(iter(budgets.values()))
     with whole_folder(call.folders.results("factorial")) as folder:
         publish_json(
             folder / "design.json",
@@ -30,10 +30,10 @@ def publish_factorial(call: Call, search: Search, tiers: Tiers, outcome: SearchR
                 "mode": search.mode,
                 "seeds": call.params.factorial.seeds,
                 **whole,
-                "tiers": {tier: _tier(search, tier) for tier in tiers},
+                "budgets": {budget: _budget(search, budget) for budget in budgets},
                 "settings": {
                     setting.name: _setting(setting)
-                    for design in tiers.values()
+                    for design in budgets.values()
                     for setting in design.settings
                 },
                 "cells": {name: asdict(cell) for name, cell in first.cells.items()},
@@ -45,7 +45,7 @@ def publish_factorial(call: Call, search: Search, tiers: Tiers, outcome: SearchR
         publish_trials(
             folder / "trials.csv",
             _without(rows, "shared_positions", "channel_groups", "dynamic"),
-            ["tier", "setting", "seed", "run_id"],
+            ["budget", "setting", "seed", "run_id"],
         )
         failpoints.reach("results.written", variant="factorial")
     states = [row["state"] for row in rows]
@@ -60,8 +60,8 @@ def _without(rows: list[dict[str, Any]], *names: str) -> list[dict[str, Any]]:
     return [{key: value for key, value in row.items() if key not in names} for row in rows]
 
 
-def _tier(search: Search, tier: str) -> dict[str, Any]:
-    run = next(tried.run for tried in search.tried if tried.values["tier"] == tier)
+def _budget(search: Search, budget: str) -> dict[str, Any]:
+    run = next(tried.run for tried in search.tried if tried.values["budget"] == budget)
     return {"epochs": round(length(run, "epoch"), 4), "recipe": run.recipe.model_dump(mode="json")}
 
 

@@ -1,4 +1,4 @@
-"""The trials of the factorial design: every setting of every tier with every seed."""
+"""The trials of the factorial design: every setting of every budget with every seed."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -8,19 +8,19 @@ from pipeline.project.call import Call
 from pipeline.search.factorial.design import Design
 from pipeline.search.search import Search, Trial, runs_of
 
-Tiers = dict[str, Design]
+Budgets = dict[str, Design]
 
 
-def search_of(call: Call, tiers: Tiers, shards: Path) -> Search:
-    """Return the trials: every setting of every tier with every seed."""
+def search_of(call: Call, budgets: Budgets, shards: Path) -> Search:
+    """Return the trials: every setting of every budget with every seed."""
     factorial = call.params.factorial
     tried = [
-        Trial(run, {"tier": tier, **setting.values, **_switches(design, setting.name)})
-        for tier, design in tiers.items()
+        Trial(run, {"budget": budget, **setting.values, **_switches(design, setting.name)})
+        for budget, design in budgets.items()
         for setting in design.settings
         for run in runs_of(call, factorial.task, setting, factorial.seeds, shards)
     ]
-    shown = {"metric": factorial.judged_by, "tiers": list(tiers), "seeds": factorial.seeds}
+    shown = {"metric": factorial.judged_by, "budgets": list(budgets), "seeds": factorial.seeds}
     label, metric = "crossed design", factorial.judged_by
     return Search(
         "factorial",

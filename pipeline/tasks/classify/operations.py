@@ -16,8 +16,8 @@ def operations(variant: Variant, recipe: Recipe, classes: int, aspect: float) ->
         model = models.create_model(
             variant.model_name, num_classes=classes, **bound, **variant.overrides
         )
-    parameters, flops = counted(model, (recipe.image_size, recipe.image_size))
-    return Operations(parameters, flops, flops)
+    parameters, macs = counted(model, (recipe.image_size, recipe.image_size))
+    return Operations(parameters, macs, macs)
 
 
 def _place(variant: Variant) -> str:

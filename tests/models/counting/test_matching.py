@@ -7,7 +7,7 @@ import random
 import pytest
 
 from models import list_models
-from models.counting.flops import count_parameters
+from models.counting.macs import count_parameters
 from models.counting.matching import matched_mlp_ratio
 
 NAMES = [name for name in list_models() if name.endswith(("_micro", "_tiny"))]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from models.__main__ import main
-from models.counting.flops import count_flops, count_parameters
+from models.counting.macs import count_macs, count_parameters
 from models.heads import create_detector, create_segmenter
 
 # Millions of parameters, giga operations and how far these may be off: published ones were computed
@@ -43,7 +43,7 @@ def test_parameters_and_operations_are_the_published_ones(create, name, size, mi
     with torch.device("meta"):
         model = create(name)
     assert count_parameters(model) / 1e6 == pytest.approx(millions, abs=0.0051)
-    assert count_flops(model, size, "downstream")["total"] / 1e9 == pytest.approx(giga, abs=off)
+    assert count_macs(model, size, "downstream")["total"] / 1e9 == pytest.approx(giga, abs=off)
 
 
 def test_the_heads_are_counted_by_hand(detector):
@@ -52,7 +52,7 @@ def test_the_heads_are_counted_by_hand(detector):
         few, many = (
             detector(proposals={"kept_test": n}, cascade={"detections": n}) for n in (10, 11)
         )
-    few, many = (count_flops(model, 64, "downstream") for model in (few, many))
+    few, many = (count_macs(model, 64, "downstream") for model in (few, many))
     box = {"convolution": 49 * 9 * 16 * 16, "linear": 49 * 16 * 32 + 32 * 4 + 32 * 12}
     mask = {
         "convolution": 196 * (9 * 16 * 16 + 16) + 196 * 4 * 16 * 16 + 784 * 16 + 784 * (16 * 3 + 3)
@@ -64,9 +64,9 @@ def test_the_heads_are_counted_by_hand(detector):
 def test_baselines_are_counted_in_multiply_adds(detector):
     with torch.device("meta"):
         model = detector("timm:resnet18")
-    counted = count_flops(model, 64)
+    counted = count_macs(model, 64)
     assert counted["rule"] == "macs"
-    assert counted["total"] > count_flops(model.backbone, 64)["total"] > 0
+    assert counted["total"] > count_macs(model.backbone, 64)["total"] > 0
 
 
 def test_the_table_has_a_row_for_each_head(capsys, monkeypatch):
@@ -85,7 +85,7 @@ def test_the_table_has_a_row_for_each_head(capsys, monkeypatch):
         55_826_252,
         [512, 2048],
     )
-    assert segmenter["flops"] / 1e9 == pytest.approx(928.4, abs=0.05)
+    assert segmenter["macs"] / 1e9 == pytest.approx(928.4, abs=0.05)
     monkeypatch.setattr("sys.argv", ["models", "--downstream", "--only", "swin"])
     main()
     lines = capsys.readouterr().out.splitlines()

@@ -216,7 +216,7 @@ class Place:
         write_json(run.folder / "decides.json", run.decides)
         self.book = Journal(folder / "runs", "x")
         rows = [{"run_id": run.id, "step": 5, "epoch": 1.0, "top1": 40.0}]
-        self.book.write(run, "stopped", rows, {"flops": 3})
+        self.book.write(run, "stopped", rows, {"macs": 3})
         publish(self.call, self.runs)
         profile = {
             "variant": "dwnet_micro",
@@ -224,11 +224,11 @@ class Place:
             "size": "micro",
             "model": "dwnet_micro",
             "overrides": {},
-            "flops": 1e6,
+            "macs": 1e6,
             "parameters": 7,
             "train_images_per_second": 9.0,
             "inference_images_per_second": 9.0,
-            "flops_rule": "a multiply-add",
+            "macs_rule": "a multiply-add",
             "batch_size": 4,
             "warmup": 1,
             "timed": 1,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import models
-from models.counting.flops import count_flops, count_parameters
+from models.counting.macs import count_macs, count_parameters
 from models.heads import UPerNetSettings, create_segmenter
 from pipeline.core.files import write_json
 from pipeline.planning.speed import Measured, Speeds
@@ -29,8 +29,8 @@ PROFILE = {
     "model": "dwnet_micro",
     "overrides": {},
     "parameters": 451_688,
-    "flops": 4_521_472,
-    "flops_rule": "flops()",
+    "macs": 4_521_472,
+    "macs_rule": "flops()",
     "image_size": 64,
     "batch_size": 4,
     "warmup": 1,
@@ -149,7 +149,7 @@ def test_networks_that_are_alike_scale_by_operations(
 ) -> None:
     found = measured(call_with(**sections(kernel_size=3)))
     model = models.create_model("dwnet_micro", num_classes=1000, kernel_size=3)
-    times = count_flops(model, 64)["total"] / PROFILE["flops"]
+    times = count_macs(model, 64)["total"] / PROFILE["macs"]
     assert (
         found.speed is not None
         and found.speed.train == pytest.approx(times / 1000)
@@ -172,9 +172,9 @@ def test_heads_are_counted(call_with: Callable[..., Call]) -> None:
     found = measured(call_with(**sections()), task="segment")
     heads = UPerNetSettings(channels=16, auxiliary_channels=8)
     model = create_segmenter("dwnet_micro", 150, upernet=heads)
-    train = count_flops(model, (64, 64))["total"] / PROFILE["flops"]
+    train = count_macs(model, (64, 64))["total"] / PROFILE["macs"]
     seen = (
-        count_flops(model, (32, 32))["total"] / PROFILE["flops"] * (1 + 4) * 2
+        count_macs(model, (32, 32))["total"] / PROFILE["macs"] * (1 + 4) * 2
     )  # drawn ones are square
     assert (
         found.speed is not None

@@ -201,9 +201,9 @@ class Project:
             "size": size,
             "model": f"{mixer}_{size}",
             "parameters": COUNTS.get((mixer, size)) or self.random.randint(90_000, 400_000),
-            "flops": self.random.uniform(1e7, 9e7),
+            "macs": self.random.uniform(1e7, 9e7),
             "overrides": {},
-            "flops_rule": "flops()",
+            "macs_rule": "flops()",
             "image_size": 64,
             "batch_size": 64,
             "device": "cpu (2 cores)",
@@ -252,7 +252,7 @@ class Project:
                 "evaluated_on": "val",
                 **(data or {}),
             },
-            "tiers": {"short": {"epochs": 12.0, "recipe": SMALL_RECIPE}},
+            "budgets": {"short": {"epochs": 12.0, "recipe": SMALL_RECIPE}},
             "settings": {
                 name: {"mixer": "dwnet", "size": "micro", "model": "dwnet_micro", "overrides": {}}
                 for name in names
@@ -284,15 +284,15 @@ class Project:
             planted = 50 + 2.5 * cell["shared_positions"] + 1.5 * cell["dynamic"]
             planted -= {"channel": 0, "group": 1.3, "all": 4.1}[cell["channel_groups"]]
             parameters = matched.get(name) or self.random.randint(90_000, 400_000)
-            flops = self.random.uniform(1e7, 9e7)
+            macs = self.random.uniform(1e7, 9e7)
             for seed in range(seeds):
                 value = planted + blocks[seed] + self.random.gauss(0, 0.4)
-                row = {"tier": "short", "setting": name, "seed": seed}
-                rows.append(row | self.trial(value, parameters, flops))
+                row = {"budget": "short", "setting": name, "seed": seed}
+                rows.append(row | self.trial(value, parameters, macs))
         self.write_trials("factorial", rows)
         return design
 
-    def trial(self, value: float, parameters: int, flops: float) -> dict[str, Any]:
+    def trial(self, value: float, parameters: int, macs: float) -> dict[str, Any]:
         """The columns of a trial that say how it went."""
         digest = hashlib.sha256(str(self.random.random()).encode()).hexdigest()
         return {
@@ -304,7 +304,7 @@ class Project:
             "loss": self.random.uniform(0.5, 2),
             "best_top1": value + self.random.uniform(0, 1),
             "parameters": parameters,
-            "flops": flops,
+            "macs": macs,
             "train_images_per_second": self.random.uniform(300, 900),
             "wall_time_s": self.random.uniform(30, 90),
             "world_size": 2,
@@ -364,7 +364,7 @@ class Project:
         self._publish("tune", "search.json", json.dumps(search, sort_keys=True))
         rows = []
         for mixer, kernel, groups in product(*space.values()):
-            parameters, flops = self.random.randint(90_000, 400_000), self.random.uniform(1e7, 9e7)
+            parameters, macs = self.random.randint(90_000, 400_000), self.random.uniform(1e7, 9e7)
             for seed in (0, 1):
                 value = (
                     40 + kernel - 0.4 * groups + 3 * (mixer == "dwnet") + self.random.gauss(0, 1)
@@ -375,7 +375,7 @@ class Project:
                     "group_channels": groups,
                     "seed": seed,
                 }
-                rows.append(values | self.trial(value, parameters, flops))
+                rows.append(values | self.trial(value, parameters, macs))
         self.write_trials("tune", rows)
         values = {"mixer": "dwnet", "kernel_size": 7, "group_channels": 1}
         chosen = [row["top1"] for row in rows if {key: row[key] for key in values} == values]

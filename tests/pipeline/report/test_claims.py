@@ -7,7 +7,7 @@ import torch
 import yaml
 
 from models import create_model
-from models.counting.flops import count_parameters
+from models.counting.macs import count_parameters
 from pipeline.core.errors import UserError
 from pipeline.params import Variant
 from pipeline.report.claims import CLAIMS, METRICS, load_claims

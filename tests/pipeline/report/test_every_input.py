@@ -30,7 +30,7 @@ UNUSED = {
     "profile.json": {"threads"},  # the plan asks for them
     "best.json": {"seeds.*"},  # only their number
     "search.json": {"seeds.*", "trials", "recipe.*"},
-    "design.json": {"seeds.*", "tiers.short.recipe.*"},
+    "design.json": {"seeds.*", "budgets.short.recipe.*"},
     "factorial/trials.csv": {"top5", "loss"},
     "tune/trials.csv": {"top5", "loss"},
 }
@@ -91,7 +91,7 @@ def test_every_number_of_a_trial_shows(whole: Any, stage: str) -> None:
     numeric = [
         column for column in rows[0] if column != "mlflow_run_id" and _is_number(rows[0][column])
     ]
-    assert {"top1", "best_top1", "flops", "wall_time_s", "seed"} <= set(numeric)
+    assert {"top1", "best_top1", "macs", "wall_time_s", "seed"} <= set(numeric)
     quiet = {column for column in numeric if not _shows(whole, before, stage, rows, 3, column)}
     assert quiet == UNUSED[f"{stage}/trials.csv"]
 

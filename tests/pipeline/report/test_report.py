@@ -53,7 +53,7 @@ def test_every_number_of_the_variant_table_is_in_the_inputs(project: Any) -> Non
             f"{fmean(finals):.1f} ± {stdev(finals):.1f}",
             f"{fmean(seed['best']['top1'] for seed in metrics['seeds']):.1f}",
             f"{metrics['parameters'] / 1e6:.2f}",
-            f"{profile['flops'] / 1e9:.3f}",
+            f"{profile['macs'] / 1e9:.3f}",
             f"{profile['inference_images_per_second']:,.0f}",
             f"{profile['peak_memory_mb']:,.0f}",
             f"{speed:,.0f}",
@@ -100,7 +100,7 @@ def test_every_measured_number_of_the_csv_is_in_the_inputs(reported: Any) -> Non
         elif row["task"] != "classify":
             values = [read["metrics"]["parameters"] / 1e6]
         else:
-            key, unit = {"parameters_m": ("parameters", 1e6), "flops_g": ("flops", 1e9)}.get(
+            key, unit = {"parameters_m": ("parameters", 1e6), "macs_g": ("macs", 1e9)}.get(
                 metric, ("inference_images_per_second", 1)
             )
             values = [read["profile"][key] / unit]
@@ -267,6 +267,6 @@ def test_bad_profile_and_history_are_named(project: Any) -> None:
         read_results(project.call())
     history.unlink()
     read_results(project.call())
-    project.profile("dwnet_micro", "dwnet", flops="many")
-    with pytest.raises(UserError, match=r"profile\.json does not fit at 'flops'"):
+    project.profile("dwnet_micro", "dwnet", macs="many")
+    with pytest.raises(UserError, match=r"profile\.json does not fit at 'macs'"):
         read_results(project.call())

@@ -35,22 +35,22 @@ def test_a_factorial_is_read_whatever_columns_it_has_besides(project: Any) -> No
         None,
         None,
     )
-    assert found.tiers == ["short"]
+    assert found.budgets == ["short"]
 
 
-def test_longer_tiers_come_first(project: Any) -> None:
+def test_longer_budgets_come_first(project: Any) -> None:
     design = project.factorial()
-    tiers = {
+    budgets = {
         "short": {"epochs": 2.0, "recipe": {}},
         "weeks": {"epochs": 12.0, "recipe": {}},
         "later": {"epochs": 99.0, "recipe": {}},
     }
-    project._publish("factorial", "design.json", json.dumps(design | {"tiers": tiers}))
+    project._publish("factorial", "design.json", json.dumps(design | {"budgets": budgets}))
     rows = project.trials("factorial")
-    project.write_trials("factorial", rows + [row | {"tier": "weeks"} for row in rows])
+    project.write_trials("factorial", rows + [row | {"budget": "weeks"} for row in rows])
     found = read_factorial(project.call())
     assert found is not None
-    assert found.tiers == ["weeks", "short"]
+    assert found.budgets == ["weeks", "short"]
 
 
 def test_values_of_a_search_have_the_types_of_its_space(project: Any) -> None:
@@ -71,7 +71,7 @@ def test_values_of_a_search_have_the_types_of_its_space(project: Any) -> None:
     ("break_it", "complaint"),
     [
         (
-            lambda rows: rows[1].update(tier="other"),
+            lambda rows: rows[1].update(budget="other"),
             "a row of 'other shared_channel_static' that design.json lacks",
         ),
         (lambda rows: rows[1].update(setting="other"), "that design.json lacks"),
@@ -103,7 +103,7 @@ def test_a_garbled_table_is_one_sentence(project: Any, break_it: Any, complaint:
         (
             read_factorial,
             "factorial/trials.csv",
-            "tier,setting,seed\nshort\n",
+            "budget,setting,seed\nshort\n",
             "too few or too many cells in line 2",
         ),
         (read_search, "tune/search.json", "[]", "does not fit"),
@@ -134,7 +134,7 @@ def test_a_missing_or_garbled_file_is_named(
             "names 'nothing', which is no setting",
         ),
         ({"controls": {"nothing": "control_a"}}, "names 'nothing'"),
-        ({"tiers": {"a b": {"epochs": 1, "recipe": {}}}}, "does not fit at 'tiers"),
+        ({"budgets": {"a b": {"epochs": 1, "recipe": {}}}}, "does not fit at 'budgets"),
         ({"metric": "[x](y)"}, "does not fit at 'metric'"),
     ],
 )

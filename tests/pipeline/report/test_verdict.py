@@ -202,9 +202,7 @@ def test_a_variant_without_results_is_not_run_and_says_how(project: Any) -> None
         "not run",
         "dvc repro classify@dwnet_tiny",
     )
-    assert (
-        found["readme-dwnet_tiny.flops_g", "dwnet_tiny"]["todo"] == "dvc repro profile@dwnet_tiny"
-    )
+    assert found["readme-dwnet_tiny.macs_g", "dwnet_tiny"]["todo"] == "dvc repro profile@dwnet_tiny"
     assert found["readme-dwnet_base.top1", ""]["verdict"] == "not run"
     text = project.text()
     assert "dvc repro classify@dwnet_tiny" in text
@@ -213,23 +211,23 @@ def test_a_variant_without_results_is_not_run_and_says_how(project: Any) -> None
 def test_counts_need_no_data_and_speed_is_never_reproduced(project: Any) -> None:
     project.name("classify", "dwnet_tiny", "dwnet", "tiny")
     project.name("classify", "swin_tiny", "swin", "tiny")
-    project.profile("dwnet_tiny", "dwnet", "tiny", image_size=224, flops=3.742e9)
+    project.profile("dwnet_tiny", "dwnet", "tiny", image_size=224, macs=3.742e9)
     project.profile(
-        "swin_tiny", "swin", "tiny", image_size=224, flops=4.9e9, inference_images_per_second=755.0
+        "swin_tiny", "swin", "tiny", image_size=224, macs=4.9e9, inference_images_per_second=755.0
     )
     found = verdicts(project)
     assert found["readme-dwnet_tiny.parameters_m", "dwnet_tiny"]["verdict"] == "reproduced"
-    assert found["readme-dwnet_tiny.flops_g", "dwnet_tiny"]["verdict"] == "reproduced"
-    assert found["swin-swin_tiny.flops_g", "swin_tiny"]["verdict"] == "not reproduced"
+    assert found["readme-dwnet_tiny.macs_g", "dwnet_tiny"]["verdict"] == "reproduced"
+    assert found["swin-swin_tiny.macs_g", "swin_tiny"]["verdict"] == "not reproduced"
     assert found["swin-swin_tiny.images_per_second", "swin_tiny"]["verdict"] == "compared"
 
 
 def test_a_profile_of_other_classes_or_pixels_is_small(project: Any) -> None:
     project.name("classify", "dwnet_tiny", "dwnet", "tiny")
-    project.profile("dwnet_tiny", "dwnet", "tiny", image_size=64, classes=10, flops=3.742e9)
+    project.profile("dwnet_tiny", "dwnet", "tiny", image_size=64, classes=10, macs=3.742e9)
     found = verdicts(project)
     assert found["readme-dwnet_tiny.parameters_m", "dwnet_tiny"]["reasons"] == "10 classes (1,000)"
-    assert found["readme-dwnet_tiny.flops_g", "dwnet_tiny"]["verdict"] == "small-scale run"
+    assert found["readme-dwnet_tiny.macs_g", "dwnet_tiny"]["verdict"] == "small-scale run"
 
 
 def test_dense_tasks_at_the_papers_scale(project: Any) -> None:
@@ -238,4 +236,4 @@ def test_dense_tasks_at_the_papers_scale(project: Any) -> None:
     found = verdicts(project)
     assert found["readme-detect-dwnet_tiny.box_ap", "dwnet_tiny"]["verdict"] == "reproduced"
     assert found["readme-segment-dwnet_tiny.miou", "dwnet_tiny"]["verdict"] == "not reproduced"
-    assert found["readme-detect-dwnet_tiny.flops_g", "dwnet_tiny"]["verdict"] == "not run"
+    assert found["readme-detect-dwnet_tiny.macs_g", "dwnet_tiny"]["verdict"] == "not run"

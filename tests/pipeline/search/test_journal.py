@@ -29,13 +29,13 @@ def finish(one: Run) -> None:
 
 @pytest.mark.parametrize("state", ["stopped", "failed"])
 def test_an_ending_is_there_in_the_next_command(tmp_path: Path, state: Any) -> None:
-    Journal(tmp_path, "x").write(run(tmp_path, "a"), state, ROWS, {"flops": 3}, "why")
+    Journal(tmp_path, "x").write(run(tmp_path, "a"), state, ROWS, {"macs": 3}, "why")
     ending = Journal(tmp_path, "x").ending(run(tmp_path, "a"))
     assert ending is not None
     assert (ending.state, ending.rows, ending.costs, ending.error) == (
         state,
         ROWS,
-        {"flops": 3},
+        {"macs": 3},
         "why",
     )
     assert Journal(tmp_path, "another search").ending(run(tmp_path, "a")) is None
@@ -48,9 +48,9 @@ def test_what_is_finished_is_so_by_its_own_record_alone(tmp_path: Path) -> None:
         "finished",
         ROWS,
     )
-    book.write(one, "finished", ROWS, {"flops": 3})
+    book.write(one, "finished", ROWS, {"macs": 3})
     assert (ending := book.ending(one)) is not None and ending.costs == {
-        "flops": 3,
+        "macs": 3,
         "parameters": 7,
     }
     (one.folder / "last.safetensors").write_bytes(b"damaged")

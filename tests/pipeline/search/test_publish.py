@@ -70,9 +70,9 @@ def outcome_of(search: Search) -> SearchResult:
         record = finished_record(run.id, run.seed, final=row, best=row, history=[row | logged])
         run.finish(record, list(SEALED))
         rows = [{"run_id": run.id, **row, **logged}]
-        ends[run.id] = TrialResult(run.id, "finished", rows, {"flops": 9, "parameters": 7})
+        ends[run.id] = TrialResult(run.id, "finished", rows, {"macs": 9, "parameters": 7})
     last = search.tried[-1].run
-    ends[last.id] = TrialResult(last.id, "failed", [], {"flops": 9}, "out of memory")
+    ends[last.id] = TrialResult(last.id, "failed", [], {"macs": 9}, "out of memory")
     return SearchResult(ends, "m", {identifier: "m" for identifier in ends})
 
 
@@ -91,16 +91,16 @@ def test_a_random_search_over_a_range_is_reported(call: Call) -> None:
     assert "`recipe.optimizer.lr` between `0.001` and `0.1`" in text
     table = (call.folders.results("tune") / "trials.csv").read_text().splitlines()
     assert table[0] == (
-        "run_id,kernel_size,recipe.optimizer.lr,seed,state,epoch,best_top1,top1,parameters,flops,"
+        "run_id,kernel_size,recipe.optimizer.lr,seed,state,epoch,best_top1,top1,parameters,macs,"
         "train_images_per_second,wall_time_s,world_size,device,mlflow_run_id,error"
     )
     assert table[1].endswith(",0,finished,1.0,40.0,40.0,7,9,10.0,3.0,2,cpu,m,")
 
 
 def test_a_factorial_is_read_as_it_was_written(call: Call) -> None:
-    tiers = designs_of(call.params)
-    search = factorial_of(call, tiers, call.folders.shards("imagenet"))
-    publish_factorial(call, search, tiers, outcome_of(search))
+    budgets = designs_of(call.params)
+    search = factorial_of(call, budgets, call.folders.shards("imagenet"))
+    publish_factorial(call, search, budgets, outcome_of(search))
     found = read_factorial(call)
     assert found is not None and len(found.trials) == 8
     tree: dict[str, Any] = json.loads(
@@ -108,4 +108,4 @@ def test_a_factorial_is_read_as_it_was_written(call: Call) -> None:
     )
     assert set(found.design.cells) == set(tree["cells"]) == set(tree["settings"])
     assert tree["settings"]["shared_channel_static"]["own_recipe"] == {}
-    assert found.trials[0].tier == "full" and found.trials[-1].state == "failed"
+    assert found.trials[0].budget == "full" and found.trials[-1].state == "failed"

@@ -71,14 +71,16 @@ def test_a_control_is_the_static_convolution_made_as_large_as_its_cell(design: D
         assert count(by_name[control]) == pytest.approx(count(by_name[name]), rel=SAME)
 
 
-def test_tiers_differ_in_their_recipe_alone(tmp_path: Path) -> None:
-    tiers = designs_of(params(tmp_path, tiers={"short": {"duration": {"epochs": 100}}, "full": {}}))
+def test_budgets_differ_in_their_recipe_alone(tmp_path: Path) -> None:
+    budgets = designs_of(
+        params(tmp_path, budgets={"short": {"duration": {"epochs": 100}}, "full": {}})
+    )
     short, full = (
         {
             setting.name: (setting.variant.overrides, setting.recipe.duration.epochs)
-            for setting in tiers[tier].settings
+            for setting in budgets[budget].settings
         }
-        for tier in ("short", "full")
+        for budget in ("short", "full")
     )
     assert {name: overrides for name, (overrides, _) in short.items()} == {
         n: o for n, (o, _) in full.items()
@@ -120,7 +122,7 @@ def test_what_cannot_be_run_is_left_out_and_its_pairs_with_it(tmp_path: Path) ->
             "factorial.recipe.duratoin: unknown key; did you mean 'duration'",
         ),
         ({"group_channels": [1, 1]}, "names a level twice"),
-        ({"tiers": {}}, "tiers is empty"),
+        ({"budgets": {}}, "budgets is empty"),
     ],
 )
 def test_bad_input_is_one_sentence(

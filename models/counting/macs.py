@@ -20,21 +20,21 @@ from models.network.backbone import Backbone, Classifier
 from models.network.blocks import DepthwiseBlock, PreNormBlock
 
 OFFICIAL_RULE = "flops()"
-"""Multiply-adds of convolutions, linear layers and mixing; 1 a value for each norm of the Swin
+"""MACs of convolutions, linear layers and mixing; 1 a value for each norm of the Swin
 skeleton (a depth-wise block counts both, though it has only the second); 8 a value for the norms
 and activations inside a depth-wise sandwich. Biases, GELU, softmax and residual sums are free
 (official code; paper, section 1.4).
 """
 
 MACS_RULE = "macs"
-"""Multiply-adds of convolutions, linear layers and matrix products alone; for models of other
+"""MACs of convolutions, linear layers and matrix products alone; for models of other
 people.
 """
 
 
 @dataclass(frozen=True)
 class Prices:
-    """What one value costs, beside the multiply-adds of convolutions, linear layers and mixing."""
+    """What one value costs, beside the MACs of convolutions, linear layers and mixing."""
 
     conv_bias: int
     linear_bias: int
@@ -60,7 +60,7 @@ def count_parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
-def count_flops(
+def count_macs(
     model: nn.Module, image_size: int | tuple[int, int], rule: str = OFFICIAL_RULE
 ) -> dict[str, Any]:
     """Counts what one image costs in one forward pass, on the device of the weights (`meta` is the
@@ -92,7 +92,7 @@ def count_flops(
 
 
 def count_by_each_rule(model: nn.Module, image_size: int | tuple[int, int]) -> dict[str, int]:
-    """The totals of `count_flops` for a network of this package by all `RULES`, in one forward
+    """The totals of `count_macs` for a network of this package by all `RULES`, in one forward
     pass.
     """
     return {rule: counted["total"] for rule, counted in _count(model, image_size, RULES).items()}
@@ -105,7 +105,7 @@ Cost = Callable[[Tensor, Tensor], int]
 def _count(
     model: nn.Module, image_size: int | tuple[int, int], rules: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
-    """The result of `count_flops` for each rule."""
+    """The result of `count_macs` for each rule."""
     parts: dict[str, Counter[str]] = {rule: Counter() for rule in rules}
     hooks = [
         module.register_forward_hook(partial(_add, parts[rule], kind, cost))
@@ -146,7 +146,7 @@ def _add(
 
 
 def _products(module: nn.Module) -> Iterator[tuple[nn.Module, str, Cost]]:
-    """Multiply-adds, which all rules count alike."""
+    """MACs, which all rules count alike."""
     if isinstance(module, nn.Conv2d):
         yield module, "convolution", lambda _, out, w=module.weight: out[:, 0].numel() * w.numel()  # type: ignore[misc]
     elif isinstance(module, nn.ConvTranspose2d):
