@@ -17,7 +17,7 @@ __all__ = ["create_backbone", "create_model", "list_models"]
 
 
 def create_model(name: str, num_classes: int = 1000, **overrides: Any) -> nn.Module:
-    """Builds a classifier: normalised images (B, 3, H, W) -> logits (B, num_classes).
+    """Build a classifier: normalised images (B, 3, H, W) -> logits (B, num_classes).
 
     Starting values are drawn from torch's global generator; seed it for a repeatable model. The
     maps run fastest with images in channels_last memory.
@@ -52,7 +52,7 @@ def create_model(name: str, num_classes: int = 1000, **overrides: Any) -> nn.Mod
 
 
 def create_backbone(name: str, **overrides: Any) -> nn.Module:
-    """Builds a backbone: images (B, 3, H, W) -> four maps (B, C_i, H/4/2^i, W/4/2^i), sides rounded
+    """Build a backbone: images (B, 3, H, W) -> four maps (B, C_i, H/4/2^i, W/4/2^i), sides rounded
     up.
 
     Its attribute `channels` gives the C_i. It is the `backbone` of the classifier of the same name,

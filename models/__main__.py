@@ -101,8 +101,8 @@ def describe(name: str, options: Mapping[str, Any] | None = None) -> dict[str, A
 
 
 def describe_downstream(name: str) -> list[dict[str, Any]]:
-    """The rows of one network as a detector and as a segmenter, with the paper's heads and numbers
-    of classes.
+    """Return the rows of one network as a detector and as a segmenter, with the paper's heads and
+    numbers of classes.
 
     Raises:
         ValueError: an unknown name.
@@ -126,7 +126,7 @@ def describe_downstream(name: str) -> list[dict[str, Any]]:
 
 
 def table(rows: list[dict[str, Any]], columns: Sequence[tuple[str, str]] = COLUMNS) -> str:
-    """The rows as aligned text."""
+    """Return the rows as aligned text."""
     cells = [
         [title for _, title in columns],
         *([_cell(row[key]) for key, _ in columns] for row in rows),
@@ -158,7 +158,7 @@ def _cell(value: Any) -> str:
 
 
 def main() -> None:
-    """Prints the table, or with `--json` the rows as JSON."""
+    """Print the table, or with `--json` the rows as JSON."""
     parser = argparse.ArgumentParser(prog="python -m models", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument(

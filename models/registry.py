@@ -49,7 +49,7 @@ def split_name(name: str) -> tuple[str, str]:
 
 
 def build_classifier(name: str, num_classes: int, overrides: Mapping[str, Any]) -> Classifier:
-    """Builds the classifier of a network of this package, which cuts the remainder as the authors'
+    """Build the classifier of a network of this package, which cuts the remainder as the authors'
     do.
 
     Raises:
@@ -59,7 +59,7 @@ def build_classifier(name: str, num_classes: int, overrides: Mapping[str, Any]) 
 
 
 def build_backbone(name: str, overrides: Mapping[str, Any]) -> Backbone:
-    """Builds the backbone of a network of this package.
+    """Build the backbone of a network of this package.
 
     Raises:
         ValueError: an unknown name or override, or a value that does not fit.
@@ -141,8 +141,8 @@ def _check(layout: Layout) -> None:
 def _block_builder(
     mixer: MixerFile, options: Mapping[str, Any]
 ) -> Callable[[BlockConfig], nn.Module]:
-    """A function of the place alone; an option that is a sequence of four gives each stage its own
-    value.
+    """Return a function of the place alone; an option that is a sequence of four gives each stage
+    its own value.
     """
     for key, value in options.items():
         if isinstance(value, Sequence) and not isinstance(value, str) and len(value) != STAGES:

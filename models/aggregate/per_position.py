@@ -30,7 +30,7 @@ def per_position(x: Tensor, weight: Tensor, bias: Tensor | None, size: int) -> T
 
 
 def _same_layout(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Gives x as (C, H, W, B) and weight as (G, K*K, H, W, B or 1), in a memory order that fits
+    """Give x as (C, H, W, B) and weight as (G, K*K, H, W, B or 1), in a memory order that fits
     both.
 
     Both are float32 or longer. The weights are the larger of the two. If whole rows of them lie in
@@ -48,7 +48,7 @@ class TapLoop(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, size: int) -> Tensor:
-        """Adds up the taps in order, each over the part of the map where it has a neighbour."""
+        """Add up the taps in order, each over the part of the map where it has a neighbour."""
         ctx.save_for_backward(x, weight)
         ctx.size = size
         y = torch.zeros_like(x)
@@ -59,7 +59,9 @@ class TapLoop(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        """The transposed sum for x; products summed over a group's channels for the weights."""
+        """Return the transposed sum for x; products summed over a group's channels for the
+        weights.
+        """
         x, weight = ctx.saved_tensors
         dy = laid_out_like(dy, x)
         dx = torch.zeros_like(x) if ctx.needs_input_grad[0] else None

@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def kernel_size(x: Tensor, weight: Tensor) -> int:
-    """Checks x (B, C, H, W) against weight (B or 1, G, K*K, H or 1, W or 1) and returns K.
+    """Check x (B, C, H, W) against weight (B or 1, G, K*K, H or 1, W or 1) and return K.
 
     Raises:
         ValueError: a wrong number of axes, groups that do not divide the channels, an even or

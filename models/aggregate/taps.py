@@ -13,7 +13,7 @@ Window = tuple[slice, slice]
 def rows_on(
     height: int, width: int, size: int
 ) -> Iterator[tuple[int, list[tuple[int, Window, Window]]]]:
-    """Yields each row of the window and its taps: the tap's column, where it writes and where it
+    """Yield each row of the window and its taps: the tap's column, where it writes and where it
     reads.
 
     Zero padding needs no zeros: a tap skips the positions whose neighbour is outside the map, and a
@@ -25,20 +25,20 @@ def rows_on(
 
 
 def taps_on(height: int, width: int, size: int) -> Iterator[tuple[int, Window, Window]]:
-    """The same taps in one line, numbered row by row."""
+    """Return the same taps in one line, numbered row by row."""
     for row, taps in rows_on(height, width, size):
         for column, to, source in taps:
             yield row * size + column, to, source
 
 
 def at(x: Tensor, window: Window) -> Tensor:
-    """The part of x (., ., H, W, .) inside a window of the map."""
+    """Return the part of x (., ., H, W, .) inside a window of the map."""
     return x[:, :, window[0], window[1]]
 
 
 def laid_out_like(dy: Tensor, x: Tensor) -> Tensor:
-    """A gradient in the memory order of x; it comes in that of whatever follows, and K*K passes are
-    made.
+    """Return a gradient in the memory order of x; it comes in that of whatever follows, and K*K
+    passes are made.
     """
     return dy if dy.stride() == x.stride() else torch.empty_like(x).copy_(dy)
 

@@ -56,14 +56,14 @@ RULES = (OFFICIAL_RULE, *PRICES)
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Number of trainable values."""
+    """Return the number of trainable values."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
 def count_macs(
     model: nn.Module, image_size: int | tuple[int, int], rule: str = OFFICIAL_RULE
 ) -> dict[str, Any]:
-    """Counts what one image costs in one forward pass, on the device of the weights (`meta` is the
+    """Count what one image costs in one forward pass, on the device of the weights (`meta` is the
     fastest).
 
     A detector is counted with all the proposals and detections that it may have at test, a
@@ -92,8 +92,8 @@ def count_macs(
 
 
 def count_by_each_rule(model: nn.Module, image_size: int | tuple[int, int]) -> dict[str, int]:
-    """The totals of `count_macs` for a network of this package by all `RULES`, in one forward
-    pass.
+    """Return the totals of `count_macs` for a network of this package by all `RULES`, in one
+    forward pass.
     """
     return {rule: counted["total"] for rule, counted in _count(model, image_size, RULES).items()}
 
@@ -105,7 +105,7 @@ Cost = Callable[[Tensor, Tensor], int]
 def _count(
     model: nn.Module, image_size: int | tuple[int, int], rules: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
-    """The result of `count_macs` for each rule."""
+    """Return the result of `count_macs` for each rule."""
     parts: dict[str, Counter[str]] = {rule: Counter() for rule in rules}
     hooks = [
         module.register_forward_hook(partial(_add, parts[rule], kind, cost))
@@ -126,7 +126,7 @@ def _count(
 
 
 def _pass(model: nn.Module) -> Callable[[Tensor], Any]:
-    """What is counted: a pass, or where that depends on what is in the image, the model's
+    """Return what is counted: a pass, or where that depends on what is in the image, the model's
     `fixed_work`.
     """
     found: Callable[[Tensor], Any] = getattr(model, "fixed_work", model)

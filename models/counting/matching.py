@@ -25,7 +25,8 @@ def matched_mlp_ratio(
     num_classes: int = 1000,
     image_size: int | tuple[int, int] | None = None,
 ) -> tuple[float, int]:
-    """The `mlp_ratio` with which a classifier comes as near as it can to a number of parameters.
+    """Return the `mlp_ratio` with which a classifier comes as near as it can to a number of
+    parameters.
 
     The hidden widths of all stages follow from that of the last one, so there are as many sizes of
     a network as widths of its last stage. Of two sizes that are equally near the smaller one is
@@ -91,8 +92,8 @@ def _feed_forward(
 
 
 def _ratio(width: int, dims: list[int]) -> float:
-    """The number with the fewest decimals with which hidden layers of the widest stage have `width`
-    channels.
+    """Return the number with the fewest decimals with which hidden layers of the widest stage have
+    `width` channels.
     """
     wide = max(dims)
     for decimals in count():

@@ -50,7 +50,7 @@ def create_detector(
     cascade: CascadeSettings = CASCADE,
     **overrides: Any,
 ) -> Detector:
-    """Builds Cascade Mask R-CNN: images and sizes -> losses or detections, see `Detector.forward`.
+    """Build Cascade Mask R-CNN: images and sizes -> losses or detections, see `Detector.forward`.
 
     Starting values are drawn from torch's global generator.
 
@@ -76,7 +76,7 @@ def create_detector(
 def create_segmenter(
     name: str, num_classes: int = 150, *, upernet: UPerNetSettings = UPERNET, **overrides: Any
 ) -> Segmenter:
-    """Builds UPerNet with its auxiliary head: images -> logits, see `Segmenter.forward`.
+    """Build UPerNet with its auxiliary head: images -> logits, see `Segmenter.forward`.
 
     Args:
         name: as for `create_detector`.
@@ -94,7 +94,7 @@ def create_segmenter(
 
 
 def __getattr__(name: str) -> Any:
-    """Finds the functions that need torch at import."""
+    """Find the functions that need torch at import."""
     if name in _HOMES:
         return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -21,7 +21,7 @@ ATTENTION: Mapping[str, Any] = {"output_norm": "ln", "pad_to": 1, "shrink_window
 
 
 def dense_backbone(name: str, overrides: Mapping[str, Any]) -> nn.Module:
-    """Builds a backbone for a detector or segmenter.
+    """Build a backbone for a detector or segmenter.
 
     Networks of this package get what the authors' downstream backbones have (paper, section 4.5),
     unless `overrides` say otherwise: a norm behind each map, for depth-wise blocks maps filled up

@@ -18,8 +18,8 @@ USUAL_SIZE = (224, 224)
 
 
 def smallest_batch(model: nn.Module, image_size: tuple[int, int] | None = None) -> tuple[int, str]:
-    """The least number of images (on one rank, or over ranks with `SyncBatchNorm`) that `model` can
-    be trained with.
+    """Return the least number of images (on one rank, or over ranks with `SyncBatchNorm`) that
+    `model` can be trained with.
 
     Found by a pass on a copy without memory: a batch norm that sees a single value an image and
     channel, because the map was averaged before, has no variance over one image.
@@ -57,7 +57,7 @@ def smallest_batch(model: nn.Module, image_size: tuple[int, int] | None = None) 
 
 
 def _without_memory(model: nn.Module) -> nn.Module:
-    """A copy on `meta`, made without copying the weights."""
+    """Return a copy on `meta`, made without copying the weights."""
     parameters = {
         id(p): nn.Parameter(p.detach().to("meta"), p.requires_grad) for p in model.parameters()
     }
@@ -72,7 +72,7 @@ def _note_if_lone(lone: list[str], name: str, norm: nn.Module, args: tuple[Tenso
 
 
 def freeze_batchnorm_statistics(model: nn.Module) -> None:
-    """Makes all batch norms use their running statistics in training too, and leave them as they
+    """Make all batch norms use their running statistics in training too, and leave them as they
     are.
 
     Their weights and biases stay trainable, and names in the state dict stay. It survives

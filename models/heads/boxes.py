@@ -41,7 +41,7 @@ def encode(boxes: Tensor, targets: Tensor) -> Tensor:
 
 
 def decode(boxes: Tensor, offsets: Tensor, stds: Sequence[float] = (1.0, 1.0, 1.0, 1.0)) -> Tensor:
-    """Applies offsets to boxes: the inverse of `encode`, within `MOST`.
+    """Apply offsets to boxes: the inverse of `encode`, within `MOST`.
 
     Args:
         boxes: (N, 4), or any shape that broadcasts against the offsets.
@@ -97,5 +97,7 @@ def match(
 
 
 def clip(boxes: Sequence[Tensor], sizes: Sequence[Size]) -> list[Tensor]:
-    """The boxes of each image, (..., 4), cut at the edges of its valid part (height, width)."""
+    """Return the boxes of each image, (..., 4), cut at the edges of its valid part (height,
+    width).
+    """
     return [clip_boxes_to_image(own, size) for own, size in zip(boxes, sizes, strict=True)]

@@ -177,8 +177,8 @@ class CascadeHeads(nn.Module):
         offsets: Tensor,
         sizes: Sequence[Size],
     ) -> list[Tensor]:
-        """The next stage's proposals: moved for the true class, background for the likeliest; no
-        true boxes.
+        """Return the next stage's proposals: moved for the true class, background for the
+        likeliest; no true boxes.
         """
         labels = torch.where(labels == self.num_classes, scores[:, :-1].argmax(dim=1), labels)
         moved = self._move(stage, [r.boxes for r in regions], labels, offsets, sizes)
@@ -200,7 +200,7 @@ class CascadeHeads(nn.Module):
     def detect(
         self, maps: Sequence[Tensor], proposals: Sequence[Tensor], sizes: Sequence[Size]
     ) -> list[dict[str, Tensor]]:
-        """Detections of each image, see `Detector.forward`; arguments as for `losses`.
+        """Return detections of each image, see `Detector.forward`; arguments as for `losses`.
 
         Class logits are averaged over the stages, boxes are those of the last one.
         """
@@ -224,14 +224,14 @@ class CascadeHeads(nn.Module):
         return found
 
     def _best(self, boxes: Tensor, scores: Tensor) -> dict[str, Tensor]:
-        """The detections of an image from boxes (R, C, 4) and scores (R, C), best first."""
+        """Return the detections of an image from boxes (R, C, 4) and scores (R, C), best first."""
         region, label = (scores > self.settings.score_threshold).nonzero(as_tuple=True)
         boxes, scores = boxes[region, label], scores[region, label]
         kept = batched_nms(boxes, scores, label, self.settings.nms_iou)[: self.settings.detections]
         return {"boxes": boxes[kept], "labels": label[kept], "scores": scores[kept]}
 
     def _add_masks(self, maps: Sequence[Tensor], found: Sequence[dict[str, Tensor]]) -> None:
-        """Adds `masks`, the mean of the mask heads' probabilities."""
+        """Add `masks`, the mean of the mask heads' probabilities."""
         regions = pool(maps, [own["boxes"] for own in found], self.settings.mask_size // 2)
         labels = torch.cat([own["labels"] for own in found])
         stages = [
@@ -242,7 +242,7 @@ class CascadeHeads(nn.Module):
             own["masks"] = predicted
 
     def fixed_work(self, like: Tensor, regions: int, detections: int) -> None:
-        """Runs the heads on as many empty regions and detections, of the type and device of
+        """Run the heads on as many empty regions and detections, of the type and device of
         `like`.
         """
         settings = self.settings

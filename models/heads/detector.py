@@ -82,7 +82,7 @@ class Detector(nn.Module):
         return list(self.pyramid(maps).values())
 
     def fixed_work(self, images: Tensor) -> None:
-        """Runs what an image costs in layers at test, whatever is in it: all proposals and
+        """Run what an image costs in layers at test, whatever is in it: all proposals and
         detections are there.
         """
         maps = self._maps(images)
@@ -93,7 +93,7 @@ class Detector(nn.Module):
 
 
 def _with_area(target: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """The target without boxes that have no area, in float32."""
+    """Return the target without boxes that have no area, in float32."""
     boxes = target["boxes"].float()
     kept = remove_small_boxes(boxes, SMALLEST)
     return {

@@ -36,7 +36,7 @@ def mask_targets(masks: Tensor, index: Tensor, boxes: Tensor, size: int) -> Tens
 
 
 def paste(masks: Tensor, boxes: Tensor, size: Size, threshold: float = 0.5) -> Tensor:
-    """Puts predicted masks into an image, interpolated bilinearly between the centres of their
+    """Put predicted masks into an image, interpolated bilinearly between the centres of their
     cells.
 
     torchvision's function of this kind rounds boxes to whole pixels.
@@ -64,8 +64,8 @@ def paste(masks: Tensor, boxes: Tensor, size: Size, threshold: float = 0.5) -> T
 
 
 def _weights(start: Tensor, end: Tensor, pixels: int, cells: int) -> Tensor:
-    """What each of S cells between start and end (K,) gives to each pixel of an axis: (K, pixels,
-    S).
+    """Return what each of S cells between start and end (K,) gives to each pixel of an axis: (K,
+    pixels, S).
     """
     centres = torch.arange(pixels, device=start.device) + 0.5
     position = (centres - start.unsqueeze(1)) / (end - start).unsqueeze(1) * cells - 0.5

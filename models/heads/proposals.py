@@ -90,7 +90,9 @@ class ProposalNetwork(nn.Module):
         size: Size,
         kept: int,
     ) -> Tensor:
-        """The proposals of one image: the best of each level, then suppression level by level."""
+        """Return the proposals of one image: the best of each level, then suppression level by
+        level.
+        """
         best = [level.topk(min(kept, len(level))) for level in scores]
         boxes = torch.cat(
             [decode(a[top], o[top]) for (_, top), a, o in zip(best, anchors, offsets, strict=True)]
@@ -142,7 +144,7 @@ class ProposalNetwork(nn.Module):
         return {"rpn_objectness": objectness / number, "rpn_box": boxes / number}
 
     def _match(self, anchors: Tensor, size: Size, truth: Tensor) -> Tensor:
-        """Matches anchors that lie inside the image; the others are ignored, which torchvision does
+        """Match anchors that lie inside the image; the others are ignored, which torchvision does
         not do.
         """
         settings = self.settings

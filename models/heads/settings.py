@@ -85,7 +85,7 @@ class CascadeSettings:
     detections: int = 100
 
     def __post_init__(self) -> None:
-        """Raises `ValueError` for an odd mask size, and for stages that are not three."""
+        """Raise `ValueError` for an odd mask size, and for stages that are not three."""
         if self.mask_size % 2:
             raise ValueError(
                 f"mask_size must be even, not {self.mask_size}: the head doubles the map that "

@@ -53,7 +53,7 @@ def names() -> list[str]:
 
 
 def load(name: str) -> MixerFile:
-    """Imports one mixer by its file name.
+    """Import one mixer by its file name.
 
     Raises:
         ValueError: there is no such file (the nearest name is given), or it lacks `SWITCHES` or

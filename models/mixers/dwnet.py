@@ -43,7 +43,7 @@ class StaticDepthwise(nn.Module):
         return aggregate(x, self.weight.view(1, self.weight.shape[0], -1, 1, 1), self.bias)
 
     def extra_macs(self, x: Tensor) -> int:
-        """The sum over the taps."""
+        """Return the sum over the taps."""
         return x.numel() * self.weight[0].numel()
 
 

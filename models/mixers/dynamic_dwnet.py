@@ -48,7 +48,7 @@ class ImageDepthwise(nn.Module):
         return aggregate(x, kernels.reshape(x.shape[0], self.groups, self.taps, 1, 1), self.bias)
 
     def extra_macs(self, x: Tensor) -> int:
-        """The mean over the map and the sum over the taps."""
+        """Return the mean over the map and the sum over the taps."""
         return x.numel() * (1 + self.taps)
 
 

@@ -79,7 +79,7 @@ class GlobalAttention(nn.Module):
         return norm_tokens(self.proj_norm, self.proj(mixed.unflatten(1, (height, width))))
 
     def _bias(self, table: Tensor, height: int, width: int) -> Tensor:
-        """What is added to the scores: (heads, tokens, tokens)."""
+        """Return what is added to the scores: (heads, tokens, tokens)."""
         down, right = (
             _offsets(length, reach, table.device)
             for length, reach in zip((height, width), self.reach, strict=True)
@@ -88,7 +88,7 @@ class GlobalAttention(nn.Module):
         return pairs.permute(4, 0, 1, 2, 3).reshape(self.heads, height * width, height * width)
 
     def extra_macs(self, x: Tensor) -> int:
-        """The two products of attention, scores and weighted sum."""
+        """Return the two products of attention, scores and weighted sum."""
         return 2 * x.numel() * x.shape[1] * x.shape[2]
 
 

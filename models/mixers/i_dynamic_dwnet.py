@@ -51,7 +51,7 @@ class PositionDepthwise(nn.Module):
         return aggregate_predicted(x, features, projection, bias, self.groups)
 
     def extra_macs(self, x: Tensor) -> int:
-        """The sum over the taps, and the last projection, which is done inside it."""
+        """Return the sum over the taps, and the last projection, which is done inside it."""
         positions = x.numel() // x.shape[1]
         return x.numel() * self.taps + positions * self.expand.weight.numel()
 

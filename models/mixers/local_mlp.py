@@ -110,7 +110,7 @@ class WindowMlp(nn.Module):
         return norm_tokens(self.proj_norm, self.proj(mixed.flatten(3)))
 
     def extra_macs(self, x: Tensor) -> int:
-        """The weighted sum, on the map filled up to whole windows."""
+        """Return the weighted sum, on the map filled up to whole windows."""
         batch, height, width, channels = x.shape
         tokens = (height + -height % self.window) * (width + -width % self.window)
         return batch * tokens * self.window * self.window * channels

@@ -49,7 +49,7 @@ class StaticPositionwise(nn.Module):
         return aggregate(x, self.weight.unsqueeze(0), self.bias)
 
     def extra_macs(self, x: Tensor) -> int:
-        """The sum over the taps."""
+        """Return the sum over the taps."""
         return x.numel() * self.weight.shape[1]
 
 

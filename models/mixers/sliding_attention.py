@@ -77,7 +77,7 @@ class SlidingAttention(nn.Module):
         return norm_tokens(self.proj_norm, self.proj(mixed.permute(0, 2, 3, 1)))
 
     def extra_macs(self, x: Tensor) -> int:
-        """The two products of attention, scores and weighted sum."""
+        """Return the two products of attention, scores and weighted sum."""
         return 2 * x.numel() * self.kernel_size**2
 
 
@@ -116,12 +116,14 @@ class AttentionDepthwise(nn.Module):
         return aggregate(x, self.softmax(scores).to(x.dtype))
 
     def extra_macs(self, x: Tensor) -> int:
-        """The two products of attention, scores and weighted sum."""
+        """Return the two products of attention, scores and weighted sum."""
         return 2 * x.numel() * self.kernel_size**2
 
 
 def offset_biases(kernel_size: int, heads: int) -> nn.Parameter:
-    """A learned bias for each tap and head, (K*K, heads), as small at the start as Swin's."""
+    """Return a learned bias for each tap and head, (K*K, heads), as small at the start as
+    Swin's.
+    """
     table = nn.Parameter(torch.empty(kernel_size**2, heads))
     nn.init.trunc_normal_(table, std=0.02)
     return table

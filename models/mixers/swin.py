@@ -101,7 +101,9 @@ class WindowAttention(nn.Module):
         return norm_tokens(self.proj_norm, self.proj(mixed))
 
     def _bias(self, window: int, shift: int, padded: tuple[int, int], scores: Tensor) -> Tensor:
-        """What is added to the scores: (1 or windows, 1 or heads, 1 or tokens, 1 or tokens)."""
+        """Return what is added to the scores: (1 or windows, 1 or heads, 1 or tokens, 1 or
+        tokens).
+        """
         bias = scores.new_zeros(1, 1, 1, 1)
         if (table := self.relative_position_bias_table) is not None:
             index = relative_index(window, self.window, scores.device)
@@ -111,8 +113,8 @@ class WindowAttention(nn.Module):
         return bias.to(scores.dtype)
 
     def extra_macs(self, x: Tensor) -> int:
-        """The two products of attention, scores and weighted sum, on the map filled up to whole
-        windows.
+        """Return the two products of attention, scores and weighted sum, on the map filled up to
+        whole windows.
         """
         batch, height, width, _ = x.shape
         window, _ = window_of(height, width, self.window, self.shifted, self.shrink)

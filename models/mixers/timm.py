@@ -16,7 +16,7 @@ PREFIX = "timm:"
 
 
 def create_timm(name: str, num_classes: int, overrides: dict[str, Any]) -> nn.Module:
-    """Builds timm's model NAME for `timm:NAME`, without pretrained weights; overrides go to timm as
+    """Build timm's model NAME for `timm:NAME`, without pretrained weights; overrides go to timm as
     they are.
 
     A `drop_path_rate` that the model has no use for is left out with a warning, so that one recipe
@@ -34,7 +34,7 @@ def create_timm(name: str, num_classes: int, overrides: dict[str, Any]) -> nn.Mo
 
 
 def create_timm_backbone(name: str, overrides: dict[str, Any]) -> nn.Module:
-    """The same as a module that gives the last four feature maps, (B, C_i, H_i, W_i).
+    """Return the same as a module that gives the last four feature maps, (B, C_i, H_i, W_i).
 
     Raises:
         ValueError: as `create_timm`.

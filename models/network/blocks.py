@@ -49,7 +49,7 @@ class PreNormBlock(nn.Module):
         return out
 
     def norm_macs(self, x: Tensor) -> int:
-        """What the official counter takes for the norms: 1 a value each."""
+        """Return what the official counter takes for the norms: 1 a value each."""
         return 2 * x.numel()
 
 
@@ -123,7 +123,7 @@ class DepthwiseBlock(nn.Module):
         return out
 
     def _mix(self, x: Tensor) -> Tensor:
-        """The sandwich on the map, filled up with zeros first and cut back afterwards where
+        """Return the sandwich on the map, filled up with zeros first and cut back afterwards where
         `pad_to` asks for it.
         """
         height, width = x.shape[1:3]
@@ -131,7 +131,7 @@ class DepthwiseBlock(nn.Module):
         return mixed[:, :, :height, :width].permute(0, 2, 3, 1)
 
     def norm_macs(self, x: Tensor) -> int:
-        """What the official counter takes for norms and the sandwich's activations.
+        """Return what the official counter takes for norms and the sandwich's activations.
 
         1 a value for each of two norms, one of which the official block does not have but its
         counter kept from Swin, and 8 a value for what stands inside the sandwich.

@@ -32,7 +32,7 @@ class DropPath(nn.Module):
         return x * (mask / keep)
 
     def extra_repr(self) -> str:
-        """Shows the rate when a model is printed."""
+        """Show the rate when a model is printed."""
         return f"{self.rate:.3f}"
 
 
@@ -72,7 +72,7 @@ class PointConv(nn.Conv2d):
     """
 
     def __init__(self, in_channels: int, out_channels: int, bias: bool = False) -> None:
-        """Maps `in_channels` to `out_channels` at every position."""
+        """Map `in_channels` to `out_channels` at every position."""
         super().__init__(in_channels, out_channels, kernel_size=1, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -107,7 +107,7 @@ class SqueezeExcitation(nn.Module):
         return x * gate.sigmoid()
 
     def extra_macs(self, x: Tensor) -> int:
-        """The mean and the scaling."""
+        """Return the mean and the scaling."""
         return 2 * x.numel()
 
 
@@ -126,7 +126,7 @@ def make_norm(kind: Norm, dim: int) -> nn.LayerNorm | nn.BatchNorm2d:
 
 
 def norm_tokens(norm: nn.Module, x: Tensor) -> Tensor:
-    """Applies a LayerNorm or BatchNorm2d to tokens (B, ., ., C); for BatchNorm a view in and a view
+    """Apply a LayerNorm or BatchNorm2d to tokens (B, ., ., C); for BatchNorm a view in and a view
     out.
     """
     if isinstance(norm, nn.LayerNorm | nn.Identity):
@@ -137,7 +137,7 @@ def norm_tokens(norm: nn.Module, x: Tensor) -> Tensor:
 
 
 def norm_map(norm: nn.Module, x: Tensor) -> Tensor:
-    """The same for a map (B, C, H, W)."""
+    """Return the same for a map (B, C, H, W)."""
     if isinstance(norm, nn.LayerNorm):
         out: Tensor = norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         return out
@@ -146,7 +146,7 @@ def norm_map(norm: nn.Module, x: Tensor) -> Tensor:
 
 
 def init_linear_and_norm(module: nn.Module, linear_std: float | None) -> None:
-    """Sets one module's starting values by the paper's rule; made for `nn.Module.apply`.
+    """Set one module's starting values by the paper's rule; made for `nn.Module.apply`.
 
     Linear weights are drawn from a normal cut at two units with standard deviation `linear_std`
     (the paper's 0.02; None: one over the square root of the inputs), their biases are 0, LayerNorm
@@ -163,7 +163,7 @@ def init_linear_and_norm(module: nn.Module, linear_std: float | None) -> None:
 
 
 def pad_map(x: Tensor, multiple: int) -> Tensor:
-    """Pads a map of tokens (B, H, W, C) with zeros at the right and the bottom to multiples of
+    """Pad a map of tokens (B, H, W, C) with zeros at the right and the bottom to multiples of
     `multiple`.
     """
     bottom, right = -x.shape[1] % multiple, -x.shape[2] % multiple

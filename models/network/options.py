@@ -8,7 +8,7 @@ from models.network.spec import BlockConfig
 
 
 def odd_kernel(kernel_size: int) -> int:
-    """Returns the kernel size.
+    """Return the kernel size.
 
     Raises:
         ValueError: it is even or below 1, so that no position would stand in its middle.
@@ -19,7 +19,7 @@ def odd_kernel(kernel_size: int) -> int:
 
 
 def resolve_groups(dim: int, groups: int | None, group_channels: int | None, default: int) -> int:
-    """Number of groups of channels that share weights, from either way of saying it.
+    """Return number of groups of channels that share weights, from either way of saying it.
 
     Args:
         dim: channels C of the stage.

@@ -71,8 +71,8 @@ def sharing(groups: int, channels: int) -> Sharing:
 
 
 def declared_switches(network: nn.Module) -> Switches:
-    """What a network, or a part of one, says about how it mixes: all its blocks mix in the same
-    way.
+    """Return what a network, or a part of one, says about how it mixes: all its blocks mix in the
+    same way.
 
     Its last block speaks for all: the first stage of a small network may have a single head, so
     that groups of channels and all channels are the same there.

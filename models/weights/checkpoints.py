@@ -46,7 +46,7 @@ _DTYPES = {
 
 
 def read_checkpoint(path: Path) -> Any:
-    """Reads a file of `torch.save`, in its zip form or the older plain one, to the CPU.
+    """Read a file of `torch.save`, in its zip form or the older plain one, to the CPU.
 
     Returns:
         What was saved: tensors without gradients, numbers, texts and plain containers. Objects of

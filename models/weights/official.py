@@ -41,7 +41,7 @@ LISTED = 5
 
 
 def convert(state_dict: Mapping[str, Any], name: str, **overrides: Any) -> dict[str, Tensor]:
-    """Renames official weights for `create_model(name, num_classes, **overrides)`.
+    """Rename official weights for `create_model(name, num_classes, **overrides)`.
 
     Args:
         state_dict: names -> tensors under the authors' names (for Swin, official Swin's or timm's),
@@ -68,7 +68,7 @@ def convert(state_dict: Mapping[str, Any], name: str, **overrides: Any) -> dict[
 def convert_backbone(
     state_dict: Mapping[str, Any], name: str, **overrides: Any
 ) -> dict[str, Tensor]:
-    """Renames the backbone of an official detector or segmenter for `create_backbone(name,
+    """Rename the backbone of an official detector or segmenter for `create_backbone(name,
     **overrides)`.
 
     The authors' depth-wise backbones were trained with `output_norm="bn", pad_to=7`, official
@@ -93,7 +93,7 @@ def convert_backbone(
 
 
 def convert_dense(state_dict: Mapping[str, Any], name: str, model: nn.Module) -> dict[str, Tensor]:
-    """Renames the weights of an official detector or segmenter, heads included.
+    """Rename the weights of an official detector or segmenter, heads included.
 
     Args:
         state_dict: names -> tensors as mmdetection and mmsegmentation save them: under
@@ -119,7 +119,7 @@ def convert_dense(state_dict: Mapping[str, Any], name: str, model: nn.Module) ->
 
 
 def _weights(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The weights of a classifier's file under the names of this package.
+    """Return the weights of a classifier's file under the names of this package.
 
     Raises:
         ValueError: there is no state dict, something in it is no tensor, or it is of another kind
@@ -134,7 +134,9 @@ def _weights(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def _backbone(source: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of a file's backbone under the names that a backbone of this package has."""
+    """Return the weights of a file's backbone under the names that a backbone of this package
+    has.
+    """
     if any(key.startswith(BACKBONE) for key in source):
         source = {
             key.removeprefix(BACKBONE): value
@@ -145,8 +147,8 @@ def _backbone(source: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def unwrap(state_dict: Any) -> dict[str, Tensor]:
-    """The state dict of a checkpoint, from under `model` or `state_dict` if it is there, without a
-    leading `module.`.
+    """Return the state dict of a checkpoint, from under `model` or `state_dict` if it is there,
+    without a leading `module.`.
 
     Raises:
         ValueError: there is none, something in it is no tensor, or two of its names differ by
@@ -177,7 +179,7 @@ def _renamed(weights: Mapping[str, Tensor], rename: Callable[[str], str]) -> dic
 
 
 def _refuse_other_kind(source: Mapping[str, Tensor], kind: str | None) -> None:
-    """Raises `ValueError` for the weights of a classifier, detector or segmenter where another of
+    """Raise `ValueError` for the weights of a classifier, detector or segmenter where another of
     them is needed.
     """
     content = kind_of(source)
@@ -215,7 +217,7 @@ def _rename(key: str) -> str:
 
 
 def _skeleton(name: str, num_classes: int, overrides: Mapping[str, Any]) -> nn.Module:
-    """The network without memory for its weights."""
+    """Return the network without memory for its weights."""
     with torch.device("meta"):
         return build_classifier(name, num_classes, overrides)
 
@@ -223,7 +225,7 @@ def _skeleton(name: str, num_classes: int, overrides: Mapping[str, Any]) -> nn.M
 def _fitting(
     name: str, weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """The weights in the order of `expected`, whose names and shapes they must have.
+    """Return the weights in the order of `expected`, whose names and shapes they must have.
 
     Files that are older than batch norm's counters hold none of them: they count from 0 then.
     """
@@ -291,6 +293,6 @@ def _shapes(weights: Mapping[str, Tensor]) -> set[tuple[str, tuple[int, ...]]]:
 
 
 def _some(keys: list[str]) -> str:
-    """The first few, and how many more."""
+    """Return the first few, and how many more."""
     rest = len(keys) - LISTED
     return ", ".join(keys[:LISTED]) + (f" and {rest} more" if rest > 0 else "")

@@ -46,8 +46,8 @@ CLASSIFIER = re.compile(r"^(norm|head|head\.fc)\.(weight|bias)$")
 
 
 def kind_of(names: Iterable[str]) -> str | None:
-    """What a network is by its names, the authors' or this package's: `detector`, `segmenter`,
-    `classifier`.
+    """Return what a network is by its names, the authors' or this package's: `detector`,
+    `segmenter`, `classifier`.
 
     None where there is nothing beyond a backbone.
     """
@@ -63,8 +63,8 @@ def kind_of(names: Iterable[str]) -> str | None:
 
 
 def rename_heads(names: Iterable[str]) -> dict[str, str]:
-    """The names of this package for those of the authors' heads; a name without a rule stands for
-    itself.
+    """Return the names of this package for those of the authors' heads; a name without a rule
+    stands for itself.
     """
     listed = list(names)
     rules = (*_places(listed), *RENAMES)

@@ -51,19 +51,20 @@ STYLE = {
 
 
 def colour(mixer: str) -> str:
-    """The mixer's colour; one that has none yet gets one by its name, the same in every plot and
-    report.
+    """Return the mixer's colour; one that has none yet gets one by its name, the same in every plot
+    and report.
     """
     return COLOURS.get(mixer) or FURTHER[sum(mixer.encode()) % len(FURTHER)]
 
 
 def marker(mixer: str) -> str:
-    """The mixer's marker."""
+    """Return the mixer's marker."""
     return MARKERS.get(mixer, "o")
 
 
 def canvas(height: float, columns: int = 1) -> tuple[Figure, Sequence[Axes]]:
-    """A figure with axes side by side, drawn without a screen and without pyplot's global state.
+    """Return a figure with axes side by side, drawn without a screen and without pyplot's global
+    state.
 
     All are equally wide, so that a page shows their letters in one size.
     """
@@ -122,7 +123,7 @@ def label_points(axes: Axes, points: Sequence[tuple[str, float, float]], size: f
 
 
 def _outside(axes: Axes) -> list[tuple[float, float, float, float]]:
-    """What lies left, right, below and above of the axes, as far as a name reaches."""
+    """Return what lies left, right, below and above of the axes, as far as a name reaches."""
     area, far = axes.bbox, 1e3
     return [
         (area.x0 - far, area.y0 - far, area.x0, area.y1 + far),

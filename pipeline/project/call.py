@@ -22,11 +22,11 @@ class Folders:
     root: Path
 
     def raw(self, dataset: str) -> Path:
-        """The inventory that fetch writes."""
+        """Return the inventory that fetch writes."""
         return self.root / "data" / "raw" / f"{dataset}.json"
 
     def shards(self, dataset: str) -> Path:
-        """The folder of shards and their manifest."""
+        """Return the folder of shards and their manifest."""
         return self.root / "data" / "shards" / dataset
 
     def dates(self, dataset: str) -> Path:
@@ -34,11 +34,11 @@ class Folders:
         return self.root / "runs" / "fetched" / f"{dataset}.json"
 
     def lock(self, name: str) -> Path:
-        """The lock of one stage; scratch, like the runs."""
+        """Return the lock of one stage; scratch, like the runs."""
         return self.root / "runs" / "locks" / name
 
     def results(self, *parts: str) -> Path:
-        """What a stage publishes."""
+        """Return what a stage publishes."""
         return self.root.joinpath("results", *parts)
 
 

@@ -43,8 +43,8 @@ def beside_published(judged: list[Judged]) -> list[Block]:
 
 
 def not_run(judged: list[Judged]) -> list[Block]:
-    """Published rows without a measurement, and what would give one; variants without a published
-    row.
+    """Return published rows without a measurement, and what would give one; variants without a
+    published row.
     """
     blocks: list[Block] = []
     for task in TASKS:

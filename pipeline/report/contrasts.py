@@ -102,7 +102,7 @@ def against_baseline(results: list[VariantResult]) -> list[Contrast]:
 
 
 def kernel_pairs(results: list[VariantResult]) -> list[Contrast]:
-    """Runs that differ in kernel size alone, larger minus smaller."""
+    """Run that differ in kernel size alone, larger minus smaller."""
     made: list[Contrast] = []
     for first, second in combinations(_trained(results), 2):
         small, large = sorted((first, second), key=lambda pair: kernel_of(pair[1]))
@@ -116,7 +116,7 @@ def kernel_pairs(results: list[VariantResult]) -> list[Contrast]:
 def mixer_pairs(
     kind: str, results: list[VariantResult], left: Iterable[str], right: Iterable[str]
 ) -> list[Contrast]:
-    """Runs of the one mixers against runs of the others, same size and options."""
+    """Run of the one mixers against runs of the others, same size and options."""
     lefts, rights = tuple(left), tuple(right)
     runs = _trained(results)
     return [
@@ -130,7 +130,7 @@ def mixer_pairs(
 
 
 def sharing_pairs(results: list[VariantResult]) -> list[Contrast]:
-    """Runs of one mixer that differ in groups of channels alone, groups minus the mixer's
+    """Run of one mixer that differ in groups of channels alone, groups minus the mixer's
     default.
     """
     runs = _trained(results)
@@ -158,7 +158,8 @@ def control_pairs(factorial: FactorialResults | None) -> list[Contrast]:
 
 
 def search_pairs(search: SearchResults | None, kind: str, key: str) -> list[Contrast]:
-    """Settings of the search that differ in `key` alone, the largest value minus the smallest.
+    """Return settings of the search that differ in `key` alone, the largest value minus the
+    smallest.
 
     Numbers that were drawn from a range hardly ever differ alone.
     """
@@ -181,7 +182,7 @@ def search_pairs(search: SearchResults | None, kind: str, key: str) -> list[Cont
 
 
 def kernel_of(metrics: Metrics) -> int:
-    """The kernel size of a run, the mixers' default where it is not said."""
+    """Return the kernel size of a run, the mixers' default where it is not said."""
     return int(metrics.overrides.get("kernel_size") or PAPER_KERNEL)
 
 

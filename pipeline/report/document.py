@@ -171,8 +171,8 @@ def _span(span: Span) -> str:
 
 
 def _code(text: str) -> str:
-    """A span of code; where it holds what looks like markup, its characters are named by their
-    numbers.
+    """Return a span of code; where it holds what looks like markup, its characters are named by
+    their numbers.
     """
     if not MARKUP.search(text):
         return f"`{text}`"

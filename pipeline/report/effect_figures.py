@@ -34,8 +34,8 @@ GAP, ASIDE = 0.075, 0.03  # between lines, and from means to dots, in distances 
 
 
 def forest(analysis: Analysis, metric: str, title: str, path: Path) -> None:
-    """A line for each effect: estimate, interval, a band of what is too small to be found; a reason
-    where refused.
+    """Return a line for each effect: estimate, interval, a band of what is too small to be found; a
+    reason where refused.
 
     Filled marks are effects that differ from none at 5% after Holm's adjustment. Stars name what an
     effect assumes.
@@ -71,8 +71,8 @@ def forest(analysis: Analysis, metric: str, title: str, path: Path) -> None:
 
 
 def interactions(analysis: Analysis, metric: str, title: str, path: Path) -> None:
-    """The mean of each cell over channel groups, a line for each way of the other two factors, a
-    dot for each seed.
+    """Return the mean of each cell over channel groups, a line for each way of the other two
+    factors, a dot for each seed.
     """
     figure, (axes,) = canvas(4.8)
     words = FACTORS["channel groups"]
@@ -112,7 +112,7 @@ def _points(metric: str) -> str:
 
 
 def _stars(effects: Sequence[Effect]) -> dict[str, str]:
-    """A mark for each assumption."""
+    """Return a mark for each assumption."""
     texts = dict.fromkeys(effect.assumption for effect in effects if effect.assumption)
     return {text: "*" * (place + 1) for place, text in enumerate(texts)}
 

@@ -134,7 +134,8 @@ def analyse(observations: Iterable[Observation], confidence: float = CONFIDENCE)
 def detectable_before(
     sd: float, seeds: int, cells: Sequence[FactorCell] = CELLS
 ) -> dict[str, float]:
-    """The smallest effect found in 80% of repetitions at 5%, by name, before anything is run.
+    """Return the smallest effect found in 80% of repetitions at 5%, by name, before anything is
+    run.
 
     Args:
         sd: scatter of a cell over seeds that is left when each seed's own level is taken out, in
@@ -217,7 +218,7 @@ def _effect(
 
 
 def _adjusted(effects: Sequence[Effect]) -> tuple[Effect, ...]:
-    """The effects with Holm's p over all that are stated."""
+    """Return the effects with Holm's p over all that are stated."""
     from statsmodels.stats.multitest import multipletests
 
     stated = [effect.p for effect in effects if effect.p is not None]
@@ -229,8 +230,8 @@ def _adjusted(effects: Sequence[Effect]) -> tuple[Effect, ...]:
 
 
 def _detectable(sd: float, how: Estimator) -> float:
-    """The effect whose noncentral t exceeds the test's bound with that power; the other bound adds
-    < 1e-6.
+    """Return the effect whose noncentral t exceeds the test's bound with that power; the other
+    bound adds < 1e-6.
     """
     from scipy.special import nctdtrinc, stdtrit
 

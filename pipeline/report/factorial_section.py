@@ -38,7 +38,7 @@ a dot for each seed. Lines that are not parallel are interactions.
 
 
 def factorial_blocks(evidence: Evidence, tracked: Tracked) -> list[Block]:
-    """The section."""
+    """Return the section."""
     factorial = evidence.factorial
     if factorial is None:
         return [NONE]
@@ -70,7 +70,7 @@ def factorial_blocks(evidence: Evidence, tracked: Tracked) -> list[Block]:
 
 
 def interaction_drawings(evidence: Evidence) -> list[Drawing]:
-    """The interaction plot of each budget."""
+    """Return the interaction plot of each budget."""
     if evidence.factorial is None:
         return []
     factorial = evidence.factorial

@@ -81,7 +81,7 @@ class Comparison:
         )
 
     def weights(self, levels: Levels) -> list[float]:
-        """What each cell of the grid of these levels counts."""
+        """Return what each cell of the grid of these levels counts."""
         signs = {factor: {left: 1.0, right: -1.0} for factor, left, right in self.pairs}
         parts = (
             [signs[factor].get(level, 0.0) if factor in signs else 1 / len(at) for level in at]
@@ -228,7 +228,7 @@ class FactorDesign:
         return all(one in model.estimators for one in self.comparisons if one.term == term)
 
     def _unrun(self, comparison: Comparison) -> str:
-        """The level that a comparison lacks; empty where it lacks none."""
+        """Return the level that a comparison lacks; empty where it lacks none."""
         for factor, *pair in comparison.pairs:
             words, levels = FACTORS[factor], self.levels[factor]
             if len(levels) == 1:
@@ -256,14 +256,16 @@ def _some(cells: Sequence[FactorCell]) -> str:
 
 
 def _columns(levels: Levels, term: Term) -> Matrix:
-    """A term's columns, a row for each cell of the grid."""
+    """Return a term's columns, a row for each cell of the grid."""
     return _kron(
         _sum_to_zero(at) if factor in term else [[1.0]] * len(at) for factor, at in levels.items()
     )
 
 
 def _sum_to_zero(levels: Sequence[object]) -> list[list[float]]:
-    """A row for each level, with one column less than levels; each column adds up to zero."""
+    """Return a row for each level, with one column less than levels; each column adds up to
+    zero.
+    """
     last = len(levels) - 1
     return [
         [-1.0 if at == last else float(at == column) for column in range(last)]

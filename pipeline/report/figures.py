@@ -24,7 +24,9 @@ Curve = list[tuple[float, float, float, float]]
 
 
 def accuracy(results: list[VariantResult], path: Path) -> None:
-    """A dot per seed and a bar of one standard deviation around the mean, a line per variant."""
+    """Return a dot per seed and a bar of one standard deviation around the mean, a line per
+    variant.
+    """
     runs = [(result.name, result.metrics) for result in results if result.metrics]
     figure, (axes,) = canvas(1.4 + ROW * len(runs))
     for line, (_, metrics) in enumerate(runs):
@@ -81,7 +83,7 @@ def throughput(results: list[VariantResult], path: Path) -> None:
 
 
 def scale_of(runs: Sequence[Metrics]) -> str:
-    """A plot's title: whose numbers these are, and of what scale."""
+    """Return a plot's title: whose numbers these are, and of what scale."""
     small = [metrics for metrics in runs if small_because(metrics)]
     if len(small) < len(runs):
         return "measured here"

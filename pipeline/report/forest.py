@@ -50,7 +50,7 @@ def draw_forest(axes: Axes, contrasts: Sequence[Contrast], margin: Mapping[str, 
 
 
 def label(contrast: Contrast) -> str:
-    """The two sides and where they were run, in two lines."""
+    """Return the two sides and where they were run, in two lines."""
     where = {"": "", "search": "search, "}.get(
         contrast.left.where, f"factorial {contrast.left.where}, "
     )

@@ -25,7 +25,7 @@ def labelled(metric: str) -> str:
 
 
 def value(metric: str, number: float | None) -> str:
-    """A measured number."""
+    """Return a measured number."""
     return NOTHING if number is None else f"{number:,.{decimals(metric)}f}"
 
 
@@ -38,7 +38,7 @@ def spread(metric: str, summary: Summary | None) -> str:
 
 
 def published(metric: str, number: float) -> str:
-    """A published number with the decimals it was published with, one at least where it is a
+    """Return a published number with the decimals it was published with, one at least where it is a
     percentage.
     """
     text = f"{number:g}"
@@ -47,7 +47,7 @@ def published(metric: str, number: float) -> str:
 
 
 def signed(metric: str, number: float | None) -> str:
-    """A difference with its sign; what rounds to nothing has none."""
+    """Return a difference with its sign; what rounds to nothing has none."""
     if number is None:
         return NOTHING
     text = f"{number:+.{decimals(metric)}f}"
@@ -55,7 +55,7 @@ def signed(metric: str, number: float | None) -> str:
 
 
 def interval(metric: str, difference: Difference) -> str:
-    """The 95% interval of a difference, or that one seed gives none."""
+    """Return the 95% interval of a difference, or that one seed gives none."""
     if difference.interval is None:
         return "one seed"
     low, high = difference.interval

@@ -70,7 +70,7 @@ def read_evidence(call: Call) -> Evidence:
 
 
 def tables(material: Material) -> dict[str, str]:
-    """The tables for other programs, by file name."""
+    """Return the tables for other programs, by file name."""
     evidence, found = material.evidence, material.answers
     baseline = [pair for task in TASKS for pair in against_baseline(evidence.results.of(task))]
     return {

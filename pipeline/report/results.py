@@ -57,7 +57,7 @@ class Results:
     notes: tuple[str, ...]
 
     def of(self, task: str) -> list[VariantResult]:
-        """The variants of one task."""
+        """Return the variants of one task."""
         return [result for result in self.variants if result.task == task]
 
     @property

@@ -55,7 +55,7 @@ class SamplePicture:
 
 
 def of_variant(result: VariantResult, metrics: Metrics) -> SamplePicture:
-    """A trained variant."""
+    """Return a trained variant."""
     rows = metrics.seeds
     return SamplePicture(
         where="",
@@ -78,7 +78,7 @@ def of_variant(result: VariantResult, metrics: Metrics) -> SamplePicture:
 
 
 def of_budget(factorial: FactorialResults, budget: str) -> dict[str, SamplePicture]:
-    """The settings of the factorial that finished in a budget, in the design's order."""
+    """Return the settings of the factorial that finished in a budget, in the design's order."""
     design, length = factorial.design, factorial.design.budgets[budget]
     rows = _finished(factorial.budget(budget))
     return {
@@ -107,7 +107,7 @@ def of_budget(factorial: FactorialResults, budget: str) -> dict[str, SamplePictu
 
 
 def of_search(search: SearchResults) -> list[tuple[dict[str, Any], SamplePicture]]:
-    """The settings of the search that finished, with their values."""
+    """Return the settings of the search that finished, with their values."""
     space = search.space
     rows = _finished(search.trials)
     found: list[tuple[dict[str, Any], SamplePicture]] = []

@@ -62,7 +62,7 @@ def size_against_accuracy(results: list[VariantResult], claims: list[Claim], pat
 
 
 def published_points(claims: list[Claim]) -> list[Point]:
-    """The paper's own networks and Swin, where both numbers are in one row of a table."""
+    """Return the paper's own networks and Swin, where both numbers are in one row of a table."""
     rows: dict[str, dict[str, Claim]] = defaultdict(dict)
     for claim in claims:
         if (

@@ -30,7 +30,7 @@ NONE = Paragraph(f"No search has been run; `{repro('tune')}` makes it.")
 
 
 def search_blocks(search: SearchResults | None, tracked: Tracked) -> list[Block]:
-    """The section."""
+    """Return the section."""
     if search is None:
         return [NONE]
     space = search.space
@@ -59,24 +59,24 @@ def search_blocks(search: SearchResults | None, tracked: Tracked) -> list[Block]
 
 
 def _axis(key: str, values: list[Any] | RangeFile) -> str:
-    """What a search varied, and over what."""
+    """Return what a search varied, and over what."""
     if isinstance(values, RangeFile):
         return f"{code(key)} between {code(str(values.low))} and {code(str(values.high))}"
     return f"{code(key)} of {code(', '.join(map(str, values)))}"
 
 
 def pictures(search: SearchResults) -> list[Block]:
-    """The pictures that the stage drew, under the names that they have beside the report."""
+    """Return the pictures that the stage drew, under the names that they have beside the report."""
     return [Figure(file_of(path.name), caption_of(path.stem)) for path in search.pictures]
 
 
 def file_of(name: str) -> str:
-    """A picture's name beside the report."""
+    """Return a picture's name beside the report."""
     return f"search_{name}"
 
 
 def caption_of(stem: str) -> str:
-    """What a picture of the search shows."""
+    """Return what a picture of the search shows."""
     if stem in CAPTIONS:
         return CAPTIONS[stem]
     return f"Settings of {code(stem.removeprefix('heat_'))} in the search, held-out images."
@@ -115,7 +115,7 @@ def _found(search: SearchResults, tracked: Tracked) -> list[str]:
 
 
 def _entry(variant: dict[str, Any]) -> str:
-    """An entry of params.yaml in one line."""
+    """Return an entry of params.yaml in one line."""
     return yaml.safe_dump(variant, default_flow_style=True, sort_keys=False, width=10_000).strip()
 
 
@@ -164,7 +164,7 @@ def trial_table(
     first: str,
     name: Callable[[TrialFile], str],
 ) -> Table:
-    """A line for each trial."""
+    """Return a line for each trial."""
     rows = [
         [
             name(trial),

@@ -64,7 +64,7 @@ class Material:
 
 
 def report(material: Material) -> list[Block]:
-    """The whole report."""
+    """Return the whole report."""
     results, tracked = material.evidence.results, material.tracked
     return [
         Heading(1, "Local attention and depth-wise convolution: measured beside published"),

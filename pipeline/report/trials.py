@@ -54,7 +54,7 @@ class FactorialResults:
     folder: Path
 
     def budget(self, name: str) -> list[TrialFile]:
-        """The rows of one budget."""
+        """Return the rows of one budget."""
         return [trial for trial in self.trials if trial.budget == name]
 
     @property
@@ -124,7 +124,7 @@ def read_search(call: Call) -> SearchResults | None:
 
 
 def called(values: dict[str, Any]) -> str:
-    """A setting of the search in words, as in `dwnet, kernel_size 7`; the mixer comes first,
+    """Return a setting of the search in words, as in `dwnet, kernel_size 7`; the mixer comes first,
     without its key.
     """
     words = [
@@ -140,7 +140,7 @@ def _mixer_first(item: tuple[str, Any]) -> int:
 
 
 def _as_in(choices: list[Any] | RangeFile, text: str) -> Any:
-    """A cell of the table as the space has it, with its type."""
+    """Return a cell of the table as the space has it, with its type."""
     if isinstance(choices, RangeFile):
         return _number(text)
     return next(
@@ -149,7 +149,7 @@ def _as_in(choices: list[Any] | RangeFile, text: str) -> Any:
 
 
 def _number(text: str) -> int | float | str | None:
-    """A number that was drawn from a range, whole where it was written so."""
+    """Return a number that was drawn from a range, whole where it was written so."""
     for kind in (int, float):
         try:
             return kind(text)

@@ -19,7 +19,7 @@ from pipeline.runs.results import Metrics, ProfileFile
 
 
 def variant_tables(results: Results, folder: Path, tracked: Tracked) -> list[Block]:
-    """The tables of all tasks; links are relative to the folder of the report."""
+    """Return the tables of all tasks; links are relative to the folder of the report."""
     blocks: list[Block] = []
     for task in TASKS:
         named = results.of(task)
@@ -90,8 +90,8 @@ def _link(result: VariantResult, folder: Path) -> str:
 
 
 def _run_facts(results: list[VariantResult]) -> str:
-    """What the runs of a task were made with; profiles are said apart, for they may come from
-    another machine.
+    """Return what the runs of a task were made with; profiles are said apart, for they may come
+    from another machine.
     """
     trained = sorted({_training(result.metrics) for result in results if result.metrics})
     profiles = [

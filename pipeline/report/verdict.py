@@ -100,7 +100,7 @@ def judge(claim: Claim, result: VariantResult, compare: Compare) -> Judged:
 
 
 def measured_value(result: VariantResult, metric: str) -> Summary | None:
-    """A metric over the seeds of a run, at the last evaluation."""
+    """Return a metric over the seeds of a run, at the last evaluation."""
     if result.metrics is None or any(metric not in row.last for row in result.metrics.seeds):
         return None
     return summarise([row.last[metric] for row in result.metrics.seeds])
@@ -136,7 +136,7 @@ def _verdict(
 def _measure(
     claim: Claim, result: VariantResult
 ) -> tuple[Summary | None, float | None, tuple[str, ...], str]:
-    """The measured number, its best, why it is small, and what to do where there is none."""
+    """Return the measured number, its best, why it is small, and what to do where there is none."""
     if claim.metric in COSTS:
         return (*_measure_cost(claim, result),)
     train = f"`{repro(result.task, result.name)}`"
@@ -172,7 +172,7 @@ def _measure_cost(
 
 
 def _block(overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """What makes a block another one."""
+    """Return what makes a block another one."""
     kept = {
         name: overrides[name]
         for name in (*MIXER_FIELDS, "mlp_ratio")
@@ -182,7 +182,7 @@ def _block(overrides: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _network(overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """What makes a network another one."""
+    """Return what makes a network another one."""
     shape = {name: list(overrides[name]) for name in ("depths", "num_heads") if overrides.get(name)}
     width = {name: overrides[name] for name in ("embed_dim",) if overrides.get(name)}
     return {**_block(overrides), **shape, **width}
@@ -201,7 +201,7 @@ def _wanted(claim: Claim) -> str:
 
 
 def _unclaimed(result: VariantResult) -> Judged:
-    """A variant that no published row describes."""
+    """Return a variant that no published row describes."""
     if result.metrics is None:
         return Judged(
             result.task, "", NOT_RUN, result=result, todo=f"`{repro(result.task, result.name)}`"

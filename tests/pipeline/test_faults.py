@@ -268,7 +268,7 @@ def test_mended_code_may_adopt_a_run(
         decided = original(*args)
         return {**decided, "code": {**decided["code"], "pipeline/training/loop.py": "mended"}}
 
-    monkeypatch.setattr("pipeline.train.decides", mended)
+    monkeypatch.setattr("pipeline.runs.make.decides", mended)
     seed = train(project, "adopt", adopt=old.name)["seeds"][0]
     assert seed["run_id"] != old.name
     assert seed["adopted"] == {"from": old.name, "changed_code": ["pipeline/training/loop.py"]}

@@ -34,7 +34,7 @@ HEAD = [
 
 
 def all_tasks(evidence: Evidence) -> Answer:
-    """The static depth-wise network minus Swin, judged against a margin, task by task and
+    """Return the static depth-wise network minus Swin, judged against a margin, task by task and
     together.
     """
     results, margin = evidence.results, evidence.margin
@@ -71,7 +71,7 @@ def all_tasks(evidence: Evidence) -> Answer:
 
 
 def verdict(contrast: Contrast, margin: float) -> str:
-    """What the interval of the paired difference says, against a margin in points."""
+    """Return what the interval of the paired difference says, against a margin in points."""
     if contrast.difference is None or contrast.difference.interval is None or contrast.at_ceiling:
         return OPEN
     low, high = contrast.difference.interval
@@ -105,7 +105,7 @@ def _by_networks(pairs: list[Contrast]) -> list[list[Contrast]]:
 
 
 def _together(pairs: list[Contrast], margin: Mapping[str, float]) -> str:
-    """What the tasks say together of two networks."""
+    """Return what the tasks say together of two networks."""
     first = pairs[0]
     verdicts = {pair.left.task: verdict(pair, margin.get(pair.metric, 0.0)) for pair in pairs}
     tasks = {kind: " and ".join(_tasks(verdicts, kind)) for kind in (BEHIND, OPEN, "")}

@@ -81,7 +81,7 @@ class Answer:
     costs: tuple[RunCosts, ...] = ()
 
     def blocks(self, tracked: Tracked) -> list[Block]:
-        """The answer from its caution to its runs."""
+        """Return the answer from its caution to its runs."""
         blocks: list[Block] = [Heading(3, self.title)]
         if caution := _caution(self.runs):
             blocks.append(Paragraph(caution))
@@ -111,8 +111,8 @@ def of_contrasts(
     lacking: list[str],
     more: Iterable[str] = (),
 ) -> Answer:
-    """An answer from contrasts and effects of the factorial: sentences, a forest of intervals, and
-    a table.
+    """Return an answer from contrasts and effects of the factorial: sentences, a forest of
+    intervals, and a table.
     """
     drawing = (
         Drawing(f"answer_{number}.png", CAPTION, lambda path: forest(found, path))
@@ -131,7 +131,7 @@ def joined(samples: Iterable[SamplePicture]) -> list[SamplePicture]:
 
 
 def sides(contrasts: Iterable[Contrast]) -> list[SamplePicture]:
-    """The samples of contrasts, each once."""
+    """Return the samples of contrasts, each once."""
     return joined(side for pair in contrasts for side in (pair.left, pair.right))
 
 

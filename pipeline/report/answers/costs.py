@@ -51,7 +51,7 @@ SCALED = {PARAMETERS: 1e6, MACS: 1e9}
 
 
 def shown(measure: str, value: float) -> str:
-    """A cost in its unit."""
+    """Return a cost in its unit."""
     if measure in SCALED:
         metric = {PARAMETERS: "parameters_m", MACS: "macs_g"}[measure]
         return numbers.value(metric, value / SCALED[measure])
@@ -89,7 +89,7 @@ def costs(contrast: Contrast) -> RunCosts:
 
 
 def protocol(profile: ProfileFile) -> tuple[object, ...]:
-    """What must be the same for two speeds to compare."""
+    """Return what must be the same for two speeds to compare."""
     return (
         profile.device,
         profile.precision,

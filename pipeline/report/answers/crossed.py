@@ -42,7 +42,7 @@ with 80% power.
 
 
 def analyses(factorial: FactorialResults | None) -> dict[str, Analysis]:
-    """The analysis of each budget in which a cell finished, the longest training first.
+    """Return the analysis of each budget in which a cell finished, the longest training first.
 
     Raises:
         UserError: the cells do not fit together.
@@ -77,7 +77,7 @@ def analyses(factorial: FactorialResults | None) -> dict[str, Analysis]:
 
 
 def effects(evidence: Evidence, factors: Iterable[str]) -> Said:
-    """The main effects of these factors in the longest training, a sentence each."""
+    """Return the main effects of these factors in the longest training, a sentence each."""
     wanted = {(factor,) for factor in factors}
     if evidence.factorial is None or not evidence.analyses:
         return Said([], [], [])
@@ -96,7 +96,7 @@ def effects(evidence: Evidence, factors: Iterable[str]) -> Said:
 
 
 def cells(factorial: FactorialResults, budget: str) -> list[SamplePicture]:
-    """The cells that finished in a budget."""
+    """Return the cells that finished in a budget."""
     return [
         sample
         for name, sample in of_budget(factorial, budget).items()
@@ -116,7 +116,7 @@ def opening(factorial: FactorialResults, budget: str) -> str:
 
 
 def title(factorial: FactorialResults, budget: str) -> str:
-    """A plot's title: whose numbers these are, and of what scale."""
+    """Return a plot's title: whose numbers these are, and of what scale."""
     of_scale = words.scale_of(
         any(sample.small for sample in cells(factorial, budget)), factorial.design.data.synthetic
     )
@@ -126,7 +126,7 @@ def title(factorial: FactorialResults, budget: str) -> str:
 
 
 def told(metric: str, effect: Effect) -> str:
-    """A main effect in words."""
+    """Return a main effect in words."""
     name = f"**{MAIN.get(effect.name, effect.name)}**"
     if effect.refused:
         return f"{name} cannot be stated ({lowered(effect.refused.rstrip('.'))})"
@@ -139,7 +139,7 @@ def told(metric: str, effect: Effect) -> str:
 
 
 def table(evidence: Evidence) -> Table | None:
-    """A line for each effect and budget."""
+    """Return a line for each effect and budget."""
     factorial = evidence.factorial
     if factorial is None or not evidence.analyses:
         return None
@@ -157,7 +157,7 @@ def clear(effect: Effect) -> bool:
 
 
 def interval(metric: str, effect: Effect) -> str:
-    """The 95% interval of an effect."""
+    """Return the 95% interval of an effect."""
     return (
         f"95% interval {numbers.signed(metric, effect.low)} to "
         f"{numbers.signed(metric, effect.high)}"
@@ -165,14 +165,14 @@ def interval(metric: str, effect: Effect) -> str:
 
 
 def p_value(value: float | None) -> str:
-    """A p-value with three decimals; smaller ones are only said to be so."""
+    """Return a p-value with three decimals; smaller ones are only said to be so."""
     if value is None:
         return numbers.NOTHING
     return "below 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def lowered(text: str) -> str:
-    """A sentence that goes on after a colon."""
+    """Return a sentence that goes on after a colon."""
     return text[:1].lower() + text[1:]
 
 

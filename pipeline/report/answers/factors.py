@@ -25,7 +25,7 @@ separate have a reason in place of a number.
 
 
 def factors(evidence: Evidence) -> Answer:
-    """The factorial's analysis; without a factorial nothing can be said, and saying so beats
+    """Return the factorial's analysis; without a factorial nothing can be said, and saying so beats
     ranking other runs.
     """
     factorial = evidence.factorial

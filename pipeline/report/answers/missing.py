@@ -72,7 +72,7 @@ def profiles(variants: Iterable[VariantResult]) -> list[str]:
 
 
 def factorial(made: FactorialResults | None) -> list[str]:
-    """The crossed experiment, where it is not there or has runs that failed."""
+    """Return the crossed experiment, where it is not there or has runs that failed."""
     if made is None:
         return ["`dvc repro factorial` makes the crossed experiment."]
     failed = any(trial.state == "failed" for trial in made.trials)
@@ -80,7 +80,7 @@ def factorial(made: FactorialResults | None) -> list[str]:
 
 
 def search(made: SearchResults | None) -> list[str]:
-    """The search, where it is not there."""
+    """Return the search, where it is not there."""
     return [] if made else ["`dvc repro tune` makes the search."]
 
 

@@ -85,7 +85,7 @@ def sentences(contrasts: Iterable[Contrast]) -> list[str]:
 
 
 def sentence(group: list[Contrast]) -> str:
-    """What contrasts of one kind, place, task and scale say together."""
+    """Return what contrasts of one kind, place, task and scale say together."""
     first = group[0]
     where = {"": "", SEARCH: "in the search, on images held out of the training set, "}.get(
         first.left.where, f"in the factorial's budget `{first.left.where}`, "
@@ -108,13 +108,13 @@ def sentence(group: list[Contrast]) -> str:
 
 
 def detail(contrast: Contrast) -> str:
-    """The number of one contrast with what it stands on."""
+    """Return the number of one contrast with what it stands on."""
     points = f"{numbers.signed(contrast.metric, _mean(contrast))} points for {named(contrast)}"
     return f"{points} ({sure(contrast.metric, contrast.difference)})"
 
 
 def named(contrast: Contrast) -> str:
-    """The two sides."""
+    """Return the two sides."""
     return f"`{contrast.left.name}` minus `{contrast.right.name}`"
 
 
@@ -128,7 +128,7 @@ def sure(metric: str, difference: Difference | None) -> str:
 
 
 def table(contrasts: list[Contrast]) -> Table | None:
-    """A line for each contrast."""
+    """Return a line for each contrast."""
     return (
         Table(HEAD, [_line(contrast) for contrast in contrasts], frozenset(range(2, 7)))
         if contrasts
@@ -137,7 +137,7 @@ def table(contrasts: list[Contrast]) -> Table | None:
 
 
 def ratio(value: float | None) -> str:
-    """A ratio."""
+    """Return a ratio."""
     return numbers.NOTHING if value is None else f"{value:.2f} times"
 
 
@@ -224,7 +224,7 @@ def _mean(contrast: Contrast) -> float:
 
 
 def _settled(group: list[Contrast], about: str) -> str:
-    """What the intervals settle about the direction."""
+    """Return what the intervals settle about the direction."""
     what, signs = KINDS[group[0].kind][0], {contrast.sign for contrast in group}
     settled = signs - {0}
     if not settled:
