@@ -1,4 +1,4 @@
-"""Train the crossed design of params.yaml: `python -m pipeline.factorial`.
+"""Train the factorial design of params.yaml: `python -m pipeline.factorial`.
 
 Sharing over positions x channels that share a weight x dynamic weights, in one skeleton with paired
 seeds, controls of equal size and contrasts beside it. Each run trains on the whole training set and

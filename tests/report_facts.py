@@ -291,7 +291,7 @@ def hours(rows: list[dict[str, str]]) -> Values:
 def effects(
     cells: dict[str, Any], values: dict[tuple[str, int], float], seeds: list[int]
 ) -> tuple[dict[str, Values], Values]:
-    """Effects of a whole crossed design from means alone: by name, and the scatter with its degrees
+    """Effects of a whole factorial design from means alone: by name, and the scatter with its degrees
     of freedom.
     """
     table = np.array([[values[cell, seed] for seed in seeds] for cell in cells])

@@ -25,8 +25,8 @@ def request(name: str, params: Params) -> dict[str, Any]:
 
 
 def may_be_rewritten(name: str, params: Params) -> bool:
-    """Return whether the raw files are the user's own; stand-ins and downloads follow from the
-    params.
+    """Return whether the raw files are the user's own; synthetic images and downloads follow from
+    the params.
     """
     source = section(name, params).source
     return isinstance(source, str) and source != "synthetic"

@@ -1,4 +1,4 @@
-"""Where raw data come from: drawn stand-ins, folders, archives, or URLs with checksums."""
+"""Where raw data come from: synthetic images, folders, archives, or URLs with checksums."""
 
 import os
 import string
@@ -110,8 +110,8 @@ class Dataset(Section):
 
     @model_validator(mode="after")
     def drawn_whole(self) -> Self:
-        """Check that nothing is asked of stand-ins that they do not take: they are drawn in the
-        official layout.
+        """Check that nothing is asked of synthetic images that they do not take: they are drawn in
+        the official layout.
         """
         if self.source == "synthetic" and self.hold_out is not None:
             raise ValueError(

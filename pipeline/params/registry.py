@@ -27,8 +27,8 @@ class AboutDataset:
         classes: how many classes the official data set has.
         images: how many images each split of the official data set has.
         bytes: how large the official archives are, rounded.
-        synthetic: the module that draws its stand-ins, in the layout that `reader` reads.
-        rehearsal: the stand-ins that a rehearsal trains on.
+        synthetic: the module that draws its synthetic images, in the layout that `reader` reads.
+        rehearsal: the synthetic images that a rehearsal trains on.
         rehearsal_width: pixels that those are widened to, where a recipe wants wide images.
         section: its section of params.yaml, `data.<name>`.
     """

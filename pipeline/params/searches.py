@@ -1,4 +1,4 @@
-"""The sections of params.yaml that try many settings: the search (`tune`) and the crossed design
+"""The sections of params.yaml that try many settings: the search (`tune`) and the factorial design
 (`factorial`).
 """
 

@@ -29,7 +29,7 @@ class Amount:
     and shards.
 
     `train_shards` has the images of each training shard. `known` says from where: the manifest, the
-    inventory, the params of stand-ins, or the official numbers.
+    inventory, the params of synthetic images, or the official numbers.
     """
 
     name: str

@@ -35,8 +35,8 @@ def _here(works: Sequence[ShardWork], in_flight: int | None, label: str) -> list
 
 
 def _widen(raw: Path, width: int) -> None:
-    """Give square stand-ins in COCO's layout a photograph's shape: their right side goes on as its
-    mirror image.
+    """Give square synthetic images in COCO's layout a photograph's shape: their right side goes on
+    as its mirror image.
     """
     for split in ("train", "val"):
         path = raw / "annotations" / f"instances_{split}2017.json"

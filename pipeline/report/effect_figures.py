@@ -1,4 +1,4 @@
-"""Plots of a crossed design: every effect with its interval, and every cell's mean over seeds."""
+"""Plots of a factorial design: every effect with its interval, and every cell's mean over seeds."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What each factor of a crossed design does to a metric: main effects and interactions over paired
-seeds.
+"""What each factor of a factorial design does to a metric: main effects and interactions over
+paired seeds.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from pipeline.report.statistics import summarise
 from pipeline.report.tracked import Tracked
 from pipeline.report.trials import FactorialResults
 
-NONE = Paragraph(f"The crossed experiment has not been run; `{repro('factorial')}` makes it.")
+NONE = Paragraph(f"The factorial design has not been run; `{repro('factorial')}` makes it.")
 GROUPS = {"channel": "one set a channel", "group": "one set a group", "all": "one set for all"}
 HEAD = [
     "setting",

@@ -47,7 +47,7 @@ class TrialFile(TrialLine):
 
 @dataclass(frozen=True)
 class FactorialResults:
-    """The crossed experiment; `trials` has every row, failed ones too."""
+    """The factorial design; `trials` has every row, failed ones too."""
 
     design: DesignFile
     trials: tuple[TrialFile, ...]

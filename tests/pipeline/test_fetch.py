@@ -54,7 +54,7 @@ def test_the_same_folder_gives_the_same_inventory(project: Path) -> None:
 
 
 def use_folder(project: Path) -> Path:
-    """Point the params at a folder of stand-ins, given relative to the project."""
+    """Point the params at a folder of synthetic images, given relative to the project."""
     run_stage(project, "pipeline.fetch", "imagenet")
     next((project / "data" / "raw" / "synthetic").glob("imagenet-*/")).rename(project / "photos")
     params = (project / "params.yaml").read_text()

@@ -1,5 +1,5 @@
-"""Stand-ins for photographs, written in the official layouts so that the very same readers take
-them.
+"""Synthetic images, written in the official layouts so that the very same readers
+take them.
 
 Each image is a pure function of (seed, split, index): a longer set begins with the images of a
 shorter one.

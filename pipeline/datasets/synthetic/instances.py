@@ -1,5 +1,5 @@
-"""Stand-ins for COCO: a few shapes on a ground, each outlined by the very polygon that it was drawn
-with.
+"""Synthetic images for COCO: a few shapes on a ground, each outlined by the very polygon that it
+was drawn with.
 
 Shapes never overlap, so what an outline encloses and what is seen of the shape are the same pixels.
 Now and then a crowd (a swarm of dots, as run lengths) or nothing at all.

@@ -1,4 +1,4 @@
-"""Stand-ins for ADEChallengeData2016: every pixel of a scene has a label, a few are left
+"""Synthetic images for ADEChallengeData2016: every pixel of a scene has a label, a few are left
 unlabelled.
 
 A scene is two grounds that meet at a wavy line (stuff), with discs, squares and triangles on them

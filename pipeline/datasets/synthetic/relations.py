@@ -1,4 +1,4 @@
-"""Stand-ins for ImageNet whose class is how two things lie to each other, far apart.
+"""Synthetic images for ImageNet whose class is how two things lie to each other, far apart.
 
 Each scene holds a bright striped disc A and a dark chequered square B among other shapes. On a grid
 of 4 x 4 cells B lies (dx, dy) cells from A, and the class is (|dx|, dy); |dx|, since training

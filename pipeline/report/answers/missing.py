@@ -72,9 +72,9 @@ def profiles(variants: Iterable[VariantResult]) -> list[str]:
 
 
 def factorial(made: FactorialResults | None) -> list[str]:
-    """Return the crossed experiment, where it is not there or has runs that failed."""
+    """Return the factorial design, where it is not there or has runs that failed."""
     if made is None:
-        return ["`dvc repro factorial` makes the crossed experiment."]
+        return ["`dvc repro factorial` makes the factorial design."]
     failed = any(trial.state == "failed" for trial in made.trials)
     return ["`dvc repro factorial` tries its failed runs again."] if failed else []
 

@@ -66,7 +66,7 @@ def located(sample: SamplePicture) -> str:
 def opening(small: bool, synthetic: bool) -> str:
     """How a sentence begins, so that none can be read beyond its data."""
     if synthetic:
-        return "On drawn stand-ins (small-scale run), "
+        return "On synthetic images (small-scale run), "
     return "In a small-scale run, " if small else "At the paper's scale, "
 
 

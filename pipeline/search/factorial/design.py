@@ -1,5 +1,5 @@
-"""The crossed design: which networks stand for which cell, their controls, and the contrasts beside
-them.
+"""The factorial design: which networks stand for which cell, their controls, and the contrasts
+beside them.
 
 The depth-wise skeleton with four operators crosses sharing over positions with dynamic weights; how
 many channels share a weight is an option of each (paper, sections 1.3 and 3.3).

@@ -1,4 +1,4 @@
-"""Stand-ins: the same seed gives the same bytes, and what is written about a scene is what was
+"""Synthetic images: the same seed gives the same bytes, and what is written about a scene is what was
 painted.
 """
 

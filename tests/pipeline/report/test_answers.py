@@ -75,7 +75,7 @@ def test_all_three_tasks_are_answered_together(project: Any) -> None:
         "on each**" in said
     )
     assert "small-scale run" not in said
-    assert "stand-ins" not in said
+    assert "synthetic images" not in said
     paper_pair(project, "detect", [40.0, 40.1, 40.2], [45.0, 45.1, 45.1])
     paper_pair(project, "segment", [46.0], [45.0])
     assert "**falls behind in detection; not settled in segmentation**" in answer(project, 5)
@@ -104,7 +104,7 @@ def test_every_sentence_on_synthetic_data_says_so(laptop: Any) -> None:
         assert items
         for item in items:
             numbered = re.search(r"\d\.\d", item) is not None
-            named = ("- On drawn stand-ins (small-scale run), ", "- It took as a small-scale run ")
+            named = ("- On synthetic images (small-scale run), ", "- It took as a small-scale run ")
             assert not numbered or item.startswith(named), item
         for row in [
             line

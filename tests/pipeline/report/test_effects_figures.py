@@ -1,4 +1,4 @@
-"""The plots of a crossed design: nothing is cut off or covered, and what is drawn is what was
+"""The plots of a factorial design: nothing is cut off or covered, and what is drawn is what was
 measured.
 """
 

@@ -1,4 +1,4 @@
-"""The crossed design: twelve cells that are what their switches say, controls as large as the
+"""The factorial design: twelve cells that are what their switches say, controls as large as the
 cells, named pairs.
 """
 
