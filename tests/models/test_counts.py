@@ -327,7 +327,7 @@ def test_options_are_counted_too(on_meta, name, options, rule):
 
 def test_an_unknown_rule_is_refused(on_meta):
     with pytest.raises(
-        ValueError, match=r"no counting rule 'flop'; known are macs\(\), full, downstream"
+        ValueError, match=r"no counting rule 'flop'; known are flops\(\), full, downstream"
     ):
         count_macs(on_meta("dwnet_micro"), 64, "flop")
 

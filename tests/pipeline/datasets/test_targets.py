@@ -6,13 +6,12 @@ import re
 
 from helpers import PROJECT
 
-from pipeline.datasets import targets
-from pipeline.datasets.coco import objects
+from pipeline.datasets import objects, targets
 from pipeline.datasets.targets import Tally
 
 CODE = (
     "targets",
-    "coco/objects",
+    "objects",
     "coco/segmentations",
     "coco/instances",
     "coco/coco",

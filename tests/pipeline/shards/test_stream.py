@@ -14,7 +14,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from pipeline.core.errors import UserError
-from pipeline.datasets import list_folder
+from pipeline.datasets.base import list_folder
 from pipeline.params import Shard
 from pipeline.shards.build import build
 from pipeline.shards.manifest import Manifest

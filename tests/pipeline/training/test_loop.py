@@ -20,7 +20,6 @@ from pipeline.core import failpoints
 from pipeline.core.errors import UserError
 from pipeline.core.locks import held
 from pipeline.loading.micro_batches import EvalSamples, Ranks, eval_loader
-from pipeline.params import Classify as Section
 from pipeline.params import Cluster
 from pipeline.runs.publish import publish_history
 from pipeline.runs.run import Run
@@ -29,6 +28,7 @@ from pipeline.shards.reader import ShardReader
 from pipeline.shards.remote.cache import ShardCache
 from pipeline.tasks.base import Result, create
 from pipeline.tasks.classify.logic import Classification
+from pipeline.tasks.classify.recipe import Classify as Section
 from pipeline.training import loop
 from pipeline.training.evaluate import evaluate
 from pipeline.training.loop import train
