@@ -10,6 +10,9 @@ from pipeline.search.driver import run_search
 from pipeline.search.factorial.design import designs_of
 from pipeline.search.factorial.publish import publish_factorial
 from pipeline.search.factorial.trials import search_of
+from pipeline.submission import stage as stages
+from pipeline.submission.inside import refuse_unkept
+from pipeline.submission.run import run_as_job
 
 
 def main() -> None:
@@ -20,9 +23,13 @@ def main() -> None:
         ).parse_args()
     )
     budgets = designs_of(call.params)
+    dataset = next(iter(budgets.values())).settings[0].section.dataset
+    refuse_unkept(call, dataset)
+    search = search_of(call, budgets, call.shards(dataset))
+    if (stage := stages.search(call, "factorial", search)) is not None:
+        run_as_job(call, stage)
+        return
     with call.alone("factorial", "design"):
-        shards = call.shards(next(iter(budgets.values())).settings[0].section.dataset)
-        search = search_of(call, budgets, shards)
         for name, reason in {
             name: why for design in budgets.values() for name, why in design.left_out.items()
         }.items():

@@ -8,6 +8,9 @@ from pipeline.core.errors import UserError, nearest
 from pipeline.params import TASKS
 from pipeline.project import cli
 from pipeline.runs.make import section_of
+from pipeline.submission.inside import refuse_unkept
+from pipeline.submission.run import run_as_job
+from pipeline.submission.stage import training
 
 
 def main() -> None:
@@ -40,8 +43,13 @@ def main() -> None:
                 f"{task}.variants has no '{variant}'; {nearest(variant, section.variants)}"
             )
     call.args.variants = list(dict.fromkeys(call.args.variants))
+    refuse_unkept(call, section.dataset)
+    shards = call.shards(section.dataset)
+    if (stage := training(call, shards)) is not None:
+        run_as_job(call, stage)
+        return
     with call.alone(task, *call.args.variants):
-        train(call, call.shards(section.dataset))
+        train(call, shards)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,9 @@ from pipeline.search.publish import publish_search
 from pipeline.search.settings import LeftOut
 from pipeline.search.tune.space import settings_of
 from pipeline.search.tune.trials import search_of
+from pipeline.submission import stage as stages
+from pipeline.submission.inside import refuse_unkept
+from pipeline.submission.run import run_as_job
 
 
 def main() -> None:
@@ -20,9 +23,13 @@ def main() -> None:
         ).parse_args()
     )
     settings, left_out = settings_of(call.params)
+    dataset = settings[0].section.dataset
+    refuse_unkept(call, dataset)
+    search = search_of(call, settings, call.shards(dataset))
+    if (stage := stages.search(call, "tune", search)) is not None:
+        run_as_job(call, stage)
+        return
     with call.alone("tune", "search"):
-        shards = call.shards(settings[0].section.dataset)
-        search = search_of(call, settings, shards)
         _say(left_out)
         publish_search(call, search, settings, left_out, run_search(call, search))
 

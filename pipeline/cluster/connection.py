@@ -13,9 +13,10 @@ from pipeline.cluster.head import init_ray
 from pipeline.cluster.session import new_session, session_head
 from pipeline.core import environment
 from pipeline.core.environment import SESSION
-from pipeline.core.errors import UserError
+from pipeline.core.errors import UserError, discreet
 from pipeline.params import Cluster
 
+NOT_SHIPPED = ["/data", "/runs", "/results", "/adhoc"]
 OPEN_QUESTION = "/ray.rpc.NodeInfoGcsService/GetAllNodeInfo"
 
 
@@ -33,28 +34,38 @@ def connected(cluster: Cluster) -> Iterator[None]:
     if ray.is_initialized():  # somebody above us owns the connection
         yield
         return
-    address = os.environ.get("RAY_ADDRESS")
-    if address and "://" in address:
-        raise UserError(
-            f"RAY_ADDRESS={address}: submitting a job is not supported yet; use host:port or auto"
-        )
+    address = _to_join()
     if not address:
         _refuse_missing_gpus(cluster)
     else:
         _refuse_open(address, cluster)
-        _join(
-            address,
-            runtime_env={
-                "working_dir": str(Path.cwd()),
-                "excludes": ["/data", "/runs", "/results", "/adhoc"],
-            },
-        )
+        project = {"working_dir": str(Path.cwd()), "excludes": NOT_SHIPPED}
+        _join(address, **({} if environment.in_shipped_job() else {"runtime_env": project}))
     with ExitStack() as own:
         if not address:
             session = os.environ.get(SESSION) or own.enter_context(new_session())
             _join(session_head(Path(session), cluster))
         own.callback(ray.shutdown)
         yield
+
+
+def _to_join() -> str | None:
+    """Return the cluster to join; None for a head of our own, also where RAY_ADDRESS names a
+    dashboard: what is not submitted there is done here.
+
+    Raises:
+        UserError: RAY_ADDRESS is of a kind that is not known here.
+    """
+    address = os.environ.get("RAY_ADDRESS")
+    if not address or "://" not in address:
+        return address
+    if not address.startswith(("http://", "https://")):
+        raise UserError(
+            f"RAY_ADDRESS={discreet(address)} is of an unknown kind; use host:port, auto, or the "
+            "dashboard's address, http://host:8265"
+        )
+    del os.environ["RAY_ADDRESS"]  # the head of our own would ask it for what it is
+    return None
 
 
 def _refuse_missing_gpus(cluster: Cluster) -> None:

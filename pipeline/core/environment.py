@@ -3,6 +3,7 @@ to notice.
 """
 
 import atexit
+import json
 import os
 import shutil
 import sys
@@ -51,8 +52,17 @@ def prepare() -> None:
 
     Ray and MLflow read it when they are imported, so this comes first.
     """
-    for name, value in {**DEFAULTS, **({} if os.environ.get("RAY_ADDRESS") else LOOPBACK)}.items():
+    joins = os.environ.get("RAY_ADDRESS", "http").partition("://")[0] not in ("", "http", "https")
+    for name, value in {**DEFAULTS, **({} if joins else LOOPBACK)}.items():
         os.environ.setdefault(name, value)
+
+
+def in_shipped_job() -> bool:
+    """Return whether this process is the driver of a Ray job in a folder that was shipped with it,
+    and ends with it.
+    """
+    config = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") or "{}")
+    return bool((config.get("runtime_env") or {}).get("working_dir"))
 
 
 def own_token() -> None:

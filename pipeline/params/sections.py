@@ -56,7 +56,9 @@ class Cluster(Section):
     `shards` is a URL or path under which each data set's folder lies as the shard stage wrote it
     (null: the local folder); what is read from there is kept in the folder `cache` of each node, up
     to `cache_gb` (10^9 bytes). `allow_open` joins a Ray cluster that asks for no token: whoever
-    reaches its ports can run code in it.
+    reaches its ports can run code in it. `python` is how a submitted job's processes start Python
+    there, e.g. a path in a shared folder or `uv run --with-requirements requirements.lock python`
+    (null: this environment where the head sees it, else the head's own).
     """
 
     workers: Positive = 2
@@ -70,6 +72,7 @@ class Cluster(Section):
     cache: str | None = None
     cache_gb: Annotated[float, Field(gt=0)] = 200.0
     allow_open: bool = False
+    python: str | None = None
 
     @field_validator("storage")
     @classmethod
