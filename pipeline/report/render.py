@@ -23,6 +23,7 @@ from pipeline.report.results import Results, VariantResult, read_results
 from pipeline.report.scatter import size_against_accuracy
 from pipeline.report.search_section import file_of
 from pipeline.report.sections import Material, report
+from pipeline.report.summaries import write_summaries
 from pipeline.report.table import to_csv
 from pipeline.report.tracked import tracked
 from pipeline.report.trials import read_factorial, read_search
@@ -32,8 +33,8 @@ Draw = Callable[[str, str, Callable[[Path], None]], None]
 
 
 def make_report(call: Call) -> Path:
-    """Write report.md, report.html, tables as CSV and the plots; the same inputs give the same
-    bytes.
+    """Write report.md, report.html, tables as CSV and the plots, and what DVC shows; the same inputs
+    give the same bytes.
 
     Raises:
         UserError: a results file or the claims cannot be read.
@@ -51,8 +52,10 @@ def make_report(call: Call) -> Path:
         blocks = report(material)
         write_text(folder / "report.md", to_markdown(blocks))
         write_text(folder / "report.html", to_html(blocks, folder))
-        for name, text in tables(material).items():
+        made_tables = tables(material)
+        for name, text in made_tables.items():
             write_text(folder / name, text)
+    write_summaries(call, made, made_tables["effects.csv"])
     return target
 
 

@@ -7,17 +7,20 @@ is counted, so a stream that is opened again goes on where the one before broke 
 import asyncio
 import re
 import threading
+import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from pipeline.core.locks import Busy, held
+from pipeline.core.progress import say
 from pipeline.submission.client import Dashboard, Gone
 
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails
 
 POLL_S = 1.0
+PENDING_S = 15.0
 OF_RAY = re.compile(r"\S+ \S+\tINFO job_manager\.py|Running entrypoint for job ")
 """Lines at a log's head that say nothing about the stage."""
 
@@ -78,6 +81,8 @@ def follow(dashboard: Dashboard, name: str, log: Log) -> "JobDetails":
     stop = threading.Event()
     thread = threading.Thread(target=_stream, args=(dashboard, name, log, stop), daemon=True)
     thread.start()
+    since = time.monotonic()
+    told = False
     try:
         while True:
             job = dashboard.find(name)
@@ -88,6 +93,9 @@ def follow(dashboard: Dashboard, name: str, log: Log) -> "JobDetails":
                 )
             if job.status.is_terminal():
                 break
+            if job.status == "PENDING" and not told and time.monotonic() - since > PENDING_S:
+                say(f"{name} waits for a place in the cluster; Ctrl-C leaves it waiting")
+                told = True
             stop.wait(POLL_S)
     finally:
         stop.set()

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from pipeline.core import records
 from pipeline.core.errors import UserError
 from pipeline.core.locks import Busy, held
 from pipeline.core.progress import say
@@ -122,8 +123,10 @@ class LocalRun(Known):
     @property
     def what(self) -> str:
         """Which training it is."""
-        decides = json.loads((self.folder / "decides.json").read_text())
-        return f"{decides['task']} {decides['model']}, seed {decides['seed']}"
+        decided = records.read(self.folder / "decides.json", records.Decided) or {}
+        options = [f"{name}={value}" for name, value in decided.get("overrides", {}).items()]
+        words = [decided.get("task", "unknown"), decided.get("model", ""), *options]
+        return f"{' '.join(words)}, seed {decided.get('seed', 'unknown')}"
 
     @property
     def progress(self) -> Path:

@@ -154,9 +154,9 @@ def test_a_cluster_that_wants_a_token_is_none_of_the_open_ones(control: str) -> 
 
 
 def test_job_submission_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:8265")
+    monkeypatch.setenv("RAY_ADDRESS", "ray://127.0.0.1:10001")
     monkeypatch.setattr("ray.is_initialized", lambda: False)
-    with pytest.raises(UserError, match="not supported yet"), connected(Cluster()):
+    with pytest.raises(UserError, match="unknown kind"), connected(Cluster()):
         pass
 
 
