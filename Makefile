@@ -42,6 +42,9 @@ lint: $(READY)  ## ruff, mypy, and which room may import which
 ui: $(READY)  ## compare runs in the browser (MLflow on loopback, port 5000)
 	@python -m pipeline.ui
 
+pull: $(READY)  ## the results that somebody published with `dvc push`, without training anything
+	@python -m pipeline.pull
+
 bench: $(READY)  ## benchmarks, one JSON line a figure
 	@for file in benchmarks/[a-z]*.py; do PYTHONPATH=. python $$file || exit 1; done
 
@@ -51,4 +54,4 @@ lock: $(READY)  ## pin what pyproject.toml adds; with upgrade=--upgrade pin ever
 clean:  ## remove scratch state: unfinished and finished runs, ad-hoc results (what DVC tracks stays)
 	rm -rf runs adhoc data/raw/synthetic
 
-.PHONY: help setup repro scm plan walk test test-faults lint ui bench lock clean
+.PHONY: help setup repro scm plan walk test test-faults lint ui pull bench lock clean

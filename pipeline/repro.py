@@ -6,6 +6,7 @@ was before.
 """
 
 import argparse
+import json
 from pathlib import Path
 
 from pipeline.cluster.session import run_session
@@ -30,8 +31,19 @@ def _main() -> None:
         code = run_session(["dvc", "repro", "--force", "--single-item", *fetch], ["dvc", "repro"])
         keep_lock_file(project)
     if code == 0:
-        print("The report: results/report/report.html")
+        _say_results(project / "results" / "metrics")
     raise SystemExit(code)
+
+
+def _say_results(folder: Path) -> None:
+    """Print the main number of each variant, and where to look next."""
+    files = sorted(folder.glob("*/*.json"))
+    width = max((len(f"{file.parent.name} {file.stem}") for file in files), default=0)
+    print("\nResults, the mean over seeds:")
+    for file in files:
+        (metric, value), *_ = json.loads(file.read_text()).items()
+        print(f"  {f'{file.parent.name} {file.stem}':<{width}}  {metric} {value:.1f}")
+    print("The report: results/report/report.html. Runs side by side: make ui")
 
 
 if __name__ == "__main__":

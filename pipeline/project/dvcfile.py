@@ -31,6 +31,16 @@ def items(project: Path, stage: str) -> list[str]:
         ) from None
 
 
+def outs_in_lock(project: Path) -> list[str]:
+    """Return every file and folder that dvc.lock says a stage made.
+
+    Raises:
+        UserError: dvc.lock is not there, or cannot be read.
+    """
+    stages = read_tree(project / "dvc.lock").get("stages", {})
+    return sorted({out["path"] for stage in stages.values() for out in stage.get("outs", [])})
+
+
 def stage_digest(project: Path, stage: str) -> str | None:
     """Return the digest of a stage's dependencies and parameters as dvc.lock will hold them.
 

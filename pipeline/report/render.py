@@ -33,7 +33,7 @@ Draw = Callable[[str, str, Callable[[Path], None]], None]
 
 
 def make_report(call: Call) -> Path:
-    """Write report.md, report.html, tables as CSV and the plots, and what DVC shows; the same inputs
+    """Write report.md, report.html, tables as CSV, the plots, and what DVC shows; the same inputs
     give the same bytes.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What DVC shows: a few numbers of each variant (`dvc metrics show`), and series (`dvc plots show`).
+"""What DVC shows: a few numbers of each variant (`dvc metrics show`), series (`dvc plots show`).
 
 The numbers are those of metrics.json and of the report's tables; nothing is computed here but means
 over seeds.
@@ -6,13 +6,13 @@ over seeds.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from pipeline.core.csv import csv_text
-from pipeline.core.files import whole_folder, write_json, write_text
+from pipeline.core.files import whole_folder, write_text
 from pipeline.project.call import Call
 from pipeline.report.answers.answer import Evidence
 from pipeline.report.claims import TASKS
@@ -31,7 +31,8 @@ def write_summaries(call: Call, evidence: Evidence, effects: str) -> None:
     """
     with whole_folder(call.folders.results("metrics")) as folder:
         for result in evidence.results.run:
-            write_json(folder / result.task / f"{result.name}.json", few_numbers(result))
+            numbers = json.dumps(few_numbers(result), indent=2)
+            write_text(folder / result.task / f"{result.name}.json", numbers + "\n")
     with whole_folder(call.folders.results("plots")) as folder:
         for task in TASKS:
             write_text(folder / f"{task}.csv", _curves(evidence.results.of(task)))

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 KNOCK_S = 10.0
 ANSWER_S = 30.0
 PAUSE_S = 1.0
+YOUNG_S = 120.0
+"""For how long a head that was just started may have nobody yet who takes jobs."""
 SILENCE_S = 600.0
 """For how long a dashboard may not answer before a follower gives up; the job goes on."""
 CHATTY = (
@@ -59,16 +61,22 @@ class Dashboard:
     def submit(self, name: str, entrypoint: str, folder: Path, environment: Any) -> bool:
         """Submit a job; return whether this call did, or another one before it."""
         wanted = {"working_dir": str(folder), **environment}
-        try:
-            self._client.submit_job(entrypoint=entrypoint, submission_id=name, runtime_env=wanted)
-        except Exception as error:
-            if self.find(name) is not None:
-                return False
-            raise UserError(
-                f"the cluster at {discreet(self.address)} does not take the job: "
-                f"{_first_line(error)}"
-            ) from None
-        return True
+        since = time.monotonic()
+        while True:
+            try:
+                self._client.submit_job(
+                    entrypoint=entrypoint, submission_id=name, runtime_env=wanted
+                )
+                return True
+            except Exception as error:
+                if self.find(name) is not None:
+                    return False
+                reason = _first_line(error)
+            if "status code 5" not in reason or time.monotonic() - since > YOUNG_S:
+                raise UserError(
+                    f"the cluster at {discreet(self.address)} does not take the job: {reason}"
+                )
+            time.sleep(PAUSE_S)
 
     def find(self, name: str) -> "JobDetails | None":
         """Return what the cluster says of a job, None where it knows of none."""

@@ -140,6 +140,38 @@ def test_a_changed_variant_runs_alone(project: Path) -> None:
     (project / "params.yaml").write_text(original)
 
 
+def test_dvc_shows_a_few_numbers_and_the_curves(project: Path, tmp_path: Path) -> None:
+    shown = run(project, "dvc", "metrics", "show").splitlines()
+    assert max(map(len, shown)) <= 120
+    for variant in ("dwnet_micro", "dynamic_dwnet_micro"):
+        metrics = json.loads((project / f"results/classify/{variant}/metrics.json").read_text())
+        [line] = [line for line in shown if f"/{variant}.json" in line]
+        assert f"{metrics['final']['top1']:.5g}" in line
+    shutil.copytree(PROJECT / ".dvc/plots", project / ".dvc/plots", dirs_exist_ok=True)
+    run(project, "dvc", "plots", "show", "--out", str(tmp_path))
+    page = (tmp_path / "index.html").read_text()
+    assert all(f'"variant": "{name}"' in page for name in ("dwnet_micro", "dynamic_dwnet_micro"))
+    assert all(title in page for title in ("top-1 by epoch", "search", "effects of the factorial"))
+
+
+def test_a_colleague_pulls_results_without_training(project: Path, tmp_path: Path) -> None:
+    colleague = clone(tmp_path / "colleague")
+    lacking = [sys.executable, "-m", "pipeline.pull"]
+    done = subprocess.run(lacking, cwd=colleague, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 2 and "dvc.lock" in done.stderr
+    for name in ("params.yaml", "dvc.lock"):
+        shutil.copy(project / name, colleague)
+    done = subprocess.run(lacking, cwd=colleague, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 2 and "dvc remote add" in done.stderr
+    run(project, "dvc", "remote", "add", "--default", "shared", str(tmp_path / "remote"))
+    run(project, "dvc", "push")
+    shutil.copy(project / ".dvc/config", colleague / ".dvc/config")
+    run(colleague, *lacking)
+    for name in ("report/report.html", "classify/dwnet_micro/model.safetensors", "tune/best.json"):
+        assert sha256_file(colleague / "results" / name) == sha256_file(project / "results" / name)
+    assert not (colleague / "runs").exists() and not (colleague / "data").exists()
+
+
 def test_the_stage_digest_is_what_dvc_locked(project: Path) -> None:
     """The tag of the MLflow run equals the digest of the entry that DVC wrote."""
     from mlflow import MlflowClient

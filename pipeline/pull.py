@@ -1,0 +1,38 @@
+"""What a colleague published with `dvc push`, without training anything: `make pull`.
+
+Everything under `results/` that dvc.lock names comes from the DVC remote: the report, tables,
+pictures and weights. Raw data and shards stay where they are; `dvc pull` brings those too.
+"""
+
+import argparse
+import subprocess
+from pathlib import Path
+
+from pipeline.core.errors import UserError
+from pipeline.project.cli import main
+from pipeline.project.dvcfile import outs_in_lock
+
+HOW = "set one with `dvc remote add --default NAME FOLDER-OR-URL`"
+
+
+def _main() -> None:
+    argparse.ArgumentParser(description="Bring published results from the DVC remote.").parse_args()
+    project = Path.cwd()
+    results = [path for path in outs_in_lock(project) if path.startswith("results/")]
+    if not results:
+        raise UserError("dvc.lock names no results; whoever has them commits it after `make repro`")
+    asked = subprocess.run(["dvc", "remote", "default"], capture_output=True, text=True)
+    if asked.returncode:
+        raise UserError(f"this project has no DVC remote; {HOW}")
+    pulled = subprocess.run(["dvc", "pull", "--quiet", *results], capture_output=True, text=True)
+    if pulled.returncode:
+        reason = pulled.stderr.strip().splitlines()
+        raise UserError(
+            f"DVC cannot bring all results: {' '.join(reason[:1]).removeprefix('ERROR: ')}; has "
+            "whoever made them run `dvc push`?"
+        )
+    print(f"{len(results)} results are here; the report: results/report/report.html")
+
+
+if __name__ == "__main__":
+    main(_main)
