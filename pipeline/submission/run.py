@@ -5,6 +5,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -155,7 +156,8 @@ def _note(notes: Path, cluster: Dashboard, stage: Stage) -> None:
 
 def _forget(notes: Path) -> None:
     """Note that there is nothing left to fetch; the log stays."""
-    (notes / PENDING).rename(notes / FETCHED)
+    with suppress(FileNotFoundError):  # another command followed the same job, and was first
+        (notes / PENDING).rename(notes / FETCHED)
 
 
 def _entrypoint(cluster: Cluster) -> str:
