@@ -6,6 +6,7 @@ from typing import Any
 from pipeline.core.files import digest, sha256_file
 from pipeline.params import Task, Variant
 from pipeline.params.registry import tasks
+from pipeline.runs.weights import weights_digest
 
 TRAINING = (
     "models/__init__.py",
@@ -74,7 +75,7 @@ def decides(
         "recipe": section.recipe_of(variant).model_dump(mode="json"),
         "seed": seed,
         "manifest": manifest,
-        "init": sha256_file(init) if init else None,
+        "init": weights_digest(init) if init else None,
         "code": {
             name: sha256_file(project / name)
             for name in modules(project, code_of(task, entry.mixer))
