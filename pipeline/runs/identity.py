@@ -22,7 +22,7 @@ TRAINING = (
 says what else does (`AboutTask.code`). dvc.yaml lists the same, and a test holds both against the
 imports.
 """
-BY_VALUE = ("about.py", "operations.py", "recipe.py")
+BY_VALUE = ("about.py", "operations.py", "prediction.py", "recipe.py")
 """Files of a task's folder without influence on a result that its parameters do not have
 themselves.
 """
