@@ -26,6 +26,8 @@ from models.registry import build_backbone, build_classifier
 WEIGHTS = "model.safetensors"
 CONFIG = "config"
 """The key of a file's metadata under which its configuration stands, as JSON."""
+ELSEWHERE = {"checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"}
+"""Options of timm that would open files which a published one names."""
 
 
 def load(path: str | Path) -> nn.Module:
@@ -37,20 +39,26 @@ def load(path: str | Path) -> nn.Module:
         raise ValueError(
             f"{file} is of a network of kind '{network}'; known are {', '.join(BUILD)}"
         )
-    with torch.random.fork_rng(devices=[]):
-        model = BUILD[network](config)
+    try:
+        parts: dict[str, Any] = {
+            "classes": tuple(config["label_names"]),
+            "transform": transform_of(config["transform"]),
+            "config": config,
+        }
+        with torch.random.fork_rng(devices=[]):
+            model = BUILD[network](config)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{file} does not say all of what it is: {error!r}") from None
+    if "pretrained_cfg" in config:
+        names = {"label_names": parts["classes"], "architecture": config["architecture"]}
+        parts["pretrained_cfg"] = parts["default_cfg"] = {**config["pretrained_cfg"], **names}
+    for name, part in parts.items():
+        setattr(model, name, part)
     try:
         model.load_state_dict(load_file(file))
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
         raise ValueError(f"{file} does not fit the network that it names: {reason}") from None
-    parts: dict[str, Any] = {
-        "classes": tuple(config["label_names"]),
-        "transform": transform_of(config["transform"]),
-        "config": config,
-    }
-    for name, part in parts.items():
-        setattr(model, name, part)
     return model.eval()
 
 
@@ -109,6 +117,8 @@ def _name(config: Mapping[str, Any]) -> str:
 def _classifier(config: Mapping[str, Any]) -> nn.Module:
     name, classes, options = _name(config), config["num_classes"], dict(config["model_args"])
     if name.startswith(PREFIX):
+        if ELSEWHERE & options.keys():
+            raise ValueError(f"weights of {name} name other weights: {', '.join(options)}")
         return create_timm(name, classes, options)
     return build_classifier(name, classes, options)
 

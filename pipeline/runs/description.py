@@ -7,8 +7,7 @@ The keys are those of timm's and the hub's `config.json` where these have one.
 from collections.abc import Mapping
 from typing import Any
 
-from models.network.sizes import SIZES
-from pipeline.loading.images import MEAN, STD
+from models.network.sizes import MEAN, SIZES, STD
 from pipeline.runs.results import Metrics
 from pipeline.runs.run import Run
 

@@ -106,6 +106,12 @@ def test_what_cannot_be_loaded_is_one_sentence(trained: Path, tmp_path: Path) ->
         ({"transform": {"kind": "turn"}}, "no transform of kind 'turn'"),
         ({"architecture": "dwmet_micro"}, "did you mean 'dwnet_micro'"),
         ({"num_classes": 3}, "does not fit the network that it names"),
+        ({"transform": {"kind": "crop"}}, "does not say all of what it is"),
+        ({"label_names": None}, "does not say all of what it is"),
+        (
+            {"mixer": "timm", "architecture": "resnet10t", "model_args": {"checkpoint_path": "x"}},
+            "name other weights",
+        ),
     ):
         save_file(
             load_file(whole),
