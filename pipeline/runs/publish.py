@@ -8,9 +8,10 @@ from typing import Any
 
 from pipeline.core import failpoints
 from pipeline.core.errors import UserError
-from pipeline.core.files import whole_folder, write_json
+from pipeline.core.files import whole_folder, write_json, write_text
 from pipeline.project.call import Call
 from pipeline.project.git import commit
+from pipeline.runs.card import card
 from pipeline.runs.description import describe
 from pipeline.runs.results import (
     HISTORY,
@@ -41,6 +42,7 @@ def publish(call: Call, runs: list[Run]) -> None:
             _publish_classes(folder / "per_class.csv", records)
         description = describe(runs[0], _class_names(runs[0]), metrics)
         write_json(folder / "config.json", description)
+        write_text(folder / "README.md", card(description, metrics, _home(call, runs[0])))
         publish_weights(
             runs[0].folder / "last.safetensors", folder / "model.safetensors", description
         )
@@ -54,6 +56,13 @@ def publish(call: Call, runs: list[Run]) -> None:
         f"{runs[0].seed}){passed}",
         flush=True,
     )
+
+
+def _home(call: Call, run: Run) -> str:
+    """Return the folder of a run's results, from the project where it lies in it."""
+    folder = call.folders.results(run.task, run.variant)
+    inside = folder.is_relative_to(call.project)
+    return (folder.relative_to(call.project) if inside else folder).as_posix()
 
 
 def _class_names(run: Run) -> list[str]:
