@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from models.network.layers import Norm, init_linear_and_norm, make_norm, norm_tokens, pad_map
-from models.network.sizes import SIZES
+from models.network.sizes import MEAN, SIZES, STD
 from models.network.spec import BlockConfig, Switches, declared_switches
 
 PATCH = 4
+CROP_SHARE = 0.875
+"""The side of the crop that is evaluated, over the short side of the image (224 of 256 pixels)."""
 
 Remainder = Literal["cut", "pad"]
 """What becomes of the last rows and columns of an image whose sides 4 does not divide: left out, or
@@ -208,10 +210,18 @@ class Backbone(nn.Module):
 
 
 class Classifier(nn.Module):
-    """Backbone, LayerNorm on the last map's tokens, mean over them, Linear to the classes."""
+    """Backbone, LayerNorm on the last map's tokens, mean over them, Linear to the classes.
+
+    Its interface is that of timm's models.
+
+    Attributes:
+        feature_info: channels, stride and module of each of the four maps.
+        pretrained_cfg: the images that it takes and the names of its first and last layer, in
+            timm's words; `default_cfg` is the same.
+    """
 
     def __init__(self, backbone: Backbone, num_classes: int) -> None:
-        """`num_classes` is the length of the logits.
+        """`num_classes` is the length of the logits; 0 leaves the head out.
 
         Raises:
             ValueError: the backbone has output norms, which only its maps pass through.
@@ -221,10 +231,34 @@ class Classifier(nn.Module):
             raise ValueError("output_norm is for feature maps: a classifier has a norm of its own")
         self.backbone = backbone
         self.norm = nn.LayerNorm(backbone.channels[-1])
-        self.head = nn.Linear(backbone.channels[-1], num_classes)
-        self.head.apply(
-            partial(init_linear_and_norm, linear_std=SIZES[backbone.layout.size].linear_std)
-        )
+        self.reset_classifier(num_classes)
+        self.feature_info = [
+            {
+                "num_chs": channels,
+                "reduction": PATCH * 2**stage,
+                "module": f"backbone.stages.{stage}",
+            }
+            for stage, channels in enumerate(backbone.channels)
+        ]
+        self.pretrained_cfg = self.default_cfg = image_cfg(backbone.layout.image_size, num_classes)
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """Put a fresh head in the place of the old one, none at all for 0 classes; `global_pool` is
+        what timm hands over, and tokens are always averaged.
+        """
+        self.num_classes = num_classes
+        self.head = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
+        linear_std = SIZES[self.backbone.layout.size].linear_std
+        self.head.apply(partial(init_linear_and_norm, linear_std=linear_std))
+
+    def get_classifier(self) -> nn.Module:
+        """Return the head."""
+        return self.head
+
+    @property
+    def num_features(self) -> int:
+        """Channels of the last map, which are what the head sees."""
+        return self.backbone.channels[-1]
 
     @property
     def switches(self) -> Switches:
@@ -233,6 +267,55 @@ class Classifier(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) -> logits (B, num_classes)."""
-        tokens = self.norm(self.backbone.tokens(images)[-1])
-        logits: Tensor = self.head(tokens.mean(dim=(1, 2)))
-        return logits
+        return self.forward_head(self.forward_features(images))
+
+    def forward_features(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) -> the last map's tokens behind their norm, (B, H', W', C)."""
+        tokens: Tensor = self.norm(self.backbone.tokens(images)[-1])
+        return tokens
+
+    def forward_head(self, tokens: Tensor, pre_logits: bool = False) -> Tensor:
+        """(B, H', W', C) -> logits (B, num_classes); with `pre_logits` the means (B, C)."""
+        means = tokens.mean(dim=(1, 2))
+        return means if pre_logits else self.head(means)
+
+    def forward_intermediates(
+        self,
+        images: Tensor,
+        indices: int | Sequence[int] | None = None,
+        norm: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+    ) -> Any:
+        """(B, 3, H, W) -> maps (B, C_i, H_i, W_i), and the last map's tokens in front of them.
+
+        Args:
+            images: normalised.
+            indices: which maps, or how many of the last; None is all four.
+            norm: whether the last map goes through the norm.
+            output_fmt: as timm calls channels on the second axis; there is no other.
+            intermediates_only: whether the tokens are left out.
+        """
+        maps = self.backbone.tokens(images)
+        tokens = self.norm(maps[-1])
+        if norm:
+            maps[-1] = tokens
+        stages = list(range(len(maps)))
+        wanted = stages[-indices:] if isinstance(indices, int) else indices or stages
+        chosen = [maps[stage].permute(0, 3, 1, 2) for stage in wanted]
+        return chosen if intermediates_only else (tokens, chosen)
+
+
+def image_cfg(image_size: tuple[int, int], num_classes: int) -> dict[str, Any]:
+    """Return what timm wants to know of a classifier's images (height, width) and layers."""
+    return {
+        "input_size": (3, *image_size),
+        "interpolation": "bicubic",
+        "crop_pct": CROP_SHARE,
+        "crop_mode": "center",
+        "mean": MEAN,
+        "std": STD,
+        "num_classes": num_classes,
+        "first_conv": "backbone.stem.proj",
+        "classifier": "head",
+    }

@@ -9,6 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+"""What images are normalised by: red, green and blue of ImageNet, in units of the largest value."""
+
 
 @dataclass(frozen=True)
 class Size:

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from models.network.sizes import MEAN, STD
+
 if TYPE_CHECKING:
     from torch import Tensor
 
 Image.MAX_IMAGE_PIXELS = (
     None  # what is in shards was measured when they were written: shard.max_pixels is the limit
 )
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
 
 
 def photograph(raw: Mapping[str, Any]) -> bytes:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.loading.images import MEAN
+from models.network.sizes import MEAN
 from pipeline.tasks.classify.recipe import Augment, Recipe
 
 if TYPE_CHECKING:
