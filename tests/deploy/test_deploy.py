@@ -41,8 +41,8 @@ MISTAKES = {
     "half the GPUs": ("kuberay/rayjob.yaml", 'gpu: "8"', 'gpu: "4"', "no room for the 8 workers"),
     "a secret in the file": (
         "kuberay/raycluster.yaml",
-        "          envFrom: &secrets\n",
-        "          env: [{name: RAY_AUTH_TOKEN, value: abc}]\n          envFrom: &secrets\n",
+        "envFrom: &secrets",
+        "env: [{name: RAY_AUTH_TOKEN, value: abc}]\n            envFrom: &secrets",
         "take it from a Secret",
     ),
     "a password in an address": (
