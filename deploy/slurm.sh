@@ -21,6 +21,7 @@ umask 077
 cd "$SLURM_SUBMIT_DIR"
 export PATH="$PWD/.venv/bin:$PATH"
 export RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0
+export RAY_enable_metrics_collection=0 # its page asks nobody for a token
 export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=600 # nodes of one job do not start at once
 
 if [ $# -eq 0 ]; then
