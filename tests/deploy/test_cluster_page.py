@@ -28,16 +28,17 @@ ROWS = {
 @pytest.mark.parametrize("line", RAY)
 def test_ray_reads_the_command(line: str) -> None:
     words = shlex.split(line.partition("'")[0] + " it" if line.count("'") % 2 else line)
-    command: click.Command = cli
+    command: click.Command | None = cli
+    name: str | None
     name, *words = words
     while isinstance(command, click.Group):
         name, command, words = command.resolve_command(click.Context(command), words)
-        assert command is not None
+    assert command is not None
     command.make_context(name, words)
 
 
 def test_there_are_commands() -> None:
-    assert len(RAY) >= 10
+    assert len(RAY) >= 9
 
 
 def test_the_sizes_are_the_plans() -> None:
