@@ -2,8 +2,8 @@
 
 `create_model("dwnet_tiny")` gives a classifier, `create_backbone("dwnet_tiny")` its four feature
 maps. Names are `MIXER_SIZE`: a mixer is a file of `models/mixers/`, a size is micro, tiny, small or
-base; `timm:NAME` is any model of timm. Importing this package is free; building a network imports
-torch alone.
+base; `timm:NAME` is any model of timm. `load("results/classify/dwnet_tiny")` gives a network that
+was trained. Importing this package is free; building a network imports torch alone.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import nn
 
-__all__ = ["create_backbone", "create_model", "list_models"]
+__all__ = ["create_backbone", "create_model", "list_models", "load", "load_backbone"]
 
 
 def create_model(name: str, num_classes: int = 1000, **overrides: Any) -> nn.Module:
@@ -80,3 +82,44 @@ def list_models() -> list[str]:
     from models.registry import list_models
 
     return list_models()
+
+
+def load(path: str | Path) -> nn.Module:
+    """Return a published network with its weights, on the CPU and in eval mode.
+
+    The file's metadata say how it is built; nothing in it is run. The network has, besides,
+
+    - `classes`: the names of its classes, in the order of its outputs;
+    - `transform`: a PIL picture in any mode -> a normalised image (3, H, W), as in the evaluation;
+      `transform.stack` makes a batch of such images, and says how large each one's own part is;
+    - `config`: all that the file says: task, variant, options, metrics, commit.
+
+    Args:
+        path: a file of weights, or a folder of results with a `model.safetensors` in it.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no safetensors file, does not say what it is, or names a network that this
+            version cannot build.
+    """
+    from models.published.loading import load
+
+    return load(path)
+
+
+def load_backbone(path: str | Path) -> nn.Module:
+    """Return the backbone of a published network, in eval mode: images -> maps, as those of
+    `create_backbone`.
+
+    That of a detector or segmenter has the norms behind its maps that it was trained with.
+
+    Args:
+        path: as in `load`.
+
+    Raises:
+        FileNotFoundError: as `load`.
+        ValueError: as `load`.
+    """
+    from models.published.loading import load_backbone
+
+    return load_backbone(path)

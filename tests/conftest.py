@@ -78,3 +78,11 @@ def small_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     run_stage(project, "pipeline.fetch", "imagenet")
     return build_shards(project, "imagenet")
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project that published networks of all tasks, trained a few steps without Ray."""
+    from trained import train_all
+
+    return train_all(tmp_path_factory.mktemp("trained"))

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import save
 
 from pipeline.core.files import sha256_file
 from pipeline.datasets.inventory import resolve
@@ -69,6 +70,8 @@ def finished_record(run_id: str = "a", seed: int = 0, **changes: Any) -> dict[st
 
 SEALED = ("last.safetensors", "best.safetensors", "samples.png")
 """The files of a finished run."""
+ONE_WEIGHT = save({"w": np.zeros(1, np.float32)})
+"""The smallest file of weights."""
 
 
 def make_project(folder: Path) -> Path:

@@ -88,15 +88,15 @@ def check(
         scale = short_side / min(image.size)
         size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
         return Checked(
-            _jpeg(_rgb(image).resize(size, Image.Resampling.BICUBIC), quality),
+            _jpeg(rgb(image).resize(size, Image.Resampling.BICUBIC), quality),
             *size,
             repaired,
             notes,
         )
     if data.startswith(PNG_START):
-        data = data if repaired in (None, "format_mismatch") else _png(_rgb(image))
+        data = data if repaired in (None, "format_mismatch") else _png(rgb(image))
     elif repaired is not None:
-        data = without_exif(data) if repaired == "exif_bad" else _jpeg(_rgb(image), REPAIR_QUALITY)
+        data = without_exif(data) if repaired == "exif_bad" else _jpeg(rgb(image), REPAIR_QUALITY)
     return Checked(data, *image.size, repaired, notes)
 
 
@@ -228,7 +228,7 @@ def _repair_reason(name: str, data: bytes, image: Image.Image) -> str | None:
     return "format_mismatch" if is_png and not name.lower().endswith(".png") else None
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def rgb(image: Image.Image) -> Image.Image:
     """Return three 8-bit channels; 16-bit grey is scaled, since a plain conversion would clip
     it.
     """

@@ -4,6 +4,7 @@ Augmentation and heads are in the `recipe.py` of each task's folder. Defaults ar
 numbers (arXiv 2106.04263 and the authors' released configurations).
 """
 
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -15,6 +16,23 @@ Precision = Literal["none", "bf16", "fp16"]
 
 IMAGE_SIZE = 224
 """The side of the images that a network is built for where nobody says another (ImageNet's)."""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """How trained weights are used by those who have nothing but their file (`models.load`).
+
+    Attributes:
+        network: the kind of network, `classifier`, `detector` or `segmenter`.
+        transform: what makes an image of a picture: `kind` (`crop` or `fit`) and its numbers.
+        heads: the numbers of a detector's or segmenter's heads.
+        fixed_size: the side of the square images that the network is built for, where it is.
+    """
+
+    network: str
+    transform: dict[str, Any]
+    heads: dict[str, Any] = field(default_factory=dict)
+    fixed_size: int | None = None
 
 
 class Duration(Section):
@@ -122,6 +140,11 @@ class BaseRecipe(Section):
         """Pixels of the side of the square images that the network is built for; None where it
         takes images of any size.
         """
+        return None
+
+    @property
+    def usage(self) -> Usage | None:
+        """How trained weights are used; None where they cannot be without the project."""
         return None
 
     @model_validator(mode="after")

@@ -98,6 +98,8 @@ class AboutTask:
         classifier: whether its networks are plain classifiers: profiled, and started from.
         least_images: how many images the smallest micro-batch has.
         predictions: the function that writes its predictions in a format of their own, if any.
+        prediction: the class that says what a network sees in any picture, if any
+            (`pipeline.tasks.predicting.Predictor`).
     """
 
     label: str
@@ -111,6 +113,7 @@ class AboutTask:
     classifier: bool = False
     least_images: int = 1
     predictions: str | None = None
+    prediction: str | None = None
 
     @property
     def main_metric(self) -> str:

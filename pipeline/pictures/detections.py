@@ -14,6 +14,8 @@ from pipeline.pictures.paint import Colour, Mask, Pixels
 
 FILL, CROWD_FILL = 0.42, 0.25
 MOST_NAMES = 12
+LEAST_SIDE = 400
+"""Pixels of the longer side from which on names can be read."""
 
 
 @dataclass(frozen=True)
@@ -68,20 +70,41 @@ def draw(
         least: lowest score that is shown.
         most: how many detections are shown, those of the highest scores.
     """
-    scores = found.scores if found.scores is not None else np.ones(len(found.labels))
-    order = np.argsort(-scores, kind="stable")
-    best = found.picked(order[scores[order] >= least][:most])
+    best = _surest(found, least, most)
     panels = [
         paint.headed(
             _panel(image, truth, classes, side),
             "ground truth" if len(truth.labels) else "nothing there",
         ),
         paint.headed(
-            _panel(image, best, classes, side), _said(len(best.labels), len(order), least)
+            _panel(image, best, classes, side), _said(len(best.labels), len(found.labels), least)
         ),
     ]
     shown = legend.entries(np.concatenate([truth.labels, best.labels]), classes)
     return legend.under(paint.side_by_side(panels), shown)
+
+
+def draw_found(
+    image: Pixels, found: Objects, classes: Sequence[str], most: int = 50
+) -> Image.Image:
+    """Return an image with what was found in it, over the names of the classes.
+
+    Args:
+        image: (H, W, 3) uint8; a small one is enlarged.
+        found: in the image's pixels, with scores.
+        classes: names by label.
+        most: how many detections are shown, those of the highest scores.
+    """
+    best = _surest(found, 0.0, most)
+    panel = _panel(image, best, classes, max(LEAST_SIDE, *image.shape[:2]))
+    return legend.under(Image.fromarray(panel), legend.entries(best.labels, classes))
+
+
+def _surest(found: Objects, least: float, most: int) -> Objects:
+    """Return the detections of the highest scores, the surest first."""
+    scores = found.scores if found.scores is not None else np.ones(len(found.labels))
+    order = np.argsort(-scores, kind="stable")
+    return found.picked(order[scores[order] >= least][:most])
 
 
 def _said(shown: int, found: int, least: float) -> str:

@@ -13,6 +13,8 @@ from pipeline.pictures.paint import Pixels
 
 IGNORED = 255
 COVER = 0.65
+LEAST_SIDE = 320
+"""Pixels of a panel's longer side, at least."""
 Labels = NDArray[Any]
 
 
@@ -44,6 +46,21 @@ def draw(
     shown = legend.entries(np.concatenate([truth[counted], predicted.ravel()]), classes)
     unlabelled = [] if counted.all() else [LegendEntry(None, "not labelled")]
     return legend.under(paint.side_by_side(panels), [*shown, *unlabelled])
+
+
+def draw_predicted(image: Pixels, predicted: Labels, classes: Sequence[str]) -> Image.Image:
+    """Return an image beside its predicted classes, over what the colours mean.
+
+    Args:
+        image: (H, W, 3) uint8; a small one is enlarged.
+        predicted: class indices, of the same shape at any size.
+        classes: names by label.
+    """
+    height, width = image.shape[:2]
+    side = max(LEAST_SIDE, height, width)
+    photograph = paint.resized(image, paint.size_within(height, width, side))
+    panels = [Image.fromarray(photograph), Image.fromarray(_overlay(photograph, predicted))]
+    return legend.under(paint.side_by_side(panels), legend.entries(predicted, classes))
 
 
 def _overlay(photograph: Pixels, labels: Labels) -> Pixels:

@@ -6,6 +6,7 @@ from typing import Any
 from pipeline.core.files import digest, sha256_file
 from pipeline.params import Task, Variant
 from pipeline.params.registry import tasks
+from pipeline.runs.weights import weights_digest
 
 TRAINING = (
     "models/__init__.py",
@@ -21,7 +22,7 @@ TRAINING = (
 says what else does (`AboutTask.code`). dvc.yaml lists the same, and a test holds both against the
 imports.
 """
-BY_VALUE = ("about.py", "operations.py", "recipe.py")
+BY_VALUE = ("about.py", "operations.py", "prediction.py", "recipe.py")
 """Files of a task's folder without influence on a result that its parameters do not have
 themselves.
 """
@@ -74,7 +75,7 @@ def decides(
         "recipe": section.recipe_of(variant).model_dump(mode="json"),
         "seed": seed,
         "manifest": manifest,
-        "init": sha256_file(init) if init else None,
+        "init": weights_digest(init) if init else None,
         "code": {
             name: sha256_file(project / name)
             for name in modules(project, code_of(task, entry.mixer))

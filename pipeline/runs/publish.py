@@ -8,9 +8,10 @@ from typing import Any
 
 from pipeline.core import failpoints
 from pipeline.core.errors import UserError
-from pipeline.core.files import whole_folder
+from pipeline.core.files import whole_folder, write_json
 from pipeline.project.call import Call
 from pipeline.project.git import commit
+from pipeline.runs.description import describe
 from pipeline.runs.results import (
     HISTORY,
     ClassLine,
@@ -20,6 +21,7 @@ from pipeline.runs.results import (
     publish_table,
 )
 from pipeline.runs.run import Run, config_of, mlflow_run_of
+from pipeline.runs.weights import publish_weights
 from pipeline.shards.manifest import Manifest
 
 
@@ -33,11 +35,15 @@ def publish(call: Call, runs: list[Run]) -> None:
     variant = runs[0].variant
     records = [_record(run) for run in runs]
     with whole_folder(call.folders.results(runs[0].task, variant)) as folder:
-        publish_json(folder / "metrics.json", Metrics, _metrics(call, runs, records))
+        metrics = publish_json(folder / "metrics.json", Metrics, _metrics(call, runs, records))
         publish_history(folder / "history.csv", records)
         if any(record["per_class"] for record in records):
             _publish_classes(folder / "per_class.csv", records)
-        shutil.copyfile(runs[0].folder / "last.safetensors", folder / "model.safetensors")
+        description = describe(runs[0], _class_names(runs[0]), metrics)
+        write_json(folder / "config.json", description)
+        publish_weights(
+            runs[0].folder / "last.safetensors", folder / "model.safetensors", description
+        )
         shutil.copyfile(runs[0].folder / "samples.png", folder / "samples.png")
         failpoints.reach("results.written", variant=variant)
     metric = records[0]["main_metric"]
@@ -48,6 +54,10 @@ def publish(call: Call, runs: list[Run]) -> None:
         f"{runs[0].seed}){passed}",
         flush=True,
     )
+
+
+def _class_names(run: Run) -> list[str]:
+    return [entry.name for entry in Manifest.load(run.shards).classes]
 
 
 def _record(run: Run) -> dict[str, Any]:

@@ -327,8 +327,9 @@ COSTS = tuple(TrialCosts.model_fields)
 File = TypeVar("File", bound=Record)
 
 
-def publish_json(path: Path, model: type[Record], content: Mapping[str, Any]) -> None:
-    """Write a file as its readers will take it, null where a number is not finite.
+def publish_json(path: Path, model: type[File], content: Mapping[str, Any]) -> File:
+    """Write a file as its readers will take it, null where a number is not finite, and return it as
+    they do.
 
     Raises:
         ValidationError: it does not fit, or holds what the model does not know.
@@ -336,6 +337,7 @@ def publish_json(path: Path, model: type[Record], content: Mapping[str, Any]) ->
     text = json.dumps(finite(content))
     fitting = model.model_validate_json(text, extra="forbid")
     write_json(path, fitting.model_dump(by_alias=True, exclude_unset=True))
+    return fitting
 
 
 def publish_table(

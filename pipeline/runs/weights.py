@@ -1,14 +1,72 @@
-"""Weights from files: published ones, and the authors' checkpoints under their own names."""
+"""Weights from files: published ones, and the authors' checkpoints under their own names.
 
+Imports no torch by itself, so that finished runs publish quickly.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from textwrap import shorten
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from pipeline.core.errors import UserError
+from pipeline.core.files import sha256_file
 from pipeline.params import Variant
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+METADATA = "__metadata__"
+LENGTH_BYTES = 8
+LONGEST_HEADER = 100_000_000
+"""What safetensors itself allows."""
+
+
+def publish_weights(source: Path, target: Path, description: Mapping[str, Any]) -> None:
+    """Copy a run's weights and write into the copy what they are; equal input gives equal bytes.
+
+    safetensors writes its metadata in an order that differs from call to call.
+    """
+    with open(source, "rb") as weights, open(target, "wb") as published:
+        tensors = _read_header(weights)
+        config = json.dumps(description, sort_keys=True)
+        metadata = {"config": config, "format": "pt"}
+        header = json.dumps({METADATA: metadata, **tensors}, separators=(",", ":")).encode()
+        padded = header + b" " * (-len(header) % LENGTH_BYTES)
+        published.write(len(padded).to_bytes(LENGTH_BYTES, "little") + padded)
+        shutil.copyfileobj(weights, published)
+
+
+def weights_digest(path: Path) -> str:
+    """Return the hex SHA-256 of weights, whatever their file says of itself; of another file's
+    bytes where it is not of safetensors.
+    """
+    with open(path, "rb") as file:
+        try:
+            tensors = _read_header(file)
+        except ValueError:
+            return sha256_file(path)
+        digest = hashlib.sha256(json.dumps(tensors, sort_keys=True).encode())
+        while part := file.read(2**20):
+            digest.update(part)
+    return digest.hexdigest()
+
+
+def _read_header(file: IO[bytes]) -> dict[str, Any]:
+    """Return the tensors that a safetensors file names, and leave it at the first of them.
+
+    Raises:
+        ValueError: it is no such file.
+    """
+    length = int.from_bytes(file.read(LENGTH_BYTES), "little")
+    if length > LONGEST_HEADER:
+        raise ValueError("it does not begin as a safetensors file")
+    header = json.loads(file.read(length))
+    if not isinstance(header, dict):
+        raise ValueError("its header is no mapping")
+    return {name: entry for name, entry in header.items() if name != METADATA}
 
 
 def read_weights(

@@ -42,7 +42,7 @@ def make(scratch: Path) -> dict[str, Any]:
     params = load(FOLDER / "params.yaml")
     prepare_process(torch.device("cpu"), threads=1)
     shards = {
-        name: _shards(name, params, scratch) for name in sorted(type(params.data).model_fields)
+        name: draw_shards(name, params, scratch) for name in sorted(type(params.data).model_fields)
     }
     return {
         "made_by": made_by(),
@@ -109,7 +109,7 @@ def _parameters(name: str) -> int:
         return sum(parameter.numel() for parameter in models.create_model(name).parameters())
 
 
-def _shards(name: str, params: Params, scratch: Path) -> Path:
+def draw_shards(name: str, params: Params, scratch: Path) -> Path:
     """Draw a data set's synthetic images and write its shards."""
     raw, folder = scratch / "raw" / name, scratch / "shards" / name
     materialise(name, getattr(params.data, name).synthetic, raw)

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 import pytest
-from helpers import SEALED, finished_record, make_project, run_stage, write_shards
+from helpers import ONE_WEIGHT, SEALED, finished_record, make_project, run_stage, write_shards
 
 from pipeline.project import cli
 from pipeline.runs.make import make_runs
@@ -39,7 +39,7 @@ def test_mlflow_keeps_runs_in_a_folder_of_any_name(
     (run,) = make_runs(call, "classify", call.params.classify, "dwnet_micro", (0,), shards)
     for name in SEALED:
         (run.folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (run.folder / name).write_bytes(b"weights")
+        (run.folder / name).write_bytes(ONE_WEIGHT)
     run.finish(finished_record(run.id), list(SEALED))
     with recorded(call, [run]) as recorder:
         recorder()

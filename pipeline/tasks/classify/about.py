@@ -7,6 +7,7 @@ ABOUT = AboutTask(
     label="classification",
     logic="pipeline.tasks.classify.logic.Classification",
     operations="pipeline.tasks.classify.operations.operations",
+    prediction="pipeline.tasks.classify.prediction.ClassPredictor",
     section=Classify,
     target="cls",
     metrics={

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from pipeline.params.folders import DatasetName
-from pipeline.params.recipes import IMAGE_SIZE, BaseRecipe
+from pipeline.params.recipes import IMAGE_SIZE, BaseRecipe, Usage
 from pipeline.params.section import Fraction, Section
 from pipeline.params.tasks import Task
 
@@ -57,6 +57,17 @@ class Recipe(BaseRecipe):
     def network_size(self) -> int:
         """The side of the crops."""
         return self.image_size
+
+    @property
+    def usage(self) -> Usage:
+        """A classifier of centre crops."""
+        transform = {
+            "kind": "crop",
+            "resize": self.eval_resize,
+            "crop": self.image_size,
+            "interpolation": self.augment.interpolation,
+        }
+        return Usage("classifier", transform, fixed_size=self.image_size)
 
     @model_validator(mode="after")
     def agree(self) -> Self:

@@ -7,6 +7,7 @@ ABOUT = AboutTask(
     label="detection",
     logic="pipeline.tasks.detect.logic.Detection",
     operations="pipeline.tasks.detect.operations.operations",
+    prediction="pipeline.tasks.detect.prediction.ObjectPredictor",
     section=Detect,
     target="json",
     metrics={

@@ -5,7 +5,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from pipeline.params.folders import DatasetName
-from pipeline.params.recipes import BaseRecipe
+from pipeline.params.recipes import BaseRecipe, Usage
 from pipeline.params.section import Fraction, Positive, Section
 from pipeline.params.tasks import Task
 
@@ -84,6 +84,17 @@ class DetectRecipe(BaseRecipe):
     proposals: Proposals = Proposals()
     cascade: Cascade = Cascade()
     group_by_shape: bool = True
+
+    @property
+    def usage(self) -> Usage:
+        """A detector of whole pictures."""
+        sides = list(self.cascade.test_sides)
+        heads = {
+            "proposals": self.proposals.model_dump(mode="json"),
+            "cascade": self.cascade.model_dump(mode="json", exclude={"test_sides"}),
+        }
+        transform = {"kind": "fit", "sides": sides, "multiple": self.augment.pad_to}
+        return Usage("detector", transform, heads)
 
 
 class Detect(Task):

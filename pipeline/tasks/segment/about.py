@@ -7,6 +7,7 @@ ABOUT = AboutTask(
     label="segmentation",
     logic="pipeline.tasks.segment.logic.Segmentation",
     operations="pipeline.tasks.segment.operations.operations",
+    prediction="pipeline.tasks.segment.prediction.LabelPredictor",
     section=Segment,
     target="png",
     metrics={

@@ -20,6 +20,8 @@ from pipeline.tasks.segment.recipe import SegmentRecipe
 from pipeline.tasks.segment.sampling import SegmentSampling
 
 CLASSES_AT_ONCE = 16
+VALUES_AT_ONCE = 2**28
+"""Values of full-size maps that are held at a time: 1 GB."""
 
 
 class Segmentation:
@@ -136,8 +138,9 @@ def classes_at(logits: Tensor, padded: Any, valid: tuple[int, int], original: An
     """
     best = torch.full(original, -torch.inf, device=logits.device)
     classes = torch.zeros(original, dtype=torch.int64, device=logits.device)
-    for first in range(0, len(logits), CLASSES_AT_ONCE):
-        part = at_original_size(logits[first : first + CLASSES_AT_ONCE], padded, valid, original)
+    few = max(1, min(CLASSES_AT_ONCE, VALUES_AT_ONCE // best.numel()))
+    for first in range(0, len(logits), few):
+        part = at_original_size(logits[first : first + few], padded, valid, original)
         highest, index = part.max(dim=0)
         classes = torch.where(highest > best, index + first, classes)
         best = torch.maximum(highest, best)

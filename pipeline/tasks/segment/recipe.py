@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from pipeline.params.folders import DatasetName
-from pipeline.params.recipes import BaseRecipe
+from pipeline.params.recipes import BaseRecipe, Usage
 from pipeline.params.section import Fraction, Positive, Section
 from pipeline.params.tasks import Task
 
@@ -55,6 +55,14 @@ class SegmentRecipe(BaseRecipe):
     augment: SegmentAugment = SegmentAugment()
     upernet: UPerNet = UPerNet()
     group_by_shape: Literal[False] = False  # all its crops are of one size
+
+    @property
+    def usage(self) -> Usage:
+        """A segmenter of whole pictures, seen once: neither at other scales nor mirrored."""
+        apart = {"test_sides", "test_scales", "test_flip"}
+        heads = {"upernet": self.upernet.model_dump(mode="json", exclude=apart)}
+        transform = {"kind": "fit", "sides": list(self.upernet.test_sides), "multiple": 1}
+        return Usage("segmenter", transform, heads)
 
 
 class Segment(Task):

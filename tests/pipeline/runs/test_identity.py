@@ -25,6 +25,9 @@ APART = (
     "pipeline/shards/",
 )
 
+USES = ("models/published/",)
+"""What loads weights that are published already."""
+
 
 def imported(path: Path) -> set[Path]:
     """Return the project's own modules that a file imports, lazily or not."""
@@ -68,7 +71,7 @@ def decides(task: str, mixer: str) -> set[str]:
     ]
     return {
         name
-        for name in closure([PROJECT / name for name in start])
+        for name in closure([PROJECT / name for name in start], USES)
         if not (name.startswith(APART) or name.endswith(("__init__.py", *BY_VALUE)))
     }
 
@@ -109,6 +112,7 @@ PUBLISHING = "pipeline/runs"
 # Imported by a command, but without influence on what it publishes: as above, and what reaches the
 # cluster and MLflow. A command itself parses and prints, except that a profile measures.
 APART_OF_STAGES = (
+    *USES,
     "models/weights/",
     "pipeline/cluster/",
     "pipeline/core/",

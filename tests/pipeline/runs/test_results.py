@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import PROJECT, SEALED, finished_record, write_shards
+from helpers import ONE_WEIGHT, PROJECT, SEALED, finished_record, write_shards
 from pydantic import ValidationError
 
 from pipeline.core.errors import UserError
@@ -45,7 +45,7 @@ def published(tmp_path: Path) -> Published:
         for run in runs:
             run.folder.mkdir(parents=True, exist_ok=True)
             for name in SEALED:
-                (run.folder / name).write_bytes(b"weights")
+                (run.folder / name).write_bytes(ONE_WEIGHT)
             run.finish(finished_record(run.id, run.seed, **changes), list(SEALED))
             write_json(run.folder / "mlflow.json", {"run_id": "m", "settled": True})
         publish(call, runs)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from helpers import PROJECT, SEALED, finished_record, write_shards
+from helpers import ONE_WEIGHT, PROJECT, SEALED, finished_record, write_shards
 
 from pipeline.params import load
 from pipeline.project.call import Call, Folders
@@ -64,7 +64,7 @@ def outcome_of(search: Search) -> SearchResult:
         run = trial.run
         run.folder.mkdir(parents=True, exist_ok=True)
         for name in SEALED:
-            (run.folder / name).write_bytes(b"weights")
+            (run.folder / name).write_bytes(ONE_WEIGHT)
         row = {"epoch": 1.0, "step": 5, "top1": 40.0 + place}
         logged = {"lr": 0.1, "train_loss": None, "images_per_second": 10.0}
         record = finished_record(run.id, run.seed, final=row, best=row, history=[row | logged])

@@ -1,0 +1,90 @@
+"""The objects in any picture."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from pycocotools import mask as coco_mask
+from torch import Tensor
+
+from models.heads import paste
+from pipeline.pictures import detections
+from pipeline.tasks.predicting import Picture, Predicted, stacked
+
+NAMED = 8
+Found = dict[str, Tensor]
+Size = tuple[int, int]
+
+
+class ObjectPredictor:
+    """Objects with classes, boxes and masks, the surest first."""
+
+    at_once = 1  # what is found must not depend on how far other pictures pad it
+
+    def __init__(self, model: Any, confidence: float) -> None:
+        self.model, self.confidence = model, confidence
+        self.classes: tuple[str, ...] = model.classes
+
+    @torch.inference_mode()
+    def __call__(self, pictures: Sequence[Picture]) -> list[Predicted]:
+        """Return the objects of each picture of at least the confidence."""
+        images, sizes = stacked(self.model, pictures)
+        outputs = self.model(images, sizes)
+        return [
+            self._predicted(picture, {name: part.cpu() for name, part in found.items()}, size)
+            for picture, found, size in zip(pictures, outputs, sizes, strict=True)
+        ]
+
+    def _predicted(self, picture: Picture, found: Found, size: Size) -> Predicted:
+        sure = found["scores"] >= self.confidence
+        found = {name: part[sure] for name, part in found.items()}
+        boxes = _scaled(found["boxes"], size, picture.size)
+        objects = [
+            {
+                "class": self.classes[label],
+                "confidence": round(score, 6),
+                "box": [round(edge, 2) for edge in box],
+                "mask": _run_lengths(mask, edges, picture.size),
+            }
+            for label, score, box, mask, edges in zip(
+                found["labels"].tolist(),
+                found["scores"].tolist(),
+                boxes.tolist(),
+                found["masks"],
+                boxes,
+                strict=True,
+            )
+        ]
+        return Predicted(
+            self._words(objects), {"objects": objects}, self._draw(picture, found, size)
+        )
+
+    def _words(self, objects: Sequence[dict[str, Any]]) -> str:
+        named = [f"{one['class']} {one['confidence']:.2f}" for one in objects[:NAMED]]
+        more = [f"{len(objects) - NAMED} more"] if len(objects) > NAMED else []
+        return ", ".join(named + more) or f"nothing of confidence {self.confidence:g} or more"
+
+    def _draw(self, picture: Picture, found: Found, size: Size) -> Any:
+        shown = np.asarray(picture.shown)
+        boxes = _scaled(found["boxes"], size, shown.shape[:2])
+        objects = detections.Objects(
+            boxes.numpy(),
+            found["labels"].numpy(),
+            list(paste(found["masks"].float(), boxes, shown.shape[:2]).numpy()),
+            found["scores"].numpy(),
+        )
+        return detections.draw_found(shown, objects, self.classes)
+
+
+def _scaled(boxes: Tensor, size: Size, target: Sequence[int]) -> Tensor:
+    """Return boxes (K, 4) of an image of (height, width) in the pixels of another size of it."""
+    scale = torch.tensor([target[1] / size[1], target[0] / size[0]]).repeat(2)
+    return boxes.float() * scale
+
+
+def _run_lengths(mask: Tensor, box: Tensor, size: Size) -> dict[str, Any]:
+    """Return a mask (S, S) over its box as COCO's run lengths in a picture of (height, width)."""
+    pasted = paste(mask[None].float(), box[None], size)[0].numpy().astype(np.uint8)
+    runs = coco_mask.encode(np.asfortranarray(pasted))
+    return {"size": list(size), "counts": runs["counts"].decode("ascii")}

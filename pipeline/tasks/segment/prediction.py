@@ -1,0 +1,50 @@
+"""The class of every pixel of any picture."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from pipeline.pictures import segmentation
+from pipeline.tasks.predicting import Picture, Predicted, stacked
+from pipeline.tasks.segment.logic import classes_at
+
+NAMED = 8
+
+
+class LabelPredictor:
+    """A map of classes, and the share of the picture that each takes."""
+
+    at_once = 1  # what is found must not depend on how far other pictures pad it
+
+    def __init__(self, model: Any, confidence: float) -> None:
+        self.model = model
+        self.classes: tuple[str, ...] = model.classes
+
+    @torch.inference_mode()
+    def __call__(self, pictures: Sequence[Picture]) -> list[Predicted]:
+        """Return the classes of each picture's pixels."""
+        images, sizes = stacked(self.model, pictures)
+        padded = tuple(images.shape[2:])
+        logits = self.model(images).float()
+        return [
+            self._predicted(picture, classes_at(one, padded, valid, picture.size).cpu())
+            for picture, one, valid in zip(pictures, logits, sizes, strict=True)
+        ]
+
+    def _predicted(self, picture: Picture, found: Tensor) -> Predicted:
+        kind = np.uint8 if len(self.classes) <= 256 else np.uint16
+        labels = found.numpy().astype(kind)
+        counts = np.bincount(labels.ravel(), minlength=len(self.classes))
+        order = [label for label in np.argsort(-counts, kind="stable").tolist() if counts[label]]
+        shares = [(self.classes[label], float(counts[label] / labels.size)) for label in order]
+        named = [f"{name} {share:.1%}" for name, share in shares[:NAMED]]
+        return Predicted(
+            words=", ".join(named),
+            record={"classes": [{"class": name, "share": round(s, 6)} for name, s in shares]},
+            drawn=segmentation.draw_predicted(np.asarray(picture.shown), labels, self.classes),
+            maps={"labels": Image.fromarray(labels)},
+        )
