@@ -14,7 +14,7 @@ from helpers import PROJECT
 
 PAGE = (PROJECT / "docs" / "adding-a-mixer.md").read_text()
 PAGES = [*sorted(PROJECT.glob("*.md")), *sorted((PROJECT / "docs").glob("*.md"))]
-OURS = ("benchmarks/", "docs/", "models/", "params/", "pipeline/", "tests/")
+OURS = ("benchmarks/", "deploy/", "docs/", "models/", "params/", "pipeline/", "tests/")
 """Folders that hold nothing but files of the project."""
 PLACEHOLDER = re.compile(r"[<{*]")
 TO_BE_WRITTEN = {"models/mixers/mine.py"}

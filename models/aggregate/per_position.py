@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from models.aggregate import traced as plain
 from models.aggregate.taps import at, laid_out_like, taps_on
+from models.tracing import traced
 
 
 def per_position(x: Tensor, weight: Tensor, bias: Tensor | None, size: int) -> Tensor:
@@ -21,12 +23,16 @@ def per_position(x: Tensor, weight: Tensor, bias: Tensor | None, size: int) -> T
 
     Sums over taps are kept in float32 where the input is shorter.
     """
-    batch, channels, height, width = x.shape
-    groups = weight.shape[1]
-    inner, taps = _same_layout(x, weight)
-    y: Tensor = TapLoop.apply(inner.view(groups, -1, *inner.shape[1:]), taps, size)
-    y = y.reshape(channels, height, width, batch).permute(3, 0, 1, 2).to(x.dtype)
+    y = plain.per_position(x, weight, size) if traced() else _tap_by_tap(x, weight, size)
+    y = y.to(x.dtype)
     return y if bias is None else y + bias.view(1, -1, 1, 1)
+
+
+def _tap_by_tap(x: Tensor, weight: Tensor, size: int) -> Tensor:
+    batch, channels, height, width = x.shape
+    inner, taps = _same_layout(x, weight)
+    y: Tensor = TapLoop.apply(inner.view(weight.shape[1], -1, *inner.shape[1:]), taps, size)
+    return y.reshape(channels, height, width, batch).permute(3, 0, 1, 2)
 
 
 def _same_layout(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:

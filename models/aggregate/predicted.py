@@ -15,8 +15,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from models.aggregate import traced as plain
 from models.aggregate.shapes import odd_root
 from models.aggregate.taps import at, laid_out_like, rows_on
+from models.tracing import traced
 
 
 def aggregate_predicted(
@@ -47,6 +49,8 @@ def aggregate_predicted(
             f"{groups} groups do not divide {channels} channels and {projection.shape[0]} weights"
         )
     size = odd_root(projection.shape[0] // groups)
+    if traced():
+        return plain.predicted(x, features, projection, bias, groups)
     kind = torch.promote_types(x.dtype, torch.float32)
     # The batch becomes the innermost axis: memory runs stay long on the smallest map, with its rows
     # of two.

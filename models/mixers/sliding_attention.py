@@ -17,10 +17,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.aggregate import aggregate
+from models.aggregate.traced import neighbours
 from models.network.blocks import DepthwiseBlock, PreNormBlock
 from models.network.layers import Norm, PointConv, make_norm, norm_tokens
 from models.network.options import head_channels, heads_of, odd_kernel
 from models.network.spec import BlockConfig, Switches, sharing
+from models.tracing import traced
 
 SWITCHES = Switches(
     neighbourhood="sliding", shared_positions=False, shared_channels="groups", dynamic=True
@@ -145,6 +147,8 @@ def sliding_scores(
     Returns:
         What the softmax takes, (B, heads, K*K, H, W); -inf outside the map.
     """
+    if traced():
+        return _scores_at_once(query, key, heads, kernel_size, biases)
     height, width = query.shape[2:]
     size, reach = kernel_size, kernel_size // 2
     query = query.unflatten(1, (heads, -1))
@@ -158,6 +162,17 @@ def sliding_scores(
         scores.append((query * around[there]).sum(dim=2) + outside[there])
     stacked = torch.stack(scores, dim=2)
     return stacked if biases is None else stacked + biases.T[None, :, :, None, None]
+
+
+def _scores_at_once(
+    query: Tensor, key: Tensor, heads: int, kernel_size: int, biases: Tensor | None
+) -> Tensor:
+    """Return the same in the few operations of an exported network."""
+    around = neighbours(key, kernel_size).unflatten(1, (heads, -1))
+    inside = neighbours(torch.ones_like(key[:1, :1]), kernel_size)
+    scores = (query.unflatten(1, (heads, -1)).unsqueeze(3) * around).sum(dim=2)
+    scores = scores.masked_fill(inside == 0, -torch.inf)
+    return scores if biases is None else scores + biases.T[None, :, :, None, None]
 
 
 def block(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import torch
 from torch import Tensor
+
+from models.tracing import kept
 
 
 def window_of(
@@ -38,39 +38,36 @@ def join(x: Tensor, size: tuple[int, int]) -> Tensor:
     return tiles.transpose(2, 3).reshape(batch, *size, channels)
 
 
-@lru_cache(maxsize=32)
+@kept
 def relative_index(window: int, table_window: int, device: torch.device) -> Tensor:
     """Row of the bias table for every pair of tokens of a window, (tokens, tokens), int64.
 
     The table holds the offsets of windows of `table_window`, row by row; a smaller window uses its
     middle.
     """
-    # A tensor that is made in inference mode could not take part in training later.
-    with torch.inference_mode(False):
-        line = torch.arange(window, device=device)
-        rows, columns = line.repeat_interleave(window), line.repeat(window)
-        reach, side = table_window - 1, 2 * table_window - 1
-        down = rows[:, None] - rows[None, :] + reach
-        right = columns[:, None] - columns[None, :] + reach
-        return down * side + right
+    line = torch.arange(window, device=device)
+    rows, columns = line.repeat_interleave(window), line.repeat(window)
+    reach, side = table_window - 1, 2 * table_window - 1
+    down = rows[:, None] - rows[None, :] + reach
+    right = columns[:, None] - columns[None, :] + reach
+    return down * side + right
 
 
-@lru_cache(maxsize=16)
+@kept
 def shift_mask(height: int, width: int, window: int, shift: int, device: torch.device) -> Tensor:
     """0 where two tokens of a window were neighbours before the shift, else -100: (windows, tokens,
     tokens).
 
     A shifted map wraps around; tokens that meet only because of that belong to different regions.
     """
-    with torch.inference_mode(False):
-        rows, columns = (
-            _region(height, window, shift, device),
-            _region(width, window, shift, device),
-        )
-        regions = (3 * rows[:, None] + columns[None, :]).view(1, height, width, 1)
-        tiles = cut(regions, window).view(-1, window * window)
-        apart = tiles[:, :, None] != tiles[:, None, :]
-        return apart * torch.tensor(-100.0, device=device)
+    rows, columns = (
+        _region(height, window, shift, device),
+        _region(width, window, shift, device),
+    )
+    regions = (3 * rows[:, None] + columns[None, :]).view(1, height, width, 1)
+    tiles = cut(regions, window).view(-1, window * window)
+    apart = tiles[:, :, None] != tiles[:, None, :]
+    return apart * torch.tensor(-100.0, device=device)
 
 
 def _region(length: int, window: int, shift: int, device: torch.device) -> Tensor:
