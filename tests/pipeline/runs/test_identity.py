@@ -23,6 +23,7 @@ APART = (
     "pipeline/project/",
     "pipeline/runs/",
     "pipeline/shards/",
+    "pipeline/storage/",
 )
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.core.errors import UserError
-from pipeline.shards.remote.url import RemoteFolder, Unreachable
+from pipeline.storage.remote import RemoteFolder, Unreachable
 
 
 @pytest.mark.parametrize(
