@@ -3,6 +3,7 @@ rounding is no excuse.
 """
 
 import multiprocessing
+import os
 import time
 import warnings
 from contextlib import nullcontext
@@ -55,6 +56,8 @@ def train_on(world: int, run: Run, stop_at: int | None = None) -> None:
 
 def _rank(ranks: Ranks, meeting: Path, run: Run, stop_at: int | None) -> None:
     warnings.simplefilter("ignore")
+    if run.stored is not None:  # every rank on a machine of its own
+        os.environ["XDG_CACHE_HOME"] += f"/node{ranks.rank}"
     torch.set_num_threads(1)
     dist.init_process_group(
         "gloo", init_method=f"file://{meeting}", rank=ranks.rank, world_size=ranks.world

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 BUCKET = "bucket"
 SECRET = "canary-3f9b-secret"
@@ -24,6 +25,7 @@ class Store:
         self._server.start()
         host, port = self._server.get_host_and_port()
         self.endpoint = f"http://{host}:{port}"
+        requests.post(f"{self.endpoint}/moto-api/reset", timeout=10)  # one memory for all servers
         self.client: Any = boto3.client(
             "s3",
             endpoint_url=self.endpoint,

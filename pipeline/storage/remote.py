@@ -92,8 +92,12 @@ class RemoteFolder:
             limits = aiohttp.ClientTimeout(total=None, sock_connect=SILENCE_S, sock_read=SILENCE_S)
             return {"client_kwargs": {"timeout": limits}}
         if protocol == "s3":
-            limits_s = {"connect_timeout": CONNECT_S, "read_timeout": SILENCE_S}
-            return {"use_listings_cache": False, "config_kwargs": limits_s}
+            config = {
+                "connect_timeout": CONNECT_S,
+                "read_timeout": SILENCE_S,
+                "retries": {"total_max_attempts": 1},  # s3fs tries five times itself
+            }
+            return {"use_listings_cache": False, "config_kwargs": config}
         if protocol == "gs":
             return {"use_listings_cache": False}
         return {}

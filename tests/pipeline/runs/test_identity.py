@@ -116,6 +116,7 @@ APART_OF_STAGES = (
     "pipeline/params/",
     "pipeline/pictures/",
     "pipeline/project/",
+    "pipeline/storage/",
     "pipeline/tracking/",
 )
 READING = ("pipeline/shards/",)
