@@ -37,6 +37,7 @@ def train_on(world: int, run: Run, stop_at: int | None = None) -> None:
             _train(Ranks(), run, stop_at)
         return
     meeting = run.folder.with_name(f"{run.folder.name}-{world}-{stop_at}")
+    meeting.parent.mkdir(parents=True, exist_ok=True)
     seen = [run, *[replace(run, folder=run.folder.with_name("unseen"))] * (world - 1)]
     processes = [
         multiprocessing.get_context("spawn").Process(

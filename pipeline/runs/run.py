@@ -93,8 +93,12 @@ class Run:
         Raises:
             Unreadable: the store does not answer, and nothing of the run is on this machine.
         """
-        if self.stored is not None:
+        if self.stored is None:
+            return
+        try:
             self.stored.bring(self.folder, say)
+        except Unreachable as error:
+            self.stored.go_on_without(self.folder, str(error), say)
 
     def share(self) -> None:
         """Bring the newest checkpoint here to the store, where there is one.

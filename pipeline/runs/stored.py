@@ -91,25 +91,22 @@ class StoredRun:
             whether all that was looked at in the store is whole; what is not is said.
 
         Raises:
-            Unreadable: the store does not answer, and there is none here.
+            Unreachable: the store does not answer.
         """
         whole = True
         newest = checkpoint.newest_whole(folder / "checkpoints")
-        try:
-            for name in self.store.seals():
-                if int(name.partition("-")[0]) <= newest:
-                    break
-                try:
-                    self.store.get(self.store.seal(name), folder)
-                    break
-                except (Damaged, Missing) as error:
-                    whole = False
-                    say(
-                        f"checkpoint {name.partition('-')[0]} in {self.shown} is damaged "
-                        f"({error}); using an older one"
-                    )
-        except Unreachable as error:
-            self.go_on_without(folder, str(error), say)
+        for name in self.store.seals():
+            if int(name.partition("-")[0]) <= newest:
+                break
+            try:
+                self.store.get(self.store.seal(name), folder)
+                break
+            except (Damaged, Missing) as error:
+                whole = False
+                say(
+                    f"checkpoint {name.partition('-')[0]} in {self.shown} is damaged "
+                    f"({error}); using an older one"
+                )
         return whole
 
     def share(self, folder: Path, name: str, trusting: bool = True) -> str:

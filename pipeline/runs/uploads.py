@@ -4,7 +4,6 @@ import os
 import shutil
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -82,9 +81,12 @@ class StoreUploads(Uploads):
         Raises:
             Unreadable: the store does not answer, and there is none here.
         """
-        self._trusting = self._stored.bring(self._run.folder, self._say)
-        with suppress(Unreachable):
+        try:
+            self._trusting = self._stored.bring(self._run.folder, self._say)
             self._store.prune(checkpoint.KEEP)  # files that a killed upload left, too
+        except Unreachable as error:
+            self._stored.go_on_without(self._run.folder, str(error), self._say)
+            self._failing = True
 
     def share(self, path: Path) -> Chosen:
         """Bring a checkpoint up unless it is, so that every machine can have it."""

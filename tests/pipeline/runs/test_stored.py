@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,11 @@ from pipeline.core import failpoints
 from pipeline.core.errors import Unreadable
 from pipeline.core.files import sha256_file
 from pipeline.loading.micro_batches import Ranks
+from pipeline.runs import checkpoint
 from pipeline.runs import stored as stored_module
 from pipeline.runs.run import Run, bring_up
 from pipeline.runs.stored import StoredRun
+from pipeline.runs.uploads import follow, uploads_of
 from pipeline.storage.remote import ObjectFolder
 from pipeline.tasks.classify.recipe import Classify
 from pipeline.training.loop import train
@@ -63,8 +66,9 @@ class Stop(Exception):
 
 
 @pytest.fixture
-def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+def store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Store]:
     stored_module._say_once.cache_clear()
+    machine(monkeypatch, tmp_path / "home")
     with serving(monkeypatch) as running:
         yield running
 
@@ -118,7 +122,9 @@ def same(run: Run, other: Run) -> None:
     records = [one.here().finished() for one in (run, other)]
     assert records[0] is not None and records[1] is not None
     for name in ("last", "best"):
-        mine, theirs = (load_file(one.here().folder / f"{name}.safetensors") for one in (run, other))
+        mine, theirs = (
+            load_file(one.here().folder / f"{name}.safetensors") for one in (run, other)
+        )
         assert mine.keys() == theirs.keys()
         assert all(torch.equal(mine[key], theirs[key]) for key in mine)
     curves = [[{**row, "images_per_second": 0} for row in one["history"]] for one in records]
@@ -176,26 +182,43 @@ def test_no_object_and_no_file_holds_a_secret(
     assert SECRET not in repr(run)
 
 
-@pytest.mark.parametrize("world", [2])
+@pytest.mark.faults
 def test_ranks_on_two_machines_go_on_from_the_same_checkpoint(
-    store: Store,
-    small_shards: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    world: int,
+    store: Store, small_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = in_store(small_shards)
-    machine(monkeypatch, tmp_path / "whole")
-    train_on(world, Run(**{**vars(run), "folder": tmp_path / "plain" / "id", "stored": None}))
+    machine(monkeypatch, tmp_path / "plain")
+    train_on(2, replace(run, folder=tmp_path / "plain" / "id", stored=None))
     machine(monkeypatch, tmp_path / "a")
-    train_on(world, run, stop_at=8)
+    train_on(2, run, stop_at=8)
     machine(monkeypatch, tmp_path / "b")
-    train_on(world, run)
+    train_on(2, run)
     machine(monkeypatch, tmp_path / "c")
     assert run.here().finished() is not None
     for name in ("last", "best"):
         plain = tmp_path / "plain" / "id" / f"{name}.safetensors"
         assert sha256_file(run.here().folder / f"{name}.safetensors") == sha256_file(plain)
+
+
+def test_a_rank_elsewhere_follows_rank_0_to_the_very_bytes(
+    store: Store, small_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = in_store(small_shards)
+    machine(monkeypatch, tmp_path / "a")
+    until(run, 8)
+    mine = run.here()
+    chosen = uploads_of(mine, print).share(mine.checkpoints / "000000006")
+    assert chosen is not None
+    assert follow(mine, chosen) == mine.checkpoints / "000000006"
+    machine(monkeypatch, tmp_path / "b")
+    other = run.here()
+    checkpoint.save(other.checkpoints, 6, {"step": 6, "what": "another attempt"})
+    assert checkpoint.digest_of(follow(other, chosen)) == chosen.sha256
+    assert list(other.folder.glob("best-*"))
+    machine(monkeypatch, tmp_path / "c")
+    store.remove_bucket()
+    with pytest.raises(Unreadable, match=r"^v seed 1: checkpoint 000000006 is not on this machine"):
+        follow(run.here(), chosen)
 
 
 # Killed while a checkpoint goes up

@@ -85,9 +85,7 @@ def test_a_silent_holder_is_followed_by_one_alone(store: Store, tmp_path: Path) 
     assert time.monotonic() - begun > 1.0, "a holder is given time"
 
 
-def test_a_killed_process_of_this_machine_is_followed_at_once(
-    store: Store, tmp_path: Path
-) -> None:
+def test_a_killed_process_of_this_machine_is_followed_at_once(store: Store, tmp_path: Path) -> None:
     held_elsewhere(store, token="mine")
     (tmp_path / "note").write_text("mine")
     with leased(RUN, tmp_path / "note", "v", wait=False):

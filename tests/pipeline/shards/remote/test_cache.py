@@ -34,8 +34,8 @@ from pipeline.shards.manifest import Manifest
 from pipeline.shards.reader import ShardReader
 from pipeline.shards.remote import cache as cache_module
 from pipeline.shards.remote.cache import CacheEntry, ShardCache
-from pipeline.storage.remote import RemoteFolder
 from pipeline.shards.verify import verify_remote
+from pipeline.storage.remote import RemoteFolder
 from pipeline.tasks.classify.recipe import Augment, Recipe
 
 MB = 1 << 20
