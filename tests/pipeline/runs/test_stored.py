@@ -61,6 +61,11 @@ train(run, Ranks(), torch.device("cpu"), lambda model: model, lambda row: None)
 Report = Callable[[dict[str, Any]], None]
 
 
+def faults(*values: Any) -> Any:
+    """Return a row of parameters for the long version."""
+    return pytest.param(*values, marks=pytest.mark.faults)
+
+
 class Stop(Exception):
     """Stands for a machine that goes away."""
 
@@ -227,10 +232,10 @@ def test_a_rank_elsewhere_follows_rank_0_to_the_very_bytes(
 @pytest.mark.parametrize(
     ("fault", "start"),
     [
-        ("store.upload seal=000000006 file=checkpoints/000000006/state.pt", 3),
         ("store.unsealed seal=000000006", 3),
-        ("store.sealed seal=6", 6),
-        ("store.unsealed seal=finished.json", 12),
+        faults("store.upload seal=000000006 file=checkpoints/000000006/state.pt", 3),
+        faults("store.sealed seal=6", 6),
+        faults("store.unsealed seal=finished.json", 12),
     ],
 )
 def test_a_kill_while_a_checkpoint_goes_up_leaves_the_newest_whole_one(
@@ -274,8 +279,17 @@ def test_the_machine_that_was_killed_goes_on_from_what_it_has(
 # Damage in the store
 
 
-@pytest.mark.parametrize("how", ["cut", "flip", "gone"])
-@pytest.mark.parametrize("what", ["state.pt", "best"])
+@pytest.mark.parametrize(
+    ("what", "how"),
+    [
+        ("state.pt", "cut"),
+        faults("state.pt", "flip"),
+        faults("state.pt", "gone"),
+        faults("best", "cut"),
+        ("best", "flip"),
+        faults("best", "gone"),
+    ],
+)
 def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(
     store: Store,
     small_shards: Path,
