@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 import threading
+from argparse import Namespace
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,8 +26,12 @@ from pipeline.core import failpoints
 from pipeline.core.errors import Unreadable
 from pipeline.core.files import sha256_file
 from pipeline.loading.micro_batches import Ranks
+from pipeline.params import Params
+from pipeline.project.call import Call, Folders
 from pipeline.runs import checkpoint
 from pipeline.runs import stored as stored_module
+from pipeline.runs.adopt import adopt
+from pipeline.runs.make import make_runs
 from pipeline.runs.run import Run, bring_up
 from pipeline.runs.stored import StoredRun
 from pipeline.runs.uploads import follow, uploads_of
@@ -385,6 +390,44 @@ def test_a_killed_run_goes_on_without_the_bucket_where_it_was(
     for refused in (lambda: finish(run), lambda: run.here().alone().__enter__()):
         with pytest.raises(Unreadable, match=f"^{gone}nothing of the run is on this machine"):
             refused()
+
+
+# Where it is kept, and what it is
+
+
+def test_a_run_in_a_store_lies_in_a_folder_of_its_machine(
+    small_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine(monkeypatch, tmp_path)
+    params = Params.model_validate({"cluster": {"storage": f"{URL}/"}})
+    call = Call(Namespace(set=[]), params, tmp_path, Folders(tmp_path))
+    section = Classify.model_validate(SECTION)
+    for variant in ("pipeline", "models"):
+        (tmp_path / variant).symlink_to(PROJECT / variant)
+    (run,) = make_runs(call, "classify", section, "v", (1,), small_shards)
+    assert run.stored == StoredRun(URL, run.id) and run.here().folder == run.folder
+    assert run.folder.is_relative_to(tmp_path / "demystify-local-attention" / "runs")
+    machine(monkeypatch, tmp_path / "other")
+    assert run.here().folder.is_relative_to(tmp_path / "other")
+
+
+def test_mended_code_adopts_a_run_from_the_store(
+    store: Store, small_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = replace(in_store(small_shards), decides={"seed": 1, "code": {"loop.py": "1"}})
+    machine(monkeypatch, tmp_path / "a")
+    until(old, 8)
+    machine(monkeypatch, tmp_path / "b")
+    new = replace(old, id="new", stored=StoredRun(URL, "new"))
+    new = replace(new, decides={"seed": 1, "code": {"loop.py": "2"}}).here()
+    adopt("id", [new])
+    adopt("id", [new])  # once
+    machine(monkeypatch, tmp_path / "c")
+    finish(new)
+    assert notes(new) == ["continues at step 6 of 12"]
+    record = new.here().finished()
+    assert record is not None
+    assert record["adopted"] == {"from": "id", "changed_code": ["loop.py"]}
 
 
 # Never on a step's way
