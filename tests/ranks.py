@@ -3,6 +3,7 @@ rounding is no excuse.
 """
 
 import multiprocessing
+import os
 import time
 import warnings
 from contextlib import nullcontext
@@ -36,6 +37,7 @@ def train_on(world: int, run: Run, stop_at: int | None = None) -> None:
             _train(Ranks(), run, stop_at)
         return
     meeting = run.folder.with_name(f"{run.folder.name}-{world}-{stop_at}")
+    meeting.parent.mkdir(parents=True, exist_ok=True)
     seen = [run, *[replace(run, folder=run.folder.with_name("unseen"))] * (world - 1)]
     processes = [
         multiprocessing.get_context("spawn").Process(
@@ -55,6 +57,8 @@ def train_on(world: int, run: Run, stop_at: int | None = None) -> None:
 
 def _rank(ranks: Ranks, meeting: Path, run: Run, stop_at: int | None) -> None:
     warnings.simplefilter("ignore")
+    if run.stored is not None:  # every rank on a machine of its own
+        os.environ["XDG_CACHE_HOME"] += f"/node{ranks.rank}"
     torch.set_num_threads(1)
     dist.init_process_group(
         "gloo", init_method=f"file://{meeting}", rank=ranks.rank, world_size=ranks.world

@@ -9,12 +9,12 @@ from pathlib import Path
 from pipeline.core import failpoints
 from pipeline.core.errors import UserError
 from pipeline.core.files import write_json
-from pipeline.core.locks import Busy, held
+from pipeline.core.locks import Busy
 from pipeline.project.call import Call
 from pipeline.runs.adopt import adopt
 from pipeline.runs.make import refuse_damage, runs_of, section_of
 from pipeline.runs.publish import publish
-from pipeline.runs.run import Run, settled
+from pipeline.runs.run import Run, bring_up, settled
 from pipeline.tracking.trainings import recorded
 
 
@@ -29,6 +29,7 @@ def train(call: Call, shards: Path) -> None:
             print(advice, file=sys.stderr, flush=True)
         _refuse_unfit([run for run in wanted if run.finished() is None])
         _train(call, wanted, _companions(call, shards, wanted))
+    bring_up(wanted)
     if unsettled := [run for run in wanted if run.finished() is not None and not settled(run)]:
         with recorded(call, unsettled) as recorder:
             recorder()
@@ -76,7 +77,7 @@ def _train(call: Call, wanted: list[Run], companions: list[Run]) -> None:
             run.id: run for run in sorted(wanted, key=lambda run: run.id)
         }  # two variants may be the same run
         for run in once.values():
-            locks.enter_context(held(run.folder / "lock", run.label))
+            locks.enter_context(run.alone())
         runs = [*once.values()] + [run for run in companions if _free(run, locks)]
         unfinished = [
             run for run in runs if run.finished() is None
@@ -89,7 +90,7 @@ def _train(call: Call, wanted: list[Run], companions: list[Run]) -> None:
 def _free(run: Run, locks: ExitStack) -> bool:
     """Take a run's lock if nobody has it."""
     try:
-        locks.enter_context(held(run.folder / "lock", run.label, wait=False))
+        locks.enter_context(run.alone(wait=False))
     except Busy:
         return False
     return True

@@ -126,3 +126,9 @@ def digest(value: Any) -> str:
     return hashlib.sha256(
         json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
     ).hexdigest()
+
+
+def user_cache(*parts: str) -> Path:
+    """Return a folder of the project's in the user's cache folder, which XDG_CACHE_HOME moves."""
+    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(caches).joinpath("demystify-local-attention", *parts)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 from pipeline.core.progress import say
 
@@ -65,29 +66,34 @@ def held(
         yield
 
 
-def _sign(number: int) -> None:
-    """Write who holds the lock; nothing depends on it but the sentence for those who wait."""
-    me = {
+def signature() -> dict[str, Any]:
+    """Return who this process is, for those who wait for it."""
+    return {
         "pid": os.getpid(),
         "host": socket.gethostname(),
         "since": time.time(),
         "command": " ".join(sys.argv)[:200],
     }
+
+
+def holder_of(text: str | bytes) -> str:
+    """Return who signed what stands in a lock; nothing depends on it but a sentence."""
+    try:
+        holder = json.loads(text)
+        since = time.strftime("%H:%M:%S", time.localtime(holder["since"]))
+        return f"process {holder['pid']} on {holder['host']} since {since}"
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        return "another process"  # it has the lock, and has not signed yet
+
+
+def _sign(number: int) -> None:
+    """Write who holds the lock; nothing depends on it but the sentence for those who wait."""
     os.truncate(number, 0)
-    os.write(number, json.dumps(me).encode())
+    os.write(number, json.dumps(signature()).encode())
 
 
 def _holder(path: Path) -> str:
     try:
-        holder = json.loads(path.read_text())
-        since = time.strftime("%H:%M:%S", time.localtime(holder["since"]))
-        return f"process {holder['pid']} on {holder['host']} since {since}"
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        OverflowError,
-        RecursionError,
-    ):  # it has the lock, and has not signed yet
+        return holder_of(path.read_bytes())
+    except OSError:
         return "another process"

@@ -8,6 +8,8 @@ from pipeline.params.registry import metrics
 from pipeline.params.section import Positive, Section
 
 PROTOCOLS = ("http://", "https://", "s3://", "gs://", "file://")
+STORES = ("s3://", "gs://")
+"""Where runs may be kept beside a folder: objects are written there, some only once."""
 
 
 class Shard(Section):
@@ -55,10 +57,12 @@ class Cluster(Section):
 
     `shards` is a URL or path under which each data set's folder lies as the shard stage wrote it
     (null: the local folder); what is read from there is kept in the folder `cache` of each node, up
-    to `cache_gb` (10^9 bytes). `allow_open` joins a Ray cluster that asks for no token: whoever
-    reaches its ports can run code in it. `python` is how a submitted job's processes start Python
-    there, e.g. a path in a shared folder or `uv run --with-requirements requirements.lock python`
-    (null: this environment where the head sees it, else the head's own).
+    to `cache_gb` (10^9 bytes). `storage` is a folder that all machines see, or an address in a
+    store of objects (s3://, gs://). `allow_open` joins a Ray cluster that asks for no token:
+    whoever reaches its ports can run code in it.
+    `python` is how a submitted job's processes start Python there, e.g. a path in a shared folder
+    or `uv run --with-requirements requirements.lock python` (null: this environment where the head
+    sees it, else the head's own).
     """
 
     workers: Positive = 2
@@ -77,12 +81,19 @@ class Cluster(Section):
     @field_validator("storage")
     @classmethod
     def folder(cls, path: str) -> str:
-        """Check that runs are kept in a folder, without repeating in messages what an address may
-        keep secret.
+        """Check that runs are kept in a folder or a store, without repeating in messages what an
+        address may keep secret.
         """
-        if "://" in path or not path.strip() or "\0" in path:
-            raise ValueError("storage is a folder that all machines see; give its path, not a URL")
-        return path
+        if not path.strip() or "\0" in path or ("://" in path and not path.startswith(STORES)):
+            raise ValueError(
+                "storage is a folder that all machines see, or an address that starts with "
+                f"{' or '.join(STORES)}"
+            )
+        if "://" not in path:
+            return path
+        if not path.partition("://")[2].strip("/") or not path.isprintable() or "::" in path:
+            raise ValueError("storage is an address without a bucket, e.g. s3://bucket/runs")
+        return _without_secrets("storage", path, "the environment")
 
     @field_validator("shards")
     @classmethod
@@ -103,16 +114,20 @@ class Cluster(Section):
             raise ValueError(
                 f"give a URL that starts with {', '.join(PROTOCOLS)}, or an absolute path"
             )
-        if not url.startswith("/") and "@" in url.partition("://")[2].partition("/")[0]:
-            raise ValueError(
-                "shards holds a user's name, which would be published with it; put it into ~/.netrc"
-            )
-        if not url.startswith("/") and set("?#") & set(url):
-            raise ValueError(
-                "shards holds a query or fragment, which may be a secret; give the address "
-                "without it"
-            )
-        return url.rstrip("/") or url
+        return url.rstrip("/") or url if url.startswith("/") else _without_secrets("shards", url)
+
+
+def _without_secrets(name: str, url: str, instead: str = "~/.netrc") -> str:
+    """Return an address that may be published with every result, without a slash at its end."""
+    if "@" in url.partition("://")[2].partition("/")[0]:
+        raise ValueError(
+            f"{name} holds a user's name, which would be published with it; put it into {instead}"
+        )
+    if set("?#") & set(url):
+        raise ValueError(
+            f"{name} holds a query or fragment, which may be a secret; give the address without it"
+        )
+    return url.rstrip("/")
 
 
 class Tracking(Section):

@@ -8,13 +8,14 @@ after.
 import json
 import shutil
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pipeline.core import records
 from pipeline.core.errors import UserError
 from pipeline.core.files import clear_leftovers, whole_folder, write_json
-from pipeline.core.locks import Busy, held
+from pipeline.core.locks import Busy
 from pipeline.runs.run import Run
 
 
@@ -26,8 +27,9 @@ def adopt(identifier: str, wanted: list[Run]) -> None:
         UserError: there is no such run, no run of `wanted` matches it, or the matching one has
             begun already.
     """
-    source = wanted[0].folder.parent / identifier
-    old = _decided(source)
+    source = _run_of(identifier, wanted[0])
+    source.bring()
+    old = _decided(source.folder)
     run = next((run for run in wanted if _without_code(run.decides) == _without_code(old)), None)
     if run is None:
         raise UserError(
@@ -38,11 +40,12 @@ def adopt(identifier: str, wanted: list[Run]) -> None:
         return
     with ExitStack() as locks:
         try:
-            for folder in sorted((source, run.folder)):
-                locks.enter_context(held(folder / "lock", run.label, wait=False))
+            for one in (source, run):
+                locks.enter_context(one.alone(wait=False))
         except Busy as busy:
             raise UserError(f"--adopt {identifier}: {busy}") from None
         clear_leftovers(run.checkpoints)
+        run.bring()
         if run.finished() is not None or run.checkpoints.exists():
             if (run.adopted() or {}).get("from") == identifier:
                 return
@@ -50,7 +53,13 @@ def adopt(identifier: str, wanted: list[Run]) -> None:
                 f"--adopt {identifier}: run {run.id} has begun already; remove {run.folder} to "
                 "start it anew"
             )
-        _copy(source, run, old)
+        _copy(source.folder, run, old)
+
+
+def _run_of(identifier: str, like: Run) -> Run:
+    """Return a run by its id, of which nothing is known but where it is kept."""
+    stored = None if like.stored is None else like.stored.of(identifier)
+    return replace(like, id=identifier, folder=like.folder.parent / identifier, stored=stored)
 
 
 def _copy(source: Path, run: Run, old: dict[str, Any]) -> None:
@@ -63,6 +72,7 @@ def _copy(source: Path, run: Run, old: dict[str, Any]) -> None:
         shutil.copyfile(path, run.folder / path.name)
     with whole_folder(run.checkpoints) as folder:
         shutil.copytree(source / "checkpoints", folder, dirs_exist_ok=True)
+    run.share()
     print(
         f"{run.label} continues run {source.name}; changed since: {', '.join(changed)}", flush=True
     )

@@ -5,62 +5,83 @@ import json
 import shutil
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from pipeline.core import failpoints
 from pipeline.core.files import sha256_file, whole_folder, write_bytes, write_json
 
+if TYPE_CHECKING:
+    import torch
+
 KEEP = 2
 SEAL = "seal.json"
+STATE = "state.pt"
 
 
 def save(folder: Path, step: int, state: dict[str, Any]) -> None:
     """Write `state` as checkpoint `step`; the seal with its digest is written last, older ones are
     dropped.
     """
+    import torch
+
     failpoints.reach("checkpoint.begun", step=step)
     with whole_folder(folder / f"{step:09d}") as made:
         buffer = io.BytesIO()
         torch.save(state, buffer)
-        write_bytes(made / "state.pt", buffer.getbuffer())
+        write_bytes(made / STATE, buffer.getbuffer())
         failpoints.reach("checkpoint.unsealed", step=step)
         seal = {
             "step": step,
-            "sha256": sha256_file(made / "state.pt"),
+            "sha256": sha256_file(made / STATE),
             "best": (state.get("best") or {}).get("step"),
         }
         write_json(made / SEAL, seal)
     failpoints.reach("checkpoint.sealed", step=step)
-    for old in _steps(folder)[:-KEEP]:
+    for old in steps_in(folder)[:-KEEP]:
         shutil.rmtree(old)
 
 
-def load(path: Path, device: torch.device) -> dict[str, Any]:
+def load(path: Path, device: "torch.device") -> dict[str, Any]:
     """Return the state of one checkpoint; tensors only, no code is run.
 
     Raises:
         ValueError: its bytes are not those that were sealed.
         OSError, KeyError, RuntimeError, UnpicklingError: it cannot be read.
     """
+    import torch
+
     seal = json.loads((path / SEAL).read_text())
-    if seal["sha256"] != sha256_file(path / "state.pt"):
+    if seal["sha256"] != sha256_file(path / STATE):
         raise ValueError("its digest differs from its seal")
-    state: dict[str, Any] = torch.load(path / "state.pt", map_location=device, weights_only=True)
+    state: dict[str, Any] = torch.load(path / STATE, map_location=device, weights_only=True)
     if not isinstance(state, dict):
         raise ValueError("it holds no state")
     return state
 
 
+def digest_of(path: Path) -> str | None:
+    """Return the digest of a checkpoint whose bytes are those that were sealed, else None."""
+    try:
+        sealed = json.loads((path / SEAL).read_text())["sha256"]
+        return str(sealed) if sealed == sha256_file(path / STATE) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def newest_whole(folder: Path) -> int:
+    """Return the step of the newest checkpoint in a folder whose bytes are right; -1 without."""
+    whole = (int(path.name) for path in reversed(steps_in(folder)) if digest_of(path) is not None)
+    return next(whole, -1)
+
+
 def load_newest(
-    folder: Path, device: torch.device
+    folder: Path, device: "torch.device"
 ) -> tuple[Path | None, dict[str, Any] | None, list[str]]:
     """Return the newest valid checkpoint and its state, or None twice, and a sentence for each one
     passed over.
     """
     damaged: list[str] = []
-    for path in reversed(_steps(folder)):
+    for path in reversed(steps_in(folder)):
         try:
             return path, load(path, device), damaged
         except UnpicklingError:  # torch's own message tells how to run what is in there
@@ -78,7 +99,7 @@ def clear_superseded(folder: Path, weights: dict[int, Path]) -> None:
     far.
     """
     try:
-        known = {json.loads((path / SEAL).read_text())["best"] for path in _steps(folder)}
+        known = {json.loads((path / SEAL).read_text())["best"] for path in steps_in(folder)}
     except (
         OSError,
         ValueError,
@@ -97,7 +118,8 @@ def clear_leftovers(folder: Path) -> None:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def _steps(folder: Path) -> list[Path]:
+def steps_in(folder: Path) -> list[Path]:
+    """Return the checkpoints in a folder, whole or not, the oldest first."""
     return (
         sorted(path for path in folder.glob("[0-9]*") if path.is_dir()) if folder.is_dir() else []
     )

@@ -9,6 +9,7 @@ from pipeline.params.registry import classifier
 from pipeline.project.call import Call
 from pipeline.runs.identity import decides, run_id
 from pipeline.runs.run import Run
+from pipeline.runs.stored import StoredRun, local_folder
 from pipeline.shards.manifest import Manifest
 from pipeline.shards.remote.cache import ShardCache
 
@@ -25,13 +26,15 @@ def make_runs(
     """Return the runs of a section's variant, one a seed; `init` is the file of weights that they
     start from.
     """
-    storage = (call.project / Path(call.params.cluster.storage).expanduser()).resolve()
+    storage = call.params.cluster.storage
+    by_url = "://" in storage
+    home = local_folder(storage) if by_url else call.project / Path(storage).expanduser()
     manifest = Manifest.load(shards).content
     made = []
     for seed in seeds:
         decided = decides(call.project, task, section, variant, seed, manifest, init)
         identifier, workers = run_id(decided), call.params.cluster.loader_workers
-        folder, cache = storage / identifier, ShardCache.of(call.params.cluster, shards)
+        folder, cache = home.resolve() / identifier, ShardCache.of(call.params.cluster, shards)
         made.append(
             Run(
                 identifier,
@@ -45,6 +48,7 @@ def make_runs(
                 init,
                 decided,
                 cache,
+                StoredRun(storage, identifier) if by_url else None,
             )
         )
     return made

@@ -4,15 +4,23 @@ Imports no torch, so that finished runs publish quickly.
 """
 
 import shutil
-from dataclasses import dataclass, field
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pipeline.core import failpoints, records
 from pipeline.core.errors import UserError
 from pipeline.core.files import sha256_file, write_json
+from pipeline.core.locks import held
+from pipeline.core.progress import say
 from pipeline.params import Task
+from pipeline.runs import checkpoint
+from pipeline.runs.stored import StoredRun
 from pipeline.shards.remote.cache import ShardCache
+from pipeline.storage.remote import Unreachable
 
 
 @dataclass(frozen=True)
@@ -33,6 +41,8 @@ class Run:
     init_from: Path | None = None
     decides: dict[str, Any] = field(default_factory=dict)
     cache: ShardCache | None = None
+    stored: StoredRun | None = None
+    """What a store keeps of the run; None where its folder is all there is."""
 
     @property
     def recipe(self) -> Any:
@@ -58,8 +68,67 @@ class Run:
         """Return which run's checkpoint this one continued under other code, or None."""
         return records.read(self.folder / "adopted.json", records.Adopted)
 
+    def here(self) -> "Run":
+        """Return the run with its folder on this machine, where a store keeps it."""
+        return self if self.stored is None else replace(self, folder=self.stored.folder())
+
+    @contextmanager
+    def alone(self, wait: bool = True, say: Callable[[str], None] = say) -> Iterator[None]:
+        """Be the only process that trains this run, on this machine and on those that share its
+        store.
+
+        Raises:
+            Busy: another one does, and `wait` is False.
+            UserError: the store does not answer, and nothing of the run is on this machine.
+        """
+        with ExitStack() as locks:
+            locks.enter_context(held(self.folder / "lock", self.label, wait, say))
+            if self.stored is not None:
+                locks.enter_context(self.stored.leased(self.folder, self.label, wait, say))
+            yield
+
+    def bring(self) -> None:
+        """Bring the newest whole checkpoint here, where a store has a newer one.
+
+        Raises:
+            Unreadable: the store does not answer, and nothing of the run is on this machine.
+        """
+        if self.stored is None:
+            return
+        try:
+            self.stored.bring(self.folder, say)
+        except Unreachable as error:
+            self.stored.go_on_without(self.folder, str(error), say)
+
+    def share(self) -> None:
+        """Bring the newest checkpoint here to the store, where there is one.
+
+        Raises:
+            UserError: the store does not answer.
+        """
+        if self.stored is None:
+            return
+        newest = checkpoint.steps_in(self.checkpoints)[-1]
+        try:
+            self.stored.share(self.folder, newest.name)
+        except Unreachable as error:
+            raise UserError(
+                f"{self.stored.shown}: {error}; give the same command again once the store answers"
+            ) from None
+
     def finished(self) -> dict[str, Any] | None:
-        """Return the record of a finished run whose files are whole, else None."""
+        """Return the record of a finished run whose files are whole, else None.
+
+        Raises:
+            Unreadable: the store does not answer, and nothing of the run is on this machine.
+        """
+        record = self._finished_here()
+        if record is None and self.stored is not None:
+            self.stored.bring_finished(self.folder)
+            record = self._finished_here()
+        return record
+
+    def _finished_here(self) -> dict[str, Any] | None:
         record = records.read(self.folder / "finished.json", records.Finished)
         if record is None or (record["run_id"], record["seed"]) != (self.id, self.seed):
             return None
@@ -81,6 +150,16 @@ class Run:
         write_json(self.folder / "finished.json", sealed)
         failpoints.reach("run.sealed")
         shutil.rmtree(self.checkpoints, ignore_errors=True)
+
+
+def bring_up(runs: Iterable[Run]) -> None:
+    """Bring finished runs to their store where they are not there; say where it cannot be done."""
+    for run in runs:
+        if run.stored is None or run.finished() is None:
+            continue
+        sentence = run.stored.bring_up(run.folder)
+        if sentence is not None:
+            print(sentence, file=sys.stderr, flush=True)
 
 
 NOTE = "mlflow.json"

@@ -102,7 +102,7 @@ def _train(
     cluster = call.params.cluster.model_copy(update={"workers": search.workers})
     with ExitStack() as locks:
         for tried in sorted(left, key=lambda tried: tried.run.id):
-            locks.enter_context(held(tried.run.folder / "lock", tried.label))
+            locks.enter_context(tried.run.alone())
             write_json(tried.run.folder / "decides.json", tried.run.decides)
         os.environ.update(TUNE)
         from pipeline.cluster.connection import connected

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pipeline.project.cli import main
 from pipeline.shards.manifest import Manifest
-from pipeline.shards.remote.url import RemoteFolder
 from pipeline.shards.verify import verify, verify_remote
+from pipeline.storage.remote import RemoteFolder
 
 
 def _main() -> None:

@@ -13,8 +13,8 @@ import numpy as np
 from pipeline.core.errors import UserError
 from pipeline.core.files import sha256_file
 from pipeline.shards.manifest import NAME, Manifest
-from pipeline.shards.remote.url import RemoteFolder, Unreachable
 from pipeline.shards.writer import INDEX_TYPE
+from pipeline.storage.remote import RemoteFolder, Unreachable
 
 REQUESTS = 16  # at once, to a server of shards
 

@@ -36,6 +36,7 @@ from pipeline.params import Duration
 from pipeline.params.recipes import IMAGE_SIZE
 from pipeline.runs import checkpoint
 from pipeline.runs.run import Run
+from pipeline.runs.uploads import Uploads, follow, uploads_of
 from pipeline.runs.weights import read_weights
 from pipeline.shards.reader import read_manifest
 from pipeline.tasks.base import create
@@ -78,11 +79,13 @@ def evaluations(
 
     With `past`, those come first that were made before the checkpoint that the run continues from.
     """
+    run = run.here()
     with _alone(run, ranks):
         if not from_rank_0(run.finished() is not None if ranks.rank == 0 else False, ranks):
             loop = Loop(run, ranks, device, wrap)
-            yield from loop.rows() if past else ()
-            yield from loop.train()
+            with closing(loop.uploads):
+                yield from loop.rows() if past else ()
+                yield from loop.train()
 
 
 def _alone(run: Run, ranks: Ranks) -> AbstractContextManager[None]:
@@ -130,6 +133,7 @@ class Loop:
                 f"{self.recipe.global_batch}; lower micro_batch or micro_batches"
             )
         self.total = self._steps(self.recipe.duration)
+        self.uploads = uploads_of(run, self._say) if ranks.rank == 0 else Uploads()
         self.state, self.wrapped = self._start(wrap)
         self.norms = batchnorm.norms_of(self.state.model)
         self.micros = self.recipe.micro_batches // ranks.world
@@ -194,13 +198,17 @@ class Loop:
         """Return the newest valid checkpoint's state; rank 0 chooses, so that all ranks continue
         from the same.
         """
-        path, saved = None, None
+        path, saved, chosen = None, None, None
         if self.ranks.rank == 0:
             checkpoint.clear_leftovers(self.run.checkpoints)
+            self.uploads.bring()
             path, saved, damaged = checkpoint.load_newest(self.run.checkpoints, self.device)
             for sentence in damaged:
                 self._say(sentence)
-        path = from_rank_0(path, self.ranks)
+            chosen = None if path is None else self.uploads.share(path)
+        path, chosen = from_rank_0((path, chosen), self.ranks)
+        if self.ranks.rank and chosen is not None:
+            path = follow(self.run, chosen)
         return checkpoint.load(path, self.device) if self.ranks.rank and path is not None else saved
 
     def rows(self) -> list[Row]:
@@ -380,6 +388,7 @@ class Loop:
         if self.ranks.rank == 0:
             checkpoint.save(self.run.checkpoints, self.state.step, self.state.to_dict())
             checkpoint.clear_superseded(self.run.checkpoints, self._bests())
+            self.uploads.offer(self.state.step)
 
     def _finish(self) -> None:
         self._write_weights("last.safetensors")
@@ -410,6 +419,7 @@ class Loop:
             self.run.finish(record, ["last.safetensors", "best.safetensors", "samples.png"])
             for path in self._bests().values():  # not before: a kill would need them again
                 path.unlink()
+            self.uploads.finish()
         if self.ranks.world > 1:
             dist.barrier()  # nobody starts the next run before this one is sealed
 

@@ -20,11 +20,11 @@ from typing import Literal, NamedTuple
 
 from pipeline.core import failpoints
 from pipeline.core.errors import Unreadable
-from pipeline.core.files import sha256_file
+from pipeline.core.files import sha256_file, user_cache
 from pipeline.core.locks import locked
 from pipeline.params import Cluster
 from pipeline.shards.manifest import NAME, Manifest, ShardEntry
-from pipeline.shards.remote.url import RemoteFolder, Unreachable
+from pipeline.storage.remote import RemoteFolder, Unreachable
 
 ATTEMPTS = 3
 PAUSE_S = 0.5
@@ -75,8 +75,7 @@ class ShardCache:
         """The folder on this node, by default in the user's cache folder."""
         if self.folder is not None:
             return Path(self.folder).expanduser()
-        caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        return Path(caches) / "demystify-local-attention" / "shards"
+        return user_cache("shards")
 
     def open(self, entry: CacheEntry) -> int:
         """Return a file descriptor to read a file from, fetching the file where it is not here.

@@ -233,6 +233,10 @@ def test_what_may_be_something_else_than_text_can_be(tmp_path: Path) -> None:
         ("cluster.shards=https://x.org/s?token=hush", "holds a query or fragment"),
         ("cluster.shards=https://x.org/s#hush", "holds a query or fragment"),
         ("cluster.storage=https://me:hush@x.org/s", "storage is a folder"),
+        ("cluster.storage=s3://hush@bucket/s", "storage holds a user's name"),
+        ("cluster.storage=gs://bucket/s?token=hush", "storage holds a query or fragment"),
+        ("cluster.storage=s3://", "without a bucket"),
+        ("cluster.storage=file:///hush", "starts with s3:// or gs://"),
         ("cluster.shards=[https://me:hush@x.org/s", "cluster.shards"),
     ],
 )

@@ -23,6 +23,7 @@ APART = (
     "pipeline/project/",
     "pipeline/runs/",
     "pipeline/shards/",
+    "pipeline/storage/",
 )
 
 USES = ("models/published/",)
@@ -119,6 +120,7 @@ APART_OF_STAGES = (
     "pipeline/params/",
     "pipeline/pictures/",
     "pipeline/project/",
+    "pipeline/storage/",
     "pipeline/tracking/",
 )
 READING = ("pipeline/shards/",)

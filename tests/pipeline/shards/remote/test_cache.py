@@ -34,8 +34,8 @@ from pipeline.shards.manifest import Manifest
 from pipeline.shards.reader import ShardReader
 from pipeline.shards.remote import cache as cache_module
 from pipeline.shards.remote.cache import CacheEntry, ShardCache
-from pipeline.shards.remote.url import RemoteFolder
 from pipeline.shards.verify import verify_remote
+from pipeline.storage.remote import RemoteFolder
 from pipeline.tasks.classify.recipe import Augment, Recipe
 
 MB = 1 << 20
@@ -316,7 +316,7 @@ def test_a_limit_below_one_file_still_works(tmp_path: Path) -> None:
 FETCH = """
 import sys
 from pipeline.shards.remote.cache import CacheEntry, ShardCache
-from pipeline.shards.remote.url import RemoteFolder
+from pipeline.storage.remote import RemoteFolder
 url, folder, name, size, sha256 = sys.argv[1:]
 cache = ShardCache(RemoteFolder(url), CacheEntry("m", 0, ""), folder, 100 << 20, since=1)
 import os, hashlib

@@ -1,0 +1,163 @@
+"""A run in a store: what of its folder goes up and comes down, and when.
+
+The folder on a machine is where a run trains; the store has its newest checkpoints and, at its end,
+what is published. What this machine has is enough to go on: a store that does not answer stops
+nothing but a run of which nothing is here.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from pipeline.core import records
+from pipeline.core.errors import Unreadable
+from pipeline.core.files import digest, user_cache
+from pipeline.runs import checkpoint
+from pipeline.storage.copies import FINISHED, Damaged, RunStore
+from pipeline.storage.lease import leased
+from pipeline.storage.remote import Missing, ObjectFolder, Unreachable
+
+RECORD = "finished.json"
+PLAIN = ("decides.json", "adopted.json")
+"""Small files that go with every copy."""
+
+
+def local_folder(url: str) -> Path:
+    """Return the folder of this machine in which the runs of a store lie while they train."""
+    return user_cache("runs", digest(url)[:16])
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """One run in the store at a URL. Pickles as plain values."""
+
+    url: str
+    run_id: str
+
+    @property
+    def store(self) -> RunStore:
+        """The run's objects."""
+        return RunStore(ObjectFolder(f"{self.url}/{self.run_id}"))
+
+    @property
+    def shown(self) -> str:
+        """The run's address, for people."""
+        return self.store.objects.shown()
+
+    def of(self, run_id: str) -> "StoredRun":
+        """Return another run of this store."""
+        return StoredRun(self.url, run_id)
+
+    def folder(self) -> Path:
+        """Return the run's folder on this machine."""
+        return local_folder(self.url) / self.run_id
+
+    @contextmanager
+    def leased(
+        self, folder: Path, what: str, wait: bool, say: Callable[[str], None]
+    ) -> Iterator[None]:
+        """Be the only machine that trains this run, by a lease; the caller holds the folder's lock.
+
+        Raises:
+            Busy, Unreadable: as `Run.alone`.
+        """
+        with ExitStack() as stack:
+            try:
+                lease = leased(self.store.objects, folder / "lease", what, wait, say)
+                stack.enter_context(lease)
+            except Unreachable as error:
+                self.go_on_without(folder, str(error), _say_once)
+            yield
+
+    def bring_finished(self, folder: Path) -> None:
+        """Bring a finished run's record and files to this machine, where there are any."""
+        try:
+            self.store.get(self.store.seal(FINISHED), folder)
+        except Missing:
+            return
+        except Damaged as error:
+            _say_once(f"{self.shown} is damaged ({error}); it counts as unfinished")
+        except Unreachable as error:
+            self.go_on_without(folder, str(error), _say_once)
+
+    def bring(self, folder: Path, say: Callable[[str], None]) -> bool:
+        """Bring the newest whole checkpoint to this machine, where the one here is older.
+
+        Returns:
+            whether all that was looked at in the store is whole; what is not is said.
+
+        Raises:
+            Unreachable: the store does not answer.
+        """
+        whole = True
+        newest = checkpoint.newest_whole(folder / "checkpoints")
+        for name in self.store.seals():
+            if int(name.partition("-")[0]) <= newest:
+                break
+            try:
+                self.store.get(self.store.seal(name), folder)
+                break
+            except (Damaged, Missing) as error:
+                whole = False
+                say(
+                    f"checkpoint {name.partition('-')[0]} in {self.shown} is damaged "
+                    f"({error}); using an older one"
+                )
+        return whole
+
+    def share(self, folder: Path, name: str, trusting: bool = True) -> str:
+        """Bring a checkpoint up unless it is, so that every machine can have it; return its seal.
+
+        Raises:
+            Unreachable: the store does not answer.
+        """
+        return self.store.put(int(name), checkpoint_files(folder, name), trusting)
+
+    def bring_up(self, folder: Path) -> str | None:
+        """Bring a finished run up, unless the store has it; return a sentence where it cannot."""
+        record = records.read(folder / RECORD, records.Finished)
+        names = [RECORD, *(record or {"files": ()})["files"], *PLAIN]
+        try:
+            self.store.finish({name: folder / name for name in names if (folder / name).exists()})
+        except Unreachable as error:
+            return (
+                f"{self.shown}: {error}; the finished run is on this machine alone, in {folder}; "
+                "give the same command again once the store answers"
+            )
+        return None
+
+    def go_on_without(self, folder: Path, reason: str, say: Callable[[str], None]) -> None:
+        """Say that the store does not answer, and why.
+
+        Raises:
+            Unreadable: nothing of the run is on this machine.
+        """
+        if not any((folder / "checkpoints").glob("[0-9]*")):
+            raise Unreadable(
+                f"{self.shown}: {reason}; nothing of the run is on this machine, so it is not "
+                "begun: check cluster.storage, the credentials and the store"
+            )
+        say(f"{self.shown}: {reason}; going on with what is on this machine")
+
+
+def checkpoint_files(folder: Path, name: str) -> dict[str, Path]:
+    """Return the files that a checkpoint needs to go on elsewhere, by their names in the run's
+    folder.
+    """
+    path = folder / "checkpoints" / name
+    best = json.loads((path / checkpoint.SEAL).read_text())["best"]
+    names = [
+        *(f"checkpoints/{name}/{file}" for file in (checkpoint.STATE, checkpoint.SEAL)),
+        *([] if best is None else [f"best-{best:09d}.safetensors"]),
+        *PLAIN,
+    ]
+    return {name: folder / name for name in names if (folder / name).exists()}
+
+
+@cache
+def _say_once(sentence: str) -> None:
+    print(sentence, file=sys.stderr, flush=True)

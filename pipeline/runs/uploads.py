@@ -1,0 +1,200 @@
+"""Checkpoints on their way to a store: beside the training, never on a step's way."""
+
+import os
+import shutil
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from pipeline.core.errors import Unreadable, UserError
+from pipeline.core.files import write_json
+from pipeline.runs import checkpoint
+from pipeline.runs.run import Run
+from pipeline.runs.stored import StoredRun, checkpoint_files
+from pipeline.storage.copies import Damaged
+from pipeline.storage.remote import Unreachable
+
+Say = Callable[[str], None]
+
+
+class Chosen(NamedTuple):
+    """The checkpoint that all ranks continue from: its folder's name, its digest, its seal in the
+    store where it is there.
+    """
+
+    name: str
+    sha256: str
+    seal: str | None
+
+
+class Uploads:
+    """What rank 0 does about a store: nothing, for a run whose folder all machines see."""
+
+    def bring(self) -> None:
+        """Bring the newest whole checkpoint here, where the one here is older."""
+
+    def share(self, path: Path) -> Chosen | None:
+        """See to it that every machine can have a checkpoint; None where all see its folder."""
+
+    def offer(self, step: int) -> None:
+        """Let a checkpoint go up when what goes up now is up; returns at once."""
+
+    def finish(self) -> None:
+        """Bring up a finished run."""
+
+    def close(self) -> None:
+        """Wait until what was offered is up, or cannot go up."""
+
+
+@dataclass(frozen=True)
+class Offered:
+    """A checkpoint that waits, its files linked, since the run's folder keeps only the last."""
+
+    step: int
+    box: Path
+    files: dict[str, Path] = field(default_factory=dict)
+
+
+class StoreUploads(Uploads):
+    """Brings a run's checkpoints to its store, one at a time, of those that wait the newest."""
+
+    def __init__(self, run: Run, stored: StoredRun, say: Say) -> None:
+        """Prepare the folder of what waits; `say` takes sentences for people."""
+        self._run, self._stored, self._say = run, stored, say
+        self._store = stored.store
+        self._outbox = run.folder / "outbox"
+        self._trusting = True
+        self._failing = False
+        self._changed = threading.Condition()
+        self._waiting: Offered | None = None
+        self._busy = False
+        self._closed = False
+        shutil.rmtree(self._outbox, ignore_errors=True)
+        write_json(run.folder / "decides.json", run.decides)
+        self._thread = threading.Thread(target=self._work, name="uploads", daemon=True)
+
+    def bring(self) -> None:
+        """Bring the newest whole checkpoint here, where the one here is older.
+
+        Raises:
+            Unreadable: the store does not answer, and there is none here.
+        """
+        try:
+            self._trusting = self._stored.bring(self._run.folder, self._say)
+            self._store.prune(checkpoint.KEEP)  # files that a killed upload left, too
+        except Unreachable as error:
+            self._stored.go_on_without(self._run.folder, str(error), self._say)
+            self._failing = True
+
+    def share(self, path: Path) -> Chosen:
+        """Bring a checkpoint up unless it is, so that every machine can have it."""
+        seal = None
+        try:
+            seal = self._stored.share(self._run.folder, path.name, self._trusting)
+        except Unreachable as error:
+            self._failed(int(path.name), error)
+        return Chosen(path.name, str(checkpoint.digest_of(path)), seal)
+
+    def offer(self, step: int) -> None:
+        """Link a checkpoint's files, and let them go up when what goes up now is up."""
+        box = self._outbox / f"{step:09d}"
+        shutil.rmtree(box, ignore_errors=True)
+        box.mkdir(parents=True)
+        offered = Offered(step, box)
+        files = checkpoint_files(self._run.folder, box.name)
+        for number, (name, path) in enumerate(files.items()):
+            offered.files[name] = box / str(number)
+            _link(path, offered.files[name])
+        self._replace(offered)
+        if not self._thread.is_alive():
+            self._thread.start()
+
+    def finish(self) -> None:
+        """Bring up a finished run; what waits is not needed any more."""
+        self._replace(None)
+        with self._changed:
+            self._changed.wait_for(lambda: not self._busy)
+        sentence = self._stored.bring_up(self._run.folder)
+        if sentence is not None:
+            self._say(sentence)
+
+    def close(self) -> None:
+        """Wait until what was offered is up, or cannot go up."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        if self._thread.is_alive():
+            self._thread.join()
+        shutil.rmtree(self._outbox, ignore_errors=True)
+
+    def _replace(self, offered: Offered | None) -> None:
+        with self._changed:
+            earlier, self._waiting = self._waiting, offered
+            self._changed.notify_all()
+        if earlier is not None:
+            shutil.rmtree(earlier.box, ignore_errors=True)
+
+    def _next(self) -> Offered | None:
+        with self._changed:
+            self._busy = False
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._waiting is not None or self._closed)
+            offered, self._waiting = self._waiting, None
+            self._busy = offered is not None
+        return offered
+
+    def _work(self) -> None:
+        while (offered := self._next()) is not None:
+            try:
+                self._store.put(offered.step, offered.files, self._trusting)
+                self._store.prune(checkpoint.KEEP)
+                if self._failing:
+                    self._say(f"{self._stored.shown} answers again; checkpoints are kept there")
+                self._failing = False
+            except (Unreachable, UserError, OSError) as error:
+                self._failed(offered.step, error)
+            finally:
+                shutil.rmtree(offered.box, ignore_errors=True)
+
+    def _failed(self, step: int, error: Exception) -> None:
+        """Say the first time that a checkpoint did not go up."""
+        if not self._failing:
+            self._say(
+                f"checkpoint {step:09d} did not reach {self._stored.shown} ({error}); training "
+                "goes on, and each later one is tried"
+            )
+        self._failing = True
+
+
+def uploads_of(run: Run, say: Say) -> Uploads:
+    """Return what rank 0 of a run does about its store."""
+    return Uploads() if run.stored is None else StoreUploads(run, run.stored, say)
+
+
+def follow(run: Run, chosen: Chosen) -> Path:
+    """Return the checkpoint that rank 0 chose, brought to this machine where it is not here.
+
+    Raises:
+        Unreadable: it is not here and cannot be had.
+    """
+    path = run.checkpoints / chosen.name
+    if checkpoint.digest_of(path) == chosen.sha256:
+        return path
+    reason = "the store does not answer"
+    try:
+        if chosen.seal is not None and run.stored is not None:
+            store = run.stored.store
+            store.get(store.seal(chosen.seal), run.folder)
+            return path
+    except (Damaged, Unreachable) as error:
+        reason = str(error)
+    raise Unreadable(f"{run.label}: checkpoint {chosen.name} is not on this machine, and {reason}")
+
+
+def _link(path: Path, link: Path) -> None:
+    try:
+        os.link(path, link)
+    except OSError:  # a file system without links
+        shutil.copyfile(path, link)
