@@ -11,7 +11,7 @@ from pipeline.search.factorial.design import designs_of
 from pipeline.search.factorial.publish import publish_factorial
 from pipeline.search.factorial.trials import search_of
 from pipeline.submission import stage as stages
-from pipeline.submission.inside import refuse_unkept
+from pipeline.submission.inside import keep_results, refuse_unkept
 from pipeline.submission.run import run_as_job
 
 
@@ -35,6 +35,7 @@ def main() -> None:
         }.items():
             print(f"left out, {name}: {reason}", flush=True)
         publish_factorial(call, search, budgets, run_search(call, search))
+    keep_results(call, "factorial")
 
 
 if __name__ == "__main__":

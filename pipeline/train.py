@@ -8,7 +8,7 @@ from pipeline.core.errors import UserError, nearest
 from pipeline.params import TASKS
 from pipeline.project import cli
 from pipeline.runs.make import section_of
-from pipeline.submission.inside import refuse_unkept
+from pipeline.submission.inside import keep_results, refuse_unkept
 from pipeline.submission.run import run_as_job
 from pipeline.submission.stage import training
 
@@ -50,6 +50,7 @@ def main() -> None:
         return
     with call.alone(task, *call.args.variants):
         train(call, shards)
+    keep_results(call, *(f"{task}/{variant}" for variant in call.args.variants))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from pipeline.search.settings import LeftOut
 from pipeline.search.tune.space import settings_of
 from pipeline.search.tune.trials import search_of
 from pipeline.submission import stage as stages
-from pipeline.submission.inside import refuse_unkept
+from pipeline.submission.inside import keep_results, refuse_unkept
 from pipeline.submission.run import run_as_job
 
 
@@ -32,6 +32,7 @@ def main() -> None:
     with call.alone("tune", "search"):
         _say(left_out)
         publish_search(call, search, settings, left_out, run_search(call, search))
+    keep_results(call, "tune")
 
 
 def _say(left_out: list[LeftOut]) -> None:

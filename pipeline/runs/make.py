@@ -26,15 +26,13 @@ def make_runs(
     """Return the runs of a section's variant, one a seed; `init` is the file of weights that they
     start from.
     """
-    storage = call.params.cluster.storage
-    by_url = "://" in storage
-    home = local_folder(storage) if by_url else call.project / Path(storage).expanduser()
+    storage, home = call.params.cluster.storage, home_of_runs(call)
     manifest = Manifest.load(shards).content
     made = []
     for seed in seeds:
         decided = decides(call.project, task, section, variant, seed, manifest, init)
         identifier, workers = run_id(decided), call.params.cluster.loader_workers
-        folder, cache = home.resolve() / identifier, ShardCache.of(call.params.cluster, shards)
+        folder, cache = home / identifier, ShardCache.of(call.params.cluster, shards)
         made.append(
             Run(
                 identifier,
@@ -48,10 +46,18 @@ def make_runs(
                 init,
                 decided,
                 cache,
-                StoredRun(storage, identifier) if by_url else None,
+                StoredRun(storage, identifier) if "://" in storage else None,
             )
         )
     return made
+
+
+def home_of_runs(call: Call) -> Path:
+    """Return the folder of this machine in which runs have theirs, links resolved."""
+    storage = call.params.cluster.storage
+    by_url = "://" in storage
+    home = local_folder(storage) if by_url else call.project / Path(storage).expanduser()
+    return home.resolve()
 
 
 def file_to_start_from(call: Call, name: str, where: str, advice: str = "") -> Path:

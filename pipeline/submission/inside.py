@@ -1,16 +1,19 @@
 """Inside a job: where its folder's data, runs and records are, which is not in the job's folder."""
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 from pipeline.core import environment
-from pipeline.core.errors import UserError
-from pipeline.core.files import write_bytes
+from pipeline.core.errors import UserError, discreet
+from pipeline.core.files import whole_folder, write_bytes
+from pipeline.core.progress import say
 from pipeline.params import Params, load
 from pipeline.project.call import Call
 from pipeline.project.git import SHIPPED
-from pipeline.submission.shipment import machine
+from pipeline.storage.remote import ObjectFolder, RemoteFolder, Unreachable
+from pipeline.submission.shipment import NOTE, machine
 
 
 def refuse_unkept(call: Call, dataset: str) -> None:
@@ -37,6 +40,25 @@ def refuse_unkept(call: Call, dataset: str) -> None:
     _take_manifest(call, dataset)
 
 
+def keep_results(call: Call, *names: str) -> None:
+    """In a job of somebody's own, whose folder ends with it, copy what was published to the storage
+    of runs: results/NAME there, as it would be here.
+    """
+    if not environment.in_shipped_job() or (call.project / NOTE).exists():
+        return
+    storage = call.params.cluster.storage
+    for name in names:
+        source = call.folders.results(*name.split("/"))
+        if "://" in storage:
+            store = ObjectFolder(f"{storage}/results/{name}")
+            for file in (path for path in source.rglob("*") if path.is_file()):
+                store.upload(file, str(file.relative_to(source)))
+        else:
+            with whole_folder(Path(storage).expanduser() / "results" / name) as folder:
+                shutil.copytree(source, folder, dirs_exist_ok=True)
+        say(f"results/{name} is in {discreet(storage)}/results/{name}, since this folder ends")
+
+
 def _database(params: Params, project: Path) -> Path | None:
     from pipeline.tracking.database import sqlite_file
     from pipeline.tracking.tracker import uri_of
@@ -54,8 +76,6 @@ def _take_manifest(call: Call, dataset: str) -> None:
             f"{dataset} has no shards in the job's folder; say where they are, e.g. --set "
             "cluster.shards=s3://bucket/shards, or a folder that all nodes see"
         )
-    from pipeline.shards.remote.url import RemoteFolder, Unreachable
-
     remote = RemoteFolder(f"{url}/{dataset}")
     try:
         write_bytes(target, b"".join(remote.blocks(target.name)))

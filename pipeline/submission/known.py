@@ -15,6 +15,7 @@ from pipeline.core.errors import UserError
 from pipeline.core.locks import Busy, held
 from pipeline.core.progress import say
 from pipeline.project.call import Call
+from pipeline.runs.make import home_of_runs
 from pipeline.submission.client import Dashboard
 from pipeline.submission.run import FETCHED, PENDING, attach, notes_of, take
 
@@ -184,10 +185,9 @@ def known(call: Call) -> list[Known]:
             if file.exists():
                 note = json.loads(file.read_text())
                 jobs.append(Job(notes.name, note["submitted"], call, notes, note))
-    storage = call.project / Path(call.params.cluster.storage).expanduser()
     runs: list[Known] = [
         LocalRun(file.parent.name, file.stat().st_mtime, file.parent)
-        for file in storage.glob("*/decides.json")
+        for file in home_of_runs(call).glob("*/decides.json")
     ]
     return sorted([*jobs, *runs], key=lambda one: one.when, reverse=True)
 
