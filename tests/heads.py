@@ -1,44 +1,68 @@
-"""A Ray head with a dashboard, as somebody else would have started it, in a process of its own."""
+"""A Ray head with a dashboard, as somebody starts one by hand, beside any other on this machine."""
 
 import os
+import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from helpers import PROJECT
+import requests
 
-HEAD = """
-import sys
-from pipeline.core import environment
-environment.prepare()
-environment.own_token()
-import ray
-context = ray.init(
-    address="local", num_cpus=3, include_dashboard=True, dashboard_host="127.0.0.1",
-    object_store_memory=128 * 2**20, _temp_dir=sys.argv[1], log_to_driver=False,
-)
-print("http://" + context.address_info["webui_url"], flush=True)
-sys.stdin.read()
-"""
+START_S = 180
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports that nobody listens on."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
 
 
 @contextmanager
 def dashboard_of_a_head(folder: Path) -> Iterator[str]:
     """Yield the address of a new head's dashboard; the head ends with the block."""
-    env = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    head = subprocess.Popen(
-        [sys.executable, "-c", HEAD, str(folder)],
-        env={**env, "PYTHONPATH": str(PROJECT)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert head.stdout is not None and head.stdin is not None
+    gcs, dashboard, client = free_ports(3)
+    options = {
+        "port": gcs,
+        "dashboard-host": "127.0.0.1",
+        "dashboard-port": dashboard,
+        "dashboard-agent-listen-port": 0,  # the usual one may be another head's
+        "ray-client-server-port": client,
+        "node-ip-address": "127.0.0.1",
+        "num-cpus": 3,
+        "object-store-memory": 128 * 2**20,
+        "temp-dir": folder,
+    }
+    command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block"]
+    with open(folder / "head.txt", "w") as log:
+        head = subprocess.Popen(
+            [*command, *(f"--{name}={value}" for name, value in options.items())],
+            env={name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"},
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
     try:
-        yield head.stdout.readline().strip()
+        yield _when_it_answers(f"http://127.0.0.1:{dashboard}", folder / "head.txt")
     finally:
-        head.stdin.close()
+        os.killpg(head.pid, signal.SIGTERM)
         head.wait(60)
+
+
+def _when_it_answers(address: str, log: Path) -> str:
+    """Return the address once the dashboard refuses those without a token."""
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline:
+        try:
+            assert requests.get(f"{address}/api/jobs/", timeout=5).status_code in (401, 403)
+        except requests.exceptions.RequestException:
+            time.sleep(0.5)
+        else:
+            return address
+    raise AssertionError(log.read_text())
