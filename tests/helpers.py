@@ -42,7 +42,7 @@ classify:
   variants:
     dwnet_micro: {mixer: dwnet, size: micro}
     dynamic_dwnet_micro: {mixer: dynamic_dwnet, size: micro}
-profile: {batch_size: 4, warmup: 1, timed: 2, train_timed: 2}
+profile: {batch_size: 4, warmup: 1, timed: 2}
 """
 
 

@@ -110,6 +110,11 @@ def _run_facts(results: list[VariantResult]) -> str:
     if timed:
         told.append(f"Inference and memory on {'; and on '.join(timed)}.")
         told.append("Training images/s are those of the run, loading included.")
+    told += [
+        f"The speed of `{profile.variant}` is in doubt: {plain(doubt)}."
+        for profile in profiles
+        for doubt in profile.doubts
+    ]
     return " ".join(told)
 
 

@@ -200,10 +200,15 @@ class ProfileFile(Record):
     layout: str
     inference_images_per_second: Rounded
     train_images_per_second: Rounded
+    inference_quartiles: list[Rounded] | None = None
+    train_quartiles: list[Rounded] | None = None
+    inference_macs_per_second: Number | None = None
+    load_average: FiniteFloat | None = None
     peak_memory_mb: FiniteFloat | None = None
     warmup: Count
     timed: Positive
     torch: str | None = None
+    doubts: list[str] = Field(default_factory=list)
 
 
 class TrialCosts(Record):
