@@ -1,5 +1,5 @@
-"""`python -m models [--json] [--downstream]`: every network with its switches, parameters and
-operations.
+"""`python -m models [--json] [--classes N] [--downstream]`: every network with its switches,
+parameters and operations.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from models.network.sizes import SIZES
 from models.network.spec import declared_switches
 from models.registry import split_name
 
+PAPER_CLASSES = 1000
 COLUMNS: tuple[tuple[str, str], ...] = (
     ("name", "model"),
     ("options", "options"),
@@ -34,6 +35,7 @@ COLUMNS: tuple[tuple[str, str], ...] = (
     ("shared_positions", "shared over positions"),
     ("shared_channels", "over channels"),
     ("dynamic", "dynamic"),
+    ("classes", "classes"),
     ("parameters", "parameters"),
     ("image_size", "pixels"),
     ("macs", f"operations, {OFFICIAL_RULE}"),
@@ -76,15 +78,18 @@ ABLATIONS: tuple[tuple[str, Mapping[str, Any]], ...] = (
 """Rows of the paper that are options of a mixer."""
 
 
-def describe(name: str, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """One row of the table, counted on a network without memory for its weights.
+def describe(
+    name: str, options: Mapping[str, Any] | None = None, classes: int = PAPER_CLASSES
+) -> dict[str, Any]:
+    """One row of the table, counted on a network without memory for its weights; the paper's
+    numbers are those of 1,000 classes.
 
     Raises:
         ValueError: an unknown name or option.
     """
     mixer, size = split_name(name)
     with torch.device("meta"):
-        model = create_model(name, **(options or {}))
+        model = create_model(name, classes, **(options or {}))
     pixels = SIZES[size].image_size
     macs = count_by_each_rule(model, pixels)
     return {
@@ -92,6 +97,7 @@ def describe(name: str, options: Mapping[str, Any] | None = None) -> dict[str, A
         "options": dict(options or {}),
         "mixer": mixer,
         **asdict(declared_switches(model)),
+        "classes": classes,
         "parameters": count_parameters(model),
         "image_size": pixels,
         "macs": macs[OFFICIAL_RULE],
@@ -165,6 +171,13 @@ def main() -> None:
         "--only", metavar="MIXER", choices=mixers.names(), help="the rows of one mixer"
     )
     parser.add_argument(
+        "--classes",
+        type=int,
+        default=PAPER_CLASSES,
+        metavar="N",
+        help="count networks of so many classes (the paper's 1,000)",
+    )
+    parser.add_argument(
         "--downstream", action="store_true", help="with the heads for detection and segmentation"
     )
     args = parser.parse_args()
@@ -176,7 +189,7 @@ def main() -> None:
         names = [name for name, _ in wanted if _takes_any_size(name)]
         rows = [row for name in names for row in describe_downstream(name)]
     else:
-        rows = [describe(name, options) for name, options in wanted]
+        rows = [describe(name, options, args.classes) for name, options in wanted]
     columns = DOWNSTREAM_COLUMNS if args.downstream else COLUMNS
     print(json.dumps(rows, indent=1) if args.json else table(rows, columns))
 

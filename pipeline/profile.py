@@ -4,9 +4,9 @@ from typing import Any
 
 from pipeline.core.errors import UserError, nearest
 from pipeline.core.files import whole_folder
-from pipeline.params import Params
 from pipeline.project import cli
 from pipeline.project.call import Call
+from pipeline.runs.profiling import profile_of
 from pipeline.runs.results import ProfileFile, publish_json
 
 
@@ -29,51 +29,23 @@ def main() -> None:
 
 def profile(call: Call, name: str) -> None:
     """Measure a variant and publish the figures."""
-    measured = measured_of(call.params, name)
+    measured = profile_of(call.params, name, call.folders.results("profile"))
     with whole_folder(call.folders.results("profile", name)) as folder:
-        publish_json(folder / "profile.json", ProfileFile, {"variant": name, **measured})
+        publish_json(folder / "profile.json", ProfileFile, measured)
     print(
-        f"{name}: {measured['parameters'] / 1e6:.2f} M parameters, {measured['macs'] / 1e9:.3f} "
-        "G MACs, "
-        f"{measured['inference_images_per_second']:.0f} images/s in inference, "
-        f"{measured['train_images_per_second']:.0f} in training ({measured['device']})"
+        f"{name}: {measured['parameters'] / 1e6:.2f} M parameters and "
+        f"{measured['macs'] / 1e9:.3f} G MACs at {measured['classes']:,} classes; "
+        f"{_rates(measured, 'inference')} in inference, {_rates(measured, 'train')} in training, "
+        f"{measured['inference_macs_per_second'] / 1e9:,.1f} G MACs/s ({measured['device']}, "
+        f"{measured['threads']} threads, load {measured['load_average']})"
     )
+    for doubt in measured["doubts"]:
+        print(f"{name}: this cannot be: {doubt}; measure it again on a quiet machine")
 
 
-def measured_of(params: Params, name: str) -> dict[str, Any]:
-    """Return parameters, MACs, speed and memory of a variant, and how they were taken.
-
-    Raises:
-        UserError: there is no such network.
-    """
-    import torch
-
-    import models
-    from models.counting.macs import count_macs, count_parameters
-    from models.counting.speed import Protocol, measure
-
-    variant, recipe = params.classify.variants[name], params.classify.recipe_of(name)
-    bound = {} if variant.mixer == "timm" else {"image_size": recipe.image_size}
-    torch.manual_seed(0)
-    try:
-        model = models.create_model(
-            variant.model_name, num_classes=1000, **bound, **variant.overrides
-        )
-    except ValueError as error:
-        raise UserError(str(error)) from None
-    counted = count_macs(model, recipe.image_size)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    protocol = Protocol(**params.profile.model_dump())
-    return {
-        "mixer": variant.mixer,
-        "size": variant.size,
-        "model": variant.model_name,
-        "overrides": variant.overrides,
-        "parameters": count_parameters(model),
-        "macs": counted["total"],
-        "macs_rule": counted["rule"],
-        **measure(model, recipe.image_size, protocol, device, recipe.amp, recipe.channels_last),
-    }
+def _rates(measured: dict[str, Any], what: str) -> str:
+    low, high = measured[f"{what}_quartiles"]
+    return f"{measured[f'{what}_images_per_second']:,.0f} images/s ({low:,.0f} to {high:,.0f})"
 
 
 if __name__ == "__main__":

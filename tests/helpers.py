@@ -42,7 +42,7 @@ classify:
   variants:
     dwnet_micro: {mixer: dwnet, size: micro}
     dynamic_dwnet_micro: {mixer: dynamic_dwnet, size: micro}
-profile: {batch_size: 4, warmup: 1, timed: 2, train_timed: 2}
+profile: {batch_size: 4, warmup: 1, timed: 2}
 """
 
 
@@ -59,6 +59,7 @@ def finished_record(run_id: str = "a", seed: int = 0, **changes: Any) -> dict[st
         "history": history,
         "per_class": {"n01": {"top1": 40.0}},
         "parameters": 7,
+        "macs": 70,
         "train_images_per_second": 10.0,
         "wall_time_s": 3.0,
         "world_size": 2,

@@ -170,8 +170,10 @@ class Facts:
         ]
         found += [recipe["duration"]["epochs"] or 0]
         self.of_task[task] += [*samples, metrics["world_size"]]
-        self.costs[task, name].append([metrics["parameters"], speed])
-        self.shown[task, name] += [metrics["parameters"] / 1e6, speed]
+        macs = [metrics["macs"] / 1e9] if metrics.get("macs") else []
+        self.costs[task, name].append([metrics["parameters"], metrics.get("macs") or 0, speed])
+        self.shown[task, name] += [metrics["parameters"] / 1e6, *macs, speed]
+        found += macs
 
     def _profile(self, name: str, profile: dict[str, Any]) -> None:
         task = "classify"

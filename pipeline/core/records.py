@@ -57,6 +57,7 @@ class Finished(Record):
     history: Annotated[list[HistoryRow], Field(min_length=1)]
     per_class: dict[str, Values]
     parameters: Count
+    macs: Count | None = None
     train_images_per_second: Rounded
     wall_time_s: Rounded
     world_size: Annotated[int, Field(gt=0)]

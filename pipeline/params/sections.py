@@ -28,13 +28,13 @@ class Shard(Section):
 
 
 class Profile(Section):
-    """Timing protocol: the authors' 50 warm-up and 30 timed batches for inference."""
+    """Timing protocol of inference and of training: the authors' 50 warm-up and 30 timed
+    batches.
+    """
 
     batch_size: Positive = 64
     warmup: Annotated[int, Field(ge=0)] = 50
     timed: Positive = 30
-    train_warmup: Annotated[int, Field(ge=0)] = 3
-    train_timed: Positive = 10
 
 
 class Compare(Section):

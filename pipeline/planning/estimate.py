@@ -232,12 +232,11 @@ class _Planner:
             self.call.params.profile,
             training_of(self.call.params, classifier(), stage.key),
         )
-        images = numbers.batch_size * (numbers.train_warmup + numbers.train_timed)
-        evaluated = numbers.batch_size * (numbers.warmup + numbers.timed)
+        images = numbers.batch_size * (numbers.warmup + numbers.timed)
         speed = self.speeds.of_step(training).speed
         cores = os.cpu_count() or 1
         return _timed(
-            PlanRow(stage, images, evaluated, times=None),
+            PlanRow(stage, images, images, times=None),
             speed,
             cores if speed and speed.kind == "CPU" else 1,
         )

@@ -68,7 +68,7 @@ def of_variant(result: VariantResult, metrics: Metrics) -> SamplePicture:
         small=small_because(metrics),
         synthetic=metrics.data.synthetic,
         parameters=metrics.parameters,
-        macs=None,
+        macs=metrics.macs,
         train_images_per_second=fmean(row.train_images_per_second for row in rows),
         machine=(metrics.device, metrics.world_size),
         recipe=metrics.recipe,

@@ -17,6 +17,15 @@ from pipeline.report.tracked import Tracked
 from pipeline.report.verdict import best_value, measured_value
 from pipeline.runs.results import Metrics, ProfileFile
 
+COSTS = [
+    "MACs, G",
+    "parameters at 1,000 classes, M",
+    "MACs at 1,000 classes, G",
+    "inference, images/s",
+    "memory, MB",
+]
+"""What a classifier costs: MACs with the classes of its data, then what its profile says."""
+
 
 def variant_tables(results: Results, folder: Path, tracked: Tracked) -> list[Block]:
     """Return the tables of all tasks; links are relative to the folder of the report."""
@@ -49,7 +58,7 @@ def _variant_table(task: str, results: list[VariantResult], folder: Path) -> Tab
         "best",
         "parameters, M",
     ]
-    costs = ["MACs, G", "inference, images/s", "memory, MB"] if task == classifier() else []
+    costs = COSTS if task == classifier() else []
     head = [*head, *costs, "training, images/s", "seeds", "configuration"]
     rows = [_variant_row(result, metric, folder, bool(costs)) for result in results]
     return Table(head, rows, frozenset(range(3, len(head) - 1)))
@@ -57,11 +66,10 @@ def _variant_table(task: str, results: list[VariantResult], folder: Path) -> Tab
 
 def _variant_row(result: VariantResult, metric: str, folder: Path, costs: bool) -> list[str]:
     metrics, profile = result.metrics, result.profile
-    parameters = (
-        metrics.parameters if metrics else profile.parameters if profile and costs else None
-    )
     measured = numbers.spread(metric, measured_value(result, metric)) if metrics else "not run"
     cost = [
+        numbers.value("macs_g", metrics.macs / 1e9 if metrics and metrics.macs else None),
+        numbers.value("parameters_m", profile.parameters / 1e6 if profile else None),
         numbers.value("macs_g", profile.macs / 1e9 if profile else None),
         numbers.speed(profile.inference_images_per_second if profile else None),
         numbers.speed(profile.peak_memory_mb if profile else None),
@@ -72,7 +80,7 @@ def _variant_row(result: VariantResult, metric: str, folder: Path, costs: bool) 
         plain((metrics.size if metrics else result.variant.size) or numbers.NOTHING),
         measured,
         numbers.value(metric, best_value(result, metric)),
-        numbers.value("parameters_m", parameters / 1e6 if parameters is not None else None),
+        numbers.value("parameters_m", metrics.parameters / 1e6 if metrics else None),
         *(cost if costs else []),
         numbers.speed(
             summarise([row.train_images_per_second for row in metrics.seeds]).mean
@@ -102,6 +110,11 @@ def _run_facts(results: list[VariantResult]) -> str:
     if timed:
         told.append(f"Inference and memory on {'; and on '.join(timed)}.")
         told.append("Training images/s are those of the run, loading included.")
+    told += [
+        f"The speed of `{profile.variant}` is in doubt: {plain(doubt)}."
+        for profile in profiles
+        for doubt in profile.doubts
+    ]
     return " ".join(told)
 
 

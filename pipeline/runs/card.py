@@ -60,7 +60,7 @@ def card(description: Mapping[str, Any], metrics: Metrics, folder: str) -> str:
     )
     template = environment.from_string(TEMPLATE.read_text())
     text = template.render(
-        **description | {"metrics": metrics, "network": network},
+        **{**description, "metrics": metrics, "network": network},
         label=about.label,
         kind=KINDS.get(str(network), "other"),
         folder=folder,

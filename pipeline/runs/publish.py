@@ -92,6 +92,7 @@ def _metrics(call: Call, runs: list[Run], records: list[dict[str, Any]]) -> dict
     return {
         **{name: value for name, value in config_of(runs[0]).items() if name != "seed"},
         **{name: first[name] for name in whole},
+        "macs": first.get("macs"),
         "task": runs[0].task,
         "wall_time_s": round(sum(record["wall_time_s"] for record in records), 1),
         "commit": head,

@@ -99,7 +99,11 @@ def _defined(evaluated: Evaluated) -> dict[str, float]:
 
 
 class Metrics(Record):
-    """`results/<task>/<variant>/metrics.json`."""
+    """`results/<task>/<variant>/metrics.json`.
+
+    Parameters and MACs are those with as many classes as the data have; MACs are there where all
+    images are of one size.
+    """
 
     task: TaskName
     variant: str
@@ -110,6 +114,7 @@ class Metrics(Record):
     main_metric: Name
     data: DataFacts
     parameters: Count
+    macs: Count | None = None
     recipe: dict[str, Any]
     world_size: Positive
     device: str
@@ -172,7 +177,11 @@ class ClassLine(Record):
 
 
 class ProfileFile(Record):
-    """`results/profile/<variant>/profile.json`; `macs` are MACs."""
+    """`results/profile/<variant>/profile.json`.
+
+    Parameters and MACs are those with `classes` classes, the paper's 1,000; `metrics.json` has
+    those with the classes of the data.
+    """
 
     variant: str
     mixer: str
@@ -191,10 +200,15 @@ class ProfileFile(Record):
     layout: str
     inference_images_per_second: Rounded
     train_images_per_second: Rounded
+    inference_quartiles: list[Rounded] | None = None
+    train_quartiles: list[Rounded] | None = None
+    inference_macs_per_second: Number | None = None
+    load_average: FiniteFloat | None = None
     peak_memory_mb: FiniteFloat | None = None
     warmup: Count
     timed: Positive
     torch: str | None = None
+    doubts: list[str] = Field(default_factory=list)
 
 
 class TrialCosts(Record):

@@ -91,6 +91,23 @@ def create(task: str, section: Task, variant: str, manifest: Manifest) -> TaskLo
     return logic
 
 
+def macs(task: str, section: Task, variant: str, manifest: Manifest) -> int | None:
+    """Return the MACs of one image in a variant's network, with as many classes as the data have.
+
+    None where its images are of many sizes, and for networks of other people that cannot be built
+    without memory.
+    """
+    recipe = section.recipe_of(variant)
+    if recipe.network_size is None:
+        return None
+    count = member(tasks()[task].operations)
+    try:
+        counted = count(section.variants[variant], recipe, len(manifest.classes), aspect=1.0)
+    except (AttributeError, NotImplementedError, RuntimeError):
+        return None
+    return int(counted.evaluation)
+
+
 def distinct(names: Sequence[str]) -> list[str]:
     """Return class names, those that repeat with their number, so that results by name lose
     none.

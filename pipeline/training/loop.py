@@ -39,7 +39,7 @@ from pipeline.runs.run import Run
 from pipeline.runs.uploads import Uploads, follow, uploads_of
 from pipeline.runs.weights import read_weights
 from pipeline.shards.reader import read_manifest
-from pipeline.tasks.base import create
+from pipeline.tasks.base import create, macs
 from pipeline.training import batchnorm
 from pipeline.training.evaluate import autocast, draw, evaluate
 from pipeline.training.interval import Interval
@@ -116,9 +116,9 @@ class Loop:
     def __init__(self, run: Run, ranks: Ranks, device: torch.device, wrap: Wrap) -> None:
         self.run, self.ranks, self.device = run, ranks, device
         self.recipe = run.recipe
-        self.logic = create(
-            run.task, run.section, run.variant, read_manifest(run.shards, run.cache)
-        )
+        manifest = read_manifest(run.shards, run.cache)
+        self.logic = create(run.task, run.section, run.variant, manifest)
+        self.macs = macs(run.task, run.section, run.variant, manifest) if ranks.rank == 0 else None
         readers = [
             open_split(run.shards, part, self.recipe.hold_out, run.cache)
             for part in ("train", self.recipe.evaluate_on)
@@ -408,6 +408,7 @@ class Loop:
                 "per_class": state.per_class,
                 "skipped_steps": state.skipped,
                 "parameters": sum(p.numel() for p in state.model.parameters()),
+                "macs": self.macs,
                 "train_images_per_second": round(
                     self.total * self.recipe.global_batch / state.train_seconds, 1
                 ),

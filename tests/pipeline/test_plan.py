@@ -65,7 +65,7 @@ PARAMS: dict[str, Any] = {
         "recipe": DENSE,
         "variants": {"dwnet_micro": {"mixer": "dwnet", "size": "micro"}},
     },
-    "profile": {"batch_size": 4, "warmup": 1, "timed": 2, "train_warmup": 3, "train_timed": 2},
+    "profile": {"batch_size": 4, "warmup": 1, "timed": 2},
     "compare": {"within_noise": 2.0},
     "cluster": {"workers": 2},
 }
@@ -323,6 +323,7 @@ def test_changed_code_runs_what_it_decides(done: Path, capsys: pytest.CaptureFix
         "models/counting/macs.py",
         "models/network/blocks.py",
         "pipeline/profile.py",
+        "pipeline/runs/profiling.py",
     ],
 )
 def test_a_profile_is_taken_again_after_its_code_changed(

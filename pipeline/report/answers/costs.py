@@ -59,8 +59,8 @@ def shown(measure: str, value: float) -> str:
 
 
 def costs(contrast: Contrast) -> RunCosts:
-    """Costs of a pair: from profiles made alike; of other tasks and the factorial what their own
-    runs know.
+    """Costs of a pair: parameters and MACs as their runs counted them, speeds and memory from
+    profiles made alike; of other tasks and the factorial what their own runs know.
 
     Profiles are of the classification network, so they say nothing of a network with another head.
     """
@@ -71,13 +71,9 @@ def costs(contrast: Contrast) -> RunCosts:
     if one is None or other is None:
         lacking = " and ".join(f"`{side.name}`" for side in (left, right) if side.profile is None)
         return RunCosts(contrast, _of_runs(left, right), f"{lacking} has no profile")
-    counted = _made([(PARAMETERS, one.parameters, other.parameters)])
-    if (one.image_size, one.classes, one.macs_rule) == (
-        other.image_size,
-        other.classes,
-        other.macs_rule,
-    ):
-        counted += _made([(MACS, one.macs, other.macs)])
+    counted = _made([(PARAMETERS, left.parameters, right.parameters)])
+    if (one.image_size, one.macs_rule) == (other.image_size, other.macs_rule):
+        counted += _made([(MACS, left.macs, right.macs)])
     if protocol(one) != protocol(other):
         return RunCosts(contrast, counted, "the two profiles were not made by one protocol")
     timed = [

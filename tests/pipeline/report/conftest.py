@@ -126,6 +126,7 @@ class Project:
             "data": facts,
             "recipe": numbers,
             "parameters": COUNTS.get((mixer, size)) or self.random.randint(90_000, 400_000),
+            "macs": self.random.randint(10_000_000, 90_000_000) if task == "classify" else None,
             "world_size": 2,
             "device": "cpu",
             "commit": "0123456789abcdef",

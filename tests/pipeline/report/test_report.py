@@ -49,17 +49,19 @@ def test_every_number_of_the_variant_table_is_in_the_inputs(project: Any) -> Non
         finals = [seed["final"]["top1"] for seed in metrics["seeds"]]
         speed = fmean(seed["train_images_per_second"] for seed in metrics["seeds"])
         assert row[1:3] == [metrics["mixer"], "micro"]
-        assert row[3:11] == [
+        assert row[3:13] == [
             f"{fmean(finals):.1f} ± {stdev(finals):.1f}",
             f"{fmean(seed['best']['top1'] for seed in metrics['seeds']):.1f}",
             f"{metrics['parameters'] / 1e6:.2f}",
+            f"{metrics['macs'] / 1e9:.3f}",
+            f"{profile['parameters'] / 1e6:.2f}",
             f"{profile['macs'] / 1e9:.3f}",
             f"{profile['inference_images_per_second']:,.0f}",
             f"{profile['peak_memory_mb']:,.0f}",
             f"{speed:,.0f}",
             "3",
         ]
-        assert row[11] == f"[metrics.json](../classify/{metrics['variant']}/metrics.json)"
+        assert row[13] == f"[metrics.json](../classify/{metrics['variant']}/metrics.json)"
 
 
 def test_every_seed_is_listed_with_its_ids(reported: Any) -> None:
