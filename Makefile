@@ -49,7 +49,7 @@ bench: $(READY)  ## benchmarks, one JSON line a figure
 	@for file in benchmarks/[a-z]*.py; do PYTHONPATH=. python $$file || exit 1; done
 
 lock: $(READY)  ## pin what pyproject.toml adds; with upgrade=--upgrade pin everything anew
-	uv pip compile --quiet --universal --python-version 3.11 --extra dev --no-emit-index-url --custom-compile-command "make lock" $(upgrade) pyproject.toml -o requirements.lock
+	uv pip compile --quiet --universal --python-version 3.11 --extra dev --extra export --no-emit-index-url --custom-compile-command "make lock" $(upgrade) pyproject.toml -o requirements.lock
 
 clean:  ## remove scratch state: unfinished and finished runs, ad-hoc results (what DVC tracks stays)
 	rm -rf runs adhoc data/raw/synthetic

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from models.aggregate import traced as plain
+from models.aggregate import plain
 from models.aggregate.taps import at, laid_out_like, taps_on
-from models.tracing import traced
+from models.aggregate.tracing import traced
 
 
 def per_position(x: Tensor, weight: Tensor, bias: Tensor | None, size: int) -> Tensor:

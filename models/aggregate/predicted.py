@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from models.aggregate import traced as plain
+from models.aggregate import plain
 from models.aggregate.shapes import odd_root
 from models.aggregate.taps import at, laid_out_like, rows_on
-from models.tracing import traced
+from models.aggregate.tracing import traced
 
 
 def aggregate_predicted(

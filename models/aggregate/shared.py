@@ -7,6 +7,9 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
+from models.aggregate import plain
+from models.aggregate.tracing import traced
+
 
 def static(x: Tensor, weight: Tensor, bias: Tensor | None, size: int) -> Tensor:
     """One kernel a channel for all images: x (B, C, H, W), weight (1, G, K*K, 1, 1)."""
@@ -19,6 +22,9 @@ def per_image(x: Tensor, weight: Tensor, bias: Tensor | None, size: int) -> Tens
     """One kernel a channel and image, weight (B, G, K*K, 1, 1): the batch folded into the
     channels.
     """
+    if traced():  # a format's convolution has a number of groups that no batch can change
+        y = plain.per_position(x, weight, size).to(x.dtype)
+        return y if bias is None else y + bias.view(1, -1, 1, 1)
     batch, channels, height, width = x.shape
     kernels = _per_channel(weight, channels).reshape(batch * channels, 1, size, size)
     folded = x.reshape(1, batch * channels, height, width)

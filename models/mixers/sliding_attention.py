@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.aggregate import aggregate
-from models.aggregate.traced import neighbours
+from models.aggregate.plain import neighbours
+from models.aggregate.tracing import traced
 from models.network.blocks import DepthwiseBlock, PreNormBlock
 from models.network.layers import Norm, PointConv, make_norm, norm_tokens
 from models.network.options import head_channels, heads_of, odd_kernel
 from models.network.spec import BlockConfig, Switches, sharing
-from models.tracing import traced
 
 SWITCHES = Switches(
     neighbourhood="sliding", shared_positions=False, shared_channels="groups", dynamic=True
@@ -170,8 +170,8 @@ def _scores_at_once(
     """Return the same in the few operations of an exported network."""
     around = neighbours(key, kernel_size).unflatten(1, (heads, -1))
     inside = neighbours(torch.ones_like(key[:1, :1]), kernel_size)
-    scores = (query.unflatten(1, (heads, -1)).unsqueeze(3) * around).sum(dim=2)
-    scores = scores.masked_fill(inside == 0, -torch.inf)
+    products: Tensor = query.unflatten(1, (heads, -1)).unsqueeze(3) * around
+    scores = products.sum(dim=2).masked_fill(inside == 0, -torch.inf)
     return scores if biases is None else scores + biases.T[None, :, :, None, None]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from models.tracing import kept
+from models.aggregate.tracing import Kept
 
 
 def window_of(
@@ -38,7 +38,7 @@ def join(x: Tensor, size: tuple[int, int]) -> Tensor:
     return tiles.transpose(2, 3).reshape(batch, *size, channels)
 
 
-@kept
+@Kept
 def relative_index(window: int, table_window: int, device: torch.device) -> Tensor:
     """Row of the bias table for every pair of tokens of a window, (tokens, tokens), int64.
 
@@ -53,7 +53,7 @@ def relative_index(window: int, table_window: int, device: torch.device) -> Tens
     return down * side + right
 
 
-@kept
+@Kept
 def shift_mask(height: int, width: int, window: int, shift: int, device: torch.device) -> Tensor:
     """0 where two tokens of a window were neighbours before the shift, else -100: (windows, tokens,
     tokens).

@@ -269,8 +269,8 @@ def test_shifted_windows_hide_what_only_wrapping_brought_together():
 
 
 def test_a_mask_made_in_inference_mode_serves_training():
-    shift_mask.cache_clear()
-    relative_index.cache_clear()
+    shift_mask.store.clear()
+    relative_index.store.clear()
     model, x = create_model("swin_micro", 3, depths=(2, 1, 1, 1)), torch.randn(2, 3, 64, 64)
     with torch.inference_mode():
         model(x)

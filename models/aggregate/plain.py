@@ -21,12 +21,13 @@ def neighbours(x: Tensor, size: int) -> Tensor:
 
 
 def per_position(x: Tensor, weight: Tensor, size: int) -> Tensor:
-    """From x (B, C, H, W) and weight (B or 1, G, K*K, H, W) to (B, C, H, W), in float32 or
-    longer.
+    """From x (B, C, H, W) and weight (B or 1, G, K*K, H or 1, W or 1) to (B, C, H, W), in float32
+    or longer.
     """
     kind = torch.promote_types(x.dtype, torch.float32)
     around = neighbours(x.to(kind), size).unflatten(1, (weight.shape[1], -1))
-    return (around * weight.to(kind).unsqueeze(2)).sum(dim=3).flatten(1, 2)
+    y: Tensor = (around * weight.to(kind).unsqueeze(2)).sum(dim=3).flatten(1, 2)
+    return y
 
 
 def predicted(x: Tensor, features: Tensor, projection: Tensor, bias: Tensor, groups: int) -> Tensor:
