@@ -3,7 +3,7 @@ on with on another machine, published on a third.
 """
 
 import os
-import shutil
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -15,33 +15,9 @@ from stores import BUCKET, SECRET, Store, serving
 
 from pipeline.core import failpoints
 
-STEPS = ("classify.recipe.duration={steps: 20}", "classify.recipe.evaluate_every={steps: 10}")
-
-
-def train(
-    project: Path, home: Path, out: str, *settings: str, fault: str = ""
-) -> "subprocess.CompletedProcess[str]":
-    """Train on a machine of its own: another cache folder, another Ray, another database."""
-    items = [*SETTINGS, *STEPS, "cluster.workers=2", *settings]
-    flags = [part for item in items for part in ("--set", item)]
-    command = [sys.executable, "-m", "pipeline.train", "classify", VARIANT]
-    variables = {
-        **os.environ,
-        "PYTHONPATH": str(PROJECT),
-        "XDG_CACHE_HOME": str(home),
-        "MLFLOW_TRACKING_URI": f"sqlite:///{home}/mlflow.db",
-        "RAY_worker_niceness": "0",
-        failpoints.VARIABLE: fault,
-    }
-    home.mkdir(exist_ok=True)
-    return subprocess.run(
-        [*command, "--out", str(project / "out" / out), *flags],
-        cwd=project,
-        env={name: value for name, value in variables.items() if value},
-        capture_output=True,
-        text=True,
-        timeout=400,
-    )
+SHORT = ("classify.recipe.duration={steps: 20}", "classify.recipe.evaluate_every={steps: 10}")
+URLS = (f"cluster.storage=s3://{BUCKET}/runs", f"cluster.shards=s3://{BUCKET}/shards")
+FAULT = f"{failpoints.VARIABLE}='store.unsealed seal={2 * INTERVAL:09d}'"
 
 
 def put(store: Store, folder: Path) -> None:
@@ -52,35 +28,49 @@ def put(store: Store, folder: Path) -> None:
             store.client.upload_file(str(path), BUCKET, f"shards/{name}")
 
 
+def training(out: Path, *settings: str) -> str:
+    """Return a command that trains two ranks and publishes below a folder."""
+    items = [*SETTINGS, *SHORT, "cluster.workers=2", "cluster.max_failures=0", *settings]
+    words = [sys.executable, "-m", "pipeline.train", "classify", VARIANT, "--out", str(out)]
+    return shlex.join([*words, *(part for item in items for part in ("--set", item))])
+
+
 @pytest.mark.faults
 def test_three_machines_share_nothing_but_a_store(
     small_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """One Ray for all, but what a machine keeps is taken away between: its cache folder."""
     project = small_shards.parents[2]
-    plain = train(project, tmp_path / "plain", "plain", f"cluster.storage={tmp_path}/runs")
-    assert plain.returncode == 0, plain.stderr[-2000:]
-    urls = (f"cluster.storage=s3://{BUCKET}/runs", f"cluster.shards=s3://{BUCKET}/shards")
+    out, leave = project / "out", f"rm -r {tmp_path}/cache"
+    script = "; ".join(
+        [
+            training(out / "plain", f"cluster.storage={tmp_path}/runs"),
+            f"{FAULT} {training(out / 'killed', *URLS)} 2> {tmp_path}/killed",
+            leave,
+            f"{training(out / 'next', *URLS)} > {tmp_path}/next",
+            leave,
+            f"{training(out / 'last', *URLS)} > {tmp_path}/last",
+        ]
+    )
     with serving(monkeypatch) as store:
         put(store, small_shards)
-        killed = train(
-            project,
-            tmp_path / "a",
-            "a",
-            *urls,
-            "cluster.max_failures=0",
-            fault=f"store.unsealed seal={2 * INTERVAL:09d}",
+        monkeypatch.setenv("XDG_CACHE_HOME", f"{tmp_path}/cache")
+        done = subprocess.run(
+            [sys.executable, "-m", "pipeline.cluster", "--", "sh", "-c", script],
+            cwd=project,
+            env={**os.environ, "PYTHONPATH": str(PROJECT), "RAY_worker_niceness": "0"},
+            capture_output=True,
+            text=True,
         )
-        assert killed.returncode == 1 and "training failed after 0 restarts" in killed.stderr
-        assert not [name for name in store.names("runs") if f"{2 * INTERVAL:09d}-" in name]
-        shutil.rmtree(tmp_path / "a")
-        second = train(project, tmp_path / "b", "b", *urls)
-        assert second.returncode == 0, second.stderr[-2000:]
-        assert f"dwnet_micro seed 7: continues at step {INTERVAL} of 20" in second.stdout
-        third = train(project, tmp_path / "c", "c", *urls)
-        assert third.returncode == 0 and "continues" not in third.stdout
-        assert outcome(project, "b") == outcome(project, "c") == outcome(project, "plain")
-        run = published(project, "c")["seeds"][0]["run_id"]
-        assert len(list((tmp_path / "c").rglob(f"{run}/finished.json"))) == 1
+        assert done.returncode == 0, done.stderr[-3000:]
+        killed, gone_on, found = (
+            (tmp_path / part).read_text() for part in ("killed", "next", "last")
+        )
+        assert "training failed after 0 restarts" in killed
+        assert f"{VARIANT} seed 7: continues at step {INTERVAL} of 20" in gone_on
+        assert "step" not in found, "nothing is trained where it is finished"
+        assert outcome(project, "next") == outcome(project, "last") == outcome(project, "plain")
+        run = published(project, "last")["seeds"][0]["run_id"]
         assert store.names(f"runs/{run}/checkpoints") == []
-        said = [part for done in (killed, second, third) for part in (done.stdout, done.stderr)]
-        assert not [text for text in said if SECRET in text or "canary-id" in text]
+        said = "".join((done.stdout, done.stderr, killed, gone_on, found))
+        assert SECRET not in said and "canary-id" not in said
