@@ -8,7 +8,7 @@ from pathlib import Path
 from pipeline.core.errors import UserError, discreet
 from pipeline.project import cli
 from pipeline.tracking.database import artifacts_of, connect
-from pipeline.tracking.tracker import uri_of
+from pipeline.tracking.entry import store_of
 
 
 def main() -> None:
@@ -16,7 +16,7 @@ def main() -> None:
     parser = cli.parser("Open MLflow's pages on loopback.")
     parser.add_argument("--port", type=int, default=5000)
     call = cli.call(parser.parse_args())
-    uri = uri_of(call.params.tracking, call.project)
+    uri = store_of(call.params.tracking, call.project).uri
     if uri.startswith(("http://", "https://")):
         raise UserError(f"MLflow's pages are served at {discreet(uri)}; open them there")
     connect(uri)  # creates the database before the server's processes meet it

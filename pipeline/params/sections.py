@@ -113,6 +113,11 @@ class Cluster(Section):
 
 
 class Tracking(Section):
-    """MLflow: null means SQLite in the project; the variable MLFLOW_TRACKING_URI wins over both."""
+    """MLflow: null means SQLite in the project; the variable MLFLOW_TRACKING_URI wins over both.
+
+    With `required: false` a command goes on where MLflow does not answer. Whatever MLflow missed is
+    kept beside the runs, and recorded by the next command that finds it answering.
+    """
 
     uri: str | None = None
+    required: bool = True
