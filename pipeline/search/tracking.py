@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING
 
 from pipeline.core import failpoints
 from pipeline.project.call import Call
-from pipeline.project.dvcfile import stage_digest
-from pipeline.project.git import commit
 from pipeline.search.journal import TrialResult
-from pipeline.shards.manifest import Manifest
+from pipeline.tracking.about import origin_of, params_of
 from pipeline.tracking.entry import Entry, EntryFile, State, end_abandoned, store_of
 from pipeline.tracking.trainings import shipped
 
@@ -64,8 +62,8 @@ class SearchRecorder:
             run_id=tried.run.id,
             name=tried.label,
             status="RUNNING",
-            tags={**self.tags, **named},
-            params={**tried.values, "seed": tried.run.seed},
+            tags={**self.tags, **named, "search": self.file.folder.name},
+            params={**params_of(tried.run), **tried.values},
             parent=self.file.key,
         )
         if ending is not None:
@@ -100,7 +98,7 @@ def _ended(entry: Entry, ending: TrialResult) -> Entry:
     changed = {
         "status": STATUS[ending.state],
         "tags": {**entry.tags, "state": ending.state, **error},
-        "metrics": {name: float(value) for name, value in ending.costs.items()},
+        "metrics": {f"cost/{name}": float(value) for name, value in ending.costs.items()},
     }
     return entry.model_copy(update=changed)
 
@@ -117,7 +115,13 @@ def recorded(call: Call, search: "Search", identifier: str) -> Iterator[SearchRe
     store = store_of(call.params.tracking, call.project)
     file = EntryFile(storage, storage / "searches" / identifier, search.name)
     with shipped(call, storage) as ready:
-        recorder = SearchRecorder(search, store.name, file, _tags(call, search), ready)
+        recorder = SearchRecorder(
+            search,
+            store.name,
+            file,
+            origin_of(call, search.name, search.name, search.tried[0].run),
+            ready,
+        )
         recorder.whole("RUNNING")
         status: State = "FAILED"
         try:
@@ -127,16 +131,3 @@ def recorded(call: Call, search: "Search", identifier: str) -> Iterator[SearchRe
             failpoints.reach("search.closing")
             end_abandoned(storage)  # a trial that nobody trains any more
             recorder.whole(status)
-
-
-def _tags(call: Call, search: "Search") -> dict[str, str]:
-    head, dirty = commit(call.project)
-    own = call.folders.root == call.project  # an ad-hoc call is no stage
-    tags = {
-        "stage": search.name,
-        "stage_digest": stage_digest(call.project, search.name) if own else None,
-        "git_commit": head,
-        "git_dirty": str(dirty).lower(),
-        "manifest": Manifest.load(search.tried[0].run.shards).digest,
-    }
-    return {name: str(value) for name, value in tags.items() if value}

@@ -56,8 +56,9 @@ class DataInput(records.Record):
 class Entry(records.Record):
     """One run as MLflow is to have it.
 
-    `begun` and `ended` are in milliseconds, and those of the file of its numbers where they are
-    None; `parent` is the key of another entry; `metrics` belong to no step.
+    `begun` and `ended` are in milliseconds, and those of the file of its numbers, or of its
+    children's, where they are None; `parent` and `children` are keys of other entries; `metrics`
+    belong to no step.
     """
 
     store: str
@@ -71,7 +72,9 @@ class Entry(records.Record):
     data: DataInput | None = None
     metrics: dict[str, float] = Field(default_factory=dict)
     artifacts: list[str] = Field(default_factory=list)
+    description: str = ""
     parent: str | None = None
+    children: list[str] = Field(default_factory=list)
     begun: int | None = None
     ended: int | None = None
 
@@ -136,7 +139,10 @@ class EntryFile:
 
     def times(self, entry: Entry) -> tuple[int | None, int | None]:
         """Return when the run began and ended, as far as it did."""
-        first, last = spool.span(self.spool) or (None, None)
+        spools = [by_key(self.storage, key).spool for key in entry.children] or [self.spool]
+        spans = [span for path in spools if (span := spool.span(path)) is not None]
+        first = min((begun for begun, _ in spans), default=None)
+        last = max((ended for _, ended in spans), default=None)
         return entry.begun or first, entry.ended or last
 
 

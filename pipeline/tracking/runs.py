@@ -12,11 +12,13 @@ from pipeline.core.locks import held
 from pipeline.runs.spool import Point
 from pipeline.tracking.database import alone, artifacts_of
 from pipeline.tracking.entry import DataInput, Entry
+from pipeline.tracking.pages import NOTE, tags_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 PARENT = "mlflow.parentRunId"
+SEARCH = "search"
 STATE = "state."  # of a run in one folder of runs, which the rest of the tag's name tells
 PARAMS_AT_ONCE, METRICS_AT_ONCE, LONGEST_PARAM = 100, 1000, 6000  # MLflow's limits
 Tags = dict[str, str]
@@ -32,6 +34,7 @@ def open_run(client: "MlflowClient", storage: Path, entry: Entry, parent: str | 
     log_params(client, identifier, entry.params)
     if entry.config:
         client.log_dict(identifier, entry.config, "config.json")
+    _describe(client, identifier, entry)
     if entry.data is not None:
         _log_data(client, identifier, entry.data)
     return identifier
@@ -63,8 +66,8 @@ def is_active(client: "MlflowClient", identifier: str) -> bool:
 
 
 def find_or_make(client: "MlflowClient", storage: Path, entry: Entry, tags: Tags) -> str:
-    """Return the MLflow run that has these tags' `run_id` (and parent, where they name one), marked
-    as running.
+    """Return the MLflow run that has these tags' `run_id` (in this search, where they name one),
+    marked as running.
 
     Two clones that train the same on one store share the MLflow run. On a server, whose processes
     no lock of ours reaches, both may make one at the same moment: then the older stays.
@@ -85,13 +88,15 @@ def find_or_make(client: "MlflowClient", storage: Path, entry: Entry, tags: Tags
 
 
 def _find(client: "MlflowClient", place: str, tags: Tags) -> Any:
-    """Return the oldest MLflow run with these tags, a deleted one only where there is no other, or
+    """Return the oldest MLflow run of a training, a deleted one only where there is no other, or
     None.
+
+    Two searches may have the same training, each among its own.
     """
     from mlflow.entities import ViewType
 
     same = " and ".join(
-        f"tags.`{key}` = '{tags[key]}'" for key in ("run_id", PARENT) if key in tags
+        f"tags.`{key}` = '{tags[key]}'" for key in ("run_id", SEARCH) if key in tags
     )
     runs = client.search_runs([place], same, ViewType.ALL)
     order = [
@@ -165,15 +170,17 @@ def experiment_of(client: "MlflowClient", name: str) -> str:
         experiment = client.get_experiment_by_name(name)
         if experiment is None:
             place = artifacts_of(uri)
-            return str(
-                client.create_experiment(name, artifact_location=place and f"{place}/{name}")
-            )
+            made = client.create_experiment(name, artifact_location=place and f"{place}/{name}")
+            experiment = client.get_experiment(made)
         if experiment.lifecycle_stage != "active":
             client.restore_experiment(experiment.experiment_id)
             print(
                 f"MLflow: experiment {name} was deleted, and is needed again; it is restored",
                 flush=True,
             )
+        for key, value in tags_of(name).items():
+            if key not in experiment.tags:
+                client.set_experiment_tag(experiment.experiment_id, key, value)
         return str(experiment.experiment_id)
 
 
@@ -237,6 +244,12 @@ def _log_last(
     if not latest or latest[0].value != value:
         step = latest[0].step + 1 if latest else 0
         client.log_metric(identifier, name, value, time_ms, step)
+
+
+def _describe(client: "MlflowClient", identifier: str, entry: Entry) -> None:
+    """Give a run its line of words, unless somebody wrote one."""
+    if entry.description and NOTE not in client.get_run(identifier).data.tags:
+        client.set_tag(identifier, NOTE, entry.description)
 
 
 def _log_data(client: "MlflowClient", identifier: str, data: DataInput) -> None:

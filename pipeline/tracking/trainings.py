@@ -11,12 +11,11 @@ from pipeline.core import failpoints
 from pipeline.core.errors import UserError
 from pipeline.core.progress import say
 from pipeline.project.call import Call
-from pipeline.project.dvcfile import stage_digest
-from pipeline.project.git import commit
 from pipeline.runs.run import Run, config_of
-from pipeline.shards.manifest import Manifest
+from pipeline.tracking.about import data_of, description_of, params_of, tags_of
 from pipeline.tracking.database import knock
-from pipeline.tracking.entry import Entry, EntryFile, end_abandoned, store_of
+from pipeline.tracking.entry import Entry, State, end_abandoned, store_of
+from pipeline.tracking.seeds import entry_of, write_parents
 from pipeline.tracking.shipper import Shipper
 
 Ready = Callable[[], None]
@@ -77,11 +76,6 @@ def shipped(call: Call, storage: Path) -> Iterator[Ready]:
             say(f"{word} (what it misses is recorded by the next command that finds it answering)")
 
 
-def entry_of(run: Run) -> EntryFile:
-    """Return where a training keeps what MLflow is to say of it."""
-    return EntryFile(run.folder.parent, run.folder, run.task)
-
-
 def settled(run: Run) -> bool:
     """Return whether MLflow has a finished run's whole curve; a kill may have come between the
     two.
@@ -89,8 +83,9 @@ def settled(run: Run) -> bool:
     return entry_of(run).settled()
 
 
-def _write(call: Call, runs: list[Run], unfinished: Any) -> None:
+def _write(call: Call, runs: list[Run], unfinished: State) -> None:
     """Write what MLflow is to say of these runs: those that did not finish are `unfinished`."""
+    parents = write_parents(call, runs, unfinished)
     for run in runs:
         record = run.finished()
         begun, ended = _times(run, record)
@@ -100,10 +95,12 @@ def _write(call: Call, runs: list[Run], unfinished: Any) -> None:
             run_id=run.id,
             name=run.label,
             status=unfinished if record is None else "FINISHED",
-            tags=_tags(call, run),
-            params=config_of(run),
+            tags=tags_of(call, run),
+            params=params_of(run),
             config=config_of(run),
-            metrics={} if record is None else {"parameters": float(record["parameters"])},
+            data=data_of(call, run),
+            description=description_of(call, run),
+            parent=parents[run.variant].key if run.variant in parents else None,
             artifacts=["samples.png"],
             begun=begun,
             ended=ended,
@@ -117,23 +114,3 @@ def _times(run: Run, record: dict[str, Any] | None) -> tuple[int, int] | tuple[N
         return None, None
     ended = (run.folder / "finished.json").stat().st_mtime * 1000
     return int(ended - record["wall_time_s"] * 1000), int(ended)
-
-
-def _tags(call: Call, run: Run) -> dict[str, str]:
-    entry = run.section.variants[run.variant]
-    head, dirty = commit(call.project)
-    stage = f"{run.task}@{run.variant}"
-    own = call.folders.root == call.project  # an ad-hoc call is no stage
-    tags = {
-        "variant": run.variant,
-        "mixer": entry.mixer,
-        "kernel_size": entry.kernel_size,
-        "groups": entry.groups,
-        "group_channels": entry.group_channels,
-        "stage": stage,
-        "stage_digest": stage_digest(call.project, stage) if own else None,
-        "git_commit": head,
-        "git_dirty": str(dirty).lower(),
-        "manifest": Manifest.load(run.shards).digest,
-    }
-    return {name: str(value) for name, value in tags.items() if value}

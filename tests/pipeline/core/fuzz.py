@@ -38,7 +38,7 @@ from pipeline.runs.run import Run, mlflow_run_of
 from pipeline.search.journal import Journal
 from pipeline.shards import Manifest, verify
 from pipeline.tracking.entry import Entry, digest_of
-from pipeline.tracking.trainings import entry_of
+from pipeline.tracking.seeds import entry_of
 
 LONGEST = 6000
 ODD_TEXT = (
