@@ -7,14 +7,14 @@ from pipeline.project import cli
 from pipeline.tracking.database import connect
 from pipeline.tracking.entry import store_of
 from pipeline.tracking.pages import address, experiments
-from pipeline.tracking.server import refuse_used, serving
+from pipeline.tracking.server import PORT, refuse_used, serving
 from pipeline.tracking.trainings import shipped
 
 
 def main() -> None:
     """Serve the project's tracking store until Ctrl-C; a server that is elsewhere is only named."""
     parser = cli.parser("Compare runs in the browser, on MLflow's pages.")
-    parser.add_argument("--port", type=int, default=5000, help="on loopback")
+    parser.add_argument("--port", type=int, default=PORT, help="on loopback")
     call = cli.call(parser.parse_args())
     store = store_of(call.params.tracking, call.project)
     server = store.name if store.uri.startswith(("http://", "https://")) else None
@@ -26,8 +26,8 @@ def main() -> None:
         if server is not None:
             _say(server, names)
             return
-        with serving(store.uri, call.args.port) as (address_of_it, wait):
-            _say(address_of_it, names)
+        with serving(store.uri, call.args.port) as (served, wait):
+            _say(served, names)
             say("Ctrl-C ends it")
             sys.exit(wait())
 

@@ -11,8 +11,9 @@ from pipeline.core.errors import bare_address
 from pipeline.params import Tracking
 from pipeline.report.document import code
 from pipeline.tracking.pages import run_address
+from pipeline.tracking.server import HOST, PORT
 
-SERVED = "http://127.0.0.1:5000"  # by `make ui`
+SERVED = f"http://{HOST}:{PORT}"  # by `make ui`
 IDENTIFIER = re.compile(r"[0-9a-f]{32}")
 
 

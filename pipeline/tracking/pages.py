@@ -40,8 +40,12 @@ def address(server: str, experiment: str) -> str:
 
 
 def run_address(server: str, run: str) -> str:
-    """Return the address of a run; MLflow finds its experiment itself."""
-    return f"{server}/#/runs/{run}?workflowType=machine_learning"
+    """Return the address of a run, in the view for trained networks.
+
+    MLflow goes by the run, whatever stands in the place of its experiment; its shorter address
+    would lose the view.
+    """
+    return f"{server}/#/experiments/0/runs/{run}?workflowType=machine_learning"
 
 
 def experiments(client: "MlflowClient") -> dict[str, str]:

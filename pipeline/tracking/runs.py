@@ -179,7 +179,7 @@ def experiment_of(client: "MlflowClient", name: str) -> str:
                 flush=True,
             )
         for key, value in tags_of(name).items():
-            if key not in experiment.tags:
+            if key not in experiment.tags or (key != NOTE and experiment.tags[key] != value):
                 client.set_experiment_tag(experiment.experiment_id, key, value)
         return str(experiment.experiment_id)
 

@@ -14,6 +14,7 @@ from pipeline.core.errors import UserError, shortened
 from pipeline.tracking.database import artifacts_of
 
 HOST = "127.0.0.1"
+PORT = 5000
 START_S = 120.0
 POLL_S = 0.2
 
