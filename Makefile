@@ -39,8 +39,8 @@ test-faults: $(READY)  ## the long versions: every kill, cut and garbled file th
 lint: $(READY)  ## ruff, mypy, and which room may import which
 	@ruff check . && ruff format --check . && lint-imports --no-cache --no-logo && mypy
 
-ui: $(READY)  ## compare runs in the browser (MLflow on loopback, port 5000)
-	@python -m pipeline.ui
+ui: $(READY)  ## compare runs in the browser (MLflow on loopback, port 5000 or PORT=)
+	@python -m pipeline.ui $(if $(PORT),--port $(PORT))
 
 pull: $(READY)  ## the results that somebody published with `dvc push`, without training anything
 	@python -m pipeline.pull

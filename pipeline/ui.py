@@ -1,34 +1,42 @@
-"""Open MLflow's pages on loopback: `make ui`."""
+"""Compare runs in the browser: `make ui` serves MLflow's pages on loopback and says where."""
 
-import os
-import subprocess
 import sys
-from pathlib import Path
 
-from pipeline.core.errors import UserError, discreet
+from pipeline.core.progress import say
 from pipeline.project import cli
-from pipeline.tracking.database import artifacts_of, connect
-from pipeline.tracking.tracker import uri_of
+from pipeline.tracking.database import connect
+from pipeline.tracking.entry import store_of
+from pipeline.tracking.pages import address, experiments
+from pipeline.tracking.server import PORT, refuse_used, serving
+from pipeline.tracking.trainings import shipped
 
 
 def main() -> None:
-    """Serve the project's tracking store until Ctrl-C."""
-    parser = cli.parser("Open MLflow's pages on loopback.")
-    parser.add_argument("--port", type=int, default=5000)
+    """Serve the project's tracking store until Ctrl-C; a server that is elsewhere is only named."""
+    parser = cli.parser("Compare runs in the browser, on MLflow's pages.")
+    parser.add_argument("--port", type=int, default=PORT, help="on loopback")
     call = cli.call(parser.parse_args())
-    uri = uri_of(call.params.tracking, call.project)
-    if uri.startswith(("http://", "https://")):
-        raise UserError(f"MLflow's pages are served at {discreet(uri)}; open them there")
-    connect(uri)  # creates the database before the server's processes meet it
-    artifacts = artifacts_of(uri) or (Path.cwd() / "mlartifacts").resolve().as_uri()
-    where = ["--host", "127.0.0.1", "--port", str(call.args.port), "--workers", "1"]
-    stores = {"MLFLOW_BACKEND_STORE_URI": uri, "MLFLOW_DEFAULT_ARTIFACT_ROOT": artifacts}
-    print(f"MLflow: http://127.0.0.1:{call.args.port} (Ctrl-C ends it)", flush=True)
-    raise SystemExit(
-        subprocess.call(
-            [sys.executable, "-m", "mlflow", "server", *where], env={**os.environ, **stores}
-        )
-    )
+    store = store_of(call.params.tracking, call.project)
+    server = store.name if store.uri.startswith(("http://", "https://")) else None
+    if server is None:
+        refuse_used(call.args.port)
+    with shipped(call, call.project / call.params.cluster.storage) as ready:
+        ready()
+        names = experiments(connect(store.uri))
+        if server is not None:
+            _say(server, names)
+            return
+        with serving(store.uri, call.args.port) as (served, wait):
+            _say(served, names)
+            say("Ctrl-C ends it")
+            sys.exit(wait())
+
+
+def _say(server: str, names: dict[str, str]) -> None:
+    """Say where each experiment's runs are."""
+    say(f"MLflow: {server}/#/experiments?workflowType=machine_learning")
+    for name, identifier in names.items():
+        say(f"  {name}: {address(server, identifier)}")
 
 
 if __name__ == "__main__":

@@ -134,9 +134,11 @@ def recorded_once(project: Path, out: str) -> None:
     seed = published(project, out)["seeds"][0]
     run = client.get_run(seed["mlflow_run_id"])
     assert run.info.status == "FINISHED"
-    for name in ("top1", "loss", "epoch", "lr", "train_loss"):
+    evaluated, taken = range(EVALUATE, STEPS + 1, EVALUATE), range(1, STEPS + 1)
+    expected = {"eval/top1": evaluated, "train/interval_loss": evaluated, "train/loss": taken}
+    for name, numbers in expected.items():
         steps = [point.step for point in client.get_metric_history(run.info.run_id, name)]
-        assert sorted(steps) == list(range(EVALUATE, STEPS + 1, EVALUATE)), (name, steps)
+        assert sorted(steps) == list(numbers), (name, steps)
     found = client.search_runs([run.info.experiment_id], f"tags.run_id = '{seed['run_id']}'")
     assert len(found) == 1
     assert client.search_runs([run.info.experiment_id], "attributes.status = 'RUNNING'") == []

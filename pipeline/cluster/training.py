@@ -14,8 +14,8 @@ from pipeline.project.call import Call
 from pipeline.runs.adopt import adopt
 from pipeline.runs.make import refuse_damage, runs_of, section_of
 from pipeline.runs.publish import publish
-from pipeline.runs.run import Run, bring_up, settled
-from pipeline.tracking.trainings import recorded
+from pipeline.runs.run import Run, bring_up
+from pipeline.tracking.trainings import recorded, settled
 
 
 def train(call: Call, shards: Path) -> None:
@@ -31,8 +31,8 @@ def train(call: Call, shards: Path) -> None:
         _train(call, wanted, _companions(call, shards, wanted))
     bring_up(wanted)
     if unsettled := [run for run in wanted if run.finished() is not None and not settled(run)]:
-        with recorded(call, unsettled) as recorder:
-            recorder()
+        with recorded(call, unsettled) as ready:
+            ready()
     for variant in variants:
         publish(call, [run for run in wanted if run.variant == variant])
 
@@ -100,11 +100,12 @@ def _train_recorded(call: Call, runs: list[Run]) -> dict[str, str]:
     """Train runs; return those that bad input ended, with the reason."""
     for run in runs:
         write_json(run.folder / "decides.json", run.decides)
-    with recorded(call, runs) as recorder:
+    with recorded(call, runs) as ready:
         from pipeline.cluster.connection import connected
         from pipeline.cluster.workers import train_group
 
         with connected(call.params.cluster):
-            wrong = train_group(runs, call.params.cluster, recorder())
+            ready()
+            wrong = train_group(runs, call.params.cluster)
             failpoints.reach("train.ended")
             return wrong

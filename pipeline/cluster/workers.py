@@ -24,7 +24,6 @@ from pipeline.core.files import digest
 from pipeline.core.progress import say
 from pipeline.params import Cluster
 from pipeline.runs.run import Run
-from pipeline.tracking.tracker import Recorder
 
 if TYPE_CHECKING:
     from pipeline.loading.micro_batches import Ranks
@@ -34,19 +33,16 @@ CONTROLLER_RETRIES = 3
 
 @dataclass
 class Reports(UserCallback):
-    """Hands each evaluation to the recorder, in the controller's process."""
+    """Hears of each evaluation in the controller's process, where a test may end that."""
 
-    recorder: Recorder
     faults: str | None = None
 
     def after_report(
         self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any
     ) -> None:
-        """Record what rank 0 reported; the other ranks report the same numbers."""
+        """Pass the point; the numbers themselves are in the run's own file."""
         failpoints.arm(self.faults)
         failpoints.reach("controller.reported", step=metrics[0]["step"])
-        self.recorder.record(metrics[0])
-        failpoints.reach("controller.recorded", step=metrics[0]["step"])
 
 
 class StopDecision(Protocol):
@@ -57,7 +53,7 @@ class StopDecision(Protocol):
         ...
 
 
-def train_group(runs: list[Run], cluster: Cluster, recorder: Recorder) -> dict[str, str]:
+def train_group(runs: list[Run], cluster: Cluster) -> dict[str, str]:
     """Train every run of the list in one worker group and return the runs that bad input ended,
     with the reason.
 
@@ -72,10 +68,7 @@ def train_group(runs: list[Run], cluster: Cluster, recorder: Recorder) -> dict[s
         for _ in range(1 + CONTROLLER_RETRIES):
             try:
                 return dict(
-                    trainer(runs, cluster, [Reports(recorder, failpoints.armed())])
-                    .fit()
-                    .return_value
-                    or {}
+                    trainer(runs, cluster, [Reports(failpoints.armed())]).fit().return_value or {}
                 )
             except TrainingFailedError as error:
                 failures = getattr(

@@ -92,12 +92,16 @@ class Ended(Record):
 
 
 class Noted(Record):
-    """`mlflow.json`: the MLflow run of a training, and whether its curve stands there to its
-    end.
+    """`mlflow/<name>.note.json`: how much of a run MLflow has.
+
+    `store` is the address that has it, `run_id` MLflow's run, `offset` how far it has the file of
+    the run's numbers, `entry` the digest of what else it has.
     """
 
+    store: str
     run_id: str
-    settled: bool
+    offset: Count
+    entry: str
 
 
 class Identity(Record):

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,6 +65,7 @@ def shielded() -> Iterator[None]:
     """Start processes in the block that no request to end reaches: whoever starts them ends them,
     or is followed.
     """
+    resource_tracker.ensure_running()  # whose start, with the first process, would lift the mask
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDINGS)  # what is started inherits the mask
     try:
         yield

@@ -131,6 +131,11 @@ def _without_secrets(name: str, url: str, instead: str = "~/.netrc") -> str:
 
 
 class Tracking(Section):
-    """MLflow: null means SQLite in the project; the variable MLFLOW_TRACKING_URI wins over both."""
+    """MLflow: null means SQLite in the project; the variable MLFLOW_TRACKING_URI wins over both.
+
+    With `required: false` a command goes on where MLflow does not answer. Whatever MLflow missed is
+    kept beside the runs, and recorded by the next command that finds it answering.
+    """
 
     uri: str | None = None
+    required: bool = True

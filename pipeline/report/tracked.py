@@ -10,8 +10,10 @@ from urllib.parse import quote, urlsplit
 from pipeline.core.errors import bare_address
 from pipeline.params import Tracking
 from pipeline.report.document import code
+from pipeline.tracking.pages import run_address
+from pipeline.tracking.server import HOST, PORT
 
-SERVED = "http://127.0.0.1:5000"  # by `make ui`
+SERVED = f"http://{HOST}:{PORT}"  # by `make ui`
 IDENTIFIER = re.compile(r"[0-9a-f]{32}")
 
 
@@ -34,7 +36,7 @@ class Tracked:
             return words
         if self.address is None or not IDENTIFIER.fullmatch(identifier):
             return f"{words} ({code(identifier)})"
-        return f"[{words}]({self.address}/#/runs/{identifier})"
+        return f"[{words}]({run_address(self.address, identifier)})"
 
     @property
     def explained(self) -> str:

@@ -64,6 +64,11 @@ class Run:
         """Where rank 0 says how far it is, a JSON line at a time."""
         return self.folder / "progress.jsonl"
 
+    @property
+    def spool(self) -> Path:
+        """Where rank 0 writes the numbers of the run by step, a JSON line at a time."""
+        return self.folder / "metrics.jsonl"
+
     def adopted(self) -> dict[str, Any] | None:
         """Return which run's checkpoint this one continued under other code, or None."""
         return records.read(self.folder / "adopted.json", records.Adopted)
@@ -162,27 +167,10 @@ def bring_up(runs: Iterable[Run]) -> None:
             print(sentence, file=sys.stderr, flush=True)
 
 
-NOTE = "mlflow.json"
-
-
-def settled(run: Run) -> bool:
-    """Return whether MLflow has a finished run's whole curve; a kill may have come between the
-    two.
-    """
-    note = records.read(run.folder / NOTE, records.Noted)
-    return note is not None and bool(note["settled"])
-
-
-def mlflow_run_of(run: Run) -> str:
-    """Return the id of the MLflow run that a settled run is recorded in.
-
-    Raises:
-        UserError: the note of it is gone.
-    """
-    note = records.read(run.folder / NOTE, records.Noted)
-    if note is None:
-        raise UserError(f"{run.folder / NOTE} was removed meanwhile; run the command again")
-    return str(note["run_id"])
+def mlflow_run_of(run: Run) -> str | None:
+    """Return the id of the MLflow run that has a run; None as long as MLflow missed it."""
+    note = records.read(run.folder / "mlflow" / f"{run.task}.note.json", records.Noted)
+    return None if note is None else str(note["run_id"])
 
 
 def config_of(run: Run) -> dict[str, Any]:

@@ -67,16 +67,15 @@ def run_search(call: Call, search: Search) -> SearchResult:
         with recorded(call, search, book.id) as recorder:
             for tried in search.tried:
                 if (ending := book.ending(tried.run)) is not None:
-                    recorder.ending(tried, ending)
+                    recorder.trial(tried, ending)
             if left:
                 _train(call, search, left, book, recorder)
-            ids = recorder.ids(search.tried)
             endings = {run.id: ending for run in runs if (ending := book.ending(run)) is not None}
             if missing := [tried.label for tried in search.tried if tried.run.id not in endings]:
                 raise UserError(
                     f"{len(missing)} trials did not run, e.g. {missing[0]}; run the command again"
                 )
-            return SearchResult(endings, recorder.parent, ids)
+        return SearchResult(endings, recorder.mlflow_run(), recorder.mlflow_runs())
 
 
 def _refuse_workers(search: Search) -> None:
@@ -108,6 +107,7 @@ def _train(
         from pipeline.cluster.connection import connected
 
         with connected(cluster):
+            recorder.ready()
             _fit(search, left, book, recorder, cluster)
 
 

@@ -48,7 +48,7 @@ class Following(Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Open the trial's run in MLflow."""
-        self.recorder.rows(self._of(trial), [])
+        self.recorder.trial(self._of(trial))
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -69,7 +69,6 @@ class Following(Callback):
         if rows and row["step"] <= rows[-1]["step"]:
             return
         rows.append(row)
-        self.recorder.rows(tried, [row])
         failpoints.reach("search.recorded", trial=len([one for one in self.rows.values() if one]))
         if row["epoch"] < self.epochs[tried.run.id]:
             metric = self.search.metric
@@ -93,7 +92,7 @@ class Following(Callback):
         )
         failpoints.reach("search.noted", state=state)
         if (ending := self.book.ending(tried.run)) is not None:
-            self.recorder.ending(tried, ending)
+            self.recorder.trial(tried, ending)
         del self.left[identifier]
         say(f"{tried.label}: {self._result(tried, state, error)}; {self._left()}")
 

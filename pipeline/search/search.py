@@ -74,11 +74,11 @@ class Search:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """How every trial ended, by run id, and the MLflow runs."""
+    """How every trial ended, by run id, and the MLflow runs; None where MLflow missed one."""
 
     endings: dict[str, TrialResult]
-    mlflow_run: str
-    mlflow_runs: dict[str, str]
+    mlflow_run: str | None
+    mlflow_runs: dict[str, str | None]
 
 
 def length(run: Run, unit: str) -> float:

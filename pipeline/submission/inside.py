@@ -61,9 +61,9 @@ def keep_results(call: Call, *names: str) -> None:
 
 def _database(params: Params, project: Path) -> Path | None:
     from pipeline.tracking.database import sqlite_file
-    from pipeline.tracking.tracker import uri_of
+    from pipeline.tracking.entry import store_of
 
-    return sqlite_file(uri_of(params.tracking, project))
+    return sqlite_file(store_of(params.tracking, project).uri)
 
 
 def _take_manifest(call: Call, dataset: str) -> None:

@@ -10,8 +10,9 @@ import os
 import socket
 import sqlite3
 import tempfile
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,10 +29,11 @@ if TYPE_CHECKING:
     from sqlalchemy import URL
 
 ANSWER_S = 10.0
-"""How long a server may take to answer the first knock; MLflow itself would try for minutes,
+"""How long a server may take to answer a knock, in all; MLflow itself would try for minutes,
 without a word.
 """
 UNLOCK_S = 4.0
+ANSWERING = ("file:", "sqlite:", "databricks")  # nobody to knock at
 PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 
 
@@ -118,14 +120,42 @@ def _advice(uri: str) -> str:
     return "is MLFLOW_TRACKING_URI, or tracking.uri in the params, right?"
 
 
+def knock(uri: str) -> None:
+    """See in seconds whether a server is there; a database in a file is not looked at.
+
+    Raises:
+        UserError: it is not, or does not answer.
+    """
+    if uri.startswith(("http://", "https://")):
+        _in_time(uri, _knock_at_server)
+    elif sqlite_file(uri) is None and "://" in uri and not uri.startswith(ANSWERING):
+        _in_time(uri, _knock_at_database)
+
+
 def _make_ready(uri: str) -> None:
     """Make a missing database, and see in seconds whether a server is there."""
-    if uri.startswith(("http://", "https://")):
-        _knock_at_server(uri)
-    elif (file := sqlite_file(uri)) is not None:
+    knock(uri)
+    if (file := sqlite_file(uri)) is not None:
         _make_database(uri, file)
-    elif "://" in uri and not uri.startswith(("file:", "sqlite:", "databricks")):
-        _knock_at_database(uri)
+
+
+def _in_time(uri: str, knock_at: Callable[[str], None]) -> None:
+    """Knock, and give up after `ANSWER_S`: an answer may come in drops."""
+    caught: list[Exception] = []
+
+    def work() -> None:
+        try:
+            knock_at(uri)
+        except Exception as error:
+            caught.append(error)
+
+    knocking = threading.Thread(target=work, daemon=True)
+    knocking.start()
+    knocking.join(ANSWER_S)
+    if knocking.is_alive():
+        raise UserError(f"MLflow at {discreet(uri)} does not answer: no answer; {_advice(uri)}")
+    if caught:
+        raise caught[0]
 
 
 def _knock_at_server(uri: str) -> None:

@@ -1,70 +1,116 @@
-"""The driver's side of MLflow for one training command: runs are opened before it, closed after it,
-however it ends.
+"""The driver's side of MLflow: entries are written before a training and after it, however it ends,
+and shipped beside it.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 from pipeline.core import failpoints
-from pipeline.core.files import write_json
+from pipeline.core.errors import UserError
+from pipeline.core.progress import say
 from pipeline.project.call import Call
-from pipeline.project.dvcfile import stage_digest
-from pipeline.project.git import commit
-from pipeline.runs.run import NOTE, Run, config_of
-from pipeline.shards.manifest import Manifest
-from pipeline.tracking.tracker import Opening, Recorder, Tracker, uri_of
+from pipeline.runs.run import Run, config_of
+from pipeline.tracking.about import data_of, description_of, params_of, tags_of
+from pipeline.tracking.database import knock
+from pipeline.tracking.entry import Entry, State, end_abandoned, store_of
+from pipeline.tracking.seeds import entry_of, write_parents
+from pipeline.tracking.shipper import Shipper
+
+Ready = Callable[[], None]
 
 
 @contextmanager
-def recorded(call: Call, runs: list[Run]) -> Iterator[Callable[[], Recorder]]:
-    """Open the runs in MLflow and close them after the block: complete where finished, failed where
+def recorded(call: Call, runs: list[Run]) -> Iterator[Ready]:
+    """Have the runs recorded while the block trains them, complete where they finish, failed where
     not.
 
-    Opening goes on beside what the block does first (Ray's start, imports); calling what is yielded
-    waits for it.
+    MLflow is asked beside what the block does first (Ray's start, imports); calling what is yielded
+    waits for its answer.
 
     Raises:
-        UserError: MLflow does not answer.
+        UserError: MLflow does not answer, and `tracking.required` says that it must.
     """
-    uri = uri_of(call.params.tracking, call.project)
-    with Tracker(uri) as tracker:
-        opening = tracker.open([Opening(run, _tags(call, run), config_of(run)) for run in runs])
-
-        def recorder() -> Recorder:
-            _note(runs, opening.result())
-            failpoints.reach("mlflow.opened")
-            return Recorder(uri, opening.result())
-
+    with shipped(call, runs[0].folder.parent) as ready:
+        _write(call, runs, "RUNNING")
         try:
-            yield recorder
+            yield ready
         finally:
             failpoints.reach("mlflow.open")
-            tracker.close(opening.result(), runs)
-            failpoints.reach("mlflow.closed")
-            _note(runs, opening.result(), closed=True)
+            _write(call, runs, "FAILED")
+    failpoints.reach("mlflow.closed")
 
 
-def _note(runs: list[Run], opened: dict[str, str], closed: bool = False) -> None:
+@contextmanager
+def shipped(call: Call, storage: Path) -> Iterator[Ready]:
+    """Bring the entries of a folder of runs to MLflow, during the block and at its end.
+
+    Raises:
+        UserError: as `recorded` does.
+    """
+    store = store_of(call.params.tracking, call.project)
+    required = call.params.tracking.required
+    end_abandoned(storage)
+    try:
+        knock(store.uri)
+    except UserError as error:
+        if required:
+            raise UserError(f"{error} (tracking.required: false goes on without it)") from None
+        say(f"{error} (it is recorded by the next command that finds MLflow answering)")
+    shipper = Shipper(store, storage)
+    refusal = None
+
+    def ready() -> None:
+        nonlocal refusal
+        refusal = shipper.refusal() if required else None
+        if refusal is not None:
+            raise UserError(refusal)
+        failpoints.reach("mlflow.opened")
+
+    try:
+        yield ready
+    finally:
+        word = shipper.close()
+        if word is not None and refusal is None:
+            say(f"{word} (what it misses is recorded by the next command that finds it answering)")
+
+
+def settled(run: Run) -> bool:
+    """Return whether MLflow has a finished run's whole curve; a kill may have come between the
+    two.
+    """
+    return entry_of(run).settled()
+
+
+def _write(call: Call, runs: list[Run], unfinished: State) -> None:
+    """Write what MLflow is to say of these runs: those that did not finish are `unfinished`."""
+    parents = write_parents(call, runs, unfinished)
     for run in runs:
-        done = closed and run.finished() is not None
-        write_json(run.folder / NOTE, {"run_id": opened[run.id], "settled": done})
+        record = run.finished()
+        begun, ended = _times(run, record)
+        entry = Entry(
+            store=store_of(call.params.tracking, call.project).name,
+            experiment=run.task,
+            run_id=run.id,
+            name=run.label,
+            status=unfinished if record is None else "FINISHED",
+            tags=tags_of(call, run),
+            params=params_of(run),
+            config=config_of(run),
+            data=data_of(call, run),
+            description=description_of(call, run),
+            parent=parents[run.variant].key if run.variant in parents else None,
+            artifacts=["samples.png"],
+            begun=begun,
+            ended=ended,
+        )
+        entry_of(run).write(entry)
 
 
-def _tags(call: Call, run: Run) -> dict[str, str]:
-    entry = run.section.variants[run.variant]
-    head, dirty = commit(call.project)
-    stage = f"{run.task}@{run.variant}"
-    own = call.folders.root == call.project  # an ad-hoc call is no stage
-    tags = {
-        "variant": run.variant,
-        "mixer": entry.mixer,
-        "kernel_size": entry.kernel_size,
-        "groups": entry.groups,
-        "group_channels": entry.group_channels,
-        "stage": stage,
-        "stage_digest": stage_digest(call.project, stage) if own else None,
-        "git_commit": head,
-        "git_dirty": str(dirty).lower(),
-        "manifest": Manifest.load(run.shards).digest,
-    }
-    return {name: str(value) for name, value in tags.items() if value}
+def _times(run: Run, record: dict[str, Any] | None) -> tuple[int, int] | tuple[None, None]:
+    """Return when a finished run began and ended, where the file of its numbers is elsewhere."""
+    if record is None or run.spool.exists():
+        return None, None
+    ended = (run.folder / "finished.json").stat().st_mtime * 1000
+    return int(ended - record["wall_time_s"] * 1000), int(ended)

@@ -36,6 +36,7 @@ from pipeline.params import Duration
 from pipeline.params.recipes import IMAGE_SIZE
 from pipeline.runs import checkpoint
 from pipeline.runs.run import Run
+from pipeline.runs.spool import Spool
 from pipeline.runs.uploads import Uploads, follow, uploads_of
 from pipeline.runs.weights import read_weights
 from pipeline.shards.reader import read_manifest
@@ -138,6 +139,7 @@ class Loop:
         self.norms = batchnorm.norms_of(self.state.model)
         self.micros = self.recipe.micro_batches // ranks.world
         self.interval = Interval(self.state)
+        self.spool = Spool(None if ranks.rank else run.spool, self.state.step, self.total)
 
     def _steps(self, duration: Duration) -> int:
         return max(1, duration.in_steps(self.samples.steps_per_epoch))
@@ -286,11 +288,21 @@ class Loop:
             state.scaler.step(state.optimizer)
             if state.ema is not None:
                 state.ema.update_parameters(state.model)
-            self.interval.add(torch.stack(losses).mean(), self.recipe.global_batch)
+            loss = torch.stack(losses).mean()
+            self.interval.add(loss, self.recipe.global_batch)
+            self.spool.step(step + 1, self._numbers(loss))
         else:
             self._pass_over(step, "gradient under fp16")
         state.scaler.update()
         state.optimizer.zero_grad(set_to_none=True)
+
+    def _numbers(self, loss: Tensor) -> dict[str, float | Tensor]:
+        """Return what is told of a step: this rank's loss, which stays on its device."""
+        return {
+            "train/loss": loss,
+            "train/lr": self.state.optimizer.param_groups[0]["lr"],
+            "speed/images_per_second": self.interval.rate(),
+        }
 
     def _pass_over(self, step: int, what: str) -> None:
         """Count a step that is not taken, and say so the first time."""
@@ -372,6 +384,7 @@ class Loop:
         if not state.best or metrics[self.logic.main_metric] > state.best[self.logic.main_metric]:
             state.best = row
             self._write_weights(f"best-{state.step:09d}.safetensors")
+        self.spool.evaluated(state.history[-1])
         self.interval.restart(self.state)
 
     def _checkpoint(self) -> None:
@@ -385,6 +398,7 @@ class Loop:
             self.interval.steps,
         )
         self.state.interval_skipped = self.interval.skipped
+        self.spool.flush()  # a run that continues from here does not take these steps again
         if self.ranks.rank == 0:
             checkpoint.save(self.run.checkpoints, self.state.step, self.state.to_dict())
             checkpoint.clear_superseded(self.run.checkpoints, self._bests())
@@ -460,6 +474,7 @@ class Loop:
         if self.ranks.rank or (now - self.interval.said < PROGRESS_EVERY_S and not done):
             return
         self.interval.said = now
+        self.spool.flush()
         rate = self.interval.rate()
         left = (self.total - self.state.step) * self.recipe.global_batch / rate
         self._append(

@@ -25,12 +25,12 @@ from killing import (
 
 from pipeline.core import failpoints
 from pipeline.core.errors import UserError
-from pipeline.tracking.tracker import STATE, identity_of
+from pipeline.tracking.entry import EntryFile
 
 Points = list[dict[str, Any]]
 FEW: Points = [
     {"point": "step", "rank": 1, "step": 7},
-    {"point": "controller.recorded", "step": 40},
+    {"point": "controller.reported", "step": 40},
 ]
 SEALING: Points = [
     {"point": "checkpoint.unsealed", "step": 16},
@@ -38,7 +38,7 @@ SEALING: Points = [
 ]
 CONTROLLER: Points = [
     {"point": "controller.reported", "step": 10},
-    {"point": "controller.recorded", "step": 30},
+    {"point": "controller.reported", "step": 30},
     {"point": "controller.reported", "step": 60},
 ]
 DRIVER = (
@@ -179,21 +179,17 @@ def test_a_kill_between_the_end_and_mlflow_is_made_good(project: Path, undisturb
     undisturbed(2)
     client = MlflowClient(tracking_uri=f"sqlite:///{project / 'mlflow.db'}")
     folder = run_folder(project, "undisturbed2")
-    note = json.loads((folder / "mlflow.json").read_text())
-    client.update_run(note["run_id"], status="RUNNING")
-    (folder / "mlflow.json").write_text(json.dumps({**note, "settled": False}))
-    experiment = client.get_run(note["run_id"]).info.experiment_id
-    here, there = (f"{STATE}{name}" for name in (identity_of(folder.parent), "another"))
-    abandoned, elsewhere = (
-        client.create_run(experiment, tags={"run_id": "old", state: "RUNNING"}).info.run_id
-        for state in (here, there)
-    )
-    (folder.parent / "old").mkdir()
+    storage, own = folder.parent, EntryFile(folder.parent, folder, "classify")
+    running = own.read().model_copy(update={"status": "RUNNING"})
+    own.write(running)
+    old = EntryFile(storage, storage / "old", "classify")
+    old.write(running.model_copy(update={"run_id": "old", "begun": 1}))
     train(project, "undisturbed2")
-    assert client.get_run(note["run_id"]).info.status == "FINISHED"
-    assert client.get_run(abandoned).info.status == "KILLED"
-    assert client.get_run(elsewhere).info.status == "RUNNING", "another storage has it"
-    client.set_terminated(elsewhere)
+    (abandoned,) = client.search_runs(
+        [experiment.experiment_id for experiment in client.search_experiments()],
+        "tags.run_id = 'old'",
+    )
+    assert abandoned.info.status == "KILLED"
     recorded_once(project, "undisturbed2")
 
 
@@ -210,7 +206,7 @@ def test_a_driver_that_is_asked_to_end_closes_its_run(
     driver.send_signal(sent)
     assert driver.wait(60) == code and gone(rank)
     client = MlflowClient(tracking_uri=f"sqlite:///{project / 'mlflow.db'}")
-    note = json.loads(next((project / f"runs-{out}").glob("*/mlflow.json")).read_text())
+    note = json.loads(next((project / f"runs-{out}").glob("*/mlflow/*.note.json")).read_text())
     assert client.get_run(note["run_id"]).info.status == "FAILED"
 
 

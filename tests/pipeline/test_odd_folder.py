@@ -12,8 +12,8 @@ from helpers import ONE_WEIGHT, SEALED, finished_record, make_project, run_stage
 
 from pipeline.project import cli
 from pipeline.runs.make import make_runs
-from pipeline.runs.run import mlflow_run_of, settled
-from pipeline.tracking.trainings import recorded
+from pipeline.runs.run import mlflow_run_of
+from pipeline.tracking.trainings import recorded, settled
 
 NAME = "a%20b c?d#e 'f' \"g\" [h] ü"
 SETTINGS = (
@@ -41,8 +41,8 @@ def test_mlflow_keeps_runs_in_a_folder_of_any_name(
         (run.folder / name).parent.mkdir(parents=True, exist_ok=True)
         (run.folder / name).write_bytes(ONE_WEIGHT)
     run.finish(finished_record(run.id), list(SEALED))
-    with recorded(call, [run]) as recorder:
-        recorder()
+    with recorded(call, [run]) as ready:
+        ready()
     assert settled(run) and mlflow_run_of(run) and (project / "mlflow.db").is_file()
     assert {path.name for path in (project / "mlartifacts").rglob("*.*")} == {
         "config.json",

@@ -299,7 +299,7 @@ def nothing_left_running(project: Path) -> None:
     assert {run.info.status for run in runs} == {"FINISHED"}
     assert len({run.data.tags["run_id"] for run in runs}) == len(runs)
     for found in runs:
-        steps = [point.step for point in client.get_metric_history(found.info.run_id, "top1")]
+        steps = [point.step for point in client.get_metric_history(found.info.run_id, "eval/top1")]
         whole_search = found.data.tags["run_id"].startswith(
             "searches/"
         )  # its curves are its trials'

@@ -119,7 +119,7 @@ def test_trials_are_children_with_the_values_of_the_space(project: Path, searche
         }
         assert child.info.status == ("FINISHED" if row["state"] == "finished" else "FAILED")
         if row["state"] == "finished":
-            assert child.data.metrics["top1"] == float(row["top1"])
+            assert child.data.metrics["eval/top1"] == float(row["top1"])
             assert child.data.metrics["parameters"] == int(row["parameters"])
 
 
@@ -204,7 +204,7 @@ def kill_driver(project: Path, out: str, point: str, address: str, tmp_path: Pat
 
     client = MlflowClient(tracking_uri=f"sqlite:///{project / 'mlflow.db'}")
     for run in children:
-        steps = [point.step for point in client.get_metric_history(run.info.run_id, "top1")]
+        steps = [point.step for point in client.get_metric_history(run.info.run_id, "eval/top1")]
         assert len(steps) == len(set(steps)) == 2
 
 

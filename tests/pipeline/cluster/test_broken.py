@@ -17,7 +17,6 @@ from pipeline.params import Cluster
 from pipeline.runs.run import Run
 from pipeline.shards.reader import ShardReader
 from pipeline.tasks.classify.recipe import Classify
-from pipeline.tracking.tracker import Recorder
 from pipeline.training.loop import train
 
 NUMBER = 7  # of the sample that is broken, from the start of its split
@@ -76,8 +75,6 @@ def test_no_restart_is_spent_on_it(
     """Two ranks of Ray Train, of which one meets it: both end in their first try."""
     shards, key = spoil("train")
     run = run_of("bad", shards, tmp_path)
-    wrong = workers.train_group(
-        [run], Cluster(workers=2, max_failures=3), Recorder("sqlite://", {})
-    )
+    wrong = workers.train_group([run], Cluster(workers=2, max_failures=3))
     assert list(wrong) == ["bad"] and f"sample {key} cannot be prepared" in wrong["bad"]
     assert run.progress.read_text().count("starts at step 0") == 1

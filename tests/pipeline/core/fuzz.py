@@ -34,9 +34,11 @@ from pipeline.report.results import read_results
 from pipeline.runs.adopt import adopt
 from pipeline.runs.make import make_runs
 from pipeline.runs.publish import publish
-from pipeline.runs.run import Run, mlflow_run_of, settled
+from pipeline.runs.run import Run, mlflow_run_of
 from pipeline.search.journal import Journal
 from pipeline.shards import Manifest, verify
+from pipeline.tracking.entry import Entry, digest_of
+from pipeline.tracking.seeds import entry_of
 
 LONGEST = 6000
 ODD_TEXT = (
@@ -212,7 +214,8 @@ class Place:
             {"from": "0" * 16, "changed_code": ["pipeline/training/loop.py"]},
         )
         run.finish(finished_record(run.id, adopted=run.adopted()), list(SEALED))
-        write_json(run.folder / "mlflow.json", {"run_id": "m", "settled": True})
+        self.entry = entry_of(run)
+        self._note(run)
         write_json(run.folder / "decides.json", run.decides)
         self.book = Journal(folder / "runs", "x")
         rows = [{"run_id": run.id, "step": 5, "epoch": 1.0, "top1": 40.0}]
@@ -240,13 +243,22 @@ class Place:
         }
         write_json(folder / "results/profile/dwnet_micro/profile.json", profile)
 
+    def _note(self, run: Run) -> None:
+        """Say that MLflow has the run."""
+        place = {"store": "project", "run_id": run.id}
+        shown: dict[str, dict[str, str]] = {"tags": {}, "params": {}}
+        entry = Entry(experiment="classify", name="v", status="FINISHED", **place, **shown)
+        self.entry.write(entry)
+        write_json(self.entry.note_path, {**place, "offset": 0, "entry": digest_of(entry)})
+
     def files(self) -> dict[Path, Callable[[], object]]:
         """Return the project's own files, each with what reads it."""
         (run,), folder = self.runs, self.folder
         return {
             run.folder / "finished.json": lambda: publish(self.call, self.runs),
             run.folder / "adopted.json": run.adopted,
-            run.folder / "mlflow.json": lambda: settled(run) and mlflow_run_of(run),
+            self.entry.note_path: lambda: self.entry.settled() and mlflow_run_of(run),
+            self.entry.path: self.entry.settled,
             run.folder / "decides.json": lambda: self._adopt(run),
             self.book.folder / f"{run.id}.json": lambda: self._ending(run),
             folder / "data/raw/imagenet.json": lambda: (

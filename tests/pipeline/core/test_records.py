@@ -14,7 +14,7 @@ from helpers import PROJECT, SEALED, finished_record
 from pipeline.core import records
 from pipeline.core.errors import UserError
 from pipeline.core.files import write_json
-from pipeline.runs.run import Run, settled
+from pipeline.runs.run import Run, mlflow_run_of
 from pipeline.search.journal import Journal
 from pipeline.tasks.classify.recipe import Classify
 
@@ -47,13 +47,15 @@ def sealed(folder: Path, **changes: Any) -> Run:
 def test_json_of_another_kind_counts_as_missing(
     tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run, names = sealed(tmp_path), ("finished.json", "adopted.json", "mlflow.json")
+    run = sealed(tmp_path)
+    names = ("finished.json", "adopted.json", "mlflow/classify.note.json")
+    (run.folder / "mlflow").mkdir()
     assert run.finished() is not None
     Journal(tmp_path, "x").write(run, "stopped", [{"run_id": "a", "step": 5, "epoch": 1.0}], {})
     entry = Journal(tmp_path, "x").folder / "a.json"
     for path in (*(run.folder / name for name in names), entry):
         path.write_bytes(content)
-    assert run.finished() is None and run.adopted() is None and not settled(run)
+    assert run.finished() is None and run.adopted() is None and mlflow_run_of(run) is None
     assert Journal(tmp_path, "x").ending(run) is None
     said = capsys.readouterr().err
     assert (
@@ -105,13 +107,13 @@ def test_files_that_a_run_does_not_leave_are_not_read(
 def test_a_folder_in_the_place_of_a_file_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "mlflow.json").mkdir()
-    assert records.read(tmp_path / "mlflow.json", records.Noted) is None
-    assert "mlflow.json is not as it was written (Is a directory)" in capsys.readouterr().err
+    (tmp_path / "note.json").mkdir()
+    assert records.read(tmp_path / "note.json", records.Noted) is None
+    assert "note.json is not as it was written (Is a directory)" in capsys.readouterr().err
     with pytest.raises(
         UserError, match="is a folder where a file of the project belongs; move it away"
     ):
-        write_json(tmp_path / "mlflow.json", {})
+        write_json(tmp_path / "note.json", {})
 
 
 @pytest.mark.parametrize("count", [120, pytest.param(3000, marks=pytest.mark.faults)])

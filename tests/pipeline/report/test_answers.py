@@ -178,7 +178,9 @@ def test_added_entries_answer(project: Any) -> None:
 def test_runs_are_linked_once_each(laptop: Any) -> None:
     laptop.factorial()
     said = answer(laptop, 2).partition("The runs that this stands on")[2]
-    links = re.findall(r"/#/runs/([0-9a-f]{32})\)", said)
+    links = re.findall(
+        r"/#/experiments/0/runs/([0-9a-f]{32})\?workflowType=machine_learning\)", said
+    )
     assert (
         len(links) == len(set(links)) == 3 * 3 + 3 * 12 + 3 * 2
     )  # variants, cells, dot product and linear

@@ -85,7 +85,7 @@ ATTRIBUTES = {
     "alt",
     "style",
 }
-PLACES = ("#", "../", "http://127.0.0.1:5000/#/runs/", "data:image/png;base64,")
+PLACES = ("#", "../", "http://127.0.0.1:5000/#/experiments/0/runs/", "data:image/png;base64,")
 PICTURE = re.compile(r"[A-Za-z0-9_]+(?:%[0-9A-F]{2}|[A-Za-z0-9_.])*\.png")
 
 

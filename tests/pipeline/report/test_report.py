@@ -12,6 +12,7 @@ import pytest
 
 from pipeline.core.errors import UserError
 from pipeline.report.results import read_results
+from pipeline.tracking.pages import run_address
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -73,7 +74,8 @@ def test_every_seed_is_listed_with_its_ids(reported: Any) -> None:
     ][0]
     row = rows["`dwnet_micro`", "0"]
     assert row[2] == f"{seed['final']['miou']:.1f}"
-    link = f"[`{seed['mlflow_run_id']}`](http://127.0.0.1:5000/#/runs/{seed['mlflow_run_id']})"
+    address = run_address("http://127.0.0.1:5000", seed["mlflow_run_id"])
+    link = f"[`{seed['mlflow_run_id']}`]({address})"
     assert row[8:] == [f"`{seed['run_id'][:12]}`", link]
 
 

@@ -47,7 +47,8 @@ def published(tmp_path: Path) -> Published:
             for name in SEALED:
                 (run.folder / name).write_bytes(ONE_WEIGHT)
             run.finish(finished_record(run.id, run.seed, **changes), list(SEALED))
-            write_json(run.folder / "mlflow.json", {"run_id": "m", "settled": True})
+            note = {"store": "project", "run_id": "m", "offset": 0, "entry": ""}
+            write_json(run.folder / "mlflow" / "classify.note.json", note)
         publish(call, runs)
         return read_results(call).of("classify")[names.index("dwnet_micro")]
 

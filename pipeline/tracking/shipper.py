@@ -1,0 +1,237 @@
+"""The process that brings entries and numbers to MLflow, beside whatever trains.
+
+It alone waits for MLflow. What it could not bring stays noted beside the runs, and the shipper of
+the next command brings it.
+"""
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.core import failpoints, records, watchdog
+from pipeline.core.errors import UserError, discreet
+from pipeline.core.files import write_json
+from pipeline.core.locks import Busy, held
+from pipeline.runs import spool
+from pipeline.tracking import runs
+from pipeline.tracking.database import connect, sentences
+from pipeline.tracking.entry import Entry, EntryFile, Store, by_key, digest_of, entries
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+PAUSE_S = 3.0
+"""Between two rounds: MLflow is asked little while a small machine trains."""
+PATIENCE_S = 20.0
+"""How long a command that is done waits for the next sign that something arrives."""
+GONE = "the process that writes to MLflow was killed; is the machine out of memory?"
+Version = tuple[int, int]
+
+
+class Shipper:
+    """The driver's hand on that process.
+
+    A signal to the whole process group does not reach it: the driver ends it, after it had the runs
+    closed.
+    """
+
+    def __init__(self, store: Store, storage: Path) -> None:
+        self._store = store
+        spawn = get_context("spawn")
+        self._channel, theirs = spawn.Pipe()
+        self._process = spawn.Process(
+            target=_work, args=(store, storage, theirs, os.getpid()), name="shipper"
+        )
+        with watchdog.shielded():
+            self._process.start()
+        theirs.close()
+        self._word: str | None = None
+        self._answered = False
+
+    def refusal(self) -> str | None:
+        """Wait until the store answered; return the sentence where it cannot be used."""
+        if not self._answered:
+            self._answered = True
+            self._word = self._hear(None)
+        return self._word
+
+    def close(self) -> str | None:
+        """Wait until everything arrived, or nothing does any more; return why not, if so."""
+        try:
+            self.refusal()
+            self._channel.send("end")
+            word = self._last_word()
+        except (BrokenPipeError, ConnectionResetError):
+            word = GONE
+        finally:
+            self._channel.close()
+            self._process.kill()
+            self._process.join()
+        return word
+
+    def _last_word(self) -> str | None:
+        while (word := self._hear(PATIENCE_S)) == "":  # something arrived
+            pass
+        return word
+
+    def _hear(self, patience: float | None) -> str | None:
+        """Return the next word: None that all is well, an empty one that something arrived."""
+        try:
+            if not self._channel.poll(patience):
+                return f"MLflow at {discreet(self._store.uri)} does not answer in time"
+            word: str | None = self._channel.recv()
+        except (EOFError, OSError):
+            return GONE
+        return word
+
+
+def _work(store: Store, storage: Path, channel: Connection, owner: int) -> None:
+    """Ship until the driver says that it is done, or is gone."""
+    watchdog.follow(owner)
+    os.environ |= {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+    with suppress(BrokenPipeError, EOFError):
+        shipping = Shipping(store, storage)
+        channel.send(shipping.greet())
+        while not channel.poll(PAUSE_S):
+            shipping.round()
+        channel.recv()
+        shipping.waited_for = lambda: channel.send("")
+        channel.send(shipping.round())
+
+
+@dataclass
+class Shipping:
+    """What is shipped from one folder of runs to one store.
+
+    `waited_for` is called whenever something arrived; while it is None, nobody waits.
+    """
+
+    store: Store
+    storage: Path
+    waited_for: Callable[[], None] | None = None
+    _client: "MlflowClient | None" = None
+    _outage: str | None = None
+    _done: dict[EntryFile, Version] = field(default_factory=dict)
+
+    def greet(self) -> str | None:
+        """Connect; return the sentence where the store cannot be used."""
+        try:
+            self._client = connect(self.store.uri)
+        except UserError as error:
+            self._outage = str(error)
+        return self._outage
+
+    def round(self) -> str | None:
+        """Ship what MLflow does not have as it is; return the sentence where it cannot be used.
+
+        That is said once, not in every round.
+        """
+        try:
+            self._client = self._client or connect(self.store.uri)
+            for file in entries(self.storage):
+                if self._done.get(file) != (version := _version(file)):
+                    self._try(file, version)
+        except UserError as error:
+            self._client = None  # the next round asks first whether it answers again
+            if self._outage is None:
+                print(f"{error} (what it misses is recorded when it answers)", flush=True)
+            self._outage = str(error)
+        else:
+            self._outage = None
+        return self._outage
+
+    def _try(self, file: EntryFile, version: Version) -> None:
+        """Ship an entry; one that MLflow does not take is named and left, until it changes.
+
+        Raises:
+            UserError: MLflow does not answer any more.
+        """
+        try:
+            with sentences(self.store.uri):
+                if self._ship(file) is not None:
+                    self._done[file] = version
+        except UserError as error:
+            connect(self.store.uri)  # otherwise it is this one entry that it does not take
+            self._done[file] = version
+            print(f"{error} (so {file.path} is not recorded)", flush=True)
+
+    def _ship(self, file: EntryFile) -> str | None:
+        """Bring an entry and its numbers to MLflow; return its MLflow run, None as long as there is
+        none.
+        """
+        entry = file.read()
+        if entry is None or entry.store != self.store.name:
+            return None
+        begun, ended = file.times(entry)
+        if begun is None:
+            return None  # nothing of it has happened yet
+        parent = None
+        if entry.parent is not None:
+            parent = self._ship(by_key(self.storage, entry.parent))
+            if parent is None:
+                return None
+        try:
+            with held(file.lock, entry.name, wait=self.waited_for is not None, say=lambda _: None):
+                timed = entry.model_copy(update={"begun": begun, "ended": ended})
+                return self._bring(file, timed, digest_of(entry), parent)
+        except Busy:
+            return None  # another command's shipper is at it
+
+    def _bring(self, file: EntryFile, entry: Entry, version: str, parent: str | None) -> str:
+        """Bring what MLflow does not have of an entry, then note that it has it."""
+        client = self._client
+        assert client is not None
+        note = file.note(self.store.name)
+        offset = note.offset if note else 0
+        points, end = spool.read(file.spool, offset)
+        changed = note is None or note.entry != version
+        if note is not None and not changed and end == offset:
+            return note.run_id
+        identifier = note.run_id if note else ""
+        if note is None or changed or not runs.is_active(client, identifier):
+            identifier = runs.open_run(client, self.storage, entry, parent)
+            changed = True
+            failpoints.reach("shipper.opened")
+        if note is not None and note.run_id != identifier:
+            points, end = spool.read(file.spool)  # it is another run, which has nothing yet
+        self._bring_points(identifier, points)
+        if changed and entry.status != "RUNNING":
+            self._bring_points(identifier, _recorded(file, entry))
+            runs.close_run(client, identifier, self.storage, file.folder, entry)
+        failpoints.reach("shipper.unnoted")
+        noted = {"run_id": identifier, "offset": end, "entry": version}
+        write_json(file.note_path, {"store": self.store.name, **noted})
+        return identifier
+
+    def _bring_points(self, identifier: str, points: list[spool.Point]) -> None:
+        """Bring numbers in batches, with a sign after each for whoever waits."""
+        assert self._client is not None
+        for start in range(0, max(1, len(points)), runs.METRICS_AT_ONCE):
+            batch = points[start : start + runs.METRICS_AT_ONCE]
+            if batch:
+                runs.log_points(self._client, identifier, batch)
+            if self.waited_for is not None:
+                self.waited_for()
+
+
+def _version(file: EntryFile) -> Version:
+    """Return what changes where there is something to ship."""
+    size = file.spool.stat().st_size if file.spool.exists() else 0
+    return file.path.stat().st_mtime_ns, size
+
+
+def _recorded(file: EntryFile, entry: Entry) -> list[spool.Point]:
+    """Return the evaluations that a finished run knows of, wherever it was trained."""
+    record = records.read(file.folder / "finished.json", records.Finished)
+    if record is None or entry.status != "FINISHED":
+        return []
+    return [
+        spool.Point(name, row["step"], float(value), entry.ended or 0)
+        for row in record["history"]
+        for name, value in spool.metrics_of(row).items()
+    ]
