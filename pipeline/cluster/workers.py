@@ -17,6 +17,7 @@ from ray.train.torch import TorchTrainer
 from ray.train.v2.api.config import LoggingConfig
 from ray.train.v2.api.exceptions import TrainingFailedError
 
+from pipeline.cluster.losses import Losses
 from pipeline.cluster.rendezvous import Rendezvous
 from pipeline.core import failpoints
 from pipeline.core.errors import DiskFull, Unreadable, UserError, shortened
@@ -72,7 +73,7 @@ def train_group(runs: list[Run], cluster: Cluster, recorder: Recorder) -> dict[s
         for _ in range(1 + CONTROLLER_RETRIES):
             try:
                 return dict(
-                    trainer(runs, cluster, [Reports(recorder, failpoints.armed())])
+                    trainer(runs, cluster, [Reports(recorder, failpoints.armed()), Losses(runs)])
                     .fit()
                     .return_value
                     or {}
@@ -118,7 +119,7 @@ def _reason(error: TrainingFailedError) -> str:
 def trainer(
     runs: list[Run],
     cluster: Cluster,
-    callbacks: list[UserCallback],
+    callbacks: list[Any],
     gate: StopDecision | None = None,
 ) -> TorchTrainer:
     """Return a trainer with a folder of its own: what must survive is in the runs' checkpoints, not

@@ -68,8 +68,11 @@ def _first(marker: str | None) -> bool:
 def _act(action: str, point: str) -> None:
     if action == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
+    if action == "stop":
+        os.kill(os.getpid(), signal.SIGSTOP)
+        return  # somebody let it go on
     if action == "fail":
         raise OSError(f"fault at {point}")
     while action == "wait":
         time.sleep(0.05)
-    raise ValueError(f"{VARIABLE}: do={action} is not known; kill, wait or fail")
+    raise ValueError(f"{VARIABLE}: do={action} is not known; kill, stop, wait or fail")

@@ -3,14 +3,16 @@
 Imports no torch, so that finished runs publish quickly.
 """
 
+import json
 import shutil
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pipeline.core import failpoints, records
 from pipeline.core.errors import UserError
-from pipeline.core.files import sha256_file, write_json
+from pipeline.core.files import finite, sha256_file, write_json
 from pipeline.params import Task
 from pipeline.shards.remote.cache import ShardCache
 
@@ -51,8 +53,19 @@ class Run:
 
     @property
     def progress(self) -> Path:
-        """Where rank 0 says how far it is, a JSON line at a time."""
+        """Where rank 0 says how far it is, and the controller who was lost, a JSON line a time."""
         return self.folder / "progress.jsonl"
+
+    def tell(self, line: dict[str, Any]) -> None:
+        """Add a line to the progress, for whoever follows the run."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        whole = {"time": round(time.time(), 3), "run": self.label, **line}
+        with open(self.progress, "a") as file:
+            file.write(json.dumps(finite(whole)) + "\n")
+
+    def note(self, sentence: str) -> None:
+        """Say a sentence to whoever follows the run."""
+        self.tell({"note": sentence})
 
     def adopted(self) -> dict[str, Any] | None:
         """Return which run's checkpoint this one continued under other code, or None."""

@@ -4,7 +4,6 @@ It knows no task, and nothing of Ray: `wrap` prepares a model for gradient avera
 each evaluation goes to whoever asked for the training.
 """
 
-import json
 import math
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 
 from pipeline.core import failpoints
 from pipeline.core.errors import UserError
-from pipeline.core.files import finite, write_bytes
+from pipeline.core.files import write_bytes
 from pipeline.core.locks import held
 from pipeline.loading.hold_out import open_split
 from pipeline.loading.micro_batches import (
@@ -451,9 +450,8 @@ class Loop:
         self.interval.said = now
         rate = self.interval.rate()
         left = (self.total - self.state.step) * self.recipe.global_batch / rate
-        self._append(
+        self.run.tell(
             {
-                "run": self.run.label,
                 "step": self.state.step,
                 "steps": self.total,
                 "epoch": self.state.step / self.samples.steps_per_epoch,
@@ -467,9 +465,4 @@ class Loop:
 
     def _say(self, sentence: str) -> None:
         if self.ranks.rank == 0:
-            self._append({"run": self.run.label, "note": sentence})
-
-    def _append(self, line: dict[str, Any]) -> None:
-        self.run.folder.mkdir(parents=True, exist_ok=True)
-        with open(self.run.progress, "a") as file:
-            file.write(json.dumps(finite(line)) + "\n")
+            self.run.note(sentence)
