@@ -63,10 +63,10 @@ def _refuse_missing_gpus(cluster: Cluster) -> None:
         return
     import torch
 
-    need, have = float(cluster.gpus_per_worker) * cluster.workers, torch.cuda.device_count()
+    need, have = float(cluster.gpus_per_worker) * cluster.least, torch.cuda.device_count()
     if need > have:
         raise UserError(
-            f"{cluster.workers} workers need {need:g} GPU, this machine has {have}; lower "
+            f"{cluster.least} workers need {need:g} GPU, this machine has {have}; lower "
             "cluster.workers or "
             "cluster.gpus_per_worker, or name a cluster in RAY_ADDRESS"
         )

@@ -101,9 +101,9 @@ def _train_recorded(call: Call, runs: list[Run]) -> dict[str, str]:
         write_json(run.folder / "decides.json", run.decides)
     with recorded(call, runs) as recorder:
         from pipeline.cluster.connection import connected
-        from pipeline.cluster.workers import train_group
+        from pipeline.cluster.groups import train_runs
 
         with connected(call.params.cluster):
-            wrong = train_group(runs, call.params.cluster, recorder())
+            wrong = train_runs(runs, call.params.cluster, recorder())
             failpoints.reach("train.ended")
             return wrong
