@@ -20,7 +20,7 @@ from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 from ray.train.v2.api.exceptions import TrainingFailedError
 
 from pipeline.cluster import leaving
-from pipeline.cluster.losses import died
+from pipeline.cluster.losses import died, last_line
 from pipeline.cluster.places import find_place, release_dead
 from pipeline.cluster.workers import CONTROLLER_RETRIES, Reports, following, trainer
 from pipeline.core import failpoints, watchdog
@@ -76,7 +76,7 @@ class Group(threading.Thread):
         self.wrong: dict[str, str] = {}
         self.error: Exception | None = None
         self.asked = False
-        self._deaths = 0
+        self._deaths = self._displaced = 0
 
     def ask(self) -> None:
         """Ask the workers to leave their run with a checkpoint."""
@@ -106,6 +106,12 @@ class Group(threading.Thread):
         except TrainingFailedError as error:
             if not _no_place(error):
                 raise self._failed(error) from error
+            self._displaced += 1
+            if self._displaced > CONTROLLER_RETRIES:
+                raise UserError(
+                    f"a place for {self.cluster.least} workers was taken {self._displaced} times "
+                    "before they could start; run the command again when the cluster is less busy"
+                ) from error
         except ActorDiedError as error:
             reason = _last_words(str(error))
             self._deaths += 1
@@ -217,5 +223,4 @@ def _reason(error: TrainingFailedError) -> str:
         return sentences[0]
     if lost := [rank for rank, failure in failures.items() if died(failure)]:
         return f"the process of rank {lost[0]} died; is its machine out of memory?"
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+    return last_line(error)

@@ -18,6 +18,7 @@ from ray.train.v2._internal.util import time_monotonic
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline.cluster.processes import end_if_idle
+from pipeline.core.errors import shortened
 from pipeline.runs.run import Run
 
 SILENT_S = 15.0
@@ -37,13 +38,12 @@ class Losses(WorkerGroupCallback):
         self._group, self._looks = worker_group, {}
 
     def after_worker_group_poll_status(self, status: Any) -> None:
-        """Have silent ranks looked at, and name those that are gone."""
+        """Have silent ranks looked at, and name those that a group ends for."""
         for rank, poll in self._group._world_rank_to_ongoing_poll.items():
             if time_monotonic() - poll.start_time > SILENT_S:
                 self._look(rank)
         for rank, error in status.errors.items():
-            if died(error):
-                self._name(rank)
+            self._name(rank, error)
 
     def _look(self, rank: int) -> None:
         """Have a silent rank looked at by its node, again and again while it computes."""
@@ -60,16 +60,22 @@ class Losses(WorkerGroupCallback):
         except RayError:  # its node is gone, which Ray finds out
             return False
 
-    def _name(self, rank: int) -> None:
-        place = self._group.get_workers()[rank].metadata
+    def _name(self, rank: int, error: BaseException) -> None:
+        node = self._group.get_workers()[rank].metadata.node_ip
         run = next((run for run in self.runs if run.finished() is None), self.runs[-1])
-        what = (
-            f"computed and answered nothing for {SILENT_S:.0f} s" if rank in self._looks else "died"
-        )
-        run.note(
-            f"rank {rank} on node {place.node_ip} {what}; its group starts again from the newest "
-            "checkpoint"
-        )
+        if not died(error):
+            what = f"failed ({shortened(last_line(error), 200)})"
+        elif rank in self._looks:
+            what = f"computed and answered nothing for {SILENT_S:.0f} s"
+        else:
+            what = "died"
+        run.note(f"rank {rank} on node {node} {what}; its group of ranks is ended")
+
+
+def last_line(error: BaseException) -> str:
+    """Return the last line of an error's text, where the libraries say what it is."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
 
 
 def died(error: BaseException) -> bool:

@@ -1,6 +1,7 @@
 """A group of workers that follows its nodes: one is killed, one is added, one is taken away."""
 
 import json
+import os
 import re
 import subprocess
 import time
@@ -12,8 +13,8 @@ from typing import Any
 import pytest
 from killing import STEPS, outcome, published, train_apart, wait_for
 
-LIMIT_S = 60
-"""How long a run may take no step."""
+LIMIT_S = 60 * max(1, os.getloadavg()[0] / (os.cpu_count() or 1))
+"""How long a run may take no step; a busy machine gets more."""
 
 
 @pytest.fixture
@@ -52,7 +53,7 @@ def test_a_run_goes_on_with_one_node_less_and_one_more(
     finally:
         driver.kill()
     log = (project / "elastic.log").read_text()
-    assert "Traceback" not in log and re.search(r"rank \d on node \S+ died", log), log
+    assert "Traceback" not in log and re.search(r"rank \d on node \S+ (died|failed)", log), log
     lines = progress(project)
     notes = [line["note"] for line in lines if "note" in line]
     begun = [note.rpartition(" on ")[2] for note in notes if " at step " in note and " on " in note]
