@@ -41,7 +41,7 @@ def test_a_run_goes_on_with_one_node_less_and_one_more(
     project = small_shards.parents[2]
     (second,) = cluster.worker_nodes
     marker = tmp_path / "met"
-    fault = f"step do=slow;step step=10 do=slow once={marker}"
+    fault = f"step do=slow;step do=slow;step step=10 do=slow once={marker}"
     driver = train_apart(project, "elastic", cluster.address, fault, "cluster.workers=[1,2]")
     try:
         wait_for(marker, driver)
