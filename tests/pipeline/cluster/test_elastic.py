@@ -82,16 +82,16 @@ def test_a_run_goes_on_with_one_node_less_and_one_more(
     pauses = sorted(after - before for before, after in pairwise(stepped))
     print(f"the longest times without a step: {pauses[-3:]}")
     assert pauses[-1] <= LIMIT_S
-    alone = train_apart(project, "one", cluster.address, "", "cluster.workers=1")
-    assert alone.wait(200) == 0
-    same_losses(outcome(project, "elastic")[1], outcome(project, "one")[1])
+    undisturbed = train_apart(project, "two", cluster.address, "", "cluster.workers=2")
+    assert undisturbed.wait(200) == 0
+    same_losses(outcome(project, "elastic")[1], outcome(project, "two")[1])
 
 
 def same_losses(rows: list[list[str]], others: list[list[str]]) -> None:
     header, *rows = rows
     loss, step = header.index("train_loss"), header.index("step")
     for row, other in zip(rows, others[1:], strict=True):
-        bound = 1e-6 if int(row[step]) <= 20 else 0.05  # single precision grows apart soon
+        bound = 1e-6 if int(row[step]) <= 10 else 0.05  # single precision grows apart soon
         assert float(row[loss]) == pytest.approx(float(other[loss]), rel=bound), (row, other)
 
 
