@@ -18,7 +18,7 @@ def test_a_dead_head_is_one_sentence(small_shards: Path, tmp_path: Path) -> None
     environment = {
         **os.environ,
         "PYTHONPATH": str(PROJECT),
-        failpoints.VARIABLE: f"step do=slow;step step=3 do=slow once={marker}",
+        failpoints.VARIABLE: f"step step=3 do=wait once={marker}",
     }
     environment.pop("RAY_ADDRESS", None)
     settings = options(project, "gone", "cluster.workers=1")
