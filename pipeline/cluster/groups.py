@@ -34,6 +34,7 @@ SAME_REQUEST_S = 1.0
 POLL_S = 2.0
 GRACE_S = 20.0
 """How long a driver that is to end waits for the checkpoints of its groups."""
+END_S = 10.0
 NODES_S = 600.0
 """How long a group waits for nodes that take the place of those that it lost."""
 GONE_S = 30.0
@@ -54,7 +55,11 @@ def train_runs(runs: list[Run], cluster: Cluster, recorder: Recorder) -> dict[st
     with following(runs), _asked_to_end(groups) as requests:
         for group in groups:
             group.start()
-        _wait(groups, requests)
+        try:
+            _wait(groups, requests)
+        finally:
+            if requests:
+                _end(groups)
     if errors := [group.error for group in groups if group.error is not None]:
         raise next((error for error in errors if isinstance(error, DiskFull)), errors[0])
     return {run: why for group in groups for run, why in group.wrong.items()}
@@ -113,6 +118,8 @@ class Group(threading.Thread):
                     "before they could start; run the command again when the cluster is less busy"
                 ) from error
         except ActorDiedError as error:
+            if self.asked:
+                return
             reason = _last_words(str(error))
             self._deaths += 1
             if self._deaths > CONTROLLER_RETRIES:
@@ -155,6 +162,15 @@ def _wait(groups: list[Group], requests: list[float]) -> None:
                 f"the Ray cluster at {host}:{port} has not answered for {GONE_S:.0f} s; when it is "
                 "there again, run the command again: it goes on from the newest checkpoints"
             )
+
+
+def _end(groups: list[Group]) -> None:
+    """End what has not left in time: Ray ends a process that disconnects while it waits."""
+    for group in groups:
+        if group.is_alive():
+            leaving.end(group.key)
+    for group in groups:
+        group.join(END_S)
 
 
 def _answers(host: str, port: int) -> bool:

@@ -39,6 +39,17 @@ def withdraw(group: str) -> None:
         internal_kv._internal_kv_del(group, namespace=SPACE)
 
 
+def end(group: str) -> None:
+    """End a group's controller at once, and with it its workers; whoever waits for it hears."""
+    if known := internal_kv._internal_kv_get(_controller(group), namespace=SPACE):
+        controller = ray.ActorID(bytes.fromhex(known.decode()))
+        ray._private.worker.global_worker.core_worker.kill_actor(controller, True)
+
+
+def _controller(group: str) -> str:
+    return f"{group}.controller"
+
+
 class Asked:
     """Rank 0's ear: says, without waiting, whether the group was asked to leave."""
 
@@ -63,6 +74,11 @@ class Leaving(ControllerCallback, WorkerGroupCallback):
     group: str
     _workers: Any = None
     _looked: float = 0.0
+
+    def after_controller_start(self, train_run_context: Any) -> None:
+        """Tell the driver whom to end where it cannot wait."""
+        actor = ray.get_runtime_context().get_actor_id()
+        internal_kv._internal_kv_put(_controller(self.group), actor, namespace=SPACE)
 
     def after_worker_group_training_start(self, worker_group: Any) -> None:
         """Remember whom to ask."""
