@@ -2,6 +2,7 @@
 names.
 """
 
+import atexit
 import os
 import socket
 from collections.abc import Iterator
@@ -13,7 +14,11 @@ from pipeline.cluster.head import init_ray
 from pipeline.cluster.session import new_session, session_head
 from pipeline.core import environment
 from pipeline.core.environment import SESSION
+<<<<<<< HEAD
 from pipeline.core.errors import UserError, discreet
+=======
+from pipeline.core.errors import ClusterGone, UserError
+>>>>>>> h/elastic
 from pipeline.params import Cluster
 
 NOT_SHIPPED = ["/data", "/runs", "/results", "/adhoc"]
@@ -45,10 +50,11 @@ def connected(cluster: Cluster) -> Iterator[None]:
         if not address:
             session = os.environ.get(SESSION) or own.enter_context(new_session())
             _join(session_head(Path(session), cluster))
-        own.callback(ray.shutdown)
+        own.push(_disconnect)
         yield
 
 
+<<<<<<< HEAD
 def _to_join() -> str | None:
     """Return the cluster to join; None for a head of our own, also where RAY_ADDRESS names a
     dashboard: what is not submitted there is done here.
@@ -66,6 +72,16 @@ def _to_join() -> str | None:
         )
     del os.environ["RAY_ADDRESS"]  # the head of our own would ask it for what it is
     return None
+=======
+def _disconnect(kind: type[BaseException] | None, *_: object) -> None:
+    """Leave the cluster, unless it is gone: Ray would end this process over it."""
+    import ray
+
+    if kind is ClusterGone:
+        atexit.unregister(ray._private.worker.shutdown)
+    else:
+        ray.shutdown()
+>>>>>>> h/elastic
 
 
 def _refuse_missing_gpus(cluster: Cluster) -> None:
@@ -74,10 +90,10 @@ def _refuse_missing_gpus(cluster: Cluster) -> None:
         return
     import torch
 
-    need, have = float(cluster.gpus_per_worker) * cluster.workers, torch.cuda.device_count()
+    need, have = float(cluster.gpus_per_worker) * cluster.least, torch.cuda.device_count()
     if need > have:
         raise UserError(
-            f"{cluster.workers} workers need {need:g} GPU, this machine has {have}; lower "
+            f"{cluster.least} workers need {need:g} GPU, this machine has {have}; lower "
             "cluster.workers or "
             "cluster.gpus_per_worker, or name a cluster in RAY_ADDRESS"
         )

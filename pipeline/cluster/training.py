@@ -102,10 +102,14 @@ def _train_recorded(call: Call, runs: list[Run]) -> dict[str, str]:
         write_json(run.folder / "decides.json", run.decides)
     with recorded(call, runs) as ready:
         from pipeline.cluster.connection import connected
-        from pipeline.cluster.workers import train_group
+        from pipeline.cluster.groups import train_runs
 
         with connected(call.params.cluster):
+<<<<<<< HEAD
             ready()
             wrong = train_group(runs, call.params.cluster)
+=======
+            wrong = train_runs(runs, call.params.cluster, recorder())
+>>>>>>> h/elastic
             failpoints.reach("train.ended")
             return wrong

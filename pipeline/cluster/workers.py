@@ -2,7 +2,6 @@
 after run.
 """
 
-import re
 import threading
 import time
 from collections.abc import Callable
@@ -11,15 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ray.exceptions import ActorDiedError
 from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback
-from ray.train.torch import TorchTrainer
 from ray.train.v2.api.config import LoggingConfig
-from ray.train.v2.api.exceptions import TrainingFailedError
 
+from pipeline.cluster.elastic import GroupTrainer
+from pipeline.cluster.leaving import Asked, Leaving
+from pipeline.cluster.losses import Losses
+from pipeline.cluster.places import worker_of
 from pipeline.cluster.rendezvous import Rendezvous
 from pipeline.core import failpoints
-from pipeline.core.errors import DiskFull, Unreadable, UserError, shortened
+from pipeline.core.errors import DiskFull, Unreadable, UserError
 from pipeline.core.files import digest
 from pipeline.core.progress import say
 from pipeline.params import Cluster
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from pipeline.loading.micro_batches import Ranks
 
 CONTROLLER_RETRIES = 3
+RESIZE_S = 10.0
+"""How often a group looks whether it could be larger."""
 
 
 @dataclass
@@ -53,6 +55,7 @@ class StopDecision(Protocol):
         ...
 
 
+<<<<<<< HEAD
 def train_group(runs: list[Run], cluster: Cluster) -> dict[str, str]:
     """Train every run of the list in one worker group and return the runs that bad input ended,
     with the reason.
@@ -108,38 +111,47 @@ def _reason(error: TrainingFailedError) -> str:
     return lines[-1] if lines else type(error).__name__
 
 
+=======
+>>>>>>> h/elastic
 def trainer(
     runs: list[Run],
     cluster: Cluster,
     callbacks: list[UserCallback],
     gate: StopDecision | None = None,
-) -> TorchTrainer:
+    group: str | None = None,
+) -> GroupTrainer:
     """Return a trainer with a folder of its own: what must survive is in the runs' checkpoints, not
     in Ray's.
+
+    Under the name `group` its workers can be asked to leave.
 
     Its result is a mapping of run id to the sentence about the bad input that ended that run.
     """
     storage = runs[0].folder.parent
-    return TorchTrainer(
+    scaling, sizes = _scaling(runs, cluster)
+    made = GroupTrainer(
         _work,
         train_loop_config={
             "runs": runs,
             "threads": threads_of(cluster),
             "faults": failpoints.armed(),
             "gate": gate,
+            "group": group,
         },
         torch_config=Rendezvous(),
-        scaling_config=_scaling(cluster),
+        scaling_config=scaling,
         run_config=RunConfig(
             name=f"ray-{digest([run.id for run in runs])[:12]}-{time.time_ns()}",
             storage_path=str(storage / "ray"),
-            callbacks=callbacks,
+            callbacks=[*callbacks, Losses(runs), *([Leaving(group)] if group else [])],
             failure_config=FailureConfig(
                 max_failures=cluster.max_failures, controller_failure_limit=CONTROLLER_RETRIES
             ),
             logging_config=LoggingConfig("WARNING"),
         ),
     )
+    made.sizes = sizes
+    return made
 
 
 def threads_of(cluster: Cluster) -> int:
@@ -147,53 +159,20 @@ def threads_of(cluster: Cluster) -> int:
     return max(1, int(cluster.cpus_per_worker))
 
 
-def gpus_per_worker(cluster: Cluster, there: dict[str, float]) -> float:
-    """Return a worker's GPUs: as asked for, or one each where the resources that are `there` allow
-    it.
-    """
-    if cluster.gpus_per_worker != "auto":
-        return cluster.gpus_per_worker
-    return 1.0 if there.get("GPU", 0) >= cluster.workers else 0.0
-
-
-def _scaling(cluster: Cluster) -> ScalingConfig:
-    """Return the workers' resources, after comparing them with what the cluster has."""
-    import ray
-
-    there = ray.cluster_resources()
-    gpus = gpus_per_worker(cluster, there)
-    for kind, each in (("CPU", cluster.cpus_per_worker), ("GPU", gpus)):
-        if each * cluster.workers > there.get(kind, 0):
-            raise UserError(
-                f"{cluster.workers} workers need {each * cluster.workers:g} {kind}, the Ray "
-                "cluster has "
-                f"{there.get(kind, 0):g}; lower cluster.workers or "
-                f"cluster.{kind.lower()}s_per_worker"
-            )
-    resources = {"CPU": cluster.cpus_per_worker, **({"GPU": gpus} if gpus else {})}
-    return ScalingConfig(
-        num_workers=cluster.workers, use_gpu=gpus > 0, resources_per_worker=resources
+def _scaling(runs: list[Run], cluster: Cluster) -> tuple[ScalingConfig, tuple[int, ...]]:
+    """Return the workers' number and resources, and where there is a choice, the sizes."""
+    worker = worker_of(cluster)
+    elastic = cluster.most > cluster.least
+    config = ScalingConfig(
+        num_workers=(cluster.least, cluster.most) if elastic else cluster.most,
+        use_gpu="GPU" in worker,
+        resources_per_worker=worker,
+        elastic_resize_monitor_interval_s=RESIZE_S,
     )
-
-
-def _free_workers() -> None:
-    """Give back the CPUs and GPUs that a dead controller reserved: they are its job's, which goes
-    on.
-
-    Ray's own cleaner asks the dashboard, and gives nothing back where there is none, or another Ray
-    on this machine.
-    """
-    import ray
-    from ray.util.placement_group import (
-        PlacementGroup,
-        placement_group_table,
-        remove_placement_group,
-    )
-
-    job = ray.get_runtime_context().get_job_id()
-    for identifier, group in placement_group_table().items():
-        if identifier.endswith(job) and group["state"] != "REMOVED":
-            remove_placement_group(PlacementGroup(ray.PlacementGroupID(bytes.fromhex(identifier))))
+    counts = {run.recipe.micro_batches for run in runs}
+    sizes = range(cluster.least, cluster.most + 1)
+    whole = tuple(size for size in sizes if not any(count % size for count in counts))
+    return config, whole if elastic else ()
 
 
 def _work(config: dict[str, Any]) -> dict[str, str]:
@@ -202,7 +181,7 @@ def _work(config: dict[str, Any]) -> dict[str, str]:
     import ray.train.torch
 
     from pipeline.loading.micro_batches import Ranks
-    from pipeline.training.loop import evaluations
+    from pipeline.training.loop import Left, evaluations
 
     failpoints.arm(config["faults"])
     device = ray.train.torch.get_device()
@@ -211,9 +190,12 @@ def _work(config: dict[str, Any]) -> dict[str, str]:
     ranks = Ranks(context.get_world_rank(), context.get_world_size())
     wrong: dict[str, str] = {}
     gate: StopDecision | None = config["gate"]
+    hears = config["group"] is not None and ranks.rank == 0
+    leave = Asked(config["group"]) if hears else _never
     for run in config["runs"]:
         try:
-            with closing(evaluations(run, ranks, device, _wrap, past=gate is not None)) as rows:
+            past = gate is not None
+            with closing(evaluations(run, ranks, device, _wrap, past, leave)) as rows:
                 for row in rows:
                     ray.train.report(row)
                     if gate is not None and not _together(gate, row, ranks):
@@ -223,9 +205,15 @@ def _work(config: dict[str, Any]) -> dict[str, str]:
             DiskFull,
         ):  # perhaps on this rank alone, so the group ends: the others would wait for ever
             raise
+        except Left:
+            break
         except UserError as error:  # the same on every rank; the other runs are not at fault
             wrong[run.id] = str(error)
     return wrong
+
+
+def _never() -> bool:
+    return False
 
 
 def prepare_process(device: Any, threads: int) -> None:

@@ -25,6 +25,8 @@ DEFAULTS = {
     # A report waits for the controller's poll (2 s by default); runs here report every few seconds.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    # A group that its place is taken from just then counts the nodes anew, instead of waiting.
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "10",
     # A head gives its agents 15 s to start, and ends itself where a busy machine takes longer.
     "RAY_agent_register_timeout_ms": "120000",
     # MLflow logs tracebacks of errors that it raises as well, and prints its server's address with

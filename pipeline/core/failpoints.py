@@ -2,8 +2,8 @@
 
 PIPELINE_FAULT holds faults separated by `;`, each a point, what must be true there, and what
 happens: `step rank=1 step=12 once=/tmp/marker` kills rank 1 when it has taken step 12, the first
-time only. `do=kill` (the default) is SIGKILL to the process itself, `do=wait` holds it there until
-somebody kills it, `do=fail` raises OSError.
+time only. `do=kill` (the default) is SIGKILL to the process itself, `do=stop` SIGSTOP. `do=wait`
+holds it there until somebody kills it, `do=slow` for a moment. `do=fail` raises OSError.
 """
 
 import os
@@ -12,6 +12,7 @@ import signal
 import time
 
 VARIABLE = "PIPELINE_FAULT"
+SLOW_S = 0.5
 
 
 def reach(point: str, **where: int | str) -> None:
@@ -68,8 +69,14 @@ def _first(marker: str | None) -> bool:
 def _act(action: str, point: str) -> None:
     if action == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
+    if action == "stop":
+        os.kill(os.getpid(), signal.SIGSTOP)
+        return  # somebody let it go on
+    if action == "slow":
+        time.sleep(SLOW_S)
+        return
     if action == "fail":
         raise OSError(f"fault at {point}")
     while action == "wait":
         time.sleep(0.05)
-    raise ValueError(f"{VARIABLE}: do={action} is not known; kill, wait or fail")
+    raise ValueError(f"{VARIABLE}: do={action} is not known; kill, stop, wait, slow or fail")

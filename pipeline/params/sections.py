@@ -55,6 +55,9 @@ class Compare(Section):
 class Cluster(Section):
     """Where and how runs execute; nothing here changes a result.
 
+    `workers` train one run together; `[least, most]` lets a group start with what the cluster has,
+    go on with fewer where a node is lost, and grow where one is added. With `together`, a stage
+    trains the other variants of its task too, as many at once as the cluster holds.
     `shards` is a URL or path under which each data set's folder lies as the shard stage wrote it
     (null: the local folder); what is read from there is kept in the folder `cache` of each node, up
     to `cache_gb` (10^9 bytes). `storage` is a folder that all machines see, or an address in a
@@ -65,7 +68,7 @@ class Cluster(Section):
     sees it, else the head's own).
     """
 
-    workers: Positive = 2
+    workers: Positive | tuple[Positive, Positive] = 2
     cpus_per_worker: Annotated[float, Field(gt=0)] = 1
     gpus_per_worker: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"
     loader_workers: Annotated[int, Field(ge=0)] = 0
@@ -77,6 +80,24 @@ class Cluster(Section):
     cache_gb: Annotated[float, Field(gt=0)] = 200.0
     allow_open: bool = False
     python: str | None = None
+
+    @property
+    def least(self) -> int:
+        """Return how many workers a group has at least."""
+        return self.workers if isinstance(self.workers, int) else self.workers[0]
+
+    @property
+    def most(self) -> int:
+        """Return how many workers a group has at most."""
+        return self.workers if isinstance(self.workers, int) else self.workers[1]
+
+    @field_validator("workers")
+    @classmethod
+    def in_order(cls, workers: int | tuple[int, int]) -> int | tuple[int, int]:
+        """Check that a pair begins with its smaller number."""
+        if not isinstance(workers, int) and workers[0] > workers[1]:
+            raise ValueError(f"[least, most] are {list(workers)}; write the smaller number first")
+        return workers
 
     @field_validator("storage")
     @classmethod

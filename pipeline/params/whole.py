@@ -78,9 +78,9 @@ class Params(_Tasks):
         for section in sections.values():
             for name in section.variants:
                 count = section.recipe_of(name).micro_batches
-                if count % self.cluster.workers:
+                if count % self.cluster.least:
                     raise ValueError(
-                        f"cluster.workers {self.cluster.workers} does not divide the {count} "
+                        f"cluster.workers {self.cluster.least} does not divide the {count} "
                         "micro-batches of a global "
                         f"batch ({name}); use a number of workers that divides {count}"
                     )

@@ -45,7 +45,7 @@ class Group:
         if self.search is None:
             return 1
         runs = sum(len(training.seeds) for training in self.trainings)
-        return min(max(1, cluster.workers // self.workers), self.concurrent or runs, runs)
+        return min(max(1, cluster.most // self.workers), self.concurrent or runs, runs)
 
 
 def group_of(call: Call, verb: str, key: str, controls: bool) -> Group | None:
@@ -62,7 +62,7 @@ def group_of(call: Call, verb: str, key: str, controls: bool) -> Group | None:
         UserError: a search has no setting, or a wrong one.
     """
     if verb in TASKS:
-        return Group((training_of(call.params, verb, key),), call.params.cluster.workers)
+        return Group((training_of(call.params, verb, key),), call.params.cluster.most)
     if verb == "tune":
         return _search(call)
     return _design(call, controls) if verb == "factorial" else None

@@ -118,7 +118,7 @@ def _fit(
     import ray
     from ray import tune
 
-    from pipeline.cluster.workers import gpus_per_worker
+    from pipeline.cluster.places import gpus_per_worker
     from pipeline.search.following import Following
     from pipeline.search.trial import TrialWork, TuneTrial
 
@@ -166,10 +166,10 @@ def _at_once(cluster: Cluster, gpus: float, there: dict[str, float], most: int |
     """
     fitting = []
     for kind, each in (("CPU", cluster.cpus_per_worker), ("GPU", gpus)):
-        need, have = each * cluster.workers, there.get(kind, 0)
+        need, have = each * cluster.most, there.get(kind, 0)
         if need > have:
             raise UserError(
-                f"a trial of {cluster.workers} workers needs {need:g} {kind}, the Ray cluster "
+                f"a trial of {cluster.most} workers needs {need:g} {kind}, the Ray cluster "
                 f"has {have:g}; lower "
                 f"workers or cluster.{kind.lower()}s_per_worker"
             )
@@ -183,7 +183,7 @@ def _resources(work: "TrialWork") -> Any:
     """
     from ray.tune import PlacementGroupFactory
 
-    if work.cluster.workers > 1:
+    if work.cluster.most > 1:
         return PlacementGroupFactory([COORDINATOR])
     return PlacementGroupFactory([{"CPU": work.cluster.cpus_per_worker, "GPU": work.gpus}])
 

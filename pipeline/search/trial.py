@@ -164,7 +164,7 @@ class TuneTrial(Trainable):
         """
         try:
             if self._bench is None:
-                self._bench = (InProcess if self._work.cluster.workers == 1 else OnRayTrain)(
+                self._bench = (InProcess if self._work.cluster.most == 1 else OnRayTrain)(
                     self._run, self._work
                 )
             row = self._bench.next()

@@ -4,13 +4,12 @@ It knows no task, and nothing of Ray: `wrap` prepares a model for gradient avera
 each evaluation goes to whoever asked for the training.
 """
 
-import json
 import math
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, NoReturn, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 
 from pipeline.core import failpoints
 from pipeline.core.errors import UserError
-from pipeline.core.files import finite, write_bytes
+from pipeline.core.files import write_bytes
 from pipeline.core.locks import held
 from pipeline.loading.hold_out import open_split
 from pipeline.loading.micro_batches import (
@@ -59,6 +58,14 @@ It otherwise rebuilds them after its first step, so a restarted run would sum in
 """
 
 
+class Left(Exception):
+    """A run was left where it is, with a checkpoint, because that was asked for."""
+
+
+def _never() -> bool:
+    return False
+
+
 def train(run: Run, ranks: Ranks, device: torch.device, wrap: Wrap, report: Report) -> None:
     """Train a run to its end and seal it, unless it is finished; every rank calls this with the
     same run.
@@ -73,20 +80,34 @@ def train(run: Run, ranks: Ranks, device: torch.device, wrap: Wrap, report: Repo
 
 
 def evaluations(
-    run: Run, ranks: Ranks, device: torch.device, wrap: Wrap, past: bool = False
+    run: Run,
+    ranks: Ranks,
+    device: torch.device,
+    wrap: Wrap,
+    past: bool = False,
+    leave: Callable[[], bool] = _never,
 ) -> Generator[Row, None, None]:
     """Train a run as `train` does, and yield each evaluation as it is made; closing the iterator
     leaves the run there.
 
     With `past`, those come first that were made before the checkpoint that the run continues from.
+    `leave` is asked before each step, and all ranks go by what any of them hears.
+
+    Raises:
+        Left: on every rank, after a checkpoint, where `leave` said so.
     """
     run = run.here()
     with _alone(run, ranks):
         if not from_rank_0(run.finished() is not None if ranks.rank == 0 else False, ranks):
             loop = Loop(run, ranks, device, wrap)
+<<<<<<< HEAD
             with closing(loop.uploads):
                 yield from loop.rows() if past else ()
                 yield from loop.train()
+=======
+            yield from loop.rows() if past else ()
+            yield from loop.train(leave)
+>>>>>>> h/elastic
 
 
 def _alone(run: Run, ranks: Ranks) -> AbstractContextManager[None]:
@@ -139,7 +160,11 @@ class Loop:
         self.norms = batchnorm.norms_of(self.state.model)
         self.micros = self.recipe.micro_batches // ranks.world
         self.interval = Interval(self.state)
+<<<<<<< HEAD
         self.spool = Spool(None if ranks.rank else run.spool, self.state.step, self.total)
+=======
+        self.saved = self.state.step
+>>>>>>> h/elastic
 
     def _steps(self, duration: Duration) -> int:
         return max(1, duration.in_steps(self.samples.steps_per_epoch))
@@ -162,7 +187,9 @@ class Loop:
         saved = self._newest()
         if saved is not None:
             state.load(saved)
-        self._say(f"{'continues' if saved else 'starts'} at step {state.step} of {self.total}")
+        begun = "continues" if saved else "starts"
+        ranks = f"{self.ranks.world} rank{'s' if self.ranks.world > 1 else ''}"
+        self._say(f"{begun} at step {state.step} of {self.total} on {ranks}")
         if self.recipe.compile:
             model.compile()
         return state, wrap(model)
@@ -217,7 +244,7 @@ class Loop:
         """Return the evaluations so far."""
         return [{"run_id": self.run.id, **row} for row in self.state.history]
 
-    def train(self) -> Iterator[Row]:
+    def train(self, leave: Callable[[], bool]) -> Iterator[Row]:
         """Run the remaining steps, yielding each evaluation, then seal the run."""
         state = self.state
         state.model.train()
@@ -226,7 +253,11 @@ class Loop:
         )
         batches = iter(loader)
         for step in range(state.step, self.total):
-            self._step(step, self._whole([next(batches) for _ in range(self.micros)]))
+            mine = [next(batches) for _ in range(self.micros)]
+            broken = next((batch for batch in mine if isinstance(batch, Broken)), None)
+            if self._agreed(broken, leave()):
+                self._leave()
+            self._step(step, cast(list[Batch], mine))
             state.step = step + 1
             failpoints.reach("step", rank=self.ranks.rank, step=state.step)
             self._progress()
@@ -241,23 +272,30 @@ class Loop:
     def _due(self, every: Duration) -> bool:
         return self.state.step % self._steps(every) == 0 or self.state.step == self.total
 
-    def _whole(self, batches: list[Batch | Broken]) -> list[Batch]:
-        """Return this rank's micro-batches of a step, unless one of them is broken on any rank.
+    def _agreed(self, broken: Broken | None, leave: bool) -> bool:
+        """Return whether any rank was asked to leave the run here, before the next step.
 
         Raises:
-            UserError: on every rank, so that none waits for another that will not come.
+            UserError: on every rank, so that none waits for another that will not come, where a
+                micro-batch of the step is broken on any rank.
         """
-        broken = next((batch for batch in batches if isinstance(batch, Broken)), None)
         if self.ranks.world > 1:
-            flag = torch.tensor(float(broken is not None), device=self.device)
-            dist.all_reduce(flag, op=dist.ReduceOp.MAX)
-            if flag:
+            flags = torch.tensor([float(broken is not None), float(leave)], device=self.device)
+            dist.all_reduce(flags, op=dist.ReduceOp.MAX)
+            somewhere, leave = map(bool, flags.tolist())
+            if somewhere:
                 everyone: list[Broken | None] = [None] * self.ranks.world
                 dist.all_gather_object(everyone, broken)
                 broken = next(one for one in everyone if one is not None)
         if broken is not None:
             raise type(broken.error)(f"{self.run.label}: {broken.sentence}")
-        return cast(list[Batch], batches)
+        return leave
+
+    def _leave(self) -> NoReturn:
+        if self.saved != self.state.step:
+            self._checkpoint()
+        self._say(f"leaves at step {self.state.step} of {self.total}, as was asked")
+        raise Left
 
     def _step(self, step: int, batches: list[Batch]) -> None:
         """Accumulate the gradients of this rank's micro-batches, average over ranks, update.
@@ -398,7 +436,11 @@ class Loop:
             self.interval.steps,
         )
         self.state.interval_skipped = self.interval.skipped
+<<<<<<< HEAD
         self.spool.flush()  # a run that continues from here does not take these steps again
+=======
+        self.saved = self.state.step
+>>>>>>> h/elastic
         if self.ranks.rank == 0:
             checkpoint.save(self.run.checkpoints, self.state.step, self.state.to_dict())
             checkpoint.clear_superseded(self.run.checkpoints, self._bests())
@@ -477,9 +519,8 @@ class Loop:
         self.spool.flush()
         rate = self.interval.rate()
         left = (self.total - self.state.step) * self.recipe.global_batch / rate
-        self._append(
+        self.run.tell(
             {
-                "run": self.run.label,
                 "step": self.state.step,
                 "steps": self.total,
                 "epoch": self.state.step / self.samples.steps_per_epoch,
@@ -493,9 +534,4 @@ class Loop:
 
     def _say(self, sentence: str) -> None:
         if self.ranks.rank == 0:
-            self._append({"run": self.run.label, "note": sentence})
-
-    def _append(self, line: dict[str, Any]) -> None:
-        self.run.folder.mkdir(parents=True, exist_ok=True)
-        with open(self.run.progress, "a") as file:
-            file.write(json.dumps(finite(line)) + "\n")
+            self.run.note(sentence)
