@@ -14,11 +14,7 @@ from pipeline.cluster.head import init_ray
 from pipeline.cluster.session import new_session, session_head
 from pipeline.core import environment
 from pipeline.core.environment import SESSION
-<<<<<<< HEAD
-from pipeline.core.errors import UserError, discreet
-=======
-from pipeline.core.errors import ClusterGone, UserError
->>>>>>> h/elastic
+from pipeline.core.errors import ClusterGone, UserError, discreet
 from pipeline.params import Cluster
 
 NOT_SHIPPED = ["/data", "/runs", "/results", "/adhoc"]
@@ -54,7 +50,6 @@ def connected(cluster: Cluster) -> Iterator[None]:
         yield
 
 
-<<<<<<< HEAD
 def _to_join() -> str | None:
     """Return the cluster to join; None for a head of our own, also where RAY_ADDRESS names a
     dashboard: what is not submitted there is done here.
@@ -72,7 +67,8 @@ def _to_join() -> str | None:
         )
     del os.environ["RAY_ADDRESS"]  # the head of our own would ask it for what it is
     return None
-=======
+
+
 def _disconnect(kind: type[BaseException] | None, *_: object) -> None:
     """Leave the cluster, unless it is gone: Ray would end this process over it."""
     import ray
@@ -81,7 +77,6 @@ def _disconnect(kind: type[BaseException] | None, *_: object) -> None:
         atexit.unregister(ray._private.worker.shutdown)
     else:
         ray.shutdown()
->>>>>>> h/elastic
 
 
 def _refuse_missing_gpus(cluster: Cluster) -> None:

@@ -28,7 +28,6 @@ from pipeline.core.errors import ClusterGone, DiskFull, UserError, shortened
 from pipeline.core.progress import say
 from pipeline.params import Cluster
 from pipeline.runs.run import Run
-from pipeline.tracking.tracker import Recorder
 
 SAME_REQUEST_S = 1.0
 POLL_S = 2.0
@@ -41,7 +40,7 @@ GONE_S = 30.0
 """How long a cluster may not answer; after 60 s Ray would end this process in words of its own."""
 
 
-def train_runs(runs: list[Run], cluster: Cluster, recorder: Recorder) -> dict[str, str]:
+def train_runs(runs: list[Run], cluster: Cluster) -> dict[str, str]:
     """Train every run of the list, in as many groups of workers as the cluster holds, and return
     the runs that bad input ended, with the reason.
 
@@ -49,7 +48,7 @@ def train_runs(runs: list[Run], cluster: Cluster, recorder: Recorder) -> dict[st
         UserError: the cluster cannot hold the workers or is gone, or training failed too often.
     """
     count = find_place(cluster, len(runs))
-    groups = [Group(runs[place::count], cluster, recorder) for place in range(count)]
+    groups = [Group(runs[place::count], cluster) for place in range(count)]
     if count > 1:
         say(f"{len(runs)} runs in {count} groups of workers, side by side")
     with following(runs), _asked_to_end(groups) as requests:
@@ -74,9 +73,9 @@ class Group(threading.Thread):
     that dies is started anew.
     """
 
-    def __init__(self, runs: list[Run], cluster: Cluster, recorder: Recorder) -> None:
+    def __init__(self, runs: list[Run], cluster: Cluster) -> None:
         super().__init__(daemon=True)
-        self.runs, self.cluster, self.recorder = runs, cluster, recorder
+        self.runs, self.cluster = runs, cluster
         self.key = f"{runs[0].id}-{time.time_ns()}"
         self.wrong: dict[str, str] = {}
         self.error: Exception | None = None
@@ -104,7 +103,7 @@ class Group(threading.Thread):
 
     def _train(self, runs: list[Run]) -> None:
         """Train until all runs have ended, the group was asked to leave, or it must begin anew."""
-        reports = Reports(self.recorder, failpoints.armed())
+        reports = Reports(failpoints.armed())
         try:
             result = trainer(runs, self.cluster, [reports], group=self.key).fit()
             self.wrong |= result.return_value or {}

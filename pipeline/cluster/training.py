@@ -105,11 +105,7 @@ def _train_recorded(call: Call, runs: list[Run]) -> dict[str, str]:
         from pipeline.cluster.groups import train_runs
 
         with connected(call.params.cluster):
-<<<<<<< HEAD
             ready()
-            wrong = train_group(runs, call.params.cluster)
-=======
-            wrong = train_runs(runs, call.params.cluster, recorder())
->>>>>>> h/elastic
+            wrong = train_runs(runs, call.params.cluster)
             failpoints.reach("train.ended")
             return wrong

@@ -55,64 +55,6 @@ class StopDecision(Protocol):
         ...
 
 
-<<<<<<< HEAD
-def train_group(runs: list[Run], cluster: Cluster) -> dict[str, str]:
-    """Train every run of the list in one worker group and return the runs that bad input ended,
-    with the reason.
-
-    A worker that dies takes its group with it; Ray starts a new one (`max_failures` times), which
-    passes over finished runs and continues the others from their newest checkpoint. A controller
-    that dies is started anew.
-
-    Raises:
-        UserError: where the cluster cannot hold the workers, or training failed too often.
-    """
-    with following(runs):
-        for _ in range(1 + CONTROLLER_RETRIES):
-            try:
-                return dict(
-                    trainer(runs, cluster, [Reports(failpoints.armed())]).fit().return_value or {}
-                )
-            except TrainingFailedError as error:
-                failures = getattr(
-                    error, "worker_failures", {}
-                )  # a controller's own error has none
-                full = (cause for cause in failures.values() if isinstance(cause, DiskFull))
-                raise next(full, None) or UserError(
-                    f"training failed after {cluster.max_failures} restarts: {_reason(error)}"
-                ) from error
-            except SystemExit:  # Ray's own answer to Ctrl-C
-                raise KeyboardInterrupt from None
-            except ActorDiedError as error:
-                reason = _last_words(str(error))
-                say(f"the training controller died ({reason}); starting it again")
-                _free_workers()
-
-    raise UserError(
-        f"the training controller died {1 + CONTROLLER_RETRIES} times ({reason}); is the machine "
-        "out of memory?"
-    )
-
-
-def _last_words(text: str) -> str:
-    """Return of Ray's long account of a death the last line that names an error, else the first."""
-    lines = [line.strip() for line in text.replace("\\n", "\n").splitlines() if line.strip()]
-    errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception): ", line)]
-    return shortened((errors[-1:] or lines[:1] or ["no reason given"])[0], 200)
-
-
-def _reason(error: TrainingFailedError) -> str:
-    """Return in one line what workers ended with: their own sentence where they had one."""
-    failures = getattr(error, "worker_failures", {}).values()
-    causes = [cause for failure in failures for cause in (failure, getattr(failure, "cause", None))]
-    if sentences := [str(cause) for cause in causes if isinstance(cause, UserError)]:
-        return sentences[0]
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
-
-
-=======
->>>>>>> h/elastic
 def trainer(
     runs: list[Run],
     cluster: Cluster,

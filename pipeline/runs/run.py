@@ -5,27 +5,19 @@ Imports no torch, so that finished runs publish quickly.
 
 import json
 import shutil
-<<<<<<< HEAD
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-=======
-import time
-from dataclasses import dataclass, field
->>>>>>> h/elastic
 from pathlib import Path
 from typing import Any
 
 from pipeline.core import failpoints, records
 from pipeline.core.errors import UserError
-<<<<<<< HEAD
-from pipeline.core.files import sha256_file, write_json
+from pipeline.core.files import finite, sha256_file, write_json
 from pipeline.core.locks import held
 from pipeline.core.progress import say
-=======
-from pipeline.core.files import finite, sha256_file, write_json
->>>>>>> h/elastic
 from pipeline.params import Task
 from pipeline.runs import checkpoint
 from pipeline.runs.stored import StoredRun
@@ -74,12 +66,11 @@ class Run:
         """Where rank 0 says how far it is, and the controller who was lost, a JSON line a time."""
         return self.folder / "progress.jsonl"
 
-<<<<<<< HEAD
     @property
     def spool(self) -> Path:
         """Where rank 0 writes the numbers of the run by step, a JSON line at a time."""
         return self.folder / "metrics.jsonl"
-=======
+
     def tell(self, line: dict[str, Any]) -> None:
         """Add a line to the progress, for whoever follows the run."""
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -90,7 +81,6 @@ class Run:
     def note(self, sentence: str) -> None:
         """Say a sentence to whoever follows the run."""
         self.tell({"note": sentence})
->>>>>>> h/elastic
 
     def adopted(self) -> dict[str, Any] | None:
         """Return which run's checkpoint this one continued under other code, or None."""

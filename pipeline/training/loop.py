@@ -100,14 +100,9 @@ def evaluations(
     with _alone(run, ranks):
         if not from_rank_0(run.finished() is not None if ranks.rank == 0 else False, ranks):
             loop = Loop(run, ranks, device, wrap)
-<<<<<<< HEAD
             with closing(loop.uploads):
                 yield from loop.rows() if past else ()
-                yield from loop.train()
-=======
-            yield from loop.rows() if past else ()
-            yield from loop.train(leave)
->>>>>>> h/elastic
+                yield from loop.train(leave)
 
 
 def _alone(run: Run, ranks: Ranks) -> AbstractContextManager[None]:
@@ -160,11 +155,8 @@ class Loop:
         self.norms = batchnorm.norms_of(self.state.model)
         self.micros = self.recipe.micro_batches // ranks.world
         self.interval = Interval(self.state)
-<<<<<<< HEAD
         self.spool = Spool(None if ranks.rank else run.spool, self.state.step, self.total)
-=======
         self.saved = self.state.step
->>>>>>> h/elastic
 
     def _steps(self, duration: Duration) -> int:
         return max(1, duration.in_steps(self.samples.steps_per_epoch))
@@ -436,11 +428,8 @@ class Loop:
             self.interval.steps,
         )
         self.state.interval_skipped = self.interval.skipped
-<<<<<<< HEAD
         self.spool.flush()  # a run that continues from here does not take these steps again
-=======
         self.saved = self.state.step
->>>>>>> h/elastic
         if self.ranks.rank == 0:
             checkpoint.save(self.run.checkpoints, self.state.step, self.state.to_dict())
             checkpoint.clear_superseded(self.run.checkpoints, self._bests())

@@ -75,10 +75,6 @@ def test_no_restart_is_spent_on_it(
     """Two ranks of Ray Train, of which one meets it: both end in their first try."""
     shards, key = spoil("train")
     run = run_of("bad", shards, tmp_path)
-<<<<<<< HEAD
-    wrong = workers.train_group([run], Cluster(workers=2, max_failures=3))
-=======
-    wrong = train_runs([run], Cluster(workers=2, max_failures=3), Recorder("sqlite://", {}))
->>>>>>> h/elastic
+    wrong = train_runs([run], Cluster(workers=2, max_failures=3))
     assert list(wrong) == ["bad"] and f"sample {key} cannot be prepared" in wrong["bad"]
     assert run.progress.read_text().count("starts at step 0") == 1
