@@ -1,6 +1,5 @@
 """Names for people hold no secrets; what cannot be read is said shortly."""
 
-import multiprocessing
 import subprocess
 import sys
 from pathlib import Path
@@ -80,14 +79,6 @@ def test_objects_are_written_read_created_once_and_removed(store: Store) -> None
     assert folder.read("y") == b"1"
     folder.remove(["y", "never"])
     assert folder.sizes("") == {"x": 1}
-
-
-def test_loader_workers_that_are_forked_read_too(store: Store) -> None:
-    folder = ObjectFolder(f"s3://{BUCKET}/a")
-    folder.write("x", b"1" * 3_000_000)
-    with multiprocessing.get_context("fork").Pool(2) as pool:
-        sizes = pool.map_async(folder.size, ["x"] * 4).get(60)
-    assert sizes == [3_000_000] * 4
 
 
 def test_a_store_that_is_down_is_said_by_its_kind(store: Store) -> None:
