@@ -318,20 +318,6 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(
     same(run, undisturbed)
 
 
-def test_a_damaged_file_is_mended_by_who_found_it(
-    store: Store, small_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = in_store(small_shards)
-    machine(monkeypatch, tmp_path / "a")
-    until(run, 8)
-    store.harm(newest(store, "best"), "flip")
-    machine(monkeypatch, tmp_path / "b")
-    until(run, 8)
-    machine(monkeypatch, tmp_path / "c")
-    until(run, 8)
-    assert notes(run) == ["continues at step 6 of 12"]
-
-
 def test_a_damaged_finished_run_is_named_and_trained_again(
     store: Store,
     small_shards: Path,
