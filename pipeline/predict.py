@@ -51,7 +51,7 @@ def main() -> None:
     except (OSError, ValueError) as error:
         raise UserError(str(error)) from None
     drawn = None if args.json and not args.out else out
-    outcomes = Predictions(model, args.confidence, drawn).outcomes(inputs)
+    outcomes = Predictions(model, args.confidence, drawn, args.json).outcomes(inputs)
     failed = _print(outcomes, len(inputs), args.json)
     if failed:
         raise UserError(f"{failed} of {len(inputs)} pictures could not be used, as said above")

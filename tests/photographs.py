@@ -37,7 +37,7 @@ UNREADABLE = {
     "text.jpg": (b"hello, this is no picture", "no picture of a known format"),
     "empty.png": (b"", "it is empty"),
     "dot.png": (png_of(1, 1), "1 x 1 pixels, and a side needs at least 8"),
-    "large.png": (png_of(20_000, 20_000), "20,000 x 20,000 pixels, 400 million, and at most 200"),
+    "large.png": (png_of(20_000, 20_000), "20,000 x 20,000 pixels, 400 million, and at most 100"),
     "strip.png": (png_of(9_000, 10), "more than 100 times as long as wide"),
     "phone.heic": (b"\0\0\0\x18ftypheic\0\0\0\0", "an HEIC picture, which is not read here"),
     "page.eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "no picture of a known"),

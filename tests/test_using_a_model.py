@@ -1,4 +1,6 @@
-"""docs/using-a-model.md is followed line by line in a project whose networks are trained."""
+"""docs/using-a-model.md is followed line by line in a project whose networks are trained, and so
+are the README's lines of Python.
+"""
 
 import json
 import re
@@ -12,13 +14,14 @@ from PIL import Image
 from pipeline.core.errors import UserError
 
 PAGE = (PROJECT / "docs" / "using-a-model.md").read_text()
+README = (PROJECT / "README.md").read_text()
 
 
-def fenced(language: str) -> str:
-    """Return all of the page's blocks in a language, with the name of the network that is trained
+def fenced(language: str, page: str = PAGE) -> str:
+    """Return all of a page's blocks in a language, with the name of the network that is trained
     here.
     """
-    blocks = re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    blocks = re.findall(rf"^```{language}\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     return "".join(blocks).replace("/dwnet_micro", "/dwnet")
 
 
@@ -38,6 +41,10 @@ def test_the_lines_of_python_run(folder: Path, capsys: pytest.CaptureFixture[str
     printed = capsys.readouterr().out
     assert "[16, 32, 64, 128] [4, 8, 16, 32]" in printed
     assert "square 2 cells above of disc" in printed
+
+
+def test_the_readmes_lines_of_python_run(folder: Path) -> None:
+    exec(compile(fenced("python", README), "README.md", "exec"), {})
 
 
 def test_the_commands_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

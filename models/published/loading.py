@@ -39,27 +39,36 @@ def load(path: str | Path) -> nn.Module:
         raise ValueError(
             f"{file} is of a network of kind '{network}'; known are {', '.join(BUILD)}"
         )
+
     try:
-        parts: dict[str, Any] = {
-            "classes": tuple(config["label_names"]),
-            "transform": transform_of(config["transform"]),
-            "config": config,
-        }
-        with torch.random.fork_rng(devices=[]):
+        attributes = _attributes(config)
+        with torch.random.fork_rng(devices=[]):  # fresh weights are drawn, and not kept
             model = BUILD[network](config)
     except (KeyError, TypeError) as error:
         raise ValueError(f"{file} does not say all of what it is: {error!r}") from None
-    if "pretrained_cfg" in config:
-        names = {"label_names": parts["classes"], "architecture": config["architecture"]}
-        parts["pretrained_cfg"] = parts["default_cfg"] = {**config["pretrained_cfg"], **names}
-    for name, part in parts.items():
-        setattr(model, name, part)
+    for name, value in attributes.items():
+        setattr(model, name, value)
+
     try:
         model.load_state_dict(load_file(file))
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
         raise ValueError(f"{file} does not fit the network that it names: {reason}") from None
     return model.eval()
+
+
+def _attributes(config: dict[str, Any]) -> dict[str, Any]:
+    """Return what a loaded network has beside its weights."""
+    attributes = {
+        "classes": tuple(config["label_names"]),
+        "transform": transform_of(config["transform"]),
+        "config": config,
+    }
+    if "pretrained_cfg" in config:
+        names = {"label_names": attributes["classes"], "architecture": config["architecture"]}
+        images = {**config["pretrained_cfg"], **names}
+        attributes |= {"pretrained_cfg": images, "default_cfg": images}
+    return attributes
 
 
 def load_backbone(path: str | Path) -> nn.Module:

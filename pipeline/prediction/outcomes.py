@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from pipeline.core.errors import UserError
 from pipeline.params.registry import member, tasks
 from pipeline.prediction.inputs import Input
 from pipeline.prediction.reading import UnreadableError, read_picture
 from pipeline.tasks.predicting import Picture, Predicted, Predictor, device
 
+READERS = 4
 SHOWN_SIDE = 1280
 """Pixels of the longer side of a picture that is drawn on."""
 
@@ -41,13 +40,14 @@ class Outcome:
 class Predictions:
     """A network with its task's way of saying what it sees."""
 
-    def __init__(self, model: Any, confidence: float, out: Path | None) -> None:
+    def __init__(self, model: Any, confidence: float, out: Path | None, records: bool) -> None:
         """Move the network to its device.
 
         Args:
             model: one of `models.load`.
             confidence: the least of an object that is named.
             out: where pictures are written; None writes none.
+            records: whether records are wanted in full.
 
         Raises:
             UserError: its task predicts nothing.
@@ -60,11 +60,11 @@ class Predictions:
             )
         self.model = model.to(device())
         self.predictor: Predictor = member(known[task])(self.model, confidence)
-        self.out = out
+        self.out, self.records = out, records
 
     def outcomes(self, inputs: Sequence[Input]) -> Iterator[Outcome]:
         """Yield what became of each picture, in their order."""
-        with ThreadPoolExecutor() as readers:
+        with ThreadPoolExecutor(READERS) as readers:
             for first in range(0, len(inputs), self.predictor.at_once):
                 some = inputs[first : first + self.predictor.at_once]
                 read = list(readers.map(self._read, some))
@@ -82,12 +82,15 @@ class Predictions:
             picture = read_picture(one.path)
         except UnreadableError as error:
             return str(error)
-        image = self.model.transform(picture)
-        return Picture(image, (picture.height, picture.width), _on_screen(picture))
+        image, size = self.model.transform(picture), (picture.height, picture.width)
+        picture.thumbnail((SHOWN_SIDE, SHOWN_SIDE))  # many large ones would not fit into memory
+        return Picture(image, size, picture)
 
     def _outcome(self, one: Input, picture: Picture, predicted: Predicted) -> Outcome:
         height, width = picture.size
-        record = {"picture": str(one.path), "width": width, "height": height, **predicted.record}
+        record = {"picture": str(one.path), "width": width, "height": height}
+        if self.records:
+            record |= predicted.record()
         if self.out is not None:
             drawn = {"drawn": ("", predicted.drawn)} | {
                 name: (f".{name}", image) for name, image in predicted.maps.items()
@@ -98,10 +101,3 @@ class Predictions:
                 image.save(path)
                 record[name] = str(path)
         return Outcome(one.path, predicted.words, record)
-
-
-def _on_screen(picture: Image.Image) -> Image.Image:
-    """Return a picture no larger than a screen."""
-    shown = picture.copy()
-    shown.thumbnail((SHOWN_SIDE, SHOWN_SIDE))
-    return shown

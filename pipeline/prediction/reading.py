@@ -11,8 +11,8 @@ from pipeline.datasets.images import rgb
 
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
 """What is read: no format whose reader starts another program."""
-MOST_PIXELS = 200_000_000
-"""The largest sensors of telephones."""
+MOST_PIXELS = 100_000_000
+"""The largest sensors but a few; a label map of so many pixels takes about 6 GB to make."""
 LEAST_SIDE, MOST_RATIO = 8, 100
 HEIC = (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypmsf1", b"ftyphevc")
 

@@ -90,7 +90,7 @@ def trial_rows(search: Search, outcome: SearchResult) -> list[dict[str, Any]]:
     costs, rows = Costs(), []
     for tried in search.tried:
         row = _trial_row(search, tried, outcome)
-        rows.append(row if "macs" in row else {**row, **costs.of(tried.run)})
+        rows.append(row if row.get("macs") is not None else {**row, **costs.of(tried.run)})
     return rows
 
 

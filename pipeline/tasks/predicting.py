@@ -1,6 +1,6 @@
 """What a published network makes of pictures, in the words of its task."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -30,13 +30,13 @@ class Predicted:
 
     Attributes:
         words: for people, one line.
-        record: the same as JSON.
+        record: makes the same as JSON; masks of a large photograph take seconds.
         drawn: the picture with what was found.
         maps: further images by the ending of their file's name.
     """
 
     words: str
-    record: dict[str, Any]
+    record: Callable[[], dict[str, Any]]
     drawn: Image.Image
     maps: dict[str, Image.Image] = field(default_factory=dict)
 

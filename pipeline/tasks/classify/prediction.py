@@ -36,7 +36,7 @@ class ClassPredictor:
         named = [(self.classes[index], chance) for index, chance in best]
         return Predicted(
             words=", ".join(f"{name} {chance:.1%}" for name, chance in named),
-            record={
+            record=lambda: {
                 "top": [{"class": name, "confidence": round(chance, 6)} for name, chance in named]
             },
             drawn=ranking.draw(picture.shown, named),

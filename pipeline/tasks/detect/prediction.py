@@ -1,6 +1,7 @@
 """The objects in any picture."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -39,31 +40,38 @@ class ObjectPredictor:
     def _predicted(self, picture: Picture, found: Found, size: Size) -> Predicted:
         sure = found["scores"] >= self.confidence
         found = {name: part[sure] for name, part in found.items()}
+        return Predicted(
+            words=self._words(found),
+            record=partial(self._record, picture, found, size),
+            drawn=self._draw(picture, found, size),
+        )
+
+    def _words(self, found: Found) -> str:
+        pairs = zip(found["labels"].tolist(), found["scores"].tolist(), strict=True)
+        named = [f"{self.classes[label]} {score:.2f}" for label, score in pairs]
+        more = [f"{len(named) - NAMED} more"] if len(named) > NAMED else []
+        return (
+            ", ".join(named[:NAMED] + more) or f"nothing of confidence {self.confidence:g} or more"
+        )
+
+    def _record(self, picture: Picture, found: Found, size: Size) -> dict[str, Any]:
         boxes = _scaled(found["boxes"], size, picture.size)
         objects = [
             {
                 "class": self.classes[label],
                 "confidence": round(score, 6),
-                "box": [round(edge, 2) for edge in box],
-                "mask": _run_lengths(mask, edges, picture.size),
+                "box": [round(edge, 2) for edge in box.tolist()],
+                "mask": _run_lengths(mask, box, picture.size),
             }
-            for label, score, box, mask, edges in zip(
+            for label, score, mask, box in zip(
                 found["labels"].tolist(),
                 found["scores"].tolist(),
-                boxes.tolist(),
                 found["masks"],
                 boxes,
                 strict=True,
             )
         ]
-        return Predicted(
-            self._words(objects), {"objects": objects}, self._draw(picture, found, size)
-        )
-
-    def _words(self, objects: Sequence[dict[str, Any]]) -> str:
-        named = [f"{one['class']} {one['confidence']:.2f}" for one in objects[:NAMED]]
-        more = [f"{len(objects) - NAMED} more"] if len(objects) > NAMED else []
-        return ", ".join(named + more) or f"nothing of confidence {self.confidence:g} or more"
+        return {"objects": objects}
 
     def _draw(self, picture: Picture, found: Found, size: Size) -> Any:
         shown = np.asarray(picture.shown)

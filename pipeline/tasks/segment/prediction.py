@@ -38,13 +38,17 @@ class LabelPredictor:
     def _predicted(self, picture: Picture, found: Tensor) -> Predicted:
         kind = np.uint8 if len(self.classes) <= 256 else np.uint16
         labels = found.numpy().astype(kind)
-        counts = np.bincount(labels.ravel(), minlength=len(self.classes))
-        order = [label for label in np.argsort(-counts, kind="stable").tolist() if counts[label]]
-        shares = [(self.classes[label], float(counts[label] / labels.size)) for label in order]
+        counts = torch.bincount(found.flatten(), minlength=len(self.classes)).tolist()
+        pairs = sorted(zip(counts, self.classes, strict=True), key=lambda pair: -pair[0])
+        shares = [(name, count / labels.size) for count, name in pairs if count]
+        whole = Image.fromarray(labels)
+        shown = np.asarray(whole.resize(picture.shown.size, Image.Resampling.NEAREST))
         named = [f"{name} {share:.1%}" for name, share in shares[:NAMED]]
         return Predicted(
             words=", ".join(named),
-            record={"classes": [{"class": name, "share": round(s, 6)} for name, s in shares]},
-            drawn=segmentation.draw_predicted(np.asarray(picture.shown), labels, self.classes),
-            maps={"labels": Image.fromarray(labels)},
+            record=lambda: {
+                "classes": [{"class": name, "share": round(share, 6)} for name, share in shares]
+            },
+            drawn=segmentation.draw_predicted(np.asarray(picture.shown), shown, self.classes),
+            maps={"labels": whole},
         )

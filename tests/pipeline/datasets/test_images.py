@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from pipeline.datasets.images import RefusedError, _rgb, check, check_mask
+from pipeline.datasets.images import RefusedError, check, check_mask, rgb
 from pipeline.loading.images import decode
 
 LIMIT = 1_000_000
@@ -87,7 +87,7 @@ def test_sixteen_bits_are_scaled_not_clipped() -> None:
     assert checked.repaired == "mode_16_bit"
     assert (np.asarray(image) == 128).all()
     every = Image.fromarray(np.arange(65536, dtype=np.uint16).reshape(256, 256))
-    assert (np.asarray(_rgb(every))[..., 0].ravel() == np.round(np.arange(65536) / 257)).all()
+    assert (np.asarray(rgb(every))[..., 0].ravel() == np.round(np.arange(65536) / 257)).all()
 
 
 def with_exif(orientation: int) -> bytes:

@@ -3,13 +3,16 @@
 import ast
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
-from helpers import PROJECT
+from helpers import ONE_WEIGHT, PROJECT
+from safetensors.numpy import save
 
 from pipeline.params import TASKS, load
 from pipeline.runs.identity import BY_VALUE, code_of, modules, run_id
 from pipeline.runs.identity import decides as decides_of
+from pipeline.runs.weights import publish_weights
 
 # Imported, but without influence on a result that the digest does not hold otherwise: parameters
 # enter by value, data by the manifest's digest, weights to start from by theirs (and each name and
@@ -191,3 +194,21 @@ def test_the_id_changes_with_what_decides_and_with_nothing_else() -> None:
     ]
     assert len(set(same)) == 1
     assert len({same[0], *other}) == len(other) + 1
+
+
+def test_weights_that_say_something_else_of_themselves_start_the_same_run(tmp_path: Path) -> None:
+    """A classifier that is published again from another commit trains no detector anew."""
+    params = load(PROJECT / "params.yaml")
+    name = next(iter(params.detect.variants))
+    source = tmp_path / "last.safetensors"
+
+    def identifier(words: dict[str, str]) -> str:
+        target = tmp_path / "model.safetensors"
+        publish_weights(source, target, words)
+        return run_id(decides_of(PROJECT, "detect", params.detect, name, 0, "m", target))
+
+    source.write_bytes(ONE_WEIGHT)
+    first = identifier({"commit": "a"})
+    assert identifier({"commit": "b"}) == first
+    source.write_bytes(save({"w": np.ones(1, np.float32)}))
+    assert identifier({"commit": "a"}) != first
