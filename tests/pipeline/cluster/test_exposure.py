@@ -1,51 +1,16 @@
-"""Nobody without a token is answered by a port of Ray, however it was started."""
+"""What is set before Ray is imported, and who reaches pages that ask for no token."""
 
 import os
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import grpc
 import psutil
-import pytest
-import requests
 from helpers import PROJECT
 
 COMMANDS = sorted(path.stem for path in (PROJECT / "pipeline").glob("[a-z]*.py"))
-HEAD = """
-import pathlib, sys
-from pipeline.core import environment
-environment.prepare()
-from pipeline.cluster.head import hold
-from pipeline.params import Cluster
-hold(pathlib.Path(sys.argv[1]), Cluster())
-"""
-ASKED = (
-    ("GET", "/api/jobs/"),
-    ("POST", "/api/jobs/"),
-    ("POST", "/api/job_agent/jobs/"),
-    ("GET", "/api/v0/nodes"),
-    ("GET", "/nodes?view=summary"),
-    ("GET", "/api/v0/logs"),
-    ("POST", "/get_or_create_runtime_env"),
-)
-CALLED = (
-    "/ray.rpc.NodeInfoGcsService/GetAllNodeInfo",
-    "/ray.rpc.InternalKVGcsService/InternalKVKeys",
-    "/ray.rpc.JobInfoGcsService/GetAllJobInfo",
-    "/ray.rpc.NodeManagerService/GetNodeStats",
-    "/ray.rpc.CoreWorkerService/GetCoreWorkerStats",
-    "/ray.rpc.RayletDriver/ClusterInfo",
-)
-QUIET = {
-    grpc.StatusCode.UNAUTHENTICATED,
-    grpc.StatusCode.UNAVAILABLE,
-    grpc.StatusCode.UNIMPLEMENTED,
-    grpc.StatusCode.DEADLINE_EXCEEDED,
-}
 
 
 def test_no_command_imports_ray_before_the_token_is_asked_for() -> None:
@@ -59,85 +24,16 @@ def test_no_command_imports_ray_before_the_token_is_asked_for() -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.fixture(params=["of a session", pytest.param("by hand", marks=pytest.mark.faults)])
-def head(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[psutil.Process]:
-    """A head's first process; what it starts are its children."""
-    variables = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    variables |= {"HOME": str(tmp_path), "PYTHONPATH": str(PROJECT)}
-    (tmp_path / "owner").write_text(str(os.getpid()))
-    command = [sys.executable, "-c", HEAD, str(tmp_path)]
-    if request.param == "by hand":
-        (tmp_path / ".ray").mkdir()
-        (tmp_path / ".ray" / "auth_token").write_text("a" * 64)
-        variables |= {"RAY_AUTH_MODE": "token", "RAY_enable_metrics_collection": "0"}
-        ports = ["--port=0", "--dashboard-port=0", "--ray-client-server-port=0"]
-        start = ["start", "--head", "--block", "--node-ip-address=127.0.0.1", "--num-cpus=1"]
-        ray = str(Path(sys.executable).parent / "ray")
-        command = [ray, *start, *ports, f"--temp-dir={tmp_path / 'ray'}"]
-    with open(tmp_path / "log", "wb") as log:
-        process = psutil.Popen(
-            command, cwd=tmp_path, env=variables, stdout=log, stderr=log, start_new_session=True
-        )
-    try:
-        yield process
-    finally:
-        for child in [*process.children(recursive=True), process]:
-            child.kill()
-        process.wait()
-
-
-def listening(head: psutil.Process) -> set[tuple[str, int]]:
-    """Return the (address, port) that a head and its children listen on."""
+def listening(first: psutil.Process) -> set[tuple[str, int]]:
+    """Return the (address, port) that a process and its children listen on."""
     found = set()
-    for process in (head, *head.children(recursive=True)):
+    for process in (first, *first.children(recursive=True)):
         try:
             connections = process.net_connections(kind="tcp")
         except psutil.Error:
             continue
         found |= {tuple(c.laddr) for c in connections if c.status == psutil.CONN_LISTEN}
     return found
-
-
-def settled(head: psutil.Process) -> set[tuple[str, int]]:
-    """Wait until no port has come for some seconds, and the dashboard's agent is one of them."""
-    deadline = time.monotonic() + 120
-    before: set[tuple[str, int]] = set()
-    while time.monotonic() < deadline:
-        time.sleep(5)
-        assert head.is_running() and head.status() != psutil.STATUS_ZOMBIE
-        now = listening(head)
-        if now == before and len(now) >= 6:
-            return now
-        before = now
-    raise AssertionError(f"the head opened {before} alone")
-
-
-def answers(port: int) -> list[str]:
-    """Return what a port answered to somebody without a token."""
-    found = []
-    for method, path in ASKED:
-        try:
-            answer = requests.request(
-                method, f"http://127.0.0.1:{port}{path}", json={"entrypoint": "true"}, timeout=5
-            )
-        except requests.RequestException:
-            continue
-        if answer.status_code not in (400, 401, 403, 404, 405):
-            found.append(f"{port} {method} {path}: {answer.status_code} {answer.text[:80]}")
-    with grpc.insecure_channel(f"127.0.0.1:{port}", [("grpc.enable_http_proxy", 0)]) as channel:
-        for call in CALLED:
-            try:
-                channel.unary_unary(call, request_serializer=bytes)(b"", timeout=5)
-                found.append(f"{port} {call}: answered")
-            except grpc.RpcError as error:
-                if error.code() not in QUIET:
-                    found.append(f"{port} {call}: {error.code()}")
-    return found
-
-
-def test_no_port_of_a_head_answers_without_a_token(head: psutil.Process) -> None:
-    ports = sorted({port for _, port in settled(head)})
-    assert [what for port in ports for what in answers(port)] == []
 
 
 def test_the_pages_of_mlflow_listen_on_loopback_alone(tmp_path: Path) -> None:
