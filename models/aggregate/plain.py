@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from models.aggregate.shapes import odd_root
+
 
 def neighbours(x: Tensor, size: int) -> Tensor:
     """Return every position's window, with zeros outside the map: (B, C, H, W) -> (B, C, K*K, H,
@@ -32,7 +34,7 @@ def per_position(x: Tensor, weight: Tensor, size: int) -> Tensor:
 
 def predicted(x: Tensor, features: Tensor, projection: Tensor, bias: Tensor, groups: int) -> Tensor:
     """As `aggregate_predicted`, with its weights written out."""
-    size = round((projection.shape[0] // groups) ** 0.5)
+    size = odd_root(projection.shape[0] // groups)
     kind = torch.promote_types(x.dtype, torch.float32)
     tokens = features.permute(0, 2, 3, 1).to(kind)
     weight = F.linear(tokens, projection.to(kind), bias.to(kind)).permute(0, 3, 1, 2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import isqrt
+
 import torch
 from torch import Tensor
 
@@ -33,7 +35,7 @@ def cut(x: Tensor, window: int) -> Tensor:
 def join(x: Tensor, size: tuple[int, int]) -> Tensor:
     """(B, windows, window * window, C) -> (B, H, W, C), the inverse of `cut`; `size` is (H, W)."""
     batch, _, tokens, channels = x.shape
-    window = round(tokens**0.5)
+    window = isqrt(tokens)
     tiles = x.view(batch, size[0] // window, size[1] // window, window, window, channels)
     return tiles.transpose(2, 3).reshape(batch, *size, channels)
 
