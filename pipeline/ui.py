@@ -1,6 +1,7 @@
 """Compare runs in the browser: `make ui` serves MLflow's pages on loopback and says where."""
 
 import sys
+from pathlib import Path
 
 from pipeline.core.progress import say
 from pipeline.project import cli
@@ -20,7 +21,8 @@ def main() -> None:
     server = store.name if store.uri.startswith(("http://", "https://")) else None
     if server is None:
         refuse_used(call.args.port)
-    with shipped(call, call.project / call.params.cluster.storage) as ready:
+    storage = (call.project / Path(call.params.cluster.storage).expanduser()).resolve()
+    with shipped(call, storage) as ready:
         ready()
         names = experiments(connect(store.uri))
         if server is not None:

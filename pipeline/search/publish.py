@@ -25,6 +25,7 @@ from pipeline.runs.results import (
 from pipeline.search.journal import TrialResult
 from pipeline.search.search import Search, SearchResult, Trial, length
 from pipeline.search.settings import LeftOut, Setting
+from pipeline.search.tracking import record_published
 
 NOT_METRICS = {"run_id", *HISTORY}
 
@@ -64,6 +65,7 @@ def publish_search(
         pictures.draw(search, rows, outcome, folder)
         failpoints.reach("results.written", variant="tune")
     _say(search, best, rows)
+    record_published(call, search, outcome, call.folders.results("tune"))
 
 
 def shared_facts(call: Call, search: Search, outcome: SearchResult) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.core import failpoints
@@ -16,7 +17,7 @@ from pipeline.tracking.entry import Entry, EntryFile, State, end_abandoned, stor
 from pipeline.tracking.trainings import shipped
 
 if TYPE_CHECKING:
-    from pipeline.search.search import Search, Trial
+    from pipeline.search.search import Search, SearchResult, Trial
 
 STATUS: dict[str, State] = {"finished": "FINISHED", "stopped": "FINISHED", "failed": "FAILED"}
 
@@ -60,7 +61,7 @@ class SearchRecorder:
             store=self.store,
             experiment=self.search.name,
             run_id=tried.run.id,
-            name=tried.label,
+            name=self._name(tried),
             status="RUNNING",
             tags={**self.tags, **named, "search": self.file.folder.name},
             params={**params_of(tried.run), **tried.values},
@@ -74,6 +75,13 @@ class SearchRecorder:
             now = known.begun if known and known.begun else int(time.time() * 1000)
             entry = entry.model_copy(update={"begun": now, "ended": now})
         file.write(entry)
+
+    def _name(self, tried: "Trial") -> str:
+        """Return a trial's name, which begins with what tells it from the others."""
+        named = [{**one.values, "seed": one.run.seed} for one in self.search.tried]
+        own = {**tried.values, "seed": tried.run.seed}
+        apart = [key for key in own if len({repr(values.get(key)) for values in named}) > 1]
+        return " ".join(f"{key}={own[key]}" for key in dict.fromkeys([*apart, *own]))
 
     def mlflow_run(self) -> str | None:
         """Return the MLflow run of the search; None as long as MLflow missed it."""
@@ -101,6 +109,34 @@ def _ended(entry: Entry, ending: TrialResult) -> Entry:
         "metrics": {f"cost/{name}": float(value) for name, value in ending.costs.items()},
     }
     return entry.model_copy(update=changed)
+
+
+def record_published(call: Call, search: "Search", outcome: "SearchResult", folder: Path) -> None:
+    """Give a search's MLflow run what was published of it: its best trial, tables and pictures.
+
+    What is not in MLflow is published all the same.
+    """
+    storage = search.tried[0].run.folder.parent
+    file = EntryFile(storage, storage / "searches" / search.journal().id, search.name)
+    entry = file.read()
+    if entry is None:
+        return
+    metric = search.metric
+    lasts = [
+        (one.label, ending.rows[-1][metric])
+        for one in search.tried
+        if (ending := outcome.endings[one.run.id]).state == "finished" and metric in ending.rows[-1]
+    ]
+    choose = max if search.mode == "max" else min
+    best = choose(lasts, key=lambda last: last[1]) if lasts else None
+    changed = {
+        "artifacts": sorted(str(path) for path in folder.iterdir() if path.is_file()),
+        "metrics": {} if best is None else {f"best/{metric}": best[1]},
+        "tags": entry.tags if best is None else {**entry.tags, "best": best[0]},
+    }
+    file.write(entry.model_copy(update=changed))
+    with shipped(call, storage, required=False):
+        pass
 
 
 @contextmanager

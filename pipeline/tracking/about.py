@@ -124,7 +124,7 @@ def _count(run: Run, size: int | None) -> dict[str, Any]:
         counted = {"parameters": count_parameters(model), "macs": "not counted"}
         if run.task == classifier() and size is not None:
             counted["macs"] = int(count_macs(model, size)["total"])
-    except (NotImplementedError, AttributeError, RuntimeError):
+    except Exception:  # whatever their code raises: a run is trained without being described
         return {}
     switches = getattr(model, "switches", None)
     return counted if switches is None else {**asdict(switches), **counted}
@@ -134,11 +134,11 @@ def _count(run: Run, size: int | None) -> dict[str, Any]:
 def _defaults(mixer: str) -> dict[str, Any]:
     """Return the defaults of a mixer's options, read from its file without importing it."""
     tree = ast.parse((MIXERS / f"{mixer}.py").read_text())
-    blocks = (node for node in tree.body if isinstance(node, ast.FunctionDef))
-    options = next(node.args for node in blocks if node.name == "block")
-    pairs = zip(options.kwonlyargs, options.kw_defaults, strict=True)
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    options = [node.args for node in functions if node.name == "block"]  # timm's has none
     return {
         argument.arg: default.value
-        for argument, default in pairs
+        for one in options
+        for argument, default in zip(one.kwonlyargs, one.kw_defaults, strict=True)
         if isinstance(default, ast.Constant)
     }

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 PAUSE_S = 3.0
 """Between two rounds: MLflow is asked little while a small machine trains."""
-PATIENCE_S = 20.0
+PATIENCE_S = 30.0
 """How long a command that is done waits for the next sign that something arrives."""
 GONE = "the process that writes to MLflow was killed; is the machine out of memory?"
 Version = tuple[int, int]
@@ -93,7 +93,7 @@ class Shipper:
 def _work(store: Store, storage: Path, channel: Connection, owner: int) -> None:
     """Ship until the driver says that it is done, or is gone."""
     watchdog.follow(owner)
-    os.environ |= {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+    os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"  # the next round is a try, too
     with suppress(BrokenPipeError, EOFError):
         shipping = Shipping(store, storage)
         channel.send(shipping.greet())

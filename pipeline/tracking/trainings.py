@@ -43,14 +43,19 @@ def recorded(call: Call, runs: list[Run]) -> Iterator[Ready]:
 
 
 @contextmanager
-def shipped(call: Call, storage: Path) -> Iterator[Ready]:
+def shipped(call: Call, storage: Path, required: bool | None = None) -> Iterator[Ready]:
     """Bring the entries of a folder of runs to MLflow, during the block and at its end.
+
+    Args:
+        call: whose MLflow it is.
+        storage: the folder of runs.
+        required: whether MLflow must answer; None for what the parameters say.
 
     Raises:
         UserError: as `recorded` does.
     """
     store = store_of(call.params.tracking, call.project)
-    required = call.params.tracking.required
+    required = call.params.tracking.required if required is None else required
     end_abandoned(storage)
     try:
         knock(store.uri)

@@ -112,15 +112,22 @@ def test_the_best_setting_is_the_best(project: Path, searched: Table) -> None:
 def test_trials_are_children_with_the_values_of_the_space(project: Path, searched: Table) -> None:
     parent, children = mlflow_runs(project, searched)
     assert parent.info.status == "FINISHED" and len(children) == 4
+    scores = [float(row["top1"]) for row in searched if row["state"] == "finished"]
+    assert parent.data.metrics == {"best/top1": max(scores)}
+    files = {path.name for path in Path(parent.info.artifact_uri.removeprefix("file://")).iterdir()}
+    assert {"trials.csv", "best.json", "pareto.png"} <= files
     for row in searched:
         child = next(run for run in children if run.info.run_id == row["mlflow_run_id"])
-        assert child.data.params == {**{name: row[name] for name in SPACE}, "seed": "0"} | {
-            "recipe.optimizer.lr": str(float(row["recipe.optimizer.lr"]))
-        }
+        lr = str(float(row["recipe.optimizer.lr"]))
+        values = {**{name: row[name] for name in SPACE}, "seed": "0", "recipe.optimizer.lr": lr}
+        assert values.items() <= child.data.params.items()
+        assert child.info.run_name.startswith(
+            f"kernel_size={row['kernel_size']} recipe.optimizer.lr="
+        )
         assert child.info.status == ("FINISHED" if row["state"] == "finished" else "FAILED")
         if row["state"] == "finished":
             assert child.data.metrics["eval/top1"] == float(row["top1"])
-            assert child.data.metrics["parameters"] == int(row["parameters"])
+            assert child.data.metrics["cost/parameters"] == int(row["parameters"])
 
 
 def test_a_trial_is_the_training_that_train_does(project: Path, searched: Table) -> None:

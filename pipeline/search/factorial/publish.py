@@ -10,6 +10,7 @@ from pipeline.runs.results import DesignFile, publish_json
 from pipeline.search.factorial.trials import Budgets
 from pipeline.search.publish import publish_trials, shared_facts, trial_rows
 from pipeline.search.search import Search, SearchResult, length
+from pipeline.search.tracking import record_published
 
 
 def publish_factorial(call: Call, search: Search, budgets: Budgets, outcome: SearchResult) -> None:
@@ -54,6 +55,7 @@ def publish_factorial(call: Call, search: Search, budgets: Budgets, outcome: Sea
         + ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states)),
         flush=True,
     )
+    record_published(call, search, outcome, call.folders.results("factorial"))
 
 
 def _without(rows: list[dict[str, Any]], *names: str) -> list[dict[str, Any]]:
