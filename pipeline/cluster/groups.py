@@ -24,7 +24,7 @@ from pipeline.cluster.losses import died, last_line
 from pipeline.cluster.places import find_place, release_dead
 from pipeline.cluster.workers import CONTROLLER_RETRIES, Reports, following, trainer
 from pipeline.core import failpoints, watchdog
-from pipeline.core.errors import ClusterGone, DiskFull, UserError, shortened
+from pipeline.core.errors import DiskFull, UserError, shortened
 from pipeline.core.progress import say
 from pipeline.params import Cluster
 from pipeline.runs.run import Run
@@ -158,7 +158,7 @@ def _wait(groups: list[Group], requests: list[float]) -> None:
         if _answers(host, int(port)):
             heard = now
         elif now - heard > GONE_S:
-            raise ClusterGone(
+            raise UserError(
                 f"the Ray cluster at {host}:{port} has not answered for {GONE_S:.0f} s; when it is "
                 "there again, run the command again: it goes on from the newest checkpoints"
             )
