@@ -2,7 +2,6 @@
 names.
 """
 
-import atexit
 import os
 import socket
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from pipeline.cluster.head import init_ray
 from pipeline.cluster.session import new_session, session_head
 from pipeline.core import environment
 from pipeline.core.environment import SESSION
-from pipeline.core.errors import ClusterGone, UserError, discreet
+from pipeline.core.errors import UserError, discreet
 from pipeline.params import Cluster
 
 NOT_SHIPPED = ["/data", "/runs", "/results", "/adhoc"]
@@ -46,7 +45,7 @@ def connected(cluster: Cluster) -> Iterator[None]:
         if not address:
             session = os.environ.get(SESSION) or own.enter_context(new_session())
             _join(session_head(Path(session), cluster))
-        own.push(_disconnect)
+        own.callback(ray.shutdown)
         yield
 
 
@@ -67,16 +66,6 @@ def _to_join() -> str | None:
         )
     del os.environ["RAY_ADDRESS"]  # the head of our own would ask it for what it is
     return None
-
-
-def _disconnect(kind: type[BaseException] | None, *_: object) -> None:
-    """Leave the cluster, unless it is gone: Ray would end this process over it."""
-    import ray
-
-    if kind is ClusterGone:
-        atexit.unregister(ray._private.worker.shutdown)
-    else:
-        ray.shutdown()
 
 
 def _refuse_missing_gpus(cluster: Cluster) -> None:

@@ -1,19 +1,16 @@
 """Groups of workers side by side: each trains its share of the runs, one after the other.
 
-The driver's main thread only waits: for the groups, for a request to end, and whether the cluster
-is still there.
+The driver's main thread only waits: for the groups, and for a request to end.
 """
 
 import re
 import signal
-import socket
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import ray
 from ray.exceptions import ActorDiedError
 from ray.train import ControllerError
 from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
@@ -24,7 +21,7 @@ from pipeline.cluster.losses import died, last_line
 from pipeline.cluster.places import find_place, release_dead
 from pipeline.cluster.workers import CONTROLLER_RETRIES, Reports, following, trainer
 from pipeline.core import failpoints, watchdog
-from pipeline.core.errors import ClusterGone, DiskFull, UserError, shortened
+from pipeline.core.errors import DiskFull, UserError, shortened
 from pipeline.core.progress import say
 from pipeline.params import Cluster
 from pipeline.runs.run import Run
@@ -36,8 +33,6 @@ GRACE_S = 20.0
 END_S = 10.0
 NODES_S = 600.0
 """How long a group waits for nodes that take the place of those that it lost."""
-GONE_S = 30.0
-"""How long a cluster may not answer; after 60 s Ray would end this process in words of its own."""
 
 
 def train_runs(runs: list[Run], cluster: Cluster) -> dict[str, str]:
@@ -45,7 +40,7 @@ def train_runs(runs: list[Run], cluster: Cluster) -> dict[str, str]:
     the runs that bad input ended, with the reason.
 
     Raises:
-        UserError: the cluster cannot hold the workers or is gone, or training failed too often.
+        UserError: the cluster cannot hold the workers, or training failed too often.
     """
     count = find_place(cluster, len(runs))
     groups = [Group(runs[place::count], cluster) for place in range(count)]
@@ -147,20 +142,10 @@ def _no_place(error: TrainingFailedError) -> bool:
 
 def _wait(groups: list[Group], requests: list[float]) -> None:
     """Wait until all groups have ended, or have had the time to leave."""
-    host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
-    heard = time.monotonic()
     while alive := [group for group in groups if group.is_alive()]:
         alive[0].join(POLL_S)
-        now = time.monotonic()
-        if requests and now - requests[0] > GRACE_S:
+        if requests and time.monotonic() - requests[0] > GRACE_S:
             return
-        if _answers(host, int(port)):
-            heard = now
-        elif now - heard > GONE_S:
-            raise ClusterGone(
-                f"the Ray cluster at {host}:{port} has not answered for {GONE_S:.0f} s; when it is "
-                "there again, run the command again: it goes on from the newest checkpoints"
-            )
 
 
 def _end(groups: list[Group]) -> None:
@@ -170,14 +155,6 @@ def _end(groups: list[Group]) -> None:
             leaving.end(group.key)
     for group in groups:
         group.join(END_S)
-
-
-def _answers(host: str, port: int) -> bool:
-    try:
-        socket.create_connection((host, port), timeout=2).close()
-    except OSError:
-        return False
-    return True
 
 
 @contextmanager

@@ -17,10 +17,6 @@ class Unreadable(UserError):
     """
 
 
-class ClusterGone(UserError):
-    """The Ray cluster does not answer any more, so that nothing can be taken leave of either."""
-
-
 class DiskFull(UserError):
     """A file found no room; what lay under its name before is intact."""
 
