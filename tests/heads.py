@@ -7,12 +7,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import requests
 
 START_S = 180
+ATTEMPTS = 3
 
 
 def free_ports(count: int) -> list[int]:
@@ -27,6 +28,21 @@ def free_ports(count: int) -> list[int]:
 @contextmanager
 def dashboard_of_a_head(folder: Path) -> Iterator[str]:
     """Yield the address of a new head's dashboard; the head ends with the block."""
+    for attempt in range(ATTEMPTS):
+        head, address = _start(folder / str(attempt))
+        try:
+            if _answers(address, head):
+                yield address
+                return
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(head.pid, signal.SIGTERM)
+            head.wait(60)
+    raise AssertionError((folder / str(attempt) / "head.txt").read_text())
+
+
+def _start(folder: Path) -> tuple["subprocess.Popen[bytes]", str]:
+    folder.mkdir()
     gcs, dashboard, client = free_ports(3)
     options = {
         "port": gcs,
@@ -40,7 +56,7 @@ def dashboard_of_a_head(folder: Path) -> Iterator[str]:
         "temp-dir": folder,
     }
     command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block"]
-    with open(folder / "head.txt", "w") as log:
+    with open(folder / "head.txt", "wb") as log:
         head = subprocess.Popen(
             [*command, *(f"--{name}={value}" for name, value in options.items())],
             env={name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"},
@@ -48,21 +64,19 @@ def dashboard_of_a_head(folder: Path) -> Iterator[str]:
             stderr=log,
             start_new_session=True,
         )
-    try:
-        yield _when_it_answers(f"http://127.0.0.1:{dashboard}", folder / "head.txt")
-    finally:
-        os.killpg(head.pid, signal.SIGTERM)
-        head.wait(60)
+    return head, f"http://127.0.0.1:{dashboard}"
 
 
-def _when_it_answers(address: str, log: Path) -> str:
-    """Return the address once the dashboard refuses those without a token."""
+def _answers(address: str, head: "subprocess.Popen[bytes]") -> bool:
+    """Wait until the dashboard refuses those without a token; False where the head gives up, as
+    it does after a minute on a busy machine.
+    """
     deadline = time.monotonic() + START_S
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline and head.poll() is None:
         try:
             assert requests.get(f"{address}/api/jobs/", timeout=5).status_code in (401, 403)
         except requests.exceptions.RequestException:
             time.sleep(0.5)
         else:
-            return address
-    raise AssertionError(log.read_text())
+            return True
+    return False

@@ -103,7 +103,12 @@ def refuse(model: nn.Module) -> None:
 
 
 def _takes_any_size(model: nn.Module) -> bool:
-    """Return whether neither weights nor windows of a network depend on the size of its map."""
+    """Return whether neither weights nor windows of a network depend on the size of its map, nor
+    cells of a pooling, which are traced as they are.
+    """
+    poolings = [part for part in model.modules() if isinstance(part, nn.AdaptiveAvgPool2d)]
+    if any(pooling.output_size != 1 for pooling in poolings):
+        return False
     backbone = next((part for part in model.modules() if isinstance(part, Backbone)), None)
     if backbone is None:
         return False  # somebody else's network, which says nothing of it

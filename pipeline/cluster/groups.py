@@ -43,7 +43,7 @@ def train_runs(runs: list[Run], cluster: Cluster) -> dict[str, str]:
         UserError: the cluster cannot hold the workers, or training failed too often.
     """
     count = find_place(cluster, len(runs))
-    groups = [Group(runs[place::count], cluster) for place in range(count)]
+    groups = [WorkerGroup(runs[place::count], cluster) for place in range(count)]
     if count > 1:
         say(f"{len(runs)} runs in {count} groups of workers, side by side")
     with following(runs), _asked_to_end(groups) as requests:
@@ -59,7 +59,7 @@ def train_runs(runs: list[Run], cluster: Cluster) -> dict[str, str]:
     return {run: why for group in groups for run, why in group.wrong.items()}
 
 
-class Group(threading.Thread):
+class WorkerGroup(threading.Thread):
     """One Ray Train worker group for several runs: processes start and import once, then train run
     after run.
 
@@ -140,7 +140,7 @@ def _no_place(error: TrainingFailedError) -> bool:
     )
 
 
-def _wait(groups: list[Group], requests: list[float]) -> None:
+def _wait(groups: list[WorkerGroup], requests: list[float]) -> None:
     """Wait until all groups have ended, or have had the time to leave."""
     while alive := [group for group in groups if group.is_alive()]:
         alive[0].join(POLL_S)
@@ -148,7 +148,7 @@ def _wait(groups: list[Group], requests: list[float]) -> None:
             return
 
 
-def _end(groups: list[Group]) -> None:
+def _end(groups: list[WorkerGroup]) -> None:
     """End what has not left in time: Ray ends a process that disconnects while it waits."""
     for group in groups:
         if group.is_alive():
@@ -158,7 +158,7 @@ def _end(groups: list[Group]) -> None:
 
 
 @contextmanager
-def _asked_to_end(groups: list[Group]) -> Iterator[list[float]]:
+def _asked_to_end(groups: list[WorkerGroup]) -> Iterator[list[float]]:
     """Let the first request to end leave the runs with a checkpoint; the next one is answered as
     before the block, at once, and so is the first one when the block is over.
 

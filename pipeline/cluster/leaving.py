@@ -51,7 +51,7 @@ def _controller(group: str) -> str:
     return f"{group}.controller"
 
 
-class Asked:
+class LeaveRequest:
     """Rank 0's ear: says, without waiting, whether the group was asked to leave."""
 
     def __init__(self, group: str) -> None:

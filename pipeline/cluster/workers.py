@@ -14,7 +14,7 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback
 from ray.train.v2.api.config import LoggingConfig
 
 from pipeline.cluster.elastic import GroupTrainer
-from pipeline.cluster.leaving import Asked, Leaving
+from pipeline.cluster.leaving import LeaveRequest, Leaving
 from pipeline.cluster.losses import Losses
 from pipeline.cluster.places import worker_of
 from pipeline.cluster.rendezvous import Rendezvous
@@ -133,7 +133,7 @@ def _work(config: dict[str, Any]) -> dict[str, str]:
     wrong: dict[str, str] = {}
     gate: StopDecision | None = config["gate"]
     hears = config["group"] is not None and ranks.rank == 0
-    leave = Asked(config["group"]) if hears else _never
+    leave = LeaveRequest(config["group"]) if hears else _never
     for run in config["runs"]:
         try:
             past = gate is not None

@@ -25,7 +25,7 @@ NO_METRICS = {"run_id", "step", "epoch"}
 
 
 @dataclass(frozen=True)
-class Point:
+class MetricPoint:
     """One number of a run; `time` is in milliseconds since 1970."""
 
     name: str
@@ -92,7 +92,7 @@ def metrics_of(row: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-def read(path: Path, offset: int = 0) -> tuple[list[Point], int]:
+def read(path: Path, offset: int = 0) -> tuple[list[MetricPoint], int]:
     """Return the numbers behind `offset`, and the offset behind them: whole lines alone count."""
     try:
         with open(path, "rb") as file:
@@ -121,11 +121,11 @@ def _line(step: int, time_ms: int, numbers: Mapping[str, SupportsFloat]) -> str:
     return json.dumps({"step": step, "time": time_ms, **finite}) + "\n"
 
 
-def _points(line: bytes) -> list[Point]:
+def _points(line: bytes) -> list[MetricPoint]:
     tree = _parsed(line)
     step = tree.pop("step", 0)
     time_ms = tree.pop("time", 0)
-    return [Point(name, step, float(value), time_ms) for name, value in tree.items()]
+    return [MetricPoint(name, step, float(value), time_ms) for name, value in tree.items()]
 
 
 def _parsed(line: bytes) -> dict[str, Any]:

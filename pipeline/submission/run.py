@@ -19,7 +19,7 @@ from pipeline.submission.client import STOP_S, Dashboard, Gone, number_of
 from pipeline.submission.follow import Log, follow
 from pipeline.submission.returned import file_of, publish
 from pipeline.submission.shipment import MARK, ship
-from pipeline.submission.stage import Stage, dashboard
+from pipeline.submission.stage import SubmittedStage, dashboard
 
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails
@@ -30,7 +30,7 @@ SECOND_S = 4.0
 """How long after Ctrl-C another one stops the job."""
 
 
-def run_as_job(call: Call, stage: Stage) -> None:
+def run_as_job(call: Call, stage: SubmittedStage) -> None:
     """Submit a stage, or join the job that does it already; follow it; publish what it brings.
 
     Raises:
@@ -109,7 +109,9 @@ def _refuse_failed(job: "JobDetails") -> None:
     raise SystemExit(job.driver_exit_code or 1)
 
 
-def _join_or_submit(call: Call, stage: Stage, cluster: Dashboard, notes: Path) -> tuple[str, bool]:
+def _join_or_submit(
+    call: Call, stage: SubmittedStage, cluster: Dashboard, notes: Path
+) -> tuple[str, bool]:
     """Return the name of the job that does the stage, and whether it did so before, for a command
     that did not live to fetch the results.
     """
@@ -132,7 +134,7 @@ def _unfetched(notes: Path, job: "JobDetails") -> bool:
     return (notes / str(job.submission_id) / PENDING).exists()
 
 
-def _submit(call: Call, stage: Stage, cluster: Dashboard, notes: Path, name: str) -> bool:
+def _submit(call: Call, stage: SubmittedStage, cluster: Dashboard, notes: Path, name: str) -> bool:
     environment = _environment(call.params.cluster)
     with tempfile.TemporaryDirectory(prefix="shipped-") as made:
         folder = Path(made)
@@ -143,7 +145,7 @@ def _submit(call: Call, stage: Stage, cluster: Dashboard, notes: Path, name: str
         return cluster.submit(name, command, folder, environment)
 
 
-def _note(notes: Path, cluster: Dashboard, stage: Stage) -> None:
+def _note(notes: Path, cluster: Dashboard, stage: SubmittedStage) -> None:
     """Write down what `pipeline.jobs` says of a job."""
     content = {
         "address": discreet(cluster.address),

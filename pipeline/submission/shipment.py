@@ -20,7 +20,7 @@ from pipeline.core.errors import UserError
 from pipeline.core.files import write_json, write_text
 from pipeline.project.call import Call
 from pipeline.project.git import commit
-from pipeline.submission.stage import Stage
+from pipeline.submission.stage import SubmittedStage
 
 NOTE = "submitted.json"
 """What the job is told, in the folder that is shipped."""
@@ -32,7 +32,7 @@ WEIGHTS_BYTES = 64 * 2**20
 """Larger files of weights are not shipped."""
 
 
-def ship(call: Call, stage: Stage, mark: Path, folder: Path) -> None:
+def ship(call: Call, stage: SubmittedStage, mark: Path, folder: Path) -> None:
     """Copy what a job needs into an empty folder.
 
     Args:
@@ -119,7 +119,7 @@ def _refuse_too_large(folder: Path) -> None:
     )
 
 
-def _note(call: Call, stage: Stage, shards: Path, mark: Path) -> dict[str, Any]:
+def _note(call: Call, stage: SubmittedStage, shards: Path, mark: Path) -> dict[str, Any]:
     secret = os.urandom(16).hex()
     write_text(mark, secret)
     head, dirty = commit(call.project)

@@ -6,18 +6,21 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.core.files import digest
 from pipeline.project.call import Call
 from pipeline.runs.make import runs_of
 from pipeline.runs.run import Run
-from pipeline.search.search import Search
+
+if TYPE_CHECKING:
+    from pipeline.search.search import Search
 
 SCHEMES = ("http://", "https://")
 
 
 @dataclass(frozen=True)
-class Stage:
+class SubmittedStage:
     """A stage's command, and what it has to do with files of the project.
 
     `name` is made from what decides the result, so that whoever asks for the same stage finds the
@@ -39,7 +42,7 @@ def dashboard() -> str | None:
     return address.rstrip("/") if address.startswith(SCHEMES) else None
 
 
-def training(call: Call, shards: Path) -> Stage | None:
+def training(call: Call, shards: Path) -> SubmittedStage | None:
     """Return the stage of `pipeline.train`; None where it is to be done here, or is done."""
     if dashboard() is None:
         return None
@@ -51,7 +54,7 @@ def training(call: Call, shards: Path) -> Stage | None:
     return _stage(label, ["train", task, *variants, *adopted], runs, published)
 
 
-def search(call: Call, verb: str, whole: Search) -> Stage | None:
+def search(call: Call, verb: str, whole: "Search") -> SubmittedStage | None:
     """Return the stage of `pipeline.tune` or `pipeline.factorial`; None as for `training`."""
     if dashboard() is None:
         return None
@@ -64,11 +67,11 @@ def _stage(
     runs: list[Run],
     publishes: tuple[str, ...],
     decided: str | None = None,
-) -> Stage | None:
+) -> SubmittedStage | None:
     if all(run.finished() is not None for run in runs):
         return None
     ids = sorted({run.id for run in runs})
-    return Stage(
+    return SubmittedStage(
         name=f"{_plain(label)}-{digest([decided, ids])[:12]}",
         command=tuple(command),
         dataset=runs[0].shards.name,

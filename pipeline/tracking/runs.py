@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.core import records
 from pipeline.core.files import write_json
 from pipeline.core.locks import held
-from pipeline.runs.spool import Point
+from pipeline.runs.spool import MetricPoint
 from pipeline.tracking.database import alone, artifacts_of
 from pipeline.tracking.entry import DataInput, Entry
 from pipeline.tracking.pages import NOTE, tags_of
@@ -209,7 +209,7 @@ def _flatten(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
             yield f"{prefix}{name}", value
 
 
-def log_points(client: "MlflowClient", identifier: str, points: list[Point]) -> None:
+def log_points(client: "MlflowClient", identifier: str, points: list[MetricPoint]) -> None:
     """Record numbers by step, each once: a step that already stands there is left as it is.
 
     What there is of a number is asked for only where a step may be among it: the newest step of

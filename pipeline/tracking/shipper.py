@@ -208,7 +208,7 @@ class Shipping:
         write_json(file.note_path, {"store": self.store.name, **noted})
         return identifier
 
-    def _bring_points(self, identifier: str, points: list[spool.Point]) -> None:
+    def _bring_points(self, identifier: str, points: list[spool.MetricPoint]) -> None:
         """Bring numbers in batches, with a sign after each for whoever waits."""
         assert self._client is not None
         for start in range(0, max(1, len(points)), runs.METRICS_AT_ONCE):
@@ -225,13 +225,13 @@ def _version(file: EntryFile) -> Version:
     return file.path.stat().st_mtime_ns, size
 
 
-def _recorded(file: EntryFile, entry: Entry) -> list[spool.Point]:
+def _recorded(file: EntryFile, entry: Entry) -> list[spool.MetricPoint]:
     """Return the evaluations that a finished run knows of, wherever it was trained."""
     record = records.read(file.folder / "finished.json", records.Finished)
     if record is None or entry.status != "FINISHED":
         return []
     return [
-        spool.Point(name, row["step"], float(value), entry.ended or 0)
+        spool.MetricPoint(name, row["step"], float(value), entry.ended or 0)
         for row in record["history"]
         for name, value in spool.metrics_of(row).items()
     ]

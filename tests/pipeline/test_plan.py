@@ -167,7 +167,7 @@ def done(fresh: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_json(folder / "results/profile" / variant / "profile.json", profile_of(variant))
         (folder / "results/classify" / variant).mkdir(parents=True)
         (folder / "results/classify" / variant / "model.safetensors").write_text(variant)
-    for output in ("segment/dwnet_micro", "report"):
+    for output in ("segment/dwnet_micro", "report", "metrics", "plots"):
         write_json(folder / "results" / output / "metrics.json", {})
     commit(folder)
     return folder

@@ -43,7 +43,7 @@ def _content(path: Path) -> Any:
         rows = [line.split(",") for line in path.read_text().splitlines()]
         speed = rows[0].index("images_per_second")
         return [row[:speed] + row[speed + 1 :] for row in rows]
-    return sha256_file(path)
+    return None if path.name == "README.md" else sha256_file(path)  # a card tells the time taken
 
 
 def _timeless(tree: Any) -> Any:

@@ -124,6 +124,7 @@ APART_OF_STAGES = (
     "pipeline/pictures/",
     "pipeline/project/",
     "pipeline/storage/",
+    "pipeline/submission/",
     "pipeline/tracking/",
 )
 READING = ("pipeline/shards/",)

@@ -170,7 +170,7 @@ def test_another_machine_goes_on_and_a_third_finds_it_finished(
     until(run, 8)
     machine(monkeypatch, tmp_path / "b")
     finish(run)
-    assert notes(run) == ["continues at step 6 of 12"]
+    assert notes(run) == ["continues at step 6 of 12 on 1 rank"]
     same(run, undisturbed)
     machine(monkeypatch, tmp_path / "c")
     same(run, undisturbed)
@@ -257,7 +257,7 @@ def test_a_kill_while_a_checkpoint_goes_up_leaves_the_newest_whole_one(
     killed(run, fault, tmp_path)
     machine(monkeypatch, tmp_path / "b")
     finish(run)
-    assert notes(run) == [f"continues at step {start} of 12"]
+    assert notes(run) == [f"continues at step {start} of 12 on 1 rank"]
     same(run, undisturbed)
     machine(monkeypatch, tmp_path / "c")
     same(run, undisturbed)
@@ -311,7 +311,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(
     machine(monkeypatch, tmp_path / "b")
     finish(run)
     said = notes(run)
-    assert len(said) == 2 and said[1] == "continues at step 3 of 12"
+    assert len(said) == 2 and said[1] == "continues at step 3 of 12 on 1 rank"
     assert said[0].startswith(f"checkpoint 000000006 in {URL}/id is damaged (")
     same(run, undisturbed)
     machine(monkeypatch, tmp_path / "c")
@@ -424,7 +424,7 @@ def test_mended_code_adopts_a_run_from_the_store(
     adopt("id", [new])  # once
     machine(monkeypatch, tmp_path / "c")
     finish(new)
-    assert notes(new) == ["continues at step 6 of 12"]
+    assert notes(new) == ["continues at step 6 of 12 on 1 rank"]
     record = new.here().finished()
     assert record is not None
     assert record["adopted"] == {"from": "id", "changed_code": ["loop.py"]}

@@ -18,9 +18,11 @@ from pipeline.submission.client import Dashboard
 from pipeline.submission.inside import settle
 from pipeline.submission.returned import pack, publish
 from pipeline.submission.run import _environment
-from pipeline.submission.stage import Stage
+from pipeline.submission.stage import SubmittedStage
 
-STAGE = Stage("train-a", ("train", "classify", "dwnet_micro"), "imagenet", (), ("classify/a",))
+STAGE = SubmittedStage(
+    "train-a", ("train", "classify", "dwnet_micro"), "imagenet", (), ("classify/a",)
+)
 JOB = json.dumps({"runtime_env": {"working_dir": "gcs://_ray_pkg_0.zip"}})
 
 
