@@ -122,6 +122,8 @@ def _run(command: list[str], folder: str, asked: list[int]) -> int:
     for number in ENDINGS:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, forward)
+        elif number == signal.SIGINT:  # ignored by us, it must still end the command
+            signal.signal(number, lambda *_: None)
     process = subprocess.Popen(command, env={**os.environ, SESSION: folder}, process_group=0)
     groups.append(process.pid)
     if asked:

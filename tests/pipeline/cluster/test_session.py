@@ -83,6 +83,22 @@ def test_a_session_returns_its_commands_exit_code() -> None:
     assert run_session([sys.executable, "-c", "raise SystemExit(3)"]) == 3
 
 
+BACKGROUND = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell does for what it starts in the background
+from pipeline.cluster.session import run_session
+sys.exit(run_session([sys.executable, "-c", "print('up', flush=True); import time; time.sleep(60)"]))
+"""
+
+
+def test_a_session_in_the_background_ends_when_it_is_asked_to() -> None:
+    command = [sys.executable, "-c", BACKGROUND]
+    with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True) as session:
+        assert session.stdout is not None and session.stdout.readline() == "up\n"
+        session.terminate()
+        assert session.wait(20) == 143
+
+
 def test_an_address_that_nobody_answers_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     code = "from pipeline.project import cli; from pipeline.cluster.connection import connected\n"
     code += "from pipeline.params import Cluster\n"

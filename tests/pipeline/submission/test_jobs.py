@@ -131,20 +131,28 @@ def test_ctrl_c_leaves_a_job_and_a_second_one_stops_it(project: Path, head: str)
     dashboard.stop("left-1")
 
 
-LINES = 1200
-TALK = f"for i in range({LINES}): print('line', i, 'é' * (i % 7), flush=True); time.sleep(0.02)"
+TALK = """import itertools, os, sys, time
+for i in itertools.count():
+    print('line', i, 'é' * (i % 7), flush=True)
+    time.sleep(0.02)
+    if os.path.exists(sys.argv[1]):
+        sys.exit(7)
+"""
+CUTS = 20
 
 
 @contextmanager
-def cutting_proxy(target: str, cuts: list[str]) -> Iterator[str]:
+def cutting_proxy(target: str, cuts: list[str], enough: Path) -> Iterator[str]:
     """Yield the address of a proxy that breaks every log stream after a while, each in another way,
-    and often answers nothing but that it is busy.
+    and often answers nothing but that it is busy; after so many it makes the file `enough`.
     """
     count = itertools.count()
     kinds = itertools.cycle(("close 1000", "close 1006", "head busy"))
 
     async def stream(request: web.Request) -> web.StreamResponse:
         kind = next(kinds)
+        if len(cuts) >= CUTS:
+            enough.touch()
         if kind == "head busy":
             cuts.append(kind)
             raise web.HTTPServiceUnavailable
@@ -204,15 +212,20 @@ def test_a_log_that_is_cut_twenty_times_comes_whole_and_each_line_once(
 ) -> None:
     monkeypatch.setattr("pipeline.submission.follow.POLL_S", 0.2)
     own = Dashboard(head)
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    command = f'{sys.executable} -c "import time\n{TALK}"; exit 7'
-    own.submit("talk-1", command, empty, {})
+    shipped = tmp_path / "shipped"
+    shipped.mkdir()
+    (shipped / "talk.py").write_text(TALK)
+    own.submit("talk-1", f"{sys.executable} talk.py {tmp_path / 'enough'}", shipped, {})
     cuts: list[str] = []
-    with cutting_proxy(head, cuts) as address, Log(tmp_path / "driver.log") as log:
+    with (
+        cutting_proxy(head, cuts, tmp_path / "enough") as address,
+        Log(tmp_path / "driver.log") as log,
+    ):
         job = follow(Dashboard(address, allow_open=True), "talk-1", log)
     assert (job.status, job.driver_exit_code) == ("FAILED", 7)
-    assert len(cuts) >= 20 and set(cuts) == {"close 1000", "close 1006", "head busy"}
-    printed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("line ")]
-    assert printed == [f"line {i} {'é' * (i % 7)}" for i in range(LINES)]
+    assert len(cuts) >= CUTS and set(cuts) == {"close 1000", "close 1006", "head busy"}
+    printed = [
+        line.rstrip() for line in capsys.readouterr().out.splitlines() if line.startswith("line ")
+    ]
+    assert printed == [f"line {i} {'é' * (i % 7)}".rstrip() for i in range(len(printed))]
     assert (tmp_path / "driver.log").read_text() == own.log("talk-1")
