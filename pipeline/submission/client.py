@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -53,10 +54,16 @@ class Dashboard:
         for module in CHATTY:
             logging.getLogger(module).setLevel(logging.WARNING)
         headers = json.loads(os.environ.get("RAY_JOB_HEADERS") or "{}")
-        try:
-            self._client = JobSubmissionClient(address, headers=headers)
-        except Exception as error:  # Ray's sentence, or that of whatever answers there
-            raise UserError(f"{discreet(address)}: {_first_line(error)}") from None
+        since = time.monotonic()
+        while True:
+            try:
+                self._client = JobSubmissionClient(address, headers=headers)
+                return
+            except Exception as error:  # Ray's sentence, or that of whatever answers there
+                reason = _first_line(error)
+            if not re.match(r"50\d ", reason) or time.monotonic() - since > YOUNG_S:
+                raise UserError(f"{discreet(address)}: {reason}")
+            time.sleep(PAUSE_S)
 
     def submit(self, name: str, entrypoint: str, folder: Path, environment: Any) -> bool:
         """Submit a job; return whether this call did, or another one before it."""
