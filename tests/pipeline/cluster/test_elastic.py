@@ -49,6 +49,7 @@ def add_node(cluster: Any, **options: Any) -> None:
                 raise
 
 
+@pytest.mark.faults  # several nodes and a kill: three minutes, and a busy machine makes it longer
 def test_a_run_goes_on_with_one_node_less_and_one_more(
     small_shards: Path, cluster: Any, tmp_path: Path
 ) -> None:
