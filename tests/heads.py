@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -26,19 +27,23 @@ def free_ports(count: int) -> list[int]:
 
 
 @contextmanager
-def dashboard_of_a_head(folder: Path) -> Iterator[str]:
-    """Yield the address of a new head's dashboard; the head ends with the block."""
-    for attempt in range(ATTEMPTS):
-        head, address = _start(folder / str(attempt))
-        try:
-            if _answers(address, head):
-                yield address
-                return
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(head.pid, signal.SIGTERM)
-            head.wait(60)
-    raise AssertionError((folder / str(attempt) / "head.txt").read_text())
+def dashboard_of_a_head() -> Iterator[str]:
+    """Yield the address of a new head's dashboard; the head ends with the block.
+
+    Its folder has a short name: Ray's sockets lie in it, and a socket's path ends at 107 bytes.
+    """
+    with tempfile.TemporaryDirectory(prefix="r", ignore_cleanup_errors=True) as folder:
+        for attempt in range(ATTEMPTS):
+            head, address = _start(Path(folder, str(attempt)))
+            try:
+                if _answers(address, head):
+                    yield address
+                    return
+            finally:
+                with suppress(ProcessLookupError):
+                    os.killpg(head.pid, signal.SIGTERM)
+                head.wait(60)
+        raise AssertionError(Path(folder, str(attempt), "head.txt").read_text())
 
 
 def _start(folder: Path) -> tuple["subprocess.Popen[bytes]", str]:

@@ -29,8 +29,8 @@ LIMIT_S = 300
 
 
 @pytest.fixture(scope="module")
-def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with dashboard_of_a_head(tmp_path_factory.mktemp("h")) as address:
+def head() -> Iterator[str]:
+    with dashboard_of_a_head() as address:
         yield address
 
 
