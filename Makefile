@@ -13,7 +13,7 @@ $(READY): requirements.lock
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, python3 is " + sys.version.split()[0])'
 	python3 -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv
-	$(VENV)/bin/uv pip install --quiet -r requirements.lock
+	$(VENV)/bin/uv pip install --quiet --compile-bytecode -r requirements.lock  # imported by dozens of processes
 	@touch $@
 
 repro: $(READY)  ## everything params.yaml asks for: data, shards, training, report (results/report/report.html)
@@ -31,7 +31,7 @@ walk: $(READY)  ## two steps of everything that params.yaml would train, before 
 	@python -m pipeline.walk
 
 test: $(READY)  ## the tests, without network or GPU
-	@OMP_NUM_THREADS=1 python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	@OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-faults: $(READY)  ## the long versions: every kill, cut and garbled file that the project claims to survive
 	@python -m pytest -m faults

@@ -5,6 +5,7 @@ from typing import Any
 import ray
 from ray.train import ScalingConfig
 from ray.train.torch import TorchTrainer
+from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.execution.scaling_policy import ElasticScalingPolicy
 
 from pipeline.cluster.places import free
@@ -30,11 +31,17 @@ class FollowingNodes(ElasticScalingPolicy):
 
 
 class GroupTrainer(TorchTrainer):
-    """Ray Train's trainer with this module's policy, where `sizes` says that there is a choice."""
+    """Ray Train's trainer with this module's policy, where `sizes` says that there is a choice, and
+    without the process that would serve Ray's data sets.
+    """
 
     sizes: tuple[int, ...] = ()
 
     def _initialize_and_run_controller(self, **options: Any) -> Any:
+        callbacks = options["callbacks"]
+        options["callbacks"] = [
+            each for each in callbacks if not isinstance(each, DatasetsCallback)
+        ]
         if self.sizes:
             options["scaling_policy"] = FollowingNodes(self.scaling_config, list(self.sizes))
         return super()._initialize_and_run_controller(**options)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.core import environment
 from pipeline.core.errors import UserError
 from pipeline.core.files import write_text
+from pipeline.core.watchdog import alive
 from pipeline.params import Cluster
 
 if TYPE_CHECKING:
@@ -92,20 +93,11 @@ def hold(folder: Path, cluster: Cluster) -> None:
     write_text(folder / "head", str(os.getpid()))
     write_text(folder / "address", start(cluster, folder))
     parts = _parts()
-    while (folder / "owner").exists() and alive(owner) and all(map(_runs, parts)):
+    while (folder / "owner").exists() and alive(owner) and all(map(alive, parts)):
         time.sleep(0.5)
     ray.shutdown()
     if not alive(owner):
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def alive(pid: int) -> bool:
-    """Return whether a process has this number."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def _parts() -> "list[psutil.Process]":
@@ -115,15 +107,6 @@ def _parts() -> "list[psutil.Process]":
     return [
         child for child in psutil.Process().children() if child.name() in ("gcs_server", "raylet")
     ]
-
-
-def _runs(process: "psutil.Process") -> bool:
-    import psutil
-
-    try:
-        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
 
 
 def init_ray(**options: Any) -> Any:

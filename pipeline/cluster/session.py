@@ -16,13 +16,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from pipeline.cluster.head import alive
 from pipeline.core import environment
 from pipeline.core.environment import SESSION
 from pipeline.core.errors import UserError
 from pipeline.core.files import write_text
 from pipeline.core.locks import locked
-from pipeline.core.watchdog import ENDINGS
+from pipeline.core.watchdog import ENDINGS, alive
 from pipeline.params import Cluster
 
 START_LIMIT_S = 600  # for all tries, on a busy machine; a head that gives up ends by itself

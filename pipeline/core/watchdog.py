@@ -53,7 +53,7 @@ def follow(pid: int) -> None:
 
     def watch() -> None:
         pause = threading.Event()
-        while _alive(watched):
+        while alive(watched):
             pause.wait(POLL_S)
         _end(f"process {pid}")
 
@@ -73,10 +73,15 @@ def shielded() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _alive(process: "psutil.Process") -> bool:
+def alive(process: "psutil.Process | int") -> bool:
+    """Return whether a process, or the one of this number, runs; one that has ended and waits to be
+    asked how does not.
+    """
     import psutil
 
     try:
+        if isinstance(process, int):
+            process = psutil.Process(process)
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False

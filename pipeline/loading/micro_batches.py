@@ -282,9 +282,7 @@ def _loader(
 ) -> DataLoader[Any]:
     remote = samples.reader.cache is not None
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        [__name__]
-    )  # workers are forked from a process that has imported torch already
+    context.set_forkserver_preload([__name__, *samples.sampling.libraries])
     return DataLoader(
         samples,
         batch_size=None,

@@ -10,6 +10,11 @@ class Sampling(Protocol):
     batch.
     """
 
+    libraries: tuple[str, ...]
+    """Modules that its transforms import, which takes seconds; loader workers are forked from a
+    process that has them.
+    """
+
     def train_sample(self, raw: dict[str, Any], seed: int, epoch: int) -> dict[str, Any]:
         """Decode and augment, as a function of (seed, epoch, sample)."""
         ...

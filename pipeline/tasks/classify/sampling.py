@@ -15,6 +15,8 @@ from pipeline.tasks.classify.recipe import Recipe
 class ClassifySampling:
     """JPEG and class index to a square uint8 image and its label."""
 
+    libraries: tuple[str, ...] = ("timm.data", "torchvision.transforms")
+
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
         self._transforms: tuple[Any, Any] | None = None

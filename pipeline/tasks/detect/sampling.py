@@ -28,6 +28,8 @@ class DetectSampling:
     `categories` has the category id of each label, `labels` the label of each category id.
     """
 
+    libraries: tuple[str, ...] = ("torchvision.transforms.v2",)
+
     def __init__(self, recipe: DetectRecipe, classes: Sequence[ClassEntry]) -> None:
         self.recipe = recipe
         self.categories = [entry.id for entry in classes]

@@ -32,6 +32,8 @@ class SegmentSampling:
     is ignored.
     """
 
+    libraries: tuple[str, ...] = ("torchvision.transforms.v2",)
+
     def __init__(self, recipe: SegmentRecipe) -> None:
         self.recipe = recipe
 

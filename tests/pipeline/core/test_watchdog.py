@@ -12,6 +12,8 @@ import psutil
 import pytest
 from helpers import PROJECT
 
+from pipeline.core.watchdog import alive
+
 STAGE = """
 import os, sys, time
 from pipeline.core import watchdog
@@ -56,3 +58,14 @@ def test_a_command_of_ones_own_goes_on() -> None:
     time.sleep(1)
     assert stage.is_running() and stage.status() != psutil.STATUS_ZOMBIE
     stage.kill()
+
+
+def test_a_process_that_ended_is_not_alive_before_somebody_asked_how() -> None:
+    """Or the end of a session would wait for a head that has long ended."""
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    assert alive(child.pid) and alive(psutil.Process(child.pid))
+    child.kill()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert not alive(child.pid)
+    child.communicate()
+    assert not alive(child.pid)
