@@ -12,6 +12,7 @@ import multiprocessing
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing import forkserver
 from typing import Any
 
 import numpy as np
@@ -283,6 +284,8 @@ def _loader(
     remote = samples.reader.cache is not None
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__, *samples.sampling.libraries])
+    if workers:
+        forkserver.ensure_running()  # it imports while this process builds the network
     return DataLoader(
         samples,
         batch_size=None,
