@@ -151,6 +151,7 @@ class Facts:
 
     def _variant(self, task: str, name: str, metrics: dict[str, Any]) -> None:
         rows, main, data, recipe = metrics["seeds"], MAIN[task], metrics["data"], metrics["recipe"]
+        self.of_section["reach"] += [data["train_samples"], recipe["duration"]["epochs"], len(rows)]
         self._sample(task, name, {row["seed"]: row["final"][main] for row in rows})
         found = self.of_name[task, name]
         for metric in rows[0]["final"]:
@@ -459,7 +460,11 @@ def _pieces(
     """A cell or line in pieces, each with the numbers and the constants that may stand in it."""
     question = heading[:2] if section == "Five questions" else ""
     constants = CONSTANTS | OF_SECTIONS.get(question or section, set())
-    if section == "Not run" or (
+    if (section, over) == ("", "the paper"):
+        yield cell, facts.claims, constants
+    elif not section and line.startswith("> "):
+        yield cell, facts.of_section["reach"], constants
+    elif section == "Not run" or (
         section == "Measured beside published" and over.startswith("published")
     ):
         yield cell, facts.claims, constants
@@ -485,7 +490,7 @@ def _pieces(
         yield (
             cell,
             _of_line(facts, section, question, line, tasks),
-            constants | (PAPER if not section or "Why this is" in line else set()),
+            constants | (PAPER if "Why this is" in line or "training images (" in line else set()),
         )
 
 

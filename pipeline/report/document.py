@@ -52,11 +52,17 @@ class Bullets:
 
 @dataclass(frozen=True)
 class Table:
-    """A table; `numbers` names the columns, from 0, that are aligned to the right."""
+    """A table; `numbers` names the columns, from 0, that are aligned to the right.
+
+    `kind` is how a page shows it: `answers` as cards on a phone, `results` with a filter and heads
+    that sort.
+    """
 
     head: list[str]
     rows: list[list[str]]
     numbers: frozenset[int] = frozenset()
+    caption: str = ""
+    kind: Literal["plain", "answers", "results"] = "plain"
 
 
 @dataclass(frozen=True)
@@ -106,6 +112,11 @@ def spans(text: str) -> Iterator[Span]:
     yield Span("plain", text[at:])
 
 
+def anchor(heading: str) -> str:
+    """Return the name under which a heading is linked to."""
+    return re.sub(r"[^a-z0-9]+", "-", heading.lower()).strip("-")
+
+
 def code(text: str) -> str:
     """Mark text from outside as code, so that nothing in it is read as a mark."""
     return "`" + " ".join(text.replace("`", "'").split()) + "`"
@@ -145,7 +156,8 @@ def _markdown_table(table: Table) -> str:
         rule,
         *([_cell(cell) for cell in row] for row in table.rows),
     ]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    written = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return f"{written}\n\n*{_inline(table.caption)}*" if table.caption else written
 
 
 def _cell(text: str) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline.core.files import whole_folder, write_text
 from pipeline.params.registry import classifier
 from pipeline.project.call import Call
+from pipeline.project.git import day
 from pipeline.report import figures
 from pipeline.report.answers import answers
 from pipeline.report.answers.answer import Answer, Evidence
@@ -39,17 +41,12 @@ def make_report(call: Call) -> Path:
     Raises:
         UserError: a results file or the claims cannot be read.
     """
-    claims, made = load_claims(), read_evidence(call)
-    found = answers(made)
-    judged = judge_all(claims, made.results, call.params.compare)
-    target = call.folders.results("report")
+    material = gather(call)
+    made, target = material.evidence, material.folder
     with whole_folder(target) as folder:
-        pictures = _pictures(made.results, claims, folder)
-        _draw(made, found, folder)
-        material = Material(
-            call.params, made, found, judged, pictures, tracked(call.params.tracking), target
-        )
-        blocks = report(material)
+        pictures = _pictures(made.results, material.claims, folder)
+        _draw(made, material.answers, folder)
+        blocks = report(replace(material, pictures=pictures))
         write_text(folder / "report.md", to_markdown(blocks))
         write_text(folder / "report.html", to_html(blocks, folder))
         made_tables = tables(material)
@@ -57,6 +54,28 @@ def make_report(call: Call) -> Path:
             write_text(folder / name, text)
     write_summaries(call, made, made_tables["effects.csv"])
     return target
+
+
+def gather(call: Call) -> Material:
+    """Read and judge all that the report is made from; its pictures are drawn later.
+
+    Raises:
+        UserError: a results file or the claims cannot be read.
+    """
+    claims, made = load_claims(), read_evidence(call)
+    commits = {result.metrics.commit for result in made.results.run if result.metrics}
+    days = {commit: day(call.project, commit) for commit in sorted(filter(None, commits))}
+    return Material(
+        params=call.params,
+        evidence=made,
+        answers=answers(made),
+        judged=judge_all(claims, made.results, call.params.compare),
+        pictures=[],
+        tracked=tracked(call.params.tracking),
+        folder=call.folders.results("report"),
+        claims=claims,
+        dated={commit: known for commit, known in days.items() if known},
+    )
 
 
 def read_evidence(call: Call) -> Evidence:

@@ -68,7 +68,10 @@ class Said:
 
 @dataclass(frozen=True)
 class Answer:
-    """One question; without `sentences` the present runs say nothing about it."""
+    """One question; without `sentences` the present runs say nothing about it.
+
+    `brief` says it in a few words, where contrasts do not.
+    """
 
     title: str
     sentences: list[str]
@@ -79,6 +82,7 @@ class Answer:
     missing: list[str]
     contrasts: tuple[Contrast, ...] = ()
     costs: tuple[RunCosts, ...] = ()
+    brief: str = ""
 
     def blocks(self, tracked: Tracked) -> list[Block]:
         """Return the answer from its caution to its runs."""

@@ -49,8 +49,21 @@ def factors(evidence: Evidence) -> Answer:
     )
     table = crossed.table(evidence)
     return Answer(
-        TITLE, said, drawing, table, samples, _certainty(factorial, evidence.analyses), lacking
+        TITLE,
+        said,
+        drawing,
+        table,
+        samples,
+        _certainty(factorial, evidence.analyses),
+        lacking,
+        brief="; ".join(_short(metric, effect) for effect in mains if not effect.refused),
     )
+
+
+def _short(metric: str, effect: Effect) -> str:
+    points = numbers.signed(metric, effect.estimate)
+    low, high = (numbers.signed(metric, end) for end in (effect.low, effect.high))
+    return f"{effect.name} {points} ({low} to {high})"
 
 
 def _ranked(start: str, what: str, metric: str, effects: list[Effect]) -> list[str]:

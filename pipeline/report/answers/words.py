@@ -51,6 +51,27 @@ UNADJUSTED = (
 )
 
 
+MIXERS = {
+    "swin": "Swin",
+    "dwnet": "DW",
+    "dynamic_dwnet": "D-DW",
+    "i_dynamic_dwnet": "I-D-DW",
+    "local_mlp": "local MLP",
+}
+"""What the paper calls its ways of mixing."""
+
+
+def mixer_in_words(mixer: str) -> str:
+    """Return the paper's name of a mixer; of another one its own, without underscores."""
+    return MIXERS.get(mixer, mixer.replace("_", " "))
+
+
+def listed(names: Iterable[str]) -> str:
+    """Join names, as in `a, b and c`."""
+    *first, last = [*names] or [""]
+    return f"{', '.join(first)} and {last}" if first else last
+
+
 def place(sample: SamplePicture) -> str:
     """Where a sample was run, nothing for a variant."""
     if not sample.where:

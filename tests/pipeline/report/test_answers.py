@@ -22,7 +22,7 @@ PAPER = {"scale": "paper"}
 def answer(project: Any, number: int) -> str:
     """The text of one answer."""
     text = project.text()
-    five = text[text.index("\n## Five questions") : text.index("\n## Variants")]
+    five = text[text.index("\n## Five questions") :].split("\n## ")[1]
     return str(five.split("\n### ")[number])
 
 

@@ -24,7 +24,7 @@ def contents(folder: Path) -> dict[str, str]:
 
 def table(text: str, section: str, columns: str) -> list[list[str]]:
     """The cells of the first table with this head after a heading."""
-    lines = text[text.index(f"\n{section}\n") :].splitlines()
+    lines = f"\n{text}"[f"\n{text}".index(f"\n{section}\n") :].splitlines()
     start = next(i for i, line in enumerate(lines) if line.startswith(columns))
     rows: list[list[str]] = []
     for line in lines[start + 2 :]:
@@ -175,13 +175,15 @@ def test_tables_of_the_page_scroll_and_both_schemes_are_there(reported: Any) -> 
 
 def test_small_and_synthetic_is_said_first_and_in_bold(reported: Any) -> None:
     text = (reported.root / "results/report/report.md").read_text()
-    assert "**Small-scale run on synthetic data.**" in text.split("\n## ")[0]
+    assert (
+        "**Small-scale run on synthetic images: no answer about vision.**" in text.split("\n## ")[0]
+    )
 
 
 def test_a_small_run_on_photographs_is_said_too(project: Any) -> None:
     project.run("classify", "dwnet_micro", "dwnet", data={"source": "/data/imagenet"})
     top = project.text().split("\n## ")[0]
-    assert "**Small-scale run.**" in top
+    assert "**Small-scale run: no verdict on the paper.**" in top
     assert "synthetic" not in top
 
 
@@ -274,3 +276,35 @@ def test_bad_profile_and_history_are_named(project: Any) -> None:
     project.profile("dwnet_micro", "dwnet", macs="many")
     with pytest.raises(UserError, match=r"profile\.json does not fit at 'macs'"):
         read_results(project.call())
+
+
+def first_rows(project: Any) -> list[list[str]]:
+    return table(project.text(), "# Local attention beside depth-wise convolution", "| question |")
+
+
+def test_the_first_screen_answers_beside_the_paper(project: Any) -> None:
+    """What the runs say stands with its interval beside the paper's numbers, and is judged."""
+    for task in ("classify", "detect", "segment"):
+        project.run(task, "dw", "dwnet", "tiny", values=[46.0, 46.1, 46.2], scale="paper")
+        project.run(task, "swin", "swin", "tiny", values=[45.0, 45.1, 45.1], scale="paper")
+    project.run(
+        "classify", "dyn", "dynamic_dwnet", "tiny", values=[44.0, 44.1, 44.0], scale="paper"
+    )
+    rows = first_rows(project)
+    assert [row[3] for row in rows] == ["not run", "differs", "differs", "not run", "agrees"]
+    assert rows[1][2] == "`dyn` minus `dw`: top-1 -2.1 (-2.4 to -1.8)."
+    assert rows[4][2].startswith("`dw` minus `swin`: top-1 +1.0 (+0.9 to +1.2), box AP +1.0")
+    assert "81.8 against 81.2 at size tiny, 83.2 against 83.2 at base" in rows[1][1]
+    assert "80.3†" in rows[0][1], "a recalled number is marked"
+
+
+def test_small_and_synthetic_runs_answer_nothing_on_the_first_screen(project: Any) -> None:
+    for data in ({"source": "/photographs"}, {}):
+        project.run("classify", "dw", "dwnet", values=[50.0, 51.0], data=data)
+        project.run("classify", "dyn", "dynamic_dwnet", values=[55.0, 56.0], data=data)
+        row = first_rows(project)[1]
+        assert row[2:] == (
+            ["`dyn` minus `dw`: top-1 +5.0 (+5.0 to +5.0).", "not judged"]
+            if data
+            else ["Synthetic images: no answer.", "no answer"]
+        )
