@@ -156,6 +156,7 @@ class Facts:
         found = self.of_name[task, name]
         for metric in rows[0]["final"]:
             found += spread([row["final"][metric] for row in rows])
+            found += interval(np.array([row["final"][metric] for row in rows])) if rows[1:] else []
             found += [np.mean([row["best"][metric] for row in rows])]
         for row in rows:
             found += [row["seed"], row["wall_time_s"]]
@@ -170,6 +171,7 @@ class Facts:
             recipe.get("image_size", 0),
         ]
         found += [recipe["duration"]["epochs"] or 0]
+        found += [sum(row["wall_time_s"] for row in rows) * metrics["world_size"] / 3600]
         self.of_task[task] += [*samples, metrics["world_size"]]
         macs = [metrics["macs"] / 1e9] if metrics.get("macs") else []
         self.costs[task, name].append([metrics["parameters"], metrics.get("macs") or 0, speed])

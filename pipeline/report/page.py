@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from hashlib import sha256
 from html import escape
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from pipeline.report.document import (
 )
 
 TEMPLATE = Path(__file__).parent / "page.html.j2"
+SCRIPT = Path(__file__).parent / "page.js"
 NOTICE, NUMBER = ' class="notice"', ' class="n"'
 
 
@@ -34,6 +36,7 @@ def to_html(blocks: list[Block], pictures: Path) -> str:
     title = next(block.text for block in blocks if isinstance(block, Heading))
     sections = [block for block in blocks if isinstance(block, Heading) and block.level == 2]
     first = blocks.index(sections[0])
+    script = SCRIPT.read_text()
     top, rest = (
         Markup("\n".join(_html(block, pictures) for block in part))
         for part in (blocks[:first], blocks[first:])
@@ -43,6 +46,8 @@ def to_html(blocks: list[Block], pictures: Path) -> str:
         contents=[(anchor(heading.text), heading.text) for heading in sections],
         top=top,
         rest=rest,
+        script=Markup(script),
+        digest=f"sha256-{base64.b64encode(sha256(script.encode()).digest()).decode()}",
     )
 
 
