@@ -19,6 +19,7 @@ from pipeline.report.document import (
     anchor,
     spans,
 )
+from pipeline.report.vector import inlined
 
 TEMPLATE = Path(__file__).parent / "page.html.j2"
 SCRIPT = Path(__file__).parent / "page.js"
@@ -77,15 +78,22 @@ def _html(block: Block, pictures: Path) -> str:
         case Bullets(items):
             return "<ul>" + "".join(f"<li>{inline(item)}</li>" for item in items) + "</ul>"
         case Figure(file, caption):
-            data = base64.b64encode((pictures / file).read_bytes()).decode()
-            spoken = escape(caption.replace("`", ""))
-            picture = f'<img src="data:image/png;base64,{data}" alt="{spoken}">'
+            picture = _picture(pictures / file, caption.replace("`", ""))
             return f"<figure>{picture}<figcaption>{inline(caption)}</figcaption></figure>"
         case Folded(summary, inner):
             inside = "\n".join(_html(part, pictures) for part in inner)
             return f"<details><summary>{inline(summary)}</summary>\n{inside}\n</details>"
         case Table():
             return _table(block)
+
+
+def _picture(file: Path, spoken: str) -> str:
+    if file.suffix == ".svg":
+        drawn = inlined(file.read_text(), anchor(file.stem), spoken)
+        return f'<div class="picture" tabindex="0">{drawn}</div>'
+    data = base64.b64encode(file.read_bytes()).decode()
+    kind = file.suffix.removeprefix(".")
+    return f'<img src="data:image/{kind};base64,{data}" alt="{escape(spoken)}" loading="lazy">'
 
 
 def _table(table: Table) -> str:

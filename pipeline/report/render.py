@@ -5,26 +5,27 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from pipeline.core.files import whole_folder, write_text
 from pipeline.params.registry import classifier
 from pipeline.project.call import Call
 from pipeline.project.git import day
-from pipeline.report import figures
+from pipeline.report import figures, numbers
 from pipeline.report.answers import answers
 from pipeline.report.answers.answer import Answer, Evidence
 from pipeline.report.answers.crossed import analyses
-from pipeline.report.claims import TASK_NAMES, TASKS, Claim, load_claims
+from pipeline.report.claims import COSTS, TASK_NAMES, TASKS, Claim, load_claims
 from pipeline.report.contrasts import against_baseline
 from pipeline.report.derived import contrasts_csv, costs_csv, effects_csv, hours_csv
 from pipeline.report.document import Figure, to_markdown
 from pipeline.report.factorial_section import interaction_drawings
 from pipeline.report.page import to_html
 from pipeline.report.results import Results, VariantResult, read_results
-from pipeline.report.scatter import size_against_accuracy
+from pipeline.report.scatter import over_cost
 from pipeline.report.search_section import file_of
-from pipeline.report.sections import Material, report
+from pipeline.report.sections import SCATTER, Material, report
 from pipeline.report.summaries import write_summaries
 from pipeline.report.table import to_csv
 from pipeline.report.tracked import tracked
@@ -123,22 +124,19 @@ def _pictures(results: Results, claims: list[Claim], folder: Path) -> list[Figur
     for task in TASKS:
         _draw_task(task, [result for result in results.of(task) if result.metrics], draw)
     trained = [result for result in results.of(classifier()) if result.metrics]
-    if trained:
+    for cost in COSTS if trained else ():
         caption = (
-            "Top-1 over parameters. Small-scale runs and published numbers do not compare: "
-            "each has its own axes."
+            f"Top-1 over {numbers.labelled(cost)}, with 95% intervals over seeds. Small-scale runs "
+            "and published numbers do not compare: each has its own axes."
         )
-        draw(
-            "size_against_accuracy.png",
-            caption,
-            lambda path: size_against_accuracy(trained, claims, path),
-        )
+        plot = partial(over_cost, trained, claims, cost)
+        draw(f"{SCATTER}{cost}.svg", caption, plot)
     profiled = [result for result in results.of(classifier()) if result.profile]
     if profiled:
         caption = (
             "Images a second on the machine named under the table of variants; longer is faster."
         )
-        draw("throughput.png", caption, lambda path: figures.throughput(profiled, path))
+        draw("throughput.svg", caption, lambda path: figures.throughput(profiled, path))
     for result in results.run:
         _copy_samples(result, folder, made)
     return made
@@ -155,18 +153,26 @@ def _draw_task(task: str, trained: list[VariantResult], draw: Draw) -> None:
         else "one seed, no spread known"
     )
     caption = f"{name} at the last evaluation: {dots}."
-    draw(f"accuracy_{task}.png", caption, lambda path: figures.accuracy(trained, path))
+    draw(f"accuracy_{task}.svg", caption, lambda path: figures.accuracy(trained, path))
     if any(result.history for result in trained):
         caption = f"{name} over the epochs: mean over the seeds, and their range behind it."
-        draw(f"curves_{task}.png", caption, lambda path: figures.curves(trained, path))
+        draw(f"curves_{task}.svg", caption, lambda path: figures.curves(trained, path))
 
 
 def _copy_samples(result: VariantResult, folder: Path, made: list[Figure]) -> None:
     if result.samples:
-        file = f"samples_{result.task}_{result.name}.png"
-        shutil.copyfile(result.samples, folder / file)
+        file = f"samples_{result.task}_{result.name}.webp"
+        _shrink(result.samples, folder / file)
         caption = (
             f"{TASK_NAMES[result.task].capitalize()} `{result.name}`: predictions of the "
             "first seed."
         )
         made.append(Figure(file, caption))
+
+
+def _shrink(picture: Path, target: Path) -> None:
+    """Write photographs as WebP, a tenth of the bytes of a PNG."""
+    from PIL import Image
+
+    with Image.open(picture) as image:
+        image.convert("RGB").save(target, "WEBP", quality=80, method=6)

@@ -32,6 +32,8 @@ FIVE = """
 What the runs at hand say to the questions of the experiment. Each answer names the runs that it
 stands on, how sure it is, and what would have to be run to say more. {links}
 """
+SCATTER = "accuracy_over_"
+"""How the pictures that belong to the results begin."""
 WHY_SMALL = "Why these are small-scale runs, with the paper's figure in brackets"
 
 
@@ -63,6 +65,7 @@ def report(material: Material) -> list[Block]:
         ),
         Heading(2, "Results"),
         *variant_tables(results, material.folder, tracked),
+        *(picture for picture in material.pictures if picture.file.startswith(SCATTER)),
         *_scale(results),
         Heading(2, "Five questions"),
         _paragraph(FIVE.format(links=tracked.explained)),
@@ -76,7 +79,7 @@ def report(material: Material) -> list[Block]:
         Heading(2, "Factorial"),
         *factorial_blocks(material.evidence, tracked),
         Heading(2, "Plots"),
-        *material.pictures,
+        *(picture for picture in material.pictures if not picture.file.startswith(SCATTER)),
         *([] if material.pictures else [Paragraph("Nothing to draw yet.")]),
         Heading(2, "How to read this"),
         Bullets(how_to_read(material.params.compare)),

@@ -56,7 +56,7 @@ def all_tasks(evidence: Evidence) -> Answer:
     said += [_together(found, margin) for found in _by_networks(pairs)]
     caption = " ".join(CAPTION.split())
     drawing = (
-        Drawing("answer_5.png", caption, lambda path: forest(pairs, path, margin))
+        Drawing("answer_5.svg", caption, lambda path: forest(pairs, path, margin))
         if pairs
         else None
     )

@@ -119,7 +119,7 @@ def of_contrasts(
     intervals, and a table.
     """
     drawing = (
-        Drawing(f"answer_{number}.png", CAPTION, lambda path: forest(found, path))
+        Drawing(f"answer_{number}.svg", CAPTION, lambda path: forest(found, path))
         if found
         else None
     )

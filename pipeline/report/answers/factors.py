@@ -43,7 +43,7 @@ def factors(evidence: Evidence) -> Answer:
         *_not_run(factorial),
         *_hours(factorial),
     ]
-    drawing = Drawing("effects.png", " ".join(CAPTION.split()), _plot(evidence, budget))
+    drawing = Drawing("effects.svg", " ".join(CAPTION.split()), _plot(evidence, budget))
     samples = joined(
         sample for each in evidence.analyses for sample in crossed.cells(factorial, each)
     )

@@ -310,11 +310,11 @@ def test_pictures_of_the_search_are_copied_and_of_the_factorial_drawn(laptop: An
     laptop.factorial()
     laptop.search()
     folder = laptop.report()
-    names = {path.name for path in folder.glob("*.png")}
-    assert {f"answer_{number}.png" for number in (1, 2, 3, 5)} <= names
+    names = {path.name for path in folder.glob("*.*g")}
+    assert {f"answer_{number}.svg" for number in (1, 2, 3, 5)} <= names
     assert {
-        "effects.png",
-        "interaction_short.png",
+        "effects.svg",
+        "interaction_short.svg",
         "search_heat_dwnet.png",
         "search_pareto.png",
     } <= names
@@ -322,4 +322,4 @@ def test_pictures_of_the_search_are_copied_and_of_the_factorial_drawn(laptop: An
         laptop.root / "results/tune/pareto.png"
     ).read_bytes()
     text = (folder / "report.md").read_text()
-    assert {name for name in re.findall(r"\]\((\w+\.png)\)", text)} == names
+    assert {name for name in re.findall(r"\]\((\w+\.[ps][nv]g)\)", text)} == names
