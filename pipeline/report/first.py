@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from pipeline.report import numbers
 from pipeline.report.answers.all_tasks import BEHIND, OPEN, verdict
-from pipeline.report.answers.answer import Answer
+from pipeline.report.answers.answer import KEY, Answer
 from pipeline.report.answers.words import listed, mixer_in_words
 from pipeline.report.claims import TASK_NAMES, TASKS, Claim
 from pipeline.report.contrasts import Contrast
@@ -43,8 +43,6 @@ PAPER = (
 """The paper's answers; braces hold claims, and those that are recalled get a mark."""
 
 RECALLED = "†"
-KEY = ("unshared", "dynamic", "swin", "static swin")
-"""The kinds of contrast that answer a question by themselves."""
 AGREES, DIFFERS, UNSETTLED = "agrees", "differs", "not settled"
 NOT_RUN, NO_ANSWER, UNJUDGED = "not run", "no answer", "not judged"
 HEAD = ["question", "the paper", "these runs", "verdict"]
@@ -157,31 +155,13 @@ def _ours(answer: Answer, margin: Mapping[str, float]) -> tuple[str, str]:
         return "Synthetic images: no answer.", NO_ANSWER
     if answer.brief:
         return answer.brief, UNJUDGED
-    pairs = [pair for pair in answer.contrasts if pair.kind in KEY and not pair.left.where]
-    pairs = pairs or list(answer.contrasts)
-    if not pairs:
-        return "No pair was run.", NOT_RUN
-    return _told(pairs), _judged(pairs, margin)
-
-
-def _told(pairs: Sequence[Contrast]) -> str:
-    """Return the first two networks in every task that has them."""
-    first = max(pairs, key=lambda pair: pair.difference.n if pair.difference else 0)
-    names = (first.left.name, first.right.name)
-    same = [pair for pair in pairs if (pair.left.name, pair.right.name) == names]
-    parts = [
-        f"{numbers.label(pair.metric)} {numbers.signed(pair.metric, pair.difference.mean)} "
-        f"({numbers.interval(pair.metric, pair.difference)})"
-        for pair in same
-        if pair.difference
-    ]
-    more = f"; {len(pairs)} pairs in all" if len(pairs) > len(same) else ""
-    said = ", ".join(parts) or "no seed in common"
-    return f"{code(names[0])} minus {code(names[1])}: {said}{more}."
+    return answer.told or "No pair was run.", _judged(answer.key, margin)
 
 
 def _judged(pairs: Sequence[Contrast], margin: Mapping[str, float]) -> str:
     """Whether the pairs say what the paper says; runs of another scale cannot."""
+    if not pairs:
+        return NOT_RUN
     if any(pair.small or pair.kind not in KEY for pair in pairs):
         return UNJUDGED
     found = {_stands(pair, margin.get(pair.metric, 0.0)) for pair in pairs}

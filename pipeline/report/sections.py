@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipeline.params import Params
 from pipeline.report.answers.answer import Answer, Evidence
-from pipeline.report.answers.words import table
+from pipeline.report.answers.words import CAVEATS, table
 from pipeline.report.beside import beside_published, not_run
 from pipeline.report.claims import TASK_NAMES, TASKS, Claim
 from pipeline.report.contrasts import against_baseline
@@ -24,13 +24,12 @@ from pipeline.report.variants import variant_tables
 from pipeline.report.verdict import Judged
 
 BASELINE = """
-Every run minus Swin of its size, or minus the first run of its size where Swin was not run:
-differences of the last evaluation, paired by seed, with a 95% t-interval over the seeds that both
-have. One seed gives no interval and so no statement. The intervals are not widened for being many.
+Every run minus Swin of its size, or minus the first run of its size where Swin was not run.
+Differences are of the last evaluation, paired by seed, with a 95% t-interval over the seeds that
+both have.
 """
 FIVE = """
-What the runs at hand say to the questions of the experiment. Each answer names the runs that it
-stands on, how sure it is, and what would have to be run to say more. {links}
+What holds for all answers stands here, once. {links}
 """
 SCATTER = "accuracy_over_"
 """How the pictures that belong to the results begin."""
@@ -69,6 +68,7 @@ def report(material: Material) -> list[Block]:
         *_scale(results),
         Heading(2, "Five questions"),
         _paragraph(FIVE.format(links=tracked.explained)),
+        Bullets(list(CAVEATS)),
         *(block for answer in material.answers for block in answer.blocks(tracked)),
         Heading(2, "Measured beside published"),
         *beside_published(material.judged),

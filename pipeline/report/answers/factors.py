@@ -33,7 +33,7 @@ def factors(evidence: Evidence) -> Answer:
     if factorial is None or not evidence.analyses:
         return Answer(TITLE, [], None, None, [], [], lacking)
     budget, analysis = next(iter(evidence.analyses.items()))
-    start, metric = crossed.opening(factorial, budget), factorial.design.metric
+    start, metric = crossed.opening(evidence, factorial, budget), factorial.design.metric
     mains = [effect for effect in analysis.effects if len(effect.factors) == 1]
     crossings = [effect for effect in analysis.effects if len(effect.factors) > 1]
     said = [
@@ -72,12 +72,12 @@ def _ranked(start: str, what: str, metric: str, effects: list[Effect]) -> list[s
     if not stated:
         return []
     told = [e for e in stated if crossed.clear(e)]
-    listed = "; ".join(_brief(metric, effect) for effect in told)
+    listed = ". ".join(_brief(metric, effect) for effect in told)
     said = (
         f"{start}{what} told apart from zero, the largest first: {listed}."
         if told
         else (
-            f"{start}none of the {what} is told apart from zero; the largest is "
+            f"{start}none of the {what} is told apart from zero. The largest: "
             f"{_brief(metric, stated[0])}."
         )
     )
@@ -133,7 +133,7 @@ def _hours(factorial: FactorialResults) -> list[str]:
 
 
 def _certainty(factorial: FactorialResults, analyses: Mapping[str, Analysis]) -> list[str]:
-    said = [" ".join(crossed.ADJUSTED.split())]
+    said = []
     for budget, analysis in analyses.items():
         spread = numbers.value(factorial.design.metric, analysis.residual_sd)
         said.append(

@@ -324,3 +324,21 @@ def test_small_and_synthetic_runs_answer_nothing_on_the_first_screen(project: An
             if data
             else ["Synthetic images: no answer.", "no answer"]
         )
+
+
+def sentences(markdown: str) -> list[str]:
+    """Every sentence outside of tables, code and links as one word."""
+    found: list[str] = []
+    for line in markdown.splitlines():
+        if not line.startswith(("|", "#", "</", "![")):
+            words = re.sub(r"\]\([^)]*\)|<[^>]+>", "", re.sub(r"`[^`]*`", "code", line))
+            found += re.split(r"(?<=[.!?])\)?\*{0,2}\s+(?=[^a-z])", words)
+    return found
+
+
+def test_every_sentence_has_at_most_35_words(laptop: Any) -> None:
+    laptop.factorial()
+    laptop.search()
+    found = sentences(laptop.text())
+    assert len(found) > 100
+    assert [sentence for sentence in found if len(sentence.split()) > 35] == []
