@@ -67,10 +67,11 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture that lies beside the report."""
+    """A picture that lies beside the report; `values` is what it shows, for who cannot see it."""
 
     file: str
     caption: str
+    values: str = ""
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ def _markdown(block: Block) -> str:
             return f"> {_inline(text)}" if notice else _inline(text)
         case Bullets(items):
             return "\n".join(f"- {_inline(item)}" for item in items)
-        case Figure(file, caption):
+        case Figure(file, caption, _):
             return f"![{_inline(caption)}]({quote(file)})\n\n*{_inline(caption)}*"
         case Folded(summary, inner):
             opened = f"<details><summary>{_inline(summary)}</summary>"

@@ -77,8 +77,8 @@ def _html(block: Block, pictures: Path) -> str:
             return f"<p{NOTICE if notice else ''}>{inline(text)}</p>"
         case Bullets(items):
             return "<ul>" + "".join(f"<li>{inline(item)}</li>" for item in items) + "</ul>"
-        case Figure(file, caption):
-            picture = _picture(pictures / file, caption.replace("`", ""))
+        case Figure(file, caption, values):
+            picture = _picture(pictures / file, f"{caption} {values}".replace("`", "").strip())
             return f"<figure>{picture}<figcaption>{inline(caption)}</figcaption></figure>"
         case Folded(summary, inner):
             inside = "\n".join(_html(part, pictures) for part in inner)

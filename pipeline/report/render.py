@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from pipeline.core.files import whole_folder, write_text
 from pipeline.params.registry import classifier
@@ -23,16 +24,23 @@ from pipeline.report.document import Figure, to_markdown
 from pipeline.report.factorial_section import interaction_drawings
 from pipeline.report.page import to_html
 from pipeline.report.results import Results, VariantResult, read_results
-from pipeline.report.scatter import over_cost
+from pipeline.report.scatter import over_cost, spoken
 from pipeline.report.search_section import file_of
 from pipeline.report.sections import SCATTER, Material, report
 from pipeline.report.summaries import write_summaries
 from pipeline.report.table import to_csv
 from pipeline.report.tracked import tracked
 from pipeline.report.trials import read_factorial, read_search
-from pipeline.report.verdict import judge_all
+from pipeline.report.verdict import judge_all, measured_value
 
-Draw = Callable[[str, str, Callable[[Path], None]], None]
+
+class Draw(Protocol):
+    """Draw a picture and remember its place, caption and values."""
+
+    def __call__(
+        self, file: str, caption: str, plot: Callable[[Path], None], shown: Iterable[str] = ()
+    ) -> None:
+        """Draw one."""
 
 
 def make_report(call: Call) -> Path:
@@ -117,9 +125,11 @@ def _draw(evidence: Evidence, found: list[Answer], folder: Path) -> None:
 def _pictures(results: Results, claims: list[Claim], folder: Path) -> list[Figure]:
     made: list[Figure] = []
 
-    def draw(file: str, caption: str, plot: Callable[[Path], None]) -> None:
+    def draw(
+        file: str, caption: str, plot: Callable[[Path], None], shown: Iterable[str] = ()
+    ) -> None:
         plot(folder / file)
-        made.append(Figure(file, caption))
+        made.append(Figure(file, caption, f"Values: {'; '.join(shown)}." if shown else ""))
 
     for task in TASKS:
         _draw_task(task, [result for result in results.of(task) if result.metrics], draw)
@@ -130,13 +140,18 @@ def _pictures(results: Results, claims: list[Claim], folder: Path) -> list[Figur
             "and published numbers do not compare: each has its own axes."
         )
         plot = partial(over_cost, trained, claims, cost)
-        draw(f"{SCATTER}{cost}.svg", caption, plot)
+        draw(f"{SCATTER}{cost}.svg", caption, plot, spoken(trained, claims, cost))
     profiled = [result for result in results.of(classifier()) if result.profile]
     if profiled:
+        speeds = [
+            f"{result.name} {numbers.speed(result.profile.inference_images_per_second)}"
+            for result in profiled
+            if result.profile
+        ]
         caption = (
             "Images a second on the machine named under the table of variants; longer is faster."
         )
-        draw("throughput.svg", caption, lambda path: figures.throughput(profiled, path))
+        draw("throughput.svg", caption, lambda path: figures.throughput(profiled, path), speeds)
     for result in results.run:
         _copy_samples(result, folder, made)
     return made
@@ -146,6 +161,11 @@ def _draw_task(task: str, trained: list[VariantResult], draw: Draw) -> None:
     if not trained:
         return
     name = TASK_NAMES[task].capitalize()
+    ends = [
+        f"{result.name} {numbers.value(metrics.main_metric, measured.mean)}"
+        for result in trained
+        if (metrics := result.metrics) and (measured := measured_value(result, metrics.main_metric))
+    ]
     several = any(len(result.metrics.seeds) > 1 for result in trained if result.metrics)
     dots = (
         "a faint dot per seed, mean and one standard deviation over it"
@@ -153,10 +173,10 @@ def _draw_task(task: str, trained: list[VariantResult], draw: Draw) -> None:
         else "one seed, no spread known"
     )
     caption = f"{name} at the last evaluation: {dots}."
-    draw(f"accuracy_{task}.svg", caption, lambda path: figures.accuracy(trained, path))
+    draw(f"accuracy_{task}.svg", caption, lambda path: figures.accuracy(trained, path), ends)
     if any(result.history for result in trained):
         caption = f"{name} over the epochs: mean over the seeds, and their range behind it."
-        draw(f"curves_{task}.svg", caption, lambda path: figures.curves(trained, path))
+        draw(f"curves_{task}.svg", caption, lambda path: figures.curves(trained, path), ends)
 
 
 def _copy_samples(result: VariantResult, folder: Path, made: list[Figure]) -> None:

@@ -68,6 +68,21 @@ def over_cost(results: list[VariantResult], claims: list[Claim], cost: str, path
     save(figure, path)
 
 
+def spoken(results: list[VariantResult], claims: list[Claim], cost: str) -> list[str]:
+    """Return every point in words, for who cannot see it: name, cost, accuracy."""
+    runs = [(result, result.metrics) for result in results if result.metrics]
+    points = [
+        *_measured(runs, cost, small=True),
+        *published_points(claims, cost),
+        *_measured(runs, cost, small=False),
+    ]
+    main = tasks()[classifier()].main_metric
+    return [
+        f"{point.name} {numbers.value(cost, point.cost)} {numbers.value(main, point.accuracy)}"
+        for point in points
+    ]
+
+
 def published_points(claims: list[Claim], cost: str) -> list[Point]:
     """Return the paper's own networks and Swin, where both numbers are in one row of a table."""
     rows: dict[str, dict[str, Claim]] = defaultdict(dict)

@@ -63,7 +63,12 @@ def against_swin(evidence: Evidence) -> Answer:
         *missing.factorial(factorial),
     ]
     drawing = (
-        Drawing("answer_3.svg", " ".join(CAPTION.split()), lambda path: _draw(compared, path))
+        Drawing(
+            "answer_3.svg",
+            " ".join(CAPTION.split()),
+            lambda path: _draw(compared, path),
+            words.values(pairs),
+        )
         if pairs
         else None
     )

@@ -56,7 +56,9 @@ def all_tasks(evidence: Evidence) -> Answer:
     said += [_together(found, margin, evidence.mixed) for found in _by_networks(pairs)]
     caption = " ".join(CAPTION.split())
     drawing = (
-        Drawing("answer_5.svg", caption, lambda path: forest(pairs, path, margin))
+        Drawing(
+            "answer_5.svg", caption, lambda path: forest(pairs, path, margin), words.values(pairs)
+        )
         if pairs
         else None
     )

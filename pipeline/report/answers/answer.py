@@ -39,11 +39,12 @@ class Drawing:
     file: str
     caption: str
     plot: Callable[[Path], None]
+    values: str = ""
 
     @property
     def figure(self) -> Figure:
         """Its place in the report."""
-        return Figure(self.file, self.caption)
+        return Figure(self.file, self.caption, self.values)
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,9 @@ def of_contrasts(
     intervals, and a table.
     """
     drawing = (
-        Drawing(f"answer_{number}.svg", CAPTION, lambda path: forest(found, path))
+        Drawing(
+            f"answer_{number}.svg", CAPTION, lambda path: forest(found, path), words.values(found)
+        )
         if found
         else None
     )

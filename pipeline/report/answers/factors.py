@@ -43,7 +43,13 @@ def factors(evidence: Evidence) -> Answer:
         *_not_run(factorial),
         *_hours(factorial),
     ]
-    drawing = Drawing("effects.svg", " ".join(CAPTION.split()), _plot(evidence, budget))
+    shown = [_short(metric, effect) for effect in analysis.effects if not effect.refused]
+    drawing = Drawing(
+        "effects.svg",
+        " ".join(CAPTION.split()),
+        _plot(evidence, budget),
+        f"Values: {'; '.join(shown) or 'none'}.",
+    )
     samples = joined(
         sample for each in evidence.analyses for sample in crossed.cells(factorial, each)
     )

@@ -148,6 +148,16 @@ def detail(contrast: Contrast) -> str:
     return f"{points} ({sure(contrast.metric, contrast.difference)})"
 
 
+def values(contrasts: Iterable[Contrast]) -> str:
+    """Return every number of a forest, for who cannot see it."""
+    told = (
+        f"{named(pair)} {numbers.signed(pair.metric, _mean(pair))} "
+        f"({sure(pair.metric, pair.difference)})"
+        for pair in contrasts
+    )
+    return f"Values: {'; '.join(told)}."
+
+
 def named(contrast: Contrast) -> str:
     """Return the two sides."""
     return f"`{contrast.left.name}` minus `{contrast.right.name}`"

@@ -342,3 +342,16 @@ def test_every_sentence_has_at_most_35_words(laptop: Any) -> None:
     found = sentences(laptop.text())
     assert len(found) > 100
     assert [sentence for sentence in found if len(sentence.split()) > 35] == []
+
+
+def test_pictures_say_their_values_and_tables_their_heads(reported: Any) -> None:
+    page = (reported.root / "results/report/report.html").read_text()
+    spoken = re.findall(r'<svg [^>]*role="img" aria-label="([^"]+)"', page)
+    metrics = json.loads((reported.root / "results/classify/swin_micro/metrics.json").read_text())
+    mean = fmean(seed["final"]["top1"] for seed in metrics["seeds"])
+    assert any(f"swin_micro {mean:.1f}" in text for text in spoken)
+    assert all("Values: " in text for text in spoken), "every picture says what it shows"
+    tables = re.findall(r"<table .*?</table>", page, re.DOTALL)
+    assert tables
+    assert all('<th role="columnheader" scope="col"' in table for table in tables)
+    assert all('<th role="rowheader" scope="row"' in table for table in tables)
