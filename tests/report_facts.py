@@ -27,6 +27,7 @@ CLAIMS = Path(__file__).parents[1] / "pipeline" / "report" / "claims.yaml"
 # p that is written.
 CONSTANTS = {"2106.04263", "95", "0.001"}
 OF_SECTIONS = {
+    "Five questions": {"5", "80"},
     "How to read this": {
         "0.2",
         "0.3",
@@ -151,10 +152,12 @@ class Facts:
 
     def _variant(self, task: str, name: str, metrics: dict[str, Any]) -> None:
         rows, main, data, recipe = metrics["seeds"], MAIN[task], metrics["data"], metrics["recipe"]
+        self.of_section["reach"] += [data["train_samples"], recipe["duration"]["epochs"], len(rows)]
         self._sample(task, name, {row["seed"]: row["final"][main] for row in rows})
         found = self.of_name[task, name]
         for metric in rows[0]["final"]:
             found += spread([row["final"][metric] for row in rows])
+            found += interval(np.array([row["final"][metric] for row in rows])) if rows[1:] else []
             found += [np.mean([row["best"][metric] for row in rows])]
         for row in rows:
             found += [row["seed"], row["wall_time_s"]]
@@ -169,6 +172,7 @@ class Facts:
             recipe.get("image_size", 0),
         ]
         found += [recipe["duration"]["epochs"] or 0]
+        found += [sum(row["wall_time_s"] for row in rows) * metrics["world_size"] / 3600]
         self.of_task[task] += [*samples, metrics["world_size"]]
         macs = [metrics["macs"] / 1e9] if metrics.get("macs") else []
         self.costs[task, name].append([metrics["parameters"], metrics.get("macs") or 0, speed])
@@ -459,7 +463,11 @@ def _pieces(
     """A cell or line in pieces, each with the numbers and the constants that may stand in it."""
     question = heading[:2] if section == "Five questions" else ""
     constants = CONSTANTS | OF_SECTIONS.get(question or section, set())
-    if section == "Not run" or (
+    if (section, over) == ("", "the paper"):
+        yield cell, facts.claims, constants
+    elif not section and line.startswith("> "):
+        yield cell, facts.of_section["reach"], constants
+    elif section == "Not run" or (
         section == "Measured beside published" and over.startswith("published")
     ):
         yield cell, facts.claims, constants
@@ -485,7 +493,7 @@ def _pieces(
         yield (
             cell,
             _of_line(facts, section, question, line, tasks),
-            constants | (PAPER if not section or "Why this is" in line else set()),
+            constants | (PAPER if "Why this is" in line or "training images (" in line else set()),
         )
 
 

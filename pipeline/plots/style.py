@@ -46,6 +46,8 @@ STYLE = {
     "xtick.color": "#3a424a",
     "ytick.color": "#3a424a",
     "figure.facecolor": "white",
+    "svg.fonttype": "none",
+    "svg.hashsalt": "plot",
     "text.parse_math": False,  # names are names, also with a dollar in them
 }
 
@@ -79,8 +81,9 @@ def canvas(height: float, columns: int = 1) -> tuple[Figure, Sequence[Axes]]:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a PNG whose bytes depend on the plot alone."""
-    figure.savefig(path, dpi=150, metadata={"Software": None})
+    """Write a PNG, or an SVG whose letters are text; its bytes depend on the plot alone."""
+    unsaid = {"Date": None, "Creator": None} if path.suffix == ".svg" else {"Software": None}
+    figure.savefig(path, dpi=150, metadata=unsaid)
 
 
 def label_points(axes: Axes, points: Sequence[tuple[str, float, float]], size: float = 9.5) -> None:

@@ -23,3 +23,13 @@ def commit(project: Path) -> tuple[str | None, bool]:
     except (OSError, subprocess.CalledProcessError):
         return None, False
     return named.stdout.strip(), bool(changed.stdout.strip())
+
+
+def day(project: Path, commit: str) -> str | None:
+    """Return the day of a commit, as in 2021-06-08; None where git does not know it."""
+    asked = ["git", "show", "--no-patch", "--format=%cs", "--end-of-options", commit]
+    try:
+        shown = subprocess.run(asked, cwd=project, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return shown.stdout.strip()

@@ -35,7 +35,7 @@ def beside_published(judged: list[Judged]) -> list[Block]:
             ordered = sorted(
                 groups.values(), key=lambda group: group[0].result.name if group[0].result else ""
             )
-            blocks.append(Heading(3, TASK_NAMES[task].capitalize()))
+            blocks.append(Heading(3, f"{TASK_NAMES[task].capitalize()}: beside published"))
             blocks.append(
                 Table(HEAD, [_line(group) for group in ordered], frozenset({2, 3, 4, 6, 7}))
             )

@@ -52,19 +52,26 @@ class Bullets:
 
 @dataclass(frozen=True)
 class Table:
-    """A table; `numbers` names the columns, from 0, that are aligned to the right."""
+    """A table; `numbers` names the columns, from 0, that are aligned to the right.
+
+    `kind` is how a page shows it: `answers` as cards on a phone, `results` with a filter and heads
+    that sort.
+    """
 
     head: list[str]
     rows: list[list[str]]
     numbers: frozenset[int] = frozenset()
+    caption: str = ""
+    kind: Literal["plain", "answers", "results"] = "plain"
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture that lies beside the report."""
+    """A picture that lies beside the report; `values` is what it shows, for who cannot see it."""
 
     file: str
     caption: str
+    values: str = ""
 
 
 @dataclass(frozen=True)
@@ -106,6 +113,11 @@ def spans(text: str) -> Iterator[Span]:
     yield Span("plain", text[at:])
 
 
+def anchor(heading: str) -> str:
+    """Return the name under which a heading is linked to."""
+    return re.sub(r"[^a-z0-9]+", "-", heading.lower()).strip("-")
+
+
 def code(text: str) -> str:
     """Mark text from outside as code, so that nothing in it is read as a mark."""
     return "`" + " ".join(text.replace("`", "'").split()) + "`"
@@ -129,7 +141,7 @@ def _markdown(block: Block) -> str:
             return f"> {_inline(text)}" if notice else _inline(text)
         case Bullets(items):
             return "\n".join(f"- {_inline(item)}" for item in items)
-        case Figure(file, caption):
+        case Figure(file, caption, _):
             return f"![{_inline(caption)}]({quote(file)})\n\n*{_inline(caption)}*"
         case Folded(summary, inner):
             opened = f"<details><summary>{_inline(summary)}</summary>"
@@ -145,7 +157,8 @@ def _markdown_table(table: Table) -> str:
         rule,
         *([_cell(cell) for cell in row] for row in table.rows),
     ]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    written = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return f"{written}\n\n*{_inline(table.caption)}*" if table.caption else written
 
 
 def _cell(text: str) -> str:

@@ -87,7 +87,7 @@ def interaction_drawings(evidence: Evidence) -> list[Drawing]:
 
     return [
         Drawing(
-            f"interaction_{budget}.png",
+            f"interaction_{budget}.svg",
             " ".join(CAPTION.format(budget=budget).split()),
             partial(plot, budget),
         )

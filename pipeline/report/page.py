@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-import re
+from hashlib import sha256
 from html import escape
 from pathlib import Path
 
@@ -16,10 +16,13 @@ from pipeline.report.document import (
     Paragraph,
     Span,
     Table,
+    anchor,
     spans,
 )
+from pipeline.report.vector import inlined
 
 TEMPLATE = Path(__file__).parent / "page.html.j2"
+SCRIPT = Path(__file__).parent / "page.js"
 NOTICE, NUMBER = ' class="notice"', ' class="n"'
 
 
@@ -33,10 +36,19 @@ def to_html(blocks: list[Block], pictures: Path) -> str:
     )
     title = next(block.text for block in blocks if isinstance(block, Heading))
     sections = [block for block in blocks if isinstance(block, Heading) and block.level == 2]
+    first = blocks.index(sections[0])
+    script = SCRIPT.read_text()
+    top, rest = (
+        Markup("\n".join(_html(block, pictures) for block in part))
+        for part in (blocks[:first], blocks[first:])
+    )
     return environment.from_string(TEMPLATE.read_text()).render(
         title=title,
-        contents=[(_anchor(heading.text), heading.text) for heading in sections],
-        body=Markup("\n".join(_html(block, pictures) for block in blocks)),
+        contents=[(anchor(heading.text), heading.text) for heading in sections],
+        top=top,
+        rest=rest,
+        script=Markup(script),
+        digest=f"sha256-{base64.b64encode(sha256(script.encode()).digest()).decode()}",
     )
 
 
@@ -60,15 +72,13 @@ def _span(span: Span) -> str:
 def _html(block: Block, pictures: Path) -> str:
     match block:
         case Heading(level, text):
-            return f'<h{level} id="{_anchor(text)}">{inline(text)}</h{level}>'
+            return f'<h{level} id="{anchor(text)}">{inline(text)}</h{level}>'
         case Paragraph(text, notice):
             return f"<p{NOTICE if notice else ''}>{inline(text)}</p>"
         case Bullets(items):
             return "<ul>" + "".join(f"<li>{inline(item)}</li>" for item in items) + "</ul>"
-        case Figure(file, caption):
-            data = base64.b64encode((pictures / file).read_bytes()).decode()
-            spoken = escape(caption.replace("`", ""))
-            picture = f'<img src="data:image/png;base64,{data}" alt="{spoken}">'
+        case Figure(file, caption, values):
+            picture = _picture(pictures / file, f"{caption} {values}".replace("`", "").strip())
             return f"<figure>{picture}<figcaption>{inline(caption)}</figcaption></figure>"
         case Folded(summary, inner):
             inside = "\n".join(_html(part, pictures) for part in inner)
@@ -77,21 +87,38 @@ def _html(block: Block, pictures: Path) -> str:
             return _table(block)
 
 
+def _picture(file: Path, spoken: str) -> str:
+    if file.suffix == ".svg":
+        drawn = inlined(file.read_text(), anchor(file.stem), spoken)
+        return f'<div class="picture" tabindex="0">{drawn}</div>'
+    data = base64.b64encode(file.read_bytes()).decode()
+    kind = file.suffix.removeprefix(".")
+    return f'<img src="data:image/{kind};base64,{data}" alt="{escape(spoken)}" loading="lazy">'
+
+
 def _table(table: Table) -> str:
-    head = "".join(_cell("th", column, text, table) for column, text in enumerate(table.head))
-    rows = [
-        "".join(_cell("td", column, text, table) for column, text in enumerate(row))
+    columns = range(len(table.head))
+    numbers = [NUMBER if column in table.numbers else "" for column in columns]
+    # Roles are said, since a table whose cells are laid out as blocks loses its own.
+    head = "".join(
+        f'<th role="columnheader" scope="col"{numbers[column]}>{inline(table.head[column])}</th>'
+        for column in columns
+    )
+    body = "\n".join(
+        f'<tr role="row">{"".join(_cell(row, column, numbers[column]) for column in columns)}</tr>'
         for row in table.rows
-    ]
-    body = "\n".join(f"<tr>{row}</tr>" for row in rows)
+    )
+    caption = f"<caption>{inline(table.caption)}</caption>\n" if table.caption else ""
+    top = f'<thead role="rowgroup"><tr role="row">{head}</tr></thead>'
+    inside = f'{caption}{top}\n<tbody role="rowgroup">\n{body}\n</tbody>'
     # Focusable, so that the keyboard can scroll it too.
-    inside = f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>"
-    return f'<div class="scroll" tabindex="0"><table>\n{inside}</table></div>'
+    return (
+        f'<div class="scroll {table.kind}" tabindex="0"><table role="table">\n'
+        f"{inside}</table></div>"
+    )
 
 
-def _cell(tag: str, column: int, text: str, table: Table) -> str:
-    return f"<{tag}{NUMBER if column in table.numbers else ''}>{inline(text)}</{tag}>"
-
-
-def _anchor(text: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+def _cell(row: list[str], column: int, number: str) -> str:
+    if column == 0:
+        return f'<th role="rowheader" scope="row"{number}>{inline(row[0])}</th>'
+    return f'<td role="cell"{number}>{inline(row[column])}</td>'

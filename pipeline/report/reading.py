@@ -9,9 +9,9 @@ validation data itself and so flatters; it is shown, not judged.
 
 **±** is the sample standard deviation over seeds. One seed has none.
 
-**reproduced**: a number that its authors published, a run with the paper's data, network, image
-size and length, and a distance of at most the tolerance ({tolerances} points; parameters 0.5 M;
-MACs 0.1 G). The distance counts in both directions: a run that is better by more than the
+**reproduced**: a number that its authors published, and a run with the paper's data, network, image
+size and length. They differ by at most the tolerance ({tolerances} points; parameters 0.5 M; MACs
+0.1 G). The distance counts in both directions: a run that is better by more than the
 tolerance is not a reproduction either. Other numbers of the recipe are not checked; each run's are
 in its metrics.json.
 
@@ -28,7 +28,7 @@ without a judgement.
 
 **matches**, **beats**, **falls behind** (question 5): by the 95% interval of the paired difference,
 against the same tolerances as a margin. The whole interval within the margin on both sides of zero
-matches; else an interval above zero beats and one below zero falls behind; everything else, and
+matches; else an interval above zero beats and one below zero falls behind. Everything else, and
 everything from one seed or with every run at 100%, is **not settled**. A metric without a tolerance
 has a margin of 0 and can match nothing.
 

@@ -3,33 +3,44 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from pipeline.core.files import whole_folder, write_text
 from pipeline.params.registry import classifier
 from pipeline.project.call import Call
-from pipeline.report import figures
+from pipeline.project.git import day
+from pipeline.report import figures, numbers
 from pipeline.report.answers import answers
 from pipeline.report.answers.answer import Answer, Evidence
 from pipeline.report.answers.crossed import analyses
-from pipeline.report.claims import TASK_NAMES, TASKS, Claim, load_claims
+from pipeline.report.claims import COSTS, TASK_NAMES, TASKS, Claim, load_claims
 from pipeline.report.contrasts import against_baseline
 from pipeline.report.derived import contrasts_csv, costs_csv, effects_csv, hours_csv
 from pipeline.report.document import Figure, to_markdown
 from pipeline.report.factorial_section import interaction_drawings
 from pipeline.report.page import to_html
 from pipeline.report.results import Results, VariantResult, read_results
-from pipeline.report.scatter import size_against_accuracy
+from pipeline.report.scatter import over_cost, spoken
 from pipeline.report.search_section import file_of
-from pipeline.report.sections import Material, report
+from pipeline.report.sections import SCATTER, Material, report
 from pipeline.report.summaries import write_summaries
 from pipeline.report.table import to_csv
 from pipeline.report.tracked import tracked
 from pipeline.report.trials import read_factorial, read_search
-from pipeline.report.verdict import judge_all
+from pipeline.report.verdict import judge_all, measured_value
 
-Draw = Callable[[str, str, Callable[[Path], None]], None]
+
+class Draw(Protocol):
+    """Draw a picture and remember its place, caption and values."""
+
+    def __call__(
+        self, file: str, caption: str, plot: Callable[[Path], None], shown: Iterable[str] = ()
+    ) -> None:
+        """Draw one."""
 
 
 def make_report(call: Call) -> Path:
@@ -39,17 +50,12 @@ def make_report(call: Call) -> Path:
     Raises:
         UserError: a results file or the claims cannot be read.
     """
-    claims, made = load_claims(), read_evidence(call)
-    found = answers(made)
-    judged = judge_all(claims, made.results, call.params.compare)
-    target = call.folders.results("report")
+    material = gather(call)
+    made, target = material.evidence, material.folder
     with whole_folder(target) as folder:
-        pictures = _pictures(made.results, claims, folder)
-        _draw(made, found, folder)
-        material = Material(
-            call.params, made, found, judged, pictures, tracked(call.params.tracking), target
-        )
-        blocks = report(material)
+        pictures = _pictures(made.results, material.claims, folder)
+        _draw(made, material.answers, folder)
+        blocks = report(replace(material, pictures=pictures))
         write_text(folder / "report.md", to_markdown(blocks))
         write_text(folder / "report.html", to_html(blocks, folder))
         made_tables = tables(material)
@@ -57,6 +63,28 @@ def make_report(call: Call) -> Path:
             write_text(folder / name, text)
     write_summaries(call, made, made_tables["effects.csv"])
     return target
+
+
+def gather(call: Call) -> Material:
+    """Read and judge all that the report is made from; its pictures are drawn later.
+
+    Raises:
+        UserError: a results file or the claims cannot be read.
+    """
+    claims, made = load_claims(), read_evidence(call)
+    commits = {result.metrics.commit for result in made.results.run if result.metrics}
+    days = {commit: day(call.project, commit) for commit in sorted(filter(None, commits))}
+    return Material(
+        params=call.params,
+        evidence=made,
+        answers=answers(made),
+        judged=judge_all(claims, made.results, call.params.compare),
+        pictures=[],
+        tracked=tracked(call.params.tracking),
+        folder=call.folders.results("report"),
+        claims=claims,
+        dated={commit: known for commit, known in days.items() if known},
+    )
 
 
 def read_evidence(call: Call) -> Evidence:
@@ -97,29 +125,33 @@ def _draw(evidence: Evidence, found: list[Answer], folder: Path) -> None:
 def _pictures(results: Results, claims: list[Claim], folder: Path) -> list[Figure]:
     made: list[Figure] = []
 
-    def draw(file: str, caption: str, plot: Callable[[Path], None]) -> None:
+    def draw(
+        file: str, caption: str, plot: Callable[[Path], None], shown: Iterable[str] = ()
+    ) -> None:
         plot(folder / file)
-        made.append(Figure(file, caption))
+        made.append(Figure(file, caption, f"Values: {'; '.join(shown)}." if shown else ""))
 
     for task in TASKS:
         _draw_task(task, [result for result in results.of(task) if result.metrics], draw)
     trained = [result for result in results.of(classifier()) if result.metrics]
-    if trained:
+    for cost in COSTS if trained else ():
         caption = (
-            "Top-1 over parameters. Small-scale runs and published numbers do not compare: "
-            "each has its own axes."
+            f"Top-1 over {numbers.labelled(cost)}, with 95% intervals over seeds. Small-scale runs "
+            "and published numbers do not compare: each has its own axes."
         )
-        draw(
-            "size_against_accuracy.png",
-            caption,
-            lambda path: size_against_accuracy(trained, claims, path),
-        )
+        plot = partial(over_cost, trained, claims, cost)
+        draw(f"{SCATTER}{cost}.svg", caption, plot, spoken(trained, claims, cost))
     profiled = [result for result in results.of(classifier()) if result.profile]
     if profiled:
+        speeds = [
+            f"{result.name} {numbers.speed(result.profile.inference_images_per_second)}"
+            for result in profiled
+            if result.profile
+        ]
         caption = (
             "Images a second on the machine named under the table of variants; longer is faster."
         )
-        draw("throughput.png", caption, lambda path: figures.throughput(profiled, path))
+        draw("throughput.svg", caption, lambda path: figures.throughput(profiled, path), speeds)
     for result in results.run:
         _copy_samples(result, folder, made)
     return made
@@ -129,6 +161,11 @@ def _draw_task(task: str, trained: list[VariantResult], draw: Draw) -> None:
     if not trained:
         return
     name = TASK_NAMES[task].capitalize()
+    ends = [
+        f"{result.name} {numbers.value(metrics.main_metric, measured.mean)}"
+        for result in trained
+        if (metrics := result.metrics) and (measured := measured_value(result, metrics.main_metric))
+    ]
     several = any(len(result.metrics.seeds) > 1 for result in trained if result.metrics)
     dots = (
         "a faint dot per seed, mean and one standard deviation over it"
@@ -136,18 +173,26 @@ def _draw_task(task: str, trained: list[VariantResult], draw: Draw) -> None:
         else "one seed, no spread known"
     )
     caption = f"{name} at the last evaluation: {dots}."
-    draw(f"accuracy_{task}.png", caption, lambda path: figures.accuracy(trained, path))
+    draw(f"accuracy_{task}.svg", caption, lambda path: figures.accuracy(trained, path), ends)
     if any(result.history for result in trained):
         caption = f"{name} over the epochs: mean over the seeds, and their range behind it."
-        draw(f"curves_{task}.png", caption, lambda path: figures.curves(trained, path))
+        draw(f"curves_{task}.svg", caption, lambda path: figures.curves(trained, path), ends)
 
 
 def _copy_samples(result: VariantResult, folder: Path, made: list[Figure]) -> None:
     if result.samples:
-        file = f"samples_{result.task}_{result.name}.png"
-        shutil.copyfile(result.samples, folder / file)
+        file = f"samples_{result.task}_{result.name}.webp"
+        _shrink(result.samples, folder / file)
         caption = (
             f"{TASK_NAMES[result.task].capitalize()} `{result.name}`: predictions of the "
             "first seed."
         )
         made.append(Figure(file, caption))
+
+
+def _shrink(picture: Path, target: Path) -> None:
+    """Write photographs as WebP, a tenth of the bytes of a PNG."""
+    from PIL import Image
+
+    with Image.open(picture) as image:
+        image.convert("RGB").save(target, "WEBP", quality=80, method=6)

@@ -23,6 +23,18 @@ class Summary:
         """Standard error of the mean."""
         return None if self.sd is None else self.sd / sqrt(self.n)
 
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95% t-interval of the mean; one value has none."""
+        error = self.standard_error
+        if error is None:
+            return None
+        # scipy.stats.t.ppf without the seconds that importing scipy.stats takes
+        from scipy.special import stdtrit
+
+        half = float(stdtrit(self.n - 1, (1 + CONFIDENCE) / 2)) * error
+        return self.mean - half, self.mean + half
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -45,16 +57,4 @@ def paired_difference(left: Mapping[int, float], right: Mapping[int, float]) -> 
     if not seeds:
         return None
     summary = summarise([left[seed] - right[seed] for seed in seeds])
-    return Difference(summary.mean, summary.sd, summary.n, _interval(summary))
-
-
-def _interval(summary: Summary) -> tuple[float, float] | None:
-    error = summary.standard_error
-    if error is None:
-        return None
-    from scipy.special import (
-        stdtrit,
-    )  # scipy.stats.t.ppf without the seconds that importing scipy.stats takes
-
-    half = float(stdtrit(summary.n - 1, (1 + CONFIDENCE) / 2)) * error
-    return summary.mean - half, summary.mean + half
+    return Difference(summary.mean, summary.sd, summary.n, summary.interval)

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
+from statistics import fmean
 from urllib.parse import quote
 
 from pipeline.params.registry import classifier, tasks
 from pipeline.project.call import repro
 from pipeline.report import numbers
+from pipeline.report.answers import words
 from pipeline.report.claims import TASK_NAMES, TASKS
 from pipeline.report.document import Block, Folded, Heading, Paragraph, Table, code, plain
 from pipeline.report.results import Results, VariantResult
-from pipeline.report.statistics import summarise
+from pipeline.report.scale import small_because
+from pipeline.report.statistics import Summary
 from pipeline.report.tracked import Tracked
-from pipeline.report.verdict import best_value, measured_value
+from pipeline.report.verdict import measured_value
 from pipeline.runs.results import Metrics, ProfileFile
 
-COSTS = [
-    "MACs, G",
-    "parameters at 1,000 classes, M",
-    "MACs at 1,000 classes, G",
-    "inference, images/s",
-    "memory, MB",
-]
-"""What a classifier costs: MACs with the classes of its data, then what its profile says."""
+AT_PAPERS_CLASSES = ["variant", "parameters, M", "MACs, G", "memory in inference, MB"]
+"""What the profile counts: with the paper's classes, which the data need not have."""
 
 
 def variant_tables(results: Results, folder: Path, tracked: Tracked) -> list[Block]:
@@ -38,10 +36,12 @@ def variant_tables(results: Results, folder: Path, tracked: Tracked) -> list[Blo
         blocks.append(Heading(3, TASK_NAMES[task].capitalize()))
         blocks.append(_variant_table(task, named, folder))
         if trained:
-            blocks.append(Paragraph(_run_facts(trained)))
-            blocks.append(
-                Folded("Every seed, with its run ids and commit", [_run_table(trained, tracked)])
-            )
+            blocks += [Paragraph(fact) for fact in _run_facts(trained)]
+            blocks += [
+                *_profiled(trained),
+                Folded("Every configuration", [_configurations(trained)]),
+                Folded("Every seed, with its run ids and commit", [_run_table(trained, tracked)]),
+            ]
     return blocks or [Paragraph("params.yaml names no variant.")]
 
 
@@ -50,54 +50,107 @@ def _variant_table(task: str, results: list[VariantResult], folder: Path) -> Tab
         (result.metrics.main_metric for result in results if result.metrics),
         tasks()[task].main_metric,
     )
+    speed = ["inference, images/s"] if task == classifier() else []
     head = [
-        "variant",
-        "mixer",
-        "size",
+        "configuration",
         f"{numbers.labelled(metric)}, last",
-        "best",
+        "95% interval",
+        "seeds",
         "parameters, M",
+        "MACs, G",
+        *speed,
+        "training, images/s",
+        "hours",
+        "device",
+        "scale",
     ]
-    costs = COSTS if task == classifier() else []
-    head = [*head, *costs, "training, images/s", "seeds", "configuration"]
-    rows = [_variant_row(result, metric, folder, bool(costs)) for result in results]
-    return Table(head, rows, frozenset(range(3, len(head) - 1)))
+    rows = [_variant_row(result, metric, folder, bool(speed)) for result in results]
+    caption = (
+        f"{TASK_NAMES[task].capitalize()}: means over seeds, t-intervals. Hours are those of all "
+        "seeds and workers together."
+    )
+    return Table(head, rows, frozenset(range(1, len(head) - 2)), caption, "results")
 
 
-def _variant_row(result: VariantResult, metric: str, folder: Path, costs: bool) -> list[str]:
+def _variant_row(result: VariantResult, metric: str, folder: Path, timed: bool) -> list[str]:
     metrics, profile = result.metrics, result.profile
-    measured = numbers.spread(metric, measured_value(result, metric)) if metrics else "not run"
-    cost = [
-        numbers.value("macs_g", metrics.macs / 1e9 if metrics and metrics.macs else None),
-        numbers.value("parameters_m", profile.parameters / 1e6 if profile else None),
-        numbers.value("macs_g", profile.macs / 1e9 if profile else None),
-        numbers.speed(profile.inference_images_per_second if profile else None),
-        numbers.speed(profile.peak_memory_mb if profile else None),
-    ]
+    speed = numbers.speed(profile.inference_images_per_second if profile else None)
+    inference = [speed] if timed else []
+    if metrics is None:
+        todo = f"`{repro(result.task, result.name)}`"
+        counted = [numbers.NOTHING] * 2
+        return [
+            f"`{result.name}`",
+            "not run",
+            numbers.NOTHING,
+            numbers.NOTHING,
+            *counted,
+            *inference,
+            *counted,
+            numbers.NOTHING,
+            todo,
+        ]
+    measured = measured_value(result, metric)
+    seconds = sum(row.wall_time_s for row in metrics.seeds) * metrics.world_size
+    training = fmean(row.train_images_per_second for row in metrics.seeds)
     return [
-        f"`{result.name}`",
-        plain(metrics.mixer if metrics else result.variant.mixer),
-        plain((metrics.size if metrics else result.variant.size) or numbers.NOTHING),
-        measured,
-        numbers.value(metric, best_value(result, metric)),
-        numbers.value("parameters_m", metrics.parameters / 1e6 if metrics else None),
-        *(cost if costs else []),
-        numbers.speed(
-            summarise([row.train_images_per_second for row in metrics.seeds]).mean
-            if metrics
-            else None
-        ),
-        str(len(metrics.seeds)) if metrics else numbers.NOTHING,
-        _link(result, folder) if metrics else f"`{repro(result.task, result.name)}`",
+        _link(result, folder),
+        numbers.value(metric, measured.mean if measured else None),
+        _interval(metric, measured),
+        str(len(metrics.seeds)),
+        numbers.value("parameters_m", metrics.parameters / 1e6),
+        numbers.value("macs_g", metrics.macs / 1e9 if metrics.macs else None),
+        *inference,
+        numbers.speed(training),
+        f"{seconds / 3600:.3g}",
+        code(metrics.device),
+        words.scale_of(bool(small_because(metrics)), metrics.data.synthetic),
     ]
+
+
+def _interval(metric: str, measured: Summary | None) -> str:
+    if measured is None or measured.interval is None:
+        return numbers.NOTHING
+    low, high = measured.interval
+    return f"{numbers.value(metric, low)} to {numbers.value(metric, high)}"
 
 
 def _link(result: VariantResult, folder: Path) -> str:
     target = Path(os.path.relpath(result.folder / "metrics.json", folder)).as_posix()
-    return f"[metrics.json]({quote(target)})"
+    return f"[`{result.name}`]({quote(target)})"
 
 
-def _run_facts(results: list[VariantResult]) -> str:
+def _profiled(results: list[VariantResult]) -> list[Block]:
+    """Return what the profiles of classifiers count."""
+    rows = [
+        [
+            f"`{result.name}`",
+            numbers.value("parameters_m", profile.parameters / 1e6),
+            numbers.value("macs_g", profile.macs / 1e9),
+            numbers.speed(profile.peak_memory_mb),
+        ]
+        for result in results
+        if result.task == classifier() and (profile := result.profile)
+    ]
+    table = Table(AT_PAPERS_CLASSES, rows, frozenset({1, 2, 3}))
+    return [Folded("Costs with the paper's 1,000 classes", [table])] if rows else []
+
+
+def _configurations(results: list[VariantResult]) -> Table:
+    rows = [
+        [
+            f"`{result.name}`",
+            code(metrics.model),
+            code(json.dumps(metrics.overrides)),
+            code(json.dumps(metrics.recipe)),
+        ]
+        for result in results
+        if (metrics := result.metrics)
+    ]
+    return Table(["variant", "network", "what differs in it", "recipe"], rows)
+
+
+def _run_facts(results: list[VariantResult]) -> list[str]:
     """Return what the runs of a task were made with; profiles are said apart, for they may come
     from another machine.
     """
@@ -108,14 +161,16 @@ def _run_facts(results: list[VariantResult]) -> str:
     timed = sorted({_timing(profile) for profile in profiles})
     told = [f"Trained on {' and on '.join(trained)}."]
     if timed:
-        told.append(f"Inference and memory on {'; and on '.join(timed)}.")
-        told.append("Training images/s are those of the run, loading included.")
+        told.append(
+            f"Inference and memory on {'; and on '.join(timed)}. "
+            "Training images/s are those of the run, loading included."
+        )
     told += [
         f"The speed of `{profile.variant}` is in doubt: {plain(doubt)}."
         for profile in profiles
         for doubt in profile.doubts
     ]
-    return " ".join(told)
+    return told
 
 
 def _training(metrics: Metrics) -> str:

@@ -63,7 +63,12 @@ def against_swin(evidence: Evidence) -> Answer:
         *missing.factorial(factorial),
     ]
     drawing = (
-        Drawing("answer_3.png", " ".join(CAPTION.split()), lambda path: _draw(compared, path))
+        Drawing(
+            "answer_3.svg",
+            " ".join(CAPTION.split()),
+            lambda path: _draw(compared, path),
+            words.values(pairs),
+        )
         if pairs
         else None
     )
@@ -72,7 +77,10 @@ def against_swin(evidence: Evidence) -> Answer:
         for cost in compared
         if not cost.contrast.left.where and cost.contrast.left.task == classifier()
     ]
-    said = [*words.sentences(pairs), *(_sentence(cost) for cost in classify)]
+    said = [
+        *words.sentences(pairs, evidence.mixed),
+        *(_sentence(cost, evidence.mixed) for cost in classify),
+    ]
     timed = {_protocol(side.profile) for side in sides(pairs) if side.profile}
     sure = [*words.certainty(pairs), *([BLOCK] if pairs else []), *sorted(timed)]
     table = _table(compared) if compared else None
@@ -81,18 +89,21 @@ def against_swin(evidence: Evidence) -> Answer:
     )
 
 
-def _sentence(cost: RunCosts) -> str:
+def _sentence(cost: RunCosts, mixed: bool) -> str:
     """Costs of one pair of variants in words."""
     pair = cost.contrast
     told = [
         f"{found.ratio:.2f} times the {_called(found)} ({_both(found)})" for found in cost.found
     ]
     refused = f"; the rest is not compared, for {cost.refused}" if cost.refused else ""
-    head = (
-        f"{words.opening(pair.small, pair.synthetic)}`{pair.left.name}` took, beside "
-        f"`{pair.right.name}`"
+    head = words.opened(
+        f"`{pair.left.name}` took, beside `{pair.right.name}`",
+        mixed=mixed,
+        small=pair.small,
+        synthetic=pair.synthetic,
     )
-    return f"{head}, {', '.join(told) or 'no cost that compares'}{refused}."
+    more = f" Also {', '.join(told[2:])}." if told[2:] else ""
+    return f"{head}, {', '.join(told[:2]) or 'no cost that compares'}{refused}.{more}"
 
 
 def _called(cost: Cost) -> str:

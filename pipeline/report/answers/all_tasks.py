@@ -52,11 +52,13 @@ def all_tasks(evidence: Evidence) -> Answer:
         ),
         *missing.seeds(pairs),
     ]
-    said = [_sentence(pair, margin) for pair in pairs]
-    said += [_together(found, margin) for found in _by_networks(pairs)]
+    said = [_sentence(pair, margin, evidence.mixed) for pair in pairs]
+    said += [_together(found, margin, evidence.mixed) for found in _by_networks(pairs)]
     caption = " ".join(CAPTION.split())
     drawing = (
-        Drawing("answer_5.png", caption, lambda path: forest(pairs, path, margin))
+        Drawing(
+            "answer_5.svg", caption, lambda path: forest(pairs, path, margin), words.values(pairs)
+        )
         if pairs
         else None
     )
@@ -80,10 +82,15 @@ def verdict(contrast: Contrast, margin: float) -> str:
     return {1: BEATS, -1: BEHIND, 0: OPEN}[contrast.sign]
 
 
-def _sentence(pair: Contrast, margin: Mapping[str, float]) -> str:
+def _sentence(pair: Contrast, margin: Mapping[str, float], mixed: bool) -> str:
     found = verdict(pair, margin.get(pair.metric, 0.0))
     sides = f"`{pair.left.name}` against `{pair.right.name}`: **{found}**"
-    head = f"{words.opening(pair.small, pair.synthetic)}{TASK_NAMES[pair.left.task]}, {sides}"
+    head = words.opened(
+        f"{TASK_NAMES[pair.left.task]}, {sides}",
+        mixed=mixed,
+        small=pair.small,
+        synthetic=pair.synthetic,
+    )
     if pair.difference is None:
         return f"{head}, no seed in common."
     points = (
@@ -104,7 +111,7 @@ def _by_networks(pairs: list[Contrast]) -> list[list[Contrast]]:
     return list(found.values())
 
 
-def _together(pairs: list[Contrast], margin: Mapping[str, float]) -> str:
+def _together(pairs: list[Contrast], margin: Mapping[str, float], mixed: bool) -> str:
     """Return what the tasks say together of two networks."""
     first = pairs[0]
     verdicts = {pair.left.task: verdict(pair, margin.get(pair.metric, 0.0)) for pair in pairs}
@@ -119,7 +126,7 @@ def _together(pairs: list[Contrast], margin: Mapping[str, float]) -> str:
         or "matches or beats it on each"
     )
     small, synthetic = any(pair.small for pair in pairs), any(pair.synthetic for pair in pairs)
-    head = f"{words.opening(small, synthetic)}all three tasks together"
+    head = words.opened("all three tasks together", mixed=mixed, small=small, synthetic=synthetic)
     return f"{head}, `{first.left.name}` against `{first.right.name}`: **{said}**."
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
+from pipeline.report import numbers
 from pipeline.report.answers import words
 from pipeline.report.answers.costs import RunCosts
 from pipeline.report.contrasts import Contrast
@@ -13,7 +15,7 @@ from pipeline.report.document import Block, Bullets, Figure, Folded, Heading, Pa
 from pipeline.report.effects import Analysis
 from pipeline.report.forest import forest
 from pipeline.report.results import Results
-from pipeline.report.samples import SamplePicture
+from pipeline.report.samples import SamplePicture, of_budget, of_search, of_variant
 from pipeline.report.tracked import Tracked
 from pipeline.report.trials import FactorialResults, SearchResults
 
@@ -21,6 +23,8 @@ CAPTION = """
 Differences in points with 95% intervals over paired seeds; a hollow mark comes from one seed and
 has no interval.
 """.strip()
+KEY = ("unshared", "dynamic", "swin", "static swin")
+"""The kinds of contrast that answer a question by themselves."""
 SYNTHETIC = "**Synthetic data: this shows the machinery, no answer about vision.**"
 SMALL = "**From a small-scale run: no answer at the paper's scale.**"
 PARTLY = (
@@ -35,11 +39,12 @@ class Drawing:
     file: str
     caption: str
     plot: Callable[[Path], None]
+    values: str = ""
 
     @property
     def figure(self) -> Figure:
         """Its place in the report."""
-        return Figure(self.file, self.caption)
+        return Figure(self.file, self.caption, self.values)
 
 
 @dataclass(frozen=True)
@@ -56,19 +61,32 @@ class Evidence:
     analyses: Mapping[str, Analysis]
     margin: dict[str, float]
 
+    @cached_property
+    def mixed(self) -> bool:
+        """Whether runs of several scales are at hand, so that a sentence has to name its own."""
+        samples = [of_variant(run, run.metrics) for run in self.results.run if run.metrics]
+        if self.factorial:
+            budgets = [of_budget(self.factorial, budget) for budget in self.factorial.budgets]
+            samples += [sample for found in budgets for sample in found.values()]
+        if self.search:
+            samples += [sample for _, sample in of_search(self.search)]
+        return len({(bool(sample.small), sample.synthetic) for sample in samples}) > 1
+
 
 @dataclass(frozen=True)
 class Said:
     """What the factorial adds to an answer."""
 
     sentences: list[str]
-    certainty: list[str]
     samples: list[SamplePicture]
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One question; without `sentences` the present runs say nothing about it."""
+    """One question; without `sentences` the present runs say nothing about it.
+
+    `brief` says it in a few words, where contrasts do not.
+    """
 
     title: str
     sentences: list[str]
@@ -79,19 +97,41 @@ class Answer:
     missing: list[str]
     contrasts: tuple[Contrast, ...] = ()
     costs: tuple[RunCosts, ...] = ()
+    brief: str = ""
+
+    @property
+    def key(self) -> list[Contrast]:
+        """The contrasts that answer by themselves: those of variants, where there are any."""
+        pairs = [pair for pair in self.contrasts if pair.kind in KEY and not pair.left.where]
+        return pairs or list(self.contrasts)
+
+    @property
+    def told(self) -> str:
+        """The answer in one sentence: the first two networks, in every task that has them."""
+        if self.brief or not self.key:
+            return self.brief
+        first = max(self.key, key=lambda pair: pair.difference.n if pair.difference else 0)
+        names = (first.left.name, first.right.name)
+        same = [pair for pair in self.key if (pair.left.name, pair.right.name) == names]
+        parts = [
+            f"{numbers.label(pair.metric)} {numbers.signed(pair.metric, pair.difference.mean)} "
+            f"({numbers.interval(pair.metric, pair.difference)})"
+            for pair in same
+            if pair.difference
+        ]
+        more = f"; {len(self.key)} pairs in all" if len(self.key) > len(same) else ""
+        said = ", ".join(parts) or "no seed in common"
+        return f"{code(names[0])} minus {code(names[1])}: {said}{more}."
 
     def blocks(self, tracked: Tracked) -> list[Block]:
-        """Return the answer from its caution to its runs."""
-        blocks: list[Block] = [Heading(3, self.title)]
-        if caution := _caution(self.runs):
-            blocks.append(Paragraph(caution))
-        blocks.append(
-            Bullets(self.sentences)
-            if self.sentences
-            else Paragraph("The present runs say nothing about it.")
+        """Return the answer: one sentence, picture, table, what that says, and how sure it is."""
+        first = (
+            _caution(self.runs) or f"**{self.told or 'The present runs say nothing about it.'}**"
         )
+        blocks: list[Block] = [Heading(3, self.title), Paragraph(first)]
         blocks += [self.figure.figure] if self.figure else []
         blocks += [self.table] if self.table else []
+        blocks += [Bullets(self.sentences)] if self.sentences else []
         if self.certainty:
             blocks.append(Paragraph("**How sure:** " + " ".join(self.certainty)))
         if self.missing:
@@ -104,23 +144,25 @@ class Answer:
 
 
 def of_contrasts(
+    evidence: Evidence,
     number: int,
     title: str,
     found: list[Contrast],
     crossed: Said,
     lacking: list[str],
-    more: Iterable[str] = (),
 ) -> Answer:
     """Return an answer from contrasts and effects of the factorial: sentences, a forest of
     intervals, and a table.
     """
     drawing = (
-        Drawing(f"answer_{number}.png", CAPTION, lambda path: forest(found, path))
+        Drawing(
+            f"answer_{number}.svg", CAPTION, lambda path: forest(found, path), words.values(found)
+        )
         if found
         else None
     )
-    said = [*words.sentences(found), *crossed.sentences, *more]
-    sure = [*words.certainty(found), *crossed.certainty]
+    said = [*words.sentences(found, evidence.mixed), *crossed.sentences]
+    sure = words.certainty(found)
     runs = joined([*sides(found), *crossed.samples])
     return Answer(title, said, drawing, words.table(found), runs, sure, lacking, tuple(found))
 

@@ -34,11 +34,6 @@ HEAD = [
     "stands on",
     "scale",
 ]
-ADJUSTED = """
-Effects of the factorial: ordinary least squares with a block for each seed; intervals at 95% each,
-p-values adjusted after Holm over all effects that are stated in a budget; smallest detectable at 5%
-with 80% power.
-"""
 
 
 def analyses(factorial: FactorialResults | None) -> dict[str, Analysis]:
@@ -80,19 +75,14 @@ def effects(evidence: Evidence, factors: Iterable[str]) -> Said:
     """Return the main effects of these factors in the longest training, a sentence each."""
     wanted = {(factor,) for factor in factors}
     if evidence.factorial is None or not evidence.analyses:
-        return Said([], [], [])
+        return Said([], [])
     budget, analysis = next(iter(evidence.analyses.items()))
     chosen = [effect for effect in analysis.effects if effect.factors in wanted]
     metric = evidence.factorial.design.metric
-    said = "; ".join(told(metric, effect) for effect in chosen)
     holds = dict.fromkeys(effect.assumption for effect in chosen if effect.assumption)
-    sentence = " ".join(
-        [
-            f"{opening(evidence.factorial, budget)}effects on {numbers.label(metric)}: {said}.",
-            *holds,
-        ]
-    )
-    return Said([sentence], [" ".join(ADJUSTED.split())], cells(evidence.factorial, budget))
+    start = f"{opening(evidence, evidence.factorial, budget)}effects on {numbers.label(metric)}:"
+    said = [start, *(f"{told(metric, effect)}." for effect in chosen), *holds]
+    return Said(said, cells(evidence.factorial, budget))
 
 
 def cells(factorial: FactorialResults, budget: str) -> list[SamplePicture]:
@@ -104,14 +94,16 @@ def cells(factorial: FactorialResults, budget: str) -> list[SamplePicture]:
     ]
 
 
-def opening(factorial: FactorialResults, budget: str) -> str:
+def opening(evidence: Evidence, factorial: FactorialResults, budget: str) -> str:
     """How a sentence on a budget begins."""
     samples = cells(factorial, budget)
     small = any(sample.small for sample in samples)
     task = TASK_NAMES[factorial.design.task]
-    return (
-        f"{words.opening(small, factorial.design.data.synthetic)}in the factorial's budget "
-        f"`{budget}` ({task}), "
+    return words.opened(
+        f"in the factorial's budget `{budget}` ({task}), ",
+        mixed=evidence.mixed,
+        small=small,
+        synthetic=factorial.design.data.synthetic,
     )
 
 

@@ -30,4 +30,6 @@ def dynamic(evidence: Evidence) -> Answer:
         *missing.seeds(found),
         *missing.factorial(factorial),
     ]
-    return of_contrasts(2, TITLE, found, crossed.effects(evidence, (crossed.DYNAMIC,)), lacking)
+    return of_contrasts(
+        evidence, 2, TITLE, found, crossed.effects(evidence, (crossed.DYNAMIC,)), lacking
+    )

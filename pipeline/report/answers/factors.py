@@ -33,7 +33,7 @@ def factors(evidence: Evidence) -> Answer:
     if factorial is None or not evidence.analyses:
         return Answer(TITLE, [], None, None, [], [], lacking)
     budget, analysis = next(iter(evidence.analyses.items()))
-    start, metric = crossed.opening(factorial, budget), factorial.design.metric
+    start, metric = crossed.opening(evidence, factorial, budget), factorial.design.metric
     mains = [effect for effect in analysis.effects if len(effect.factors) == 1]
     crossings = [effect for effect in analysis.effects if len(effect.factors) > 1]
     said = [
@@ -43,14 +43,33 @@ def factors(evidence: Evidence) -> Answer:
         *_not_run(factorial),
         *_hours(factorial),
     ]
-    drawing = Drawing("effects.png", " ".join(CAPTION.split()), _plot(evidence, budget))
+    shown = [_short(metric, effect) for effect in analysis.effects if not effect.refused]
+    drawing = Drawing(
+        "effects.svg",
+        " ".join(CAPTION.split()),
+        _plot(evidence, budget),
+        f"Values: {'; '.join(shown) or 'none'}.",
+    )
     samples = joined(
         sample for each in evidence.analyses for sample in crossed.cells(factorial, each)
     )
     table = crossed.table(evidence)
     return Answer(
-        TITLE, said, drawing, table, samples, _certainty(factorial, evidence.analyses), lacking
+        TITLE,
+        said,
+        drawing,
+        table,
+        samples,
+        _certainty(factorial, evidence.analyses),
+        lacking,
+        brief="; ".join(_short(metric, effect) for effect in mains if not effect.refused),
     )
+
+
+def _short(metric: str, effect: Effect) -> str:
+    points = numbers.signed(metric, effect.estimate)
+    low, high = (numbers.signed(metric, end) for end in (effect.low, effect.high))
+    return f"{effect.name} {points} ({low} to {high})"
 
 
 def _ranked(start: str, what: str, metric: str, effects: list[Effect]) -> list[str]:
@@ -59,12 +78,12 @@ def _ranked(start: str, what: str, metric: str, effects: list[Effect]) -> list[s
     if not stated:
         return []
     told = [e for e in stated if crossed.clear(e)]
-    listed = "; ".join(_brief(metric, effect) for effect in told)
+    listed = ". ".join(_brief(metric, effect) for effect in told)
     said = (
         f"{start}{what} told apart from zero, the largest first: {listed}."
         if told
         else (
-            f"{start}none of the {what} is told apart from zero; the largest is "
+            f"{start}none of the {what} is told apart from zero. The largest: "
             f"{_brief(metric, stated[0])}."
         )
     )
@@ -120,7 +139,7 @@ def _hours(factorial: FactorialResults) -> list[str]:
 
 
 def _certainty(factorial: FactorialResults, analyses: Mapping[str, Analysis]) -> list[str]:
-    said = [" ".join(crossed.ADJUSTED.split())]
+    said = []
     for budget, analysis in analyses.items():
         spread = numbers.value(factorial.design.metric, analysis.residual_sd)
         said.append(

@@ -53,5 +53,10 @@ def sharing(evidence: Evidence) -> Answer:
         *missing.search(search),
     ]
     return of_contrasts(
-        1, TITLE, found, crossed.effects(evidence, (crossed.POSITIONS, crossed.GROUPS)), lacking
+        evidence,
+        1,
+        TITLE,
+        found,
+        crossed.effects(evidence, (crossed.POSITIONS, crossed.GROUPS)),
+        lacking,
     )

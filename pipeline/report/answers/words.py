@@ -28,9 +28,9 @@ KINDS = {
     "search kernel": ("a larger kernel", "kernel size"),
     "search groups": ("more channels to one set of weights", "groups of channels"),
     "dynamic": ("computing the weights from the image", "dynamic weights"),
-    "weights": ("weights by dot product instead of a linear layer", "how weights are computed"),
+    "weights": ("weights by dot products, not linear", "how weights are computed"),
     "swin": ("the (dynamic) depth-wise network in place of Swin", "network"),
-    "bridge": ("a step on the bridge from Swin to the depth-wise network", "bridge"),
+    "bridge": ("a step from Swin to depth-wise", "bridge"),
     "static swin": ("the depth-wise network in place of Swin", "network"),
     "baseline": ("the network in place of the baseline", "network"),
 }
@@ -45,10 +45,40 @@ HEAD = [
     "also differs in",
     "scale",
 ]
-SMALL, PAPERS = "small-scale run", "the paper's"
-UNADJUSTED = (
-    "Each interval is a 95% t-interval over paired seeds, not widened for being one of many."
+SMALL, PAPERS, PAPERS_SCALE = "small-scale run", "the paper's", "At the paper's scale"
+CAVEATS = (
+    "Each interval is a 95% t-interval over paired seeds, not widened for being one of many.",
+    "A contrast of one seed has no interval and settles nothing.",
+    "Networks of a pair differ in parameters as given; a control is made to have as many as its "
+    "cell.",
+    "The search chose by the numbers that it is quoted with, on images held out of the training "
+    "set. That flatters its best settings.",
+    "Effects of the factorial: ordinary least squares with a block for each seed. Intervals are "
+    "at 95% each; p-values are adjusted after Holm over all effects of a budget. The smallest "
+    "detectable effect is at 5% with 80% power.",
 )
+"""What holds for all answers."""
+
+
+MIXERS = {
+    "swin": "Swin",
+    "dwnet": "DW",
+    "dynamic_dwnet": "D-DW",
+    "i_dynamic_dwnet": "I-D-DW",
+    "local_mlp": "local MLP",
+}
+"""What the paper calls its ways of mixing."""
+
+
+def mixer_in_words(mixer: str) -> str:
+    """Return the paper's name of a mixer; of another one its own, without underscores."""
+    return MIXERS.get(mixer, mixer.replace("_", " "))
+
+
+def listed(names: Iterable[str]) -> str:
+    """Join names, as in `a, b and c`."""
+    *first, last = [*names] or [""]
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def place(sample: SamplePicture) -> str:
@@ -63,16 +93,18 @@ def located(sample: SamplePicture) -> str:
     return ", ".join(filter(None, (place(sample), TASK_NAMES[sample.task])))
 
 
-def opening(small: bool, synthetic: bool) -> str:
-    """How a sentence begins, so that none can be read beyond its data."""
+def opened(sentence: str, *, mixed: bool, small: bool, synthetic: bool) -> str:
+    """Begin a sentence with the scale of its runs, where runs of several scales are at hand."""
+    if not mixed:
+        return sentence[:1].upper() + sentence[1:]
     if synthetic:
-        return "On synthetic images (small-scale run), "
-    return "In a small-scale run, " if small else "At the paper's scale, "
+        return f"On synthetic images (small-scale run), {sentence}"
+    return f"{'In a small-scale run' if small else PAPERS_SCALE}, {sentence}"
 
 
-def sentences(contrasts: Iterable[Contrast]) -> list[str]:
-    """One sentence for each kind, place, task and scale; of the factorial only the longest training
-    speaks.
+def sentences(contrasts: Iterable[Contrast], mixed: bool) -> list[str]:
+    """Say what contrasts show, by kind, place, task and scale; of the factorial only the longest
+    training speaks.
     """
     made: list[str] = []
     spoken: dict[str, str] = {}
@@ -80,37 +112,50 @@ def sentences(contrasts: Iterable[Contrast]) -> list[str]:
         group = list(found)
         kind, where = group[0].kind, group[0].left.where
         if spoken.setdefault(kind, where) == where:
-            made.append(sentence(group))
+            made.append(sentence(group, mixed))
     return made
 
 
-def sentence(group: list[Contrast]) -> str:
+def sentence(group: list[Contrast], mixed: bool) -> str:
     """Return what contrasts of one kind, place, task and scale say together."""
     first = group[0]
-    where = {"": "", SEARCH: "in the search, on images held out of the training set, "}.get(
+    where = {"": "", SEARCH: "in the search, "}.get(
         first.left.where, f"in the factorial's budget `{first.left.where}`, "
     )
     about = f"{numbers.label(first.metric)} in {TASK_NAMES[first.left.task]}"
-    head = f"{opening(first.small, first.synthetic)}{where}{_settled(group, about)}"
+    head = opened(
+        where + _settled(group, about), mixed=mixed, small=first.small, synthetic=first.synthetic
+    )
     known = [contrast for contrast in group if contrast.difference]
     if not known:
         return f"{head}: no seed in common."
     settled = [contrast for contrast in known if contrast.sign]
     least, most = (choose(settled or known, key=_mean) for choose in (min, max))
-    told = detail(least) if least is most else f"from {detail(least)} to {detail(most)}"
     rest = " The other pairs are not settled." if 0 < len(settled) < len(known) else ""
     ceiling = (
         " Where every run reaches 100%, nothing can be told apart."
         if any(c.at_ceiling for c in group)
         else ""
     )
-    return f"{head}: {told}.{rest}{ceiling}"
+    if least is most:
+        return f"{head}: {detail(least)}.{rest}{ceiling}"
+    return f"{head}. Least: {detail(least)}. Most: {detail(most)}.{rest}{ceiling}"
 
 
 def detail(contrast: Contrast) -> str:
     """Return the number of one contrast with what it stands on."""
     points = f"{numbers.signed(contrast.metric, _mean(contrast))} points for {named(contrast)}"
     return f"{points} ({sure(contrast.metric, contrast.difference)})"
+
+
+def values(contrasts: Iterable[Contrast]) -> str:
+    """Return every number of a forest, for who cannot see it."""
+    told = (
+        f"{named(pair)} {numbers.signed(pair.metric, _mean(pair))} "
+        f"({sure(pair.metric, pair.difference)})"
+        for pair in contrasts
+    )
+    return f"Values: {'; '.join(told)}."
 
 
 def named(contrast: Contrast) -> str:
@@ -157,14 +202,17 @@ def why_small(reasons: Iterable[str]) -> list[str]:
     """Why runs are small-scale runs, where they are, as an item of a list."""
     listed = "; ".join(reasons)
     return (
-        [f"Why this is a small-scale run, with the paper's figure in brackets: {listed}."]
+        [
+            "Why this is a small-scale run, with the paper's figure in brackets. "
+            f"{listed[:1].upper()}{listed[1:]}."
+        ]
         if listed
         else []
     )
 
 
 def certainty(contrasts: list[Contrast]) -> list[str]:
-    """Seeds, intervals, and what else differs, over all contrasts of an answer."""
+    """Seeds, and what else differs, over all contrasts of an answer."""
     if not contrasts:
         return []
     counts = [contrast.difference.n if contrast.difference else 0 for contrast in contrasts]
@@ -174,23 +222,11 @@ def certainty(contrasts: list[Contrast]) -> list[str]:
         if least == most
         else f"{least} to {numbers.seeds(most)} a contrast."
     ]
-    said.append(UNADJUSTED)
-    if least < 2:
-        said.append("A contrast of one seed has no interval and settles nothing.")
     if any(contrast.confounded for contrast in contrasts):
         said.append(
             "Some pairs differ in recipe or data too, as the table says: they do not show the "
             "operator alone."
         )
-    if any(contrast.left.where == SEARCH for contrast in contrasts):
-        said.append(
-            "The search chose by the numbers that it is quoted with, which flatters its best "
-            "settings."
-        )
-    said.append(
-        "Networks of a pair differ in parameters as given; a control is made to have as many as "
-        "its cell."
-    )
     return said
 
 

@@ -8,7 +8,6 @@ import json
 import random
 import struct
 import zlib
-from functools import cache
 from itertools import product
 from pathlib import Path
 from statistics import fmean, stdev
@@ -19,14 +18,10 @@ import yaml
 
 from pipeline.params import load
 from pipeline.project.call import Call, Folders
-from pipeline.report.answers import answers
-from pipeline.report.claims import Claim, load_claims
 from pipeline.report.document import to_markdown
-from pipeline.report.render import make_report, read_evidence, tables
+from pipeline.report.render import gather, make_report, tables
 from pipeline.report.sections import Material, report
 from pipeline.report.table import to_csv
-from pipeline.report.tracked import tracked
-from pipeline.report.verdict import judge_all
 
 PAPER_DATA = {
     "classify": {
@@ -410,19 +405,7 @@ class Project:
 
     def material(self) -> Material:
         """What the report is made from."""
-        call = self.call()
-        evidence = read_evidence(call)
-        judged = judge_all(claims(), evidence.results, call.params.compare)
-        folder = self.root / "results/report"
-        return Material(
-            call.params,
-            evidence,
-            answers(evidence),
-            judged,
-            [],
-            tracked(call.params.tracking),
-            folder,
-        )
+        return gather(self.call())
 
     def rows(self) -> list[dict[str, str]]:
         """The lines of results.csv, without the time that plots take."""
@@ -436,11 +419,6 @@ class Project:
         """report.md and the tables, without plots."""
         material = self.material()
         return {"report.md": to_markdown(report(material)), **tables(material)}
-
-
-@cache
-def claims() -> list[Claim]:
-    return load_claims()
 
 
 @pytest.fixture(autouse=True)

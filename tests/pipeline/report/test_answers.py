@@ -22,7 +22,7 @@ PAPER = {"scale": "paper"}
 def answer(project: Any, number: int) -> str:
     """The text of one answer."""
     text = project.text()
-    five = text[text.index("\n## Five questions") : text.index("\n## Variants")]
+    five = text[text.index("\n## Five questions") :].split("\n## ")[1]
     return str(five.split("\n### ")[number])
 
 
@@ -71,7 +71,7 @@ def test_all_three_tasks_are_answered_together(project: Any) -> None:
         paper_pair(project, task, [46.0, 46.1, 46.2], [45.0, 45.1, 45.1])
     said = answer(project, 5)
     assert (
-        "all three tasks together, `dwnet_tiny` against `swin_tiny`: **matches or beats it "
+        "All three tasks together, `dwnet_tiny` against `swin_tiny`: **matches or beats it "
         "on each**" in said
     )
     assert "small-scale run" not in said
@@ -93,25 +93,30 @@ def test_a_task_that_was_not_run_leaves_the_question_open(project: Any) -> None:
     assert "`detect.variants`, then `dvc repro detect@" in said
 
 
-def test_every_sentence_on_synthetic_data_says_so(laptop: Any) -> None:
+def test_synthetic_data_are_said_once_and_in_every_row(laptop: Any) -> None:
+    """An answer begins with it, and the scale column of its table repeats it."""
     laptop.factorial()
     laptop.search()
     for number in range(1, 6):
         said = answer(laptop, number)
-        assert "**Synthetic data: this shows the machinery, no answer about vision.**" in said
-        body = said.partition("![")[0]
-        items = [line for line in body.splitlines() if line.startswith("- ")]
-        assert items
-        for item in items:
-            numbered = re.search(r"\d\.\d", item) is not None
-            named = ("- On synthetic images (small-scale run), ", "- It took as a small-scale run ")
-            assert not numbered or item.startswith(named), item
-        for row in [
-            line
-            for line in said.splitlines()
-            if line.startswith("| ") and re.search(r"\d\.\d", line)
-        ]:
-            assert "small-scale run, synthetic" in row
+        first = said.splitlines()[2]
+        assert first == "**Synthetic data: this shows the machinery, no answer about vision.**"
+        body = said.partition("<details>")[0]
+        rows = [line for line in body.splitlines() if re.match(r"\| .*\d\.\d", line)]
+        assert rows
+        assert all("small-scale run, synthetic" in row for row in rows)
+        rest = [line for line in body.splitlines()[3:] if not line.startswith("|")]
+        assert not [line for line in rest if "ynthetic" in line]
+
+
+def test_sentences_name_their_scale_where_runs_of_several_are_at_hand(project: Any) -> None:
+    for size, scale in (("tiny", "paper"), ("micro", "small")):
+        for name, mixer in (("dw", "dwnet"), ("dyn", "dynamic_dwnet")):
+            values = [50.0 + (mixer != "dwnet"), 51.1 + (mixer != "dwnet")]
+            project.run("classify", f"{name}_{size}", mixer, size, values=values, scale=scale)
+    said = answer(project, 2)
+    assert "- On synthetic images (small-scale run), computing the weights" in said
+    assert "- At the paper's scale, computing the weights" in said
 
 
 def test_small_runs_on_photographs_are_no_answer_at_the_papers_scale(project: Any) -> None:
@@ -121,18 +126,13 @@ def test_small_runs_on_photographs_are_no_answer_at_the_papers_scale(project: An
         )
     said = answer(project, 2)
     assert "**From a small-scale run: no answer at the paper's scale.**" in said
-    assert (
-        "- In a small-scale run, computing the weights from the image raised top-1 in "
-        "classification: +5.0" in said
-    )
+    assert "- Computing the weights from the image raised top-1 in classification: +5.0" in said
 
 
 def test_a_sentence_says_what_its_intervals_settle(project: Any) -> None:
     project.run("classify", "dw", "dwnet", "tiny", values=[80.0, 80.1, 80.2], **PAPER)
     project.run("classify", "dyn", "dynamic_dwnet", "tiny", values=[81.0, 81.2, 81.2], **PAPER)
-    assert "At the paper's scale, computing the weights from the image raised top-1" in answer(
-        project, 2
-    )
+    assert "- Computing the weights from the image raised top-1" in answer(project, 2)
     project.run("classify", "idyn", "i_dynamic_dwnet", "tiny", values=[79.0, 79.2, 79.1], **PAPER)
     assert "raised top-1 in classification in some pairs and lowered it in others" in answer(
         project, 2
@@ -143,7 +143,7 @@ def test_a_sentence_says_what_its_intervals_settle(project: Any) -> None:
     assert "The other pairs are not settled." in said
     project.run("classify", "idyn", "i_dynamic_dwnet", "tiny", values=[79.0], **PAPER)
     assert (
-        "no effect of computing the weights from the image on top-1 in classification is settled"
+        "No effect of computing the weights from the image on top-1 in classification is settled"
         in answer(project, 2)
     )
 
@@ -310,11 +310,11 @@ def test_pictures_of_the_search_are_copied_and_of_the_factorial_drawn(laptop: An
     laptop.factorial()
     laptop.search()
     folder = laptop.report()
-    names = {path.name for path in folder.glob("*.png")}
-    assert {f"answer_{number}.png" for number in (1, 2, 3, 5)} <= names
+    names = {path.name for path in folder.glob("*.*g")}
+    assert {f"answer_{number}.svg" for number in (1, 2, 3, 5)} <= names
     assert {
-        "effects.png",
-        "interaction_short.png",
+        "effects.svg",
+        "interaction_short.svg",
         "search_heat_dwnet.png",
         "search_pareto.png",
     } <= names
@@ -322,4 +322,4 @@ def test_pictures_of_the_search_are_copied_and_of_the_factorial_drawn(laptop: An
         laptop.root / "results/tune/pareto.png"
     ).read_bytes()
     text = (folder / "report.md").read_text()
-    assert {name for name in re.findall(r"\]\((\w+\.png)\)", text)} == names
+    assert {name for name in re.findall(r"\]\((\w+\.[ps][nv]g)\)", text)} == names

@@ -45,6 +45,7 @@ TAGS = {
     "title",
     "style",
     "body",
+    "script",
     "nav",
     "main",
     "h1",
@@ -62,6 +63,15 @@ TAGS = {
     "thead",
     "tbody",
     "tr",
+    "svg",
+    "g",
+    "defs",
+    "path",
+    "text",
+    "use",
+    "clippath",
+    "rect",
+    "caption",
     "th",
     "td",
     "figure",
@@ -76,17 +86,36 @@ ATTRIBUTES = {
     "charset",
     "name",
     "content",
+    "http-equiv",
     "aria-label",
     "id",
     "class",
     "tabindex",
+    "role",
+    "loading",
+    "viewbox",
+    "d",
+    "x",
+    "y",
+    "width",
+    "height",
+    "transform",
+    "clip-path",
+    "xlink:href",
+    "scope",
     "href",
     "src",
     "alt",
     "style",
 }
-PLACES = ("#", "../", "http://127.0.0.1:5000/#/experiments/0/runs/", "data:image/png;base64,")
-PICTURE = re.compile(r"[A-Za-z0-9_]+(?:%[0-9A-F]{2}|[A-Za-z0-9_.])*\.png")
+PLACES = (
+    "#",
+    "../",
+    "http://127.0.0.1:5000/#/experiments/0/runs/",
+    "data:image/png;base64,",
+    "data:image/webp;base64,",
+)
+PICTURE = re.compile(r"[A-Za-z0-9_]+(?:%[0-9A-F]{2}|[A-Za-z0-9_.])*\.(?:png|svg|webp)")
 
 
 class Page(HTMLParser):
@@ -102,7 +131,9 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
         self.attributes |= {name for name, _ in attrs}
-        self.places |= {value or "" for name, value in attrs if name in ("href", "src")}
+        self.places |= {
+            value or "" for name, value in attrs if name in ("href", "src", "xlink:href")
+        }
 
 
 def poison(value: Any, names: frozenset[str], key: str = "") -> Any:
