@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 ALIAS = "published"
+SOURCE = "mlflow.source."
 VERSIONS = "mlflow.modelVersions"
 """The tag by which MLflow's pages lead from a model to its versions."""
 READER = "models.published.torch_load"
@@ -66,13 +67,18 @@ def _add(client: "MlflowClient", run: str, network: Published) -> "ModelVersion"
 
     config = json.loads((Path(network.folder) / "config.json").read_text())
     training = client.get_run(run)
-    told = {"variant": network.variant, "seed": config["seed"], "commit": config["commit"]}
-    tags = {"weights": network.weights, **{name: str(value) for name, value in told.items()}}
+    told = {
+        name: str(config[name])
+        for name in ("variant", "seed", "commit")
+        if config[name] is not None
+    }
+    tags = {"weights": network.weights, **told}
+    source = {name: value for name, value in training.data.tags.items() if name.startswith(SOURCE)}
     logged = client.create_logged_model(
         training.info.experiment_id,
         name=network.variant,
         source_run_id=run,
-        tags=tags,
+        tags={**tags, **source},
         params={"architecture": config["architecture"], "network": config["network"]},
         model_type=config["network"],
     )
@@ -90,13 +96,19 @@ def _add(client: "MlflowClient", run: str, network: Published) -> "ModelVersion"
         logged.artifact_location,
         run,
         tags,
-        description=(Path(network.folder) / "README.md").read_text(),
+        description=_card(Path(network.folder)),
         await_creation_for=0,
         model_id=logged.model_id,
     )
     named = [{"name": network.name, "version": int(made.version)}]
     client.set_logged_model_tags(logged.model_id, {VERSIONS: json.dumps(named)})
     return made
+
+
+def _card(folder: Path) -> str:
+    """Return the model card without the lines before it that are for the hub."""
+    text = (folder / "README.md").read_text()
+    return text.partition("\n---\n")[2].strip() if text.startswith("---\n") else text
 
 
 def _evaluate(client: "MlflowClient", logged: Any) -> int:

@@ -113,7 +113,8 @@ def test_a_model_belongs_to_its_run_says_what_it_is_and_takes_no_room(
     folder = trained / "results" / "classify" / "dwnet"
     bench.publish(folder, "classify", "dwnet")
     version = bench.client.get_model_version_by_alias("classify-dwnet", "published")
-    assert version.description == (folder / "README.md").read_text()
+    assert version.description.startswith("# dwnet, classification")
+    assert (folder / "README.md").read_text().endswith(f"---\n\n{version.description}\n")
     run = bench.client.get_run(version.run_id)
     (output,) = run.outputs.model_outputs
     logged = bench.client.get_logged_model(output.model_id)
