@@ -62,7 +62,8 @@ def _either(paths: list[Path]) -> str:
 
 
 def _export(model: Any, weights: Path, args: argparse.Namespace) -> None:
-    from models.published.export import FORMATS, ExportError, export, size_of
+    from models.published.export import FORMATS, ExportError, export
+    from models.published.size import size_of
 
     size = tuple(args.size) if args.size else size_of(model.config)
     try:

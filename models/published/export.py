@@ -249,15 +249,3 @@ def read_metadata(file: Path) -> dict[str, Any]:
     else:
         torch.jit.load(file, _extra_files=found)
     return {name: json.loads(value) for name, value in found.items()}
-
-
-def size_of(config: Mapping[str, Any]) -> tuple[int, int]:
-    """Return (height, width) that a published network is exported for: what it was evaluated at, a
-    square of the short side where that depends on the picture.
-    """
-    transform = config["transform"]
-    fixed = config["model_args"].get("image_size")
-    side = fixed or transform.get("crop") or min(transform["sides"])
-    height, width = (side, side) if isinstance(side, int) else side
-    multiple = transform.get("multiple", 1)
-    return -(-height // multiple) * multiple, -(-width // multiple) * multiple

@@ -15,7 +15,7 @@ from pipeline.runs.adopt import adopt
 from pipeline.runs.make import refuse_damage, runs_of, section_of
 from pipeline.runs.publish import publish
 from pipeline.runs.run import Run, bring_up
-from pipeline.tracking.trainings import recorded, settled
+from pipeline.tracking.trainings import recorded, register, settled
 
 
 def train(call: Call, shards: Path) -> None:
@@ -35,6 +35,7 @@ def train(call: Call, shards: Path) -> None:
             ready()
     for variant in variants:
         publish(call, [run for run in wanted if run.variant == variant])
+    register(call, [next(run for run in wanted if run.variant == variant) for variant in variants])
 
 
 def _refuse_unfit(runs: list[Run]) -> None:

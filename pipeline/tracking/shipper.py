@@ -11,16 +11,17 @@ from dataclasses import dataclass, field
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from pipeline.core import failpoints, records, watchdog
 from pipeline.core.errors import UserError, discreet
 from pipeline.core.files import write_json
 from pipeline.core.locks import Busy, held
 from pipeline.runs import spool
-from pipeline.tracking import runs
+from pipeline.tracking import models, runs
 from pipeline.tracking.database import connect, sentences
 from pipeline.tracking.entry import Entry, EntryFile, Store, by_key, digest_of, entries
+from pipeline.tracking.published import PublishedFile, Registered, published
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -31,6 +32,7 @@ PATIENCE_S = 30.0
 """How long a command that is done waits for the next sign that something arrives."""
 GONE = "the process that writes to MLflow was killed; is the machine out of memory?"
 Version = tuple[int, int]
+Kept = TypeVar("Kept", EntryFile, PublishedFile)
 
 
 class Shipper:
@@ -116,7 +118,7 @@ class Shipping:
     waited_for: Callable[[], None] | None = None
     _client: "MlflowClient | None" = None
     _outage: str | None = None
-    _done: dict[EntryFile, Version] = field(default_factory=dict)
+    _done: dict[EntryFile | PublishedFile, Version] = field(default_factory=dict)
 
     def greet(self) -> str | None:
         """Connect; return the sentence where the store cannot be used."""
@@ -134,8 +136,9 @@ class Shipping:
         try:
             self._client = self._client or connect(self.store.uri)
             for file in entries(self.storage):
-                if self._done.get(file) != (version := _version(file)):
-                    self._try(file, version)
+                self._try(file, _version(file), self._ship)
+            for network in published(self.storage):
+                self._try(network, (network.path.stat().st_mtime_ns, 0), self._register)
         except UserError as error:
             self._client = None  # the next round asks first whether it answers again
             if self._outage is None:
@@ -145,15 +148,18 @@ class Shipping:
             self._outage = None
         return self._outage
 
-    def _try(self, file: EntryFile, version: Version) -> None:
-        """Ship an entry; one that MLflow does not take is named and left, until it changes.
+    def _try(self, file: Kept, version: Version, ship: Callable[[Kept], str | None]) -> None:
+        """Ship what is as it was not yet; what MLflow does not take is named and left, until it
+        changes.
 
         Raises:
             UserError: MLflow does not answer any more.
         """
+        if self._done.get(file) == version:
+            return
         try:
             with sentences(self.store.uri):
-                if self._ship(file) is not None:
+                if ship(file) is not None:
                     self._done[file] = version
         except UserError as error:
             connect(self.store.uri)  # otherwise it is this one entry that it does not take
@@ -207,6 +213,34 @@ class Shipping:
         noted = {"run_id": identifier, "offset": end, "entry": version}
         write_json(file.note_path, {"store": self.store.name, **noted})
         return identifier
+
+    def _register(self, file: PublishedFile) -> str | None:
+        """Have a published network in MLflow's registry; return its version, None as long as there
+        is none: MLflow must have its run, and its folder be there.
+        """
+        network = file.read()
+        if network is None or network.store != self.store.name:
+            return None
+        run = by_key(self.storage, network.run).note(self.store.name)
+        if run is None or not Path(network.folder).is_dir():
+            return None
+        if file.settled():
+            return "settled"
+        client = self._client
+        assert client is not None
+        try:
+            with held(
+                file.lock, network.name, wait=self.waited_for is not None, say=lambda _: None
+            ):
+                version = models.register(client, run.run_id, network)
+                failpoints.reach("shipper.registered")
+                noted = Registered(store=network.store, weights=network.weights, version=version)
+                write_json(file.note_path, noted.model_dump(mode="json"))
+        except Busy:
+            return None
+        if self.waited_for is not None:
+            self.waited_for()
+        return version
 
     def _bring_points(self, identifier: str, points: list[spool.MetricPoint]) -> None:
         """Bring numbers in batches, with a sign after each for whoever waits."""

@@ -12,6 +12,7 @@ from pipeline.core.errors import UserError
 from pipeline.core.progress import say
 from pipeline.project.call import Call
 from pipeline.runs.run import Run, config_of
+from pipeline.tracking import published
 from pipeline.tracking.about import data_of, description_of, params_of, tags_of
 from pipeline.tracking.database import knock
 from pipeline.tracking.entry import Entry, State, end_abandoned, store_of
@@ -79,6 +80,17 @@ def shipped(call: Call, storage: Path, required: bool | None = None) -> Iterator
         word = shipper.close()
         if word is not None and refusal is None:
             say(f"{word} (what it misses is recorded by the next command that finds it answering)")
+
+
+def register(call: Call, runs: list[Run]) -> None:
+    """Have the published networks of these runs in MLflow's registry, where MLflow has the runs; it
+    gets the others from the command that brings it these.
+    """
+    files = [(run, published.write(call, run)) for run in runs]
+    missed = [run for run, file in files if file is not None and not file.settled()]
+    if any(settled(run) for run in missed):
+        with shipped(call, runs[0].folder.parent, required=False):
+            pass
 
 
 def settled(run: Run) -> bool:

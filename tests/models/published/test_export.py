@@ -50,6 +50,25 @@ for name, format in json.loads(sys.argv[2]):
     print(json.dumps([name, format, record, differ]), flush=True)
 """
 )
+COMPILING = (
+    STEPS
+    + """
+import json, sys
+fresh = json.loads(sys.argv[1])
+for name, backend in json.loads(sys.argv[2]):
+    print(name, backend, file=sys.stderr, flush=True)
+    torch._dynamo.reset()
+    model = network(name).train()
+    compiled = torch.compile(model, backend=backend)
+    loss = compiled(torch.randn(2, 3, 64, 64)).square().mean()
+    loss.backward()
+    with torch.no_grad():
+        compiled.eval()(torch.randn(1, 3, 64, 64))
+    differ = [other for other, digest in steps().items() if digest != fresh[other]]
+    same = network(name).train()(torch.randn(2, 3, 64, 64)).square().mean()
+    print(json.dumps([name, backend, float((loss - same).abs() / same), differ]), flush=True)
+"""
+)
 
 
 def run(program: str, *arguments: str) -> list[str]:
@@ -73,6 +92,19 @@ def test_an_export_is_the_network_and_leaves_nothing_behind(wanted: list[list[st
         assert record["difference"] <= 1e-4, (name, format)
         assert ("height" in record["dynamic"]) == (name in FREE), (name, format)
         assert differ == [], (name, format)
+
+
+COMPILED = [["swin", "aot_eager"]]
+ALL_COMPILED = [[name, "inductor"] for name in mixers.names()]
+
+
+@pytest.mark.parametrize("wanted", [COMPILED, pytest.param(ALL_COMPILED, marks=pytest.mark.faults)])
+def test_compiling_leaves_nothing_behind(wanted: list[list[str]]) -> None:
+    (fresh,) = run(FRESH)
+    compiled = [json.loads(line) for line in run(COMPILING, fresh, json.dumps(wanted))]
+    assert [[name, backend] for name, backend, _, _ in compiled] == wanted
+    for name, _, difference, differ in compiled:
+        assert difference < 1e-4 and differ == [], name
 
 
 def test_a_segmenter_is_exported_and_the_file_says_what_it_is(tmp_path: Path) -> None:
