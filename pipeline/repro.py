@@ -5,21 +5,21 @@ off does not stop the next one, and a `dvc.lock` that was cut off while it was w
 was before.
 """
 
-import argparse
 import json
 from pathlib import Path
 
 from pipeline.cluster.session import run_session
+from pipeline.core import command
 from pipeline.core.locks import held
 from pipeline.project.call import Folders
-from pipeline.project.cli import main
 from pipeline.project.dvcfile import items, refuse_unmade
 from pipeline.project.dvclock import free_stages, keep_lock_file, mend_lock_file
 
 
 def _main() -> None:
-    parser = argparse.ArgumentParser(
-        description="Run every stage that changed; look at the raw data in any case."
+    parser = command.parser(
+        "Run every stage that changed, as `make repro` does; look at the raw data in any case.",
+        "python -m pipeline.repro",
     )
     parser.parse_args()
     project = Path.cwd()
@@ -47,4 +47,4 @@ def _say_results(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(_main)
+    command.main(_main)
