@@ -11,6 +11,7 @@ from pipeline.core.command import main
 from pipeline.core.errors import UserError
 from pipeline.params import load
 from pipeline.project.call import Call, Folders
+from pipeline.project.schedule import announce
 
 __all__ = ["call", "main", "parser", "words_of"]
 
@@ -49,6 +50,7 @@ def call(args: argparse.Namespace) -> Call:
     it.
     """
     watchdog.follow_callers()
+    announce()
     project = Path.cwd()
     path = Path(args.params or "params.yaml")
     params = load(path, args.set)
