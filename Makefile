@@ -17,7 +17,7 @@ $(READY): requirements.lock
 	@touch $@
 
 repro: $(READY)  ## everything params.yaml asks for: data, shards, training, report (results/report/report.html)
-	@python -m pipeline.repro
+	@python -m pipeline.repro $(options)
 
 repro: scm
 

@@ -8,6 +8,7 @@ import argparse
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import torch
@@ -165,7 +166,12 @@ def _cell(value: Any) -> str:
 
 def main() -> None:
     """Print the table, or with `--json` the rows as JSON."""
-    parser = argparse.ArgumentParser(prog="python -m models", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m models",
+        description="Every network with its switches, parameters and operations.",
+        epilog="example: python -m models --only dwnet",
+        formatter_class=partial(argparse.HelpFormatter, width=78),
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument(
         "--only", metavar="MIXER", choices=mixers.names(), help="the rows of one mixer"

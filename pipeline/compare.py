@@ -9,7 +9,10 @@ from pipeline.report.render import make_report
 
 def run() -> None:
     """Write the report and say where it is."""
-    call = cli.call(cli.parser("Write the report: measured beside published.").parse_args())
+    parser = cli.parser(
+        "Write the report: measured beside published.", "python -m pipeline.compare"
+    )
+    call = cli.call(parser.parse_args())
     with call.alone("compare", "report"):
         target = make_report(call)
     print(f"report: {target / 'report.html'}")

@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Print the metrics of a variant with given weights as JSON."""
-    parser = cli.parser("Evaluate weights on the validation split.")
+    parser = cli.parser(
+        "Evaluate weights on the validation split.",
+        "python -m pipeline.evaluate classify dwnet_tiny --weights FILE",
+    )
     parser.add_argument("task", choices=TASKS)
     parser.add_argument("variant", help="an entry of the task's variants")
     parser.add_argument(

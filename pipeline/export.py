@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import models
+from pipeline.core import command
 from pipeline.core.errors import UserError
 from pipeline.core.files import write_bytes
 from pipeline.params import TASKS
-from pipeline.project import cli
 
 EXAMPLE = "python -m pipeline.export dwnet_micro --format onnx"
 FORMATS = ("onnx", "torch_export", "torchscript")
@@ -20,11 +20,7 @@ NEEDED = "it needs onnx, onnxscript and onnxruntime; run: pip install -e '.[expo
 
 def main() -> None:
     """Write one file, and print what was found out about it."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pipeline.export",
-        description="A trained network as one file for other programs.",
-        epilog=f"example: {EXAMPLE}",
-    )
+    parser = command.parser("A trained network as one file for other programs.", EXAMPLE)
     parser.add_argument("variant", nargs="?", help="a variant, or a folder of results")
     parser.add_argument("--weights", metavar="FILE", help="weights in place of a variant")
     parser.add_argument("--format", required=True, choices=FORMATS)
@@ -83,4 +79,4 @@ def _export(model: Any, weights: Path, args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    cli.main(main)
+    command.main(main)

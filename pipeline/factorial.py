@@ -17,11 +17,11 @@ from pipeline.submission.run import run_as_job
 
 def main() -> None:
     """Read the command line, run what is missing, publish."""
-    call = cli.call(
-        cli.parser(
-            "Train the factorial: three factors crossed in one skeleton, and contrasts."
-        ).parse_args()
+    parser = cli.parser(
+        "Train the factorial: three factors crossed in one skeleton, and contrasts.",
+        "python -m pipeline.factorial",
     )
+    call = cli.call(parser.parse_args())
     budgets = designs_of(call.params)
     dataset = next(iter(budgets.values())).settings[0].section.dataset
     refuse_unkept(call, dataset)

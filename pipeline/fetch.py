@@ -16,7 +16,10 @@ from pipeline.project.call import Call
 
 def main() -> None:
     """Run the command."""
-    parser = cli.parser("List a raw data set and write its inventory.")
+    parser = cli.parser(
+        "List a raw data set and write its inventory.",
+        "python -m pipeline.fetch imagenet",
+    )
     parser.add_argument("dataset", choices=DATASETS)
     call = cli.call(parser.parse_args())
     with call.alone("fetch", call.args.dataset):

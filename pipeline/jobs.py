@@ -13,7 +13,10 @@ from pipeline.submission.known import Known, known
 
 def main() -> None:
     """Read the command line, find what it names, do it."""
-    parser = cli.parser("What this project trains and has trained, here and on clusters.")
+    parser = cli.parser(
+        "What this project trains and has trained, here and on clusters.",
+        "python -m pipeline.jobs list",
+    )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     verbs.add_parser("list", help="all jobs and runs, the newest first")
     for verb, text in (

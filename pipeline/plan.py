@@ -15,7 +15,10 @@ from pipeline.project import cli
 
 def main() -> None:
     """Print the plan."""
-    parser = cli.parser("What a run would cost, before anything runs.")
+    parser = cli.parser(
+        "What a run would cost, before anything runs.",
+        "python -m pipeline.plan --params params/paper.yaml",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     call = cli.call(parser.parse_args())
     made = plan(call)

@@ -4,30 +4,25 @@ With `--weights FILE` from the file alone, in any folder. A PICTURE is a file, a
 pattern. What cannot be used is named, and the rest is done.
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 import models
+from pipeline.core import command
 from pipeline.core.errors import UserError
 from pipeline.core.progress import Progress
 from pipeline.params import TASKS
 from pipeline.prediction.inputs import inputs_of
 from pipeline.prediction.outcomes import Outcome, Predictions
-from pipeline.project import cli
 
 EXAMPLE = "python -m pipeline.predict detect dwnet_micro holidays/ 'more/*.jpg' --out seen"
 
 
 def main() -> None:
     """Print what is in each picture, and draw it."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pipeline.predict",
-        description="What a trained network sees in pictures.",
-        epilog=f"example: {EXAMPLE}",
-    )
+    parser = command.parser("What a trained network sees in pictures.", EXAMPLE)
     parser.add_argument(
         "words",
         nargs="+",
@@ -37,9 +32,7 @@ def main() -> None:
     parser.add_argument("--weights", metavar="FILE", help="weights in place of TASK VARIANT")
     parser.add_argument("--json", action="store_true", help="print JSON; draw only with --out")
     parser.add_argument("--out", metavar="DIR", help="where pictures are drawn (predictions)")
-    parser.add_argument(
-        "--confidence", type=float, default=0.3, help="the least of an object (0.3)"
-    )
+    parser.add_argument("--confidence", type=float, default=0.3, help="the least of an object")
     args = parser.parse_args()
     weights, words = _asked(args.words, args.weights)
     out = Path(args.out or "predictions")
@@ -95,4 +88,4 @@ def _print(outcomes: Iterable[Outcome], total: int, as_json: bool) -> int:
 
 
 if __name__ == "__main__":
-    cli.main(main)
+    command.main(main)

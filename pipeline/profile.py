@@ -12,7 +12,10 @@ from pipeline.runs.results import ProfileFile, publish_json
 
 def main() -> None:
     """Measure the variant that the command line names and publish profile.json."""
-    parser = cli.parser("Parameters, MACs, images/s and peak memory of a classification variant.")
+    parser = cli.parser(
+        "Parameters, MACs, images/s and peak memory of a classification variant.",
+        "python -m pipeline.profile dwnet_micro",
+    )
     parser.add_argument(
         "variant",
         help="an entry of classify.variants, or a stage of DVC, as in profile@dwnet_micro",

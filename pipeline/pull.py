@@ -4,19 +4,21 @@ Everything under `results/` that dvc.lock names comes from the DVC remote: the r
 pictures and weights. Raw data and shards stay where they are; `dvc pull` brings those too.
 """
 
-import argparse
 import subprocess
 from pathlib import Path
 
+from pipeline.core import command
 from pipeline.core.errors import UserError
-from pipeline.project.cli import main
 from pipeline.project.dvcfile import outs_in_lock
 
 HOW = "set one with `dvc remote add --default NAME FOLDER-OR-URL`"
 
 
 def _main() -> None:
-    argparse.ArgumentParser(description="Bring published results from the DVC remote.").parse_args()
+    command.parser(
+        "Bring published results from the DVC remote, as `make pull` does.",
+        "python -m pipeline.pull",
+    ).parse_args()
     project = Path.cwd()
     results = [path for path in outs_in_lock(project) if path.startswith("results/")]
     if not results:
@@ -35,4 +37,4 @@ def _main() -> None:
 
 
 if __name__ == "__main__":
-    main(_main)
+    command.main(_main)

@@ -5,34 +5,58 @@ off does not stop the next one, and a `dvc.lock` that was cut off while it was w
 was before.
 """
 
-import argparse
 import json
+import sys
 from pathlib import Path
 
 from pipeline.cluster.session import run_session
+from pipeline.core import command
 from pipeline.core.locks import held
+from pipeline.core.progress import say
+from pipeline.params import load
+from pipeline.planning.cost import LONG_S, cost, plan_of, stages_in
+from pipeline.planning.estimate import Plan
 from pipeline.project.call import Folders
-from pipeline.project.cli import main
 from pipeline.project.dvcfile import items, refuse_unmade
 from pipeline.project.dvclock import free_stages, keep_lock_file, mend_lock_file
 
 
 def _main() -> None:
-    parser = argparse.ArgumentParser(
-        description="Run every stage that changed; look at the raw data in any case."
+    parser = command.parser(
+        "Run every stage that changed, as `make repro` does; look at the raw data in any case.",
+        "python -m pipeline.repro",
     )
-    parser.parse_args()
+    parser.add_argument("--yes", action="store_true", help="begin long runs without asking")
+    args = parser.parse_args()
     project = Path.cwd()
     refuse_unmade(project)
     with held(Folders(project).lock("repro"), "make repro"):
         free_stages(project)
         mend_lock_file(project)
+        plan = plan_of(project)
+        _refuse_unwanted(plan, args.yes)
+        together = load(project / "params.yaml").cluster.together
         fetch = [f"fetch@{name}" for name in items(project, "fetch")]
-        code = run_session(["dvc", "repro", "--force", "--single-item", *fetch], ["dvc", "repro"])
+        code = run_session(
+            ["dvc", "repro", "--force", "--single-item", *fetch],
+            ["dvc", "repro"],
+            stages={**dict.fromkeys(fetch, 0.0), **stages_in(plan, together)},
+        )
         keep_lock_file(project)
     if code == 0:
         _say_results(project / "results" / "metrics")
     raise SystemExit(code)
+
+
+def _refuse_unwanted(plan: Plan, yes: bool) -> None:
+    """Say what a long run will cost, and on a terminal ask whether it is wanted."""
+    if plan.wall < LONG_S:
+        return
+    say(f"This will cost {cost(plan)}; more by: make plan")
+    if yes or not sys.stdin.isatty():
+        return
+    if input("Begin? [y/N] ").strip().lower() not in ("y", "yes"):
+        sys.exit("nothing was started; to begin without being asked: make repro options=--yes")
 
 
 def _say_results(folder: Path) -> None:
@@ -47,4 +71,4 @@ def _say_results(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(_main)
+    command.main(_main)

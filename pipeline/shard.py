@@ -16,7 +16,10 @@ from pipeline.shards.manifest import Manifest, SplitEntry
 
 def main() -> None:
     """Run the command."""
-    parser = cli.parser("Write the shards of a data set that fetch has listed.")
+    parser = cli.parser(
+        "Write the shards of a data set that fetch has listed.",
+        "python -m pipeline.shard imagenet",
+    )
     parser.add_argument("dataset", choices=DATASETS)
     call = cli.call(parser.parse_args())
     with call.alone("shard", call.args.dataset):

@@ -15,7 +15,10 @@ from pipeline.submission.stage import training
 
 def main() -> None:
     """Read the command line, train what is not trained, publish."""
-    parser = cli.parser("Train a task's variant on all its seeds and publish the result.")
+    parser = cli.parser(
+        "Train a task's variant on all its seeds and publish the result.",
+        "python -m pipeline.train classify dwnet_micro",
+    )
     parser.add_argument(
         "task", help=f"{', '.join(TASKS)}; or a stage of DVC, as in classify@dwnet_micro"
     )

@@ -17,11 +17,11 @@ from pipeline.submission.run import run_as_job
 
 def main() -> None:
     """Read the command line, run the trials that are missing, publish."""
-    call = cli.call(
-        cli.parser(
-            "Search mixers, kernel sizes and sharing groups, or any other parameter."
-        ).parse_args()
+    parser = cli.parser(
+        "Search mixers, kernel sizes and sharing groups, or any other parameter.",
+        "python -m pipeline.tune --set tune.space.kernel_size=[3,5]",
     )
+    call = cli.call(parser.parse_args())
     settings, left_out = settings_of(call.params)
     dataset = settings[0].section.dataset
     refuse_unkept(call, dataset)

@@ -14,7 +14,10 @@ from pipeline.tracking.trainings import shipped
 
 def main() -> None:
     """Serve the project's tracking store until Ctrl-C; a server that is elsewhere is only named."""
-    parser = cli.parser("Compare runs in the browser, on MLflow's pages.")
+    parser = cli.parser(
+        "Compare runs in the browser, on MLflow's pages.",
+        "python -m pipeline.ui --port 5001",
+    )
     parser.add_argument("--port", type=int, default=PORT, help="on loopback")
     call = cli.call(parser.parse_args())
     store = store_of(call.params.tracking, call.project)

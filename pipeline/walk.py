@@ -22,10 +22,16 @@ from pipeline.rehearsal.walk import RAY, walk
 def main() -> None:
     """Read the command line, walk, print the table."""
     parser = cli.parser(
-        "Take two steps and one evaluation of everything that a params file would train."
+        "Take two steps and one evaluation of everything that a params file would train.",
+        "python -m pipeline.walk --params params/paper.yaml",
     )
     parser.add_argument(
-        "--only", nargs="+", choices=(*PARTS, RAY), default=(*PARTS, RAY), help="parts to walk"
+        "--only",
+        nargs="+",
+        choices=(*PARTS, RAY),
+        default=(*PARTS, RAY),
+        metavar="PART",
+        help=f"of {', '.join((*PARTS, RAY))}: those alone",
     )
     parser.add_argument(
         "--names", nargs="+", metavar="NAME", help="of each part those with a label among these"

@@ -7,14 +7,15 @@ from pathlib import Path
 
 from pipeline.cluster.head import hold
 from pipeline.cluster.session import run_session
+from pipeline.core import command
 from pipeline.params import Cluster
-from pipeline.project import cli
 
 
 def main() -> None:
     """Run a command as a session, or be its head."""
-    made = argparse.ArgumentParser(
-        description="Run a command with one Ray head for all the stages in it."
+    made = command.parser(
+        "Run a command with one Ray head for all the stages in it.",
+        "python -m pipeline.cluster -- dvc repro",
     )
     made.add_argument("--head", type=Path, help=argparse.SUPPRESS)
     made.add_argument("--workers", type=int, default=1, help=argparse.SUPPRESS)
@@ -28,4 +29,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.main(main)
+    command.main(main)

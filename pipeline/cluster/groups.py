@@ -19,7 +19,8 @@ from ray.train.v2.api.exceptions import TrainingFailedError
 from pipeline.cluster import leaving
 from pipeline.cluster.losses import died, last_line
 from pipeline.cluster.places import find_place, release_dead
-from pipeline.cluster.workers import CONTROLLER_RETRIES, Reports, following, trainer
+from pipeline.cluster.progress import following
+from pipeline.cluster.workers import CONTROLLER_RETRIES, Reports, trainer
 from pipeline.core import failpoints, watchdog
 from pipeline.core.errors import DiskFull, UserError, shortened
 from pipeline.core.progress import say

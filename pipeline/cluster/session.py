@@ -23,6 +23,7 @@ from pipeline.core.files import write_text
 from pipeline.core.locks import locked
 from pipeline.core.watchdog import ENDINGS, alive
 from pipeline.params import Cluster
+from pipeline.project.schedule import write_schedule
 
 START_LIMIT_S = 600  # for all tries, on a busy machine; a head that gives up ends by itself
 
@@ -94,14 +95,18 @@ def new_session() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def run_session(*commands: list[str]) -> int:
+def run_session(*commands: list[str], stages: dict[str, float | None] | None = None) -> int:
     """Run commands one after the other, until one fails, as a session; return the exit code.
+
+    `stages` are those that DVC will run in them, and the seconds of each, as far as is known.
 
     They are a process group of their own: whichever way this process is asked to end, they are
     asked once, by SIGINT, which DVC leaves to its stage, and are waited for.
     """
     asked: list[int] = []
     with new_session() as folder:
+        if stages is not None:
+            write_schedule(Path(folder), stages)
         for command in commands:
             code = _run(command, folder, asked)
             if asked or code:

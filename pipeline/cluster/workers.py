@@ -2,12 +2,9 @@
 after run.
 """
 
-import threading
 import time
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback
@@ -21,7 +18,6 @@ from pipeline.cluster.rendezvous import Rendezvous
 from pipeline.core import failpoints
 from pipeline.core.errors import DiskFull, Unreadable, UserError
 from pipeline.core.files import digest
-from pipeline.core.progress import say
 from pipeline.params import Cluster
 from pipeline.runs.run import Run
 
@@ -181,62 +177,3 @@ def _wrap(model: Any) -> Any:
     from pipeline.training.loop import AVERAGING
 
     return ray.train.torch.prepare_model(model, parallel_strategy_kwargs=AVERAGING)
-
-
-class following:
-    """Print the runs' progress while the block runs: epoch, loss, images/s, time left."""
-
-    def __init__(self, runs: list[Run], say: Callable[[str], None] = say) -> None:
-        self.runs, self.say = runs, say
-        self._offsets: dict[Path, int] = {run.progress: _size(run.progress) for run in runs}
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._follow, daemon=True)
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-        self._print_new()
-
-    def _follow(self) -> None:
-        while not self._stop.wait(2.0):
-            self._print_new()
-
-    def _print_new(self) -> None:
-        """Print every note, and of the numbers only the newest of each run."""
-        for run in self.runs:
-            lines = self._new_lines(run.progress)
-            for line in lines:
-                if "note" in line:
-                    self.say(f"{line['run']}: {line['note']}")
-            if numbers := [line for line in lines if "step" in line]:
-                self.say(_line(numbers[-1], self.runs.index(run) + 1, len(self.runs)))
-
-    def _new_lines(self, path: Path) -> list[dict[str, Any]]:
-        import json
-
-        if _size(path) <= self._offsets[path]:
-            return []
-        with open(path) as file:
-            file.seek(self._offsets[path])
-            text = file.read()
-        whole = text[: text.rfind("\n") + 1]
-        self._offsets[path] += len(whole.encode())
-        return [json.loads(line) for line in whole.splitlines()]
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
-
-
-def _line(now: dict[str, Any], place: int, count: int) -> str:
-    minutes, seconds = divmod(round(now["seconds_left"]), 60)
-    loss = "none" if now["loss"] is None else f"{now['loss']:.3f}"
-    skipped = f"  {now['skipped']} passed over" if now.get("skipped") else ""
-    return (
-        f"[{place}/{count}] {now['run']}: epoch {now['epoch']:.1f}/{now['epochs']:.0f}  loss "
-        f"{loss}{skipped}  "
-        f"{now['images_per_second']:.0f} images/s  {minutes}:{seconds:02d} left"
-    )

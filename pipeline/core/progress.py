@@ -1,10 +1,18 @@
-"""How far something is: sentences, and a line that says how much is done and how long the rest may
+"""How far something is: sentences, and lines that say how much is done and how long the rest may
 take.
 """
 
+import shutil
 import sys
 import time
+from typing import TYPE_CHECKING
 
+from pipeline.core.units import clock
+
+if TYPE_CHECKING:
+    from rich.live import Live
+
+COLUMNS = 80
 MOVING, LOGGED = 0.2, 10.0  # seconds between two lines, on a terminal and in a log
 
 
@@ -47,7 +55,7 @@ class Progress:
         self._shown = now
         text, end = f"{self._label}: {self._amount(done)}", "" if moving else "\n"
         if done < self._total:
-            text += f", about {self._left(done, now):.0f} s left"
+            text += f", about {clock(self._left(done, now))} left"
         else:
             text, end = f"{self._label}: {self._amount(None)} in {now - self._start:.1f} s", "\n"
         print(f"\r{text:<60}" if moving else text, end=end, file=sys.stderr, flush=True)
@@ -65,3 +73,48 @@ class Progress:
             )
         total = f"{self._total / 1e6:,.1f} MB"
         return total if done is None else f"{done / 1e6:,.1f} of {total}"
+
+
+class ProgressLines:
+    """A line for each of several things that go on: on a terminal its next one takes its place,
+    below whatever else is printed; in a log each says something at most once in ten seconds.
+    """
+
+    def __init__(self) -> None:
+        self.columns = COLUMNS
+        self._live: Live | None = None
+        self._lines: dict[str, str] = {}
+        self._said: dict[str, float] = {}
+
+    def __enter__(self) -> "ProgressLines":
+        if sys.stdout.isatty():
+            from rich.live import Live
+
+            self.columns = min(COLUMNS, shutil.get_terminal_size().columns)
+            self._live = Live(auto_refresh=False, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def show(self, name: str, line: str, last: bool = False) -> None:
+        """Say how far `name` is, in at most `columns` letters; the last line of it stays."""
+        if self._live is None:
+            now = time.monotonic()
+            if last or now - self._said.get(name, -LOGGED) >= LOGGED:
+                self._said[name] = now
+                say(line)
+            return
+        self._lines[name] = line
+        if last:
+            del self._lines[name]
+            say(line)
+        self._draw(self._live)
+
+    def _draw(self, live: "Live") -> None:
+        from rich.text import Text
+
+        text = "\n".join(self._lines.values())
+        live.update(Text(text, no_wrap=True, overflow="ellipsis"), refresh=True)

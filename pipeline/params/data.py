@@ -17,17 +17,24 @@ class Synthetic(Section):
     """How many stand-in images to draw, how large (pixels), and from which seed."""
 
     train: Positive = 3000
+    """Training images to draw."""
     val: Positive = 1000
+    """Validation images to draw."""
     image_size: Annotated[int, Field(ge=32)] = 64
+    """Side of a drawn image, pixels."""
     seed: Annotated[int, Field(ge=0)] = 0
+    """What the images are drawn from."""
 
 
 class RemoteFile(Section):
     """A file to download: its address, and the checksums that it must have, at least one."""
 
     url: str
+    """Address of the file, http:// or https://."""
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    """Its SHA-256, 64 hexadecimal digits."""
     md5: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None = None
+    """Its MD5, 32 hexadecimal digits."""
 
     @model_validator(mode="after")
     def usable(self) -> Self:
@@ -101,11 +108,17 @@ class Dataset(Section):
         Annotated[Local, Tag("path")] | Annotated[Remotes, Tag("urls")],
         Discriminator(lambda value: "path" if isinstance(value, str) else "urls"),
     ] = "synthetic"
+    """`synthetic`, a folder or archives in the official layout, or [{url, sha256 or md5}]."""
     splits: dict[Literal["train", "val"], str] = Field(default_factory=dict)
+    """Folder of a split (train, val), where it is not found by itself."""
     limit: dict[Literal["train", "val"], Positive] = Field(default_factory=dict)
+    """Most samples of a split (train, val), spread over its classes."""
     hold_out: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Fraction of the training split that serves as val where the data have none."""
     seed: Annotated[int, Field(ge=0)] = 0
+    """What `limit` and `hold_out` draw from."""
     follow_links: bool = False
+    """Follow links that lead out of the source."""
     synthetic: Synthetic = Synthetic()
 
     @model_validator(mode="after")

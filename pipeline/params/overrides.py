@@ -31,7 +31,7 @@ def override(tree: dict[str, Any], item: str, model: type[BaseModel]) -> None:
         tree = tree[key]
         if not isinstance(tree, dict):
             raise UserError(f"--set {shown}: {shortened(key)} is a value, not a section")
-    kinds = _kinds(_type_at(model, [*parents, last]))
+    kinds = kinds_of(_type_at(model, [*parents, last]))
     tree[last] = _typed(text, kinds, f"--set {shown}")
 
 
@@ -52,29 +52,32 @@ def _type_at(model: type[BaseModel], keys: list[str]) -> Any:
     """Return the type of the parameter with these keys; Any where the params do not say."""
     current: Any = model
     for key in keys:
-        sections = [kind for kind in _kinds(current) if _is_section(kind)]
+        sections = [kind for kind in kinds_of(current) if is_section(kind)]
         fields = [section.model_fields[key] for section in sections if key in section.model_fields]
         if fields:
             current = fields[0].annotation
-        elif values := [get_args(kind)[1] for kind in _kinds(current) if get_origin(kind) is dict]:
+        elif values := [
+            get_args(kind)[1] for kind in kinds_of(current) if get_origin(kind) is dict
+        ]:
             current = values[0]
         else:
             return Any
         if key == "recipe" and not any(
-            map(_is_section, _kinds(current))
+            map(is_section, kinds_of(current))
         ):  # what differs from the task's
             current = BaseRecipe
     return current
 
 
-def _kinds(annotation: Any) -> set[Any]:
+def kinds_of(annotation: Any) -> set[Any]:
     """Return what a type may be, unions and annotations opened."""
     if get_origin(annotation) is Annotated:
-        return _kinds(get_args(annotation)[0])
+        return kinds_of(get_args(annotation)[0])
     if get_origin(annotation) in (Union, UnionType):
-        return set().union(*map(_kinds, get_args(annotation)))
+        return set().union(*map(kinds_of, get_args(annotation)))
     return {annotation}
 
 
-def _is_section(kind: Any) -> bool:
+def is_section(kind: Any) -> bool:
+    """Return whether a type is a section."""
     return isinstance(kind, type) and issubclass(kind, BaseModel)

@@ -39,7 +39,9 @@ class Duration(Section):
     """How long: `{epochs: 300}` or `{steps: 160000}`, exactly one of them."""
 
     epochs: Annotated[float, Field(gt=0)] | None = None
+    """In epochs; or else in steps."""
     steps: Positive | None = None
+    """In optimizer steps; or else in epochs."""
 
     @model_validator(mode="after")
     def one_unit(self) -> Self:
@@ -64,12 +66,19 @@ class Optimizer(Section):
     """
 
     lr: Annotated[float, Field(gt=0)] = 5e-4
+    """Peak learning rate, at `lr_batch` images a step."""
     lr_batch: Positive | None = 512
+    """Images a step that `lr` is meant for, scaled to others in proportion; null: as it is."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.05
+    """Decay of weights a step, times the learning rate."""
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    """AdamW's decay of the gradient's mean and of its square's."""
     eps: Annotated[float, Field(gt=0)] = 1e-8
+    """AdamW's least divisor."""
     clip_grad: Annotated[float, Field(gt=0)] | None = 5.0
+    """Longest gradient, its norm over all weights; null: any."""
     no_decay: Literal["1d_and_bias", "norm_names"] = "1d_and_bias"
+    """What does not decay: 1-D parameters and biases, or norms and positions by name."""
 
 
 class Schedule(Section):
@@ -79,12 +88,19 @@ class Schedule(Section):
     """
 
     kind: Literal["cosine", "multistep", "poly"] = "cosine"
+    """How the learning rate falls after the warm-up."""
     warmup: Annotated[Duration | None, BeforeValidator(_none)] = Duration(epochs=20)
+    """How long the learning rate rises at first."""
     warmup_lr: Annotated[float, Field(ge=0)] = 5e-7
+    """Learning rate at the first step, at `lr_batch` images."""
     min_lr: Annotated[float, Field(ge=0)] = 5e-6
+    """Learning rate at the end, at `lr_batch` images."""
     milestones: tuple[Duration, ...] = ()
+    """multistep: when the rate falls, each {epochs: N} or {steps: N}."""
     gamma: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """multistep: what the rate is multiplied by at each milestone."""
     power: Annotated[float, Field(gt=0)] = 1.0
+    """poly: exponent of the part that is left."""
 
     def warmup_steps(self, steps_per_epoch: int) -> int:
         """Return how many optimizer steps warm up."""
@@ -115,25 +131,43 @@ class BaseRecipe(Section):
     """
 
     duration: Duration = Duration(epochs=300)
+    """How long a run trains."""
     micro_batch: Positive = 128
+    """Images that batch norm and mixing see together; the paper's images a GPU."""
     micro_batches: Positive = 8
+    """Micro-batches of one optimizer step, over all workers."""
     shuffle_block: Positive | Literal["all"] = "all"
+    """Shards whose samples are shuffled together."""
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     amp: Precision = "none"
+    """Mixed precision of training; none: float32."""
     eval_amp: Precision = "none"
+    """Mixed precision of evaluation; none: float32."""
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Decay a step of averaged weights, which are then evaluated; null: none are kept."""
     channels_last: bool = True
+    """Keep images channels-last in memory."""
     compile: bool = False
+    """Compile the network with torch.compile."""
     on_non_finite: Literal["stop", "skip"] = "stop"
+    """A loss or gradient that is not finite ends the run, or its step is passed over."""
     evaluate_on: Literal["val", "train", "held_out"] = "val"
+    """Which samples judge: val, those trained on, or the part `hold_out`."""
     hold_out: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Fraction of the training samples that is not trained on."""
     evaluate_every: Duration = Duration(epochs=1)
+    """How often a run is evaluated."""
     checkpoint_every: Duration = Duration(epochs=1)
+    """How often a run is saved."""
     init_from: str | None = None
+    """Task whose weights of the same variant the backbone starts from; null: from nothing."""
     sync_bn: bool = False
+    """Batch norm over the whole step, on GPUs with one worker a micro-batch."""
     frozen_bn: bool = False
+    """Keep the backbone's running statistics as `init_from` has them."""
     group_by_shape: bool = False
+    """Deal out the images of a step so that wide ones share micro-batches."""
 
     @property
     def network_size(self) -> int | None:

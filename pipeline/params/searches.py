@@ -27,8 +27,11 @@ class Range(Section):
     """
 
     low: Number
+    """Least value."""
     high: Number
+    """Largest value."""
     log: bool = False
+    """Draw from the logarithm."""
 
     @model_validator(mode="after")
     def ordered(self) -> Self:
@@ -62,8 +65,11 @@ class Asha(Section):
     """
 
     time_attribute: Literal["epoch", "step"] = "epoch"
+    """What rungs are counted in."""
     grace: Annotated[float, Field(gt=0)] = 1
+    """Where the first rung is, in epochs or steps."""
     reduction: Annotated[float, Field(gt=1)] = 3
+    """One of so many trials goes on at a rung, and the next is so many times as far."""
 
 
 class Trials(Section):
@@ -75,12 +81,19 @@ class Trials(Section):
     """
 
     task: TaskName = Field(default_factory=classifier)
+    """Task whose variants are tried."""
     seeds: Seeds = (0,)
+    """Each setting is trained with every one."""
     base: dict[str, Any] = Field(default_factory=dict)
+    """Fields of a variant that all trials share."""
     recipe: dict[str, Any] = Field(default_factory=dict)
+    """What differs from the task's recipe, under the same keys."""
     metric: str | None = None
+    """Metric that settings are compared in; null: the task's main one."""
     workers: Positive = 1
+    """Processes that train one trial together."""
     concurrent: Positive | None = None
+    """Most trials at once; null: as many as the cluster holds."""
 
     @model_validator(mode="after")
     def judged(self) -> Self:
@@ -115,12 +128,18 @@ class Tune(Trials):
     """
 
     space: dict[str, Axis] = Field(default_factory=dict)
+    """Values of a variant's field, or of `recipe.` and a key: a list, or {low, high, log}."""
     searcher: Literal["grid", "random"] = "grid"
+    """Every setting, or `samples` random ones."""
     samples: Positive | None = None
+    """random: how many settings to draw."""
     search_seed: Annotated[int, Field(ge=0)] = 0
+    """random: what settings are drawn from."""
     scheduler: Literal["none", "asha"] = "none"
+    """Whether bad trials are stopped early."""
     asha: Asha = Asha()
     hold_out: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Fraction of the training samples that trials are judged by."""
 
     @model_validator(mode="after")
     def searchable(self) -> Self:
@@ -149,10 +168,15 @@ class Factorial(Trials):
     """
 
     group_channels: tuple[Positive | Literal["all"], ...] = ()
+    """Levels of sharing: channels that share a weight, or all."""
     controls: bool = True
+    """Add static convolutions as large as the cells with more parameters."""
     settings: dict[Name, Variant] = Field(default_factory=dict)
+    """Further variants, by name."""
     contrasts: dict[Name, tuple[tuple[Name, Name], ...]] = Field(default_factory=dict)
+    """Pairs of settings or cells to compare, by the name of a group."""
     budgets: dict[Name, dict[str, Any]] = Field(default_factory=lambda: {"full": dict[str, Any]()})
+    """What differs from the recipe, by the name of a budget; each trains everything once."""
 
     @model_validator(mode="after")
     def levels(self) -> Self:

@@ -20,11 +20,17 @@ class Shard(Section):
     """
 
     samples_per_shard: Positive = 1000
+    """Samples of one tar."""
     short_side: Annotated[int, Field(ge=8)] | None = None
+    """Shrink images to this short side, pixels; null: keep the bytes."""
     jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 90
+    """Quality of images that are written anew, percent."""
     max_quarantined: Annotated[int, Field(ge=0)] = 0
+    """Files that may be unusable before the stage fails."""
     max_dropped_annotations: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Fraction of a split's annotations that faults may keep out."""
     max_pixels: Positive = 50_000_000
+    """Largest image that is decoded, pixels."""
 
 
 class Profile(Section):
@@ -33,8 +39,11 @@ class Profile(Section):
     """
 
     batch_size: Positive = 64
+    """Images a batch."""
     warmup: Annotated[int, Field(ge=0)] = 50
+    """Batches before the clock starts."""
     timed: Positive = 30
+    """Batches that are timed."""
 
 
 class Compare(Section):
@@ -49,7 +58,9 @@ class Compare(Section):
             if metric.tolerance is not None
         }
     )
+    """By metric, in its points: how far from published counts as reproduced."""
     within_noise: Annotated[float, Field(ge=1)] = 2.0
+    """Standard errors over seeds that count as noise."""
 
 
 class Cluster(Section):
@@ -69,17 +80,29 @@ class Cluster(Section):
     """
 
     workers: Positive | tuple[Positive, Positive] = 2
+    """Processes that train one run together; [least, most] lets their number change."""
     cpus_per_worker: Annotated[float, Field(gt=0)] = 1
+    """CPU cores of a worker."""
     gpus_per_worker: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"
+    """GPUs of a worker; auto: one where there are some."""
     loader_workers: Annotated[int, Field(ge=0)] = 0
+    """Processes that decode ahead of a worker."""
     storage: str = "runs"
+    """Where runs are kept: a folder that all machines see, or s3:// or gs://."""
     max_failures: Annotated[int, Field(ge=0)] = 3
+    """Times that lost workers are started again."""
     together: bool = False
+    """Let a stage train its task's other variants too, side by side."""
     shards: str | None = None
+    """URL or path with each data set's folder of shards; null: the local folder."""
     cache: str | None = None
+    """Folder of each node for shards read by URL."""
     cache_gb: Annotated[float, Field(gt=0)] = 200.0
+    """Most that the cache holds, 10^9 bytes."""
     allow_open: bool = False
+    """Join a Ray cluster that asks for no token, where whoever reaches it runs code."""
     python: str | None = None
+    """How a submitted job starts Python there; null: this environment, or the head's own."""
 
     @property
     def least(self) -> int:
@@ -159,4 +182,6 @@ class Tracking(Section):
     """
 
     uri: str | None = None
+    """MLflow's server or database; null: SQLite in the project."""
     required: bool = True
+    """Stop where MLflow does not answer; false: go on, and record it later."""

@@ -15,9 +15,12 @@ class Task(Section):
     """A task: its data, recipe, seeds (the first is published) and variants."""
 
     dataset: DatasetName
+    """Data set that is trained on."""
     seeds: Seeds = (0,)
+    """Seeds of every variant; the first is published."""
     recipe: BaseRecipe
     variants: dict[Name, Variant] = Field(default_factory=dict)
+    """Networks to train, by name."""
 
     @model_validator(mode="after")
     def whole(self) -> Self:

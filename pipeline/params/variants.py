@@ -48,27 +48,49 @@ class Variant(Section):
     """
 
     mixer: Name
+    """File of models/mixers that mixes neighbours; timm: any network of timm's."""
     size: Literal["micro", "tiny", "small", "base"] | None = None
+    """Channels and depths of the network."""
     timm_name: str | None = None
+    """timm: the network's name there."""
     kernel_size: Positive | None = None
+    """Side of the neighbourhood, pixels of the feature map; odd."""
     groups: Positive | None = None
+    """Parts of the channels; those of a part share weights."""
     group_channels: Positive | None = None
+    """Channels that share a weight, in place of `groups`."""
     skeleton: Literal["attention", "depthwise"] | None = None
+    """What stands around the mixing: projections as in attention, or as in a depth-wise block."""
     norm: Literal["ln", "bn"] | None = None
+    """Layer norm or batch norm."""
     projection_norm: bool | None = None
+    """Normalise after the projections too."""
     se: bool | None = None
+    """Squeeze-and-excitation of the channels."""
     shift: bool | None = None
+    """Shift every second layer's windows."""
     position_bias: bool | None = None
+    """Learned bias by relative position."""
     shared_windows: bool | None = None
+    """One set of weights for all windows."""
     row_bias: bool | None = None
+    """A learned number added to every sum of the local MLP."""
     options: dict[Name, Any] = Field(default_factory=dict)
+    """Options of a mixer of your own."""
     embed_dim: Positive | None = None
+    """Channels of the first stage."""
     depths: tuple[Positive, Positive, Positive, Positive] | None = None
+    """Blocks of the four stages."""
     num_heads: tuple[Positive, Positive, Positive, Positive] | None = None
+    """Heads of the four stages."""
     mlp_ratio: Annotated[float, Field(gt=0)] | None = None
+    """Hidden channels of the feed-forward network, in channels."""
     drop_path_rate: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """Probability that the last block is skipped in training."""
     seeds: Seeds | None = None
+    """Seeds of this variant; null: the task's."""
     recipe: dict[str, Any] = Field(default_factory=dict)
+    """What differs from the task's recipe, under the same keys."""
 
     @model_validator(mode="after")
     def consistent(self) -> Self:

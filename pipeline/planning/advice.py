@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 
+from pipeline.core.units import count, size
 from pipeline.params import TASKS
 from pipeline.planning import disk
 from pipeline.planning.estimate import Plan
 from pipeline.planning.speed import LAST
-from pipeline.planning.units import count, size
 from pipeline.project.call import Call
 
 WORTH_SAYING = 10**9

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from string import ascii_lowercase
 from typing import Any
 
+from pipeline.core.units import amount, clock, count, duration, size
 from pipeline.planning.estimate import Plan, PlannedTrials, PlanRow
-from pipeline.planning.units import amount, clock, count, duration, size
 
 WIDTH = 100
 UNKNOWN, NOTHING = "?", "-"

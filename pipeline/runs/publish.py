@@ -4,11 +4,13 @@ picture.
 
 import shutil
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from pipeline.core import failpoints
 from pipeline.core.errors import UserError
 from pipeline.core.files import whole_folder, write_json, write_text
+from pipeline.core.progress import say
 from pipeline.project.call import Call
 from pipeline.project.git import commit
 from pipeline.runs.card import card
@@ -48,14 +50,19 @@ def publish(call: Call, runs: list[Run]) -> None:
         )
         shutil.copyfile(runs[0].folder / "samples.png", folder / "samples.png")
         failpoints.reach("results.written", variant=variant)
+    _say_results(variant, records)
+
+
+def _say_results(variant: str, records: list[dict[str, Any]]) -> None:
+    """Print what each seed came to, and their mean."""
     metric = records[0]["main_metric"]
-    skipped = sum(record.get("skipped_steps", 0) for record in records)
-    passed = f"; {skipped} steps were passed over, their numbers were not finite" if skipped else ""
-    print(
-        f"{variant}: {metric} {records[0]['final'][metric]:.1f} at the end (seed "
-        f"{runs[0].seed}){passed}",
-        flush=True,
-    )
+    finals = [record["final"][metric] for record in records]
+    for record, final in zip(records, finals, strict=True):
+        skipped = record.get("skipped_steps", 0)
+        passed = f"; {skipped} steps passed over, not finite" if skipped else ""
+        say(f"{variant}: {metric} {final:.1f} at the end (seed {record['seed']}){passed}")
+    if len(finals) > 1:
+        say(f"{variant}: {metric} {fmean(finals):.1f} in the mean over {len(finals)} seeds")
 
 
 def _home(call: Call, run: Run) -> str:

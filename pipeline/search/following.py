@@ -9,6 +9,7 @@ from ray.tune import Callback
 
 from pipeline.core import failpoints
 from pipeline.core.progress import say
+from pipeline.core.units import clock
 from pipeline.search.journal import Journal, State
 from pipeline.search.search import Search, Trial, length
 from pipeline.search.tracking import SearchRecorder
@@ -118,7 +119,7 @@ class Following(Callback):
         )
         seconds = (time.monotonic() - self.begun) / done * todo if done else None
         return f"{len(self.left)} left" + (
-            f", about {seconds:.0f} s" if seconds is not None else ""
+            f", about {clock(seconds)}" if seconds is not None else ""
         )
 
     def _of(self, trial: Any) -> Trial:

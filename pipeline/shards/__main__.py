@@ -2,18 +2,17 @@
 all is well.
 """
 
-import argparse
 from pathlib import Path
 
-from pipeline.project.cli import main
+from pipeline.core import command
 from pipeline.shards.manifest import Manifest
 from pipeline.shards.verify import verify, verify_remote
 from pipeline.storage.remote import RemoteFolder
 
 
 def _main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m pipeline.shards", description="Look after folders of shards."
+    parser = command.parser(
+        "Look after folders of shards.", "python -m pipeline.shards verify data/shards/imagenet"
     )
     commands = parser.add_subparsers(dest="command", required=True)
     check = commands.add_parser("verify", help="compare every shard with the manifest")
@@ -47,4 +46,4 @@ def _main() -> None:
 
 
 if __name__ == "__main__":
-    main(_main)
+    command.main(_main)

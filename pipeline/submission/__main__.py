@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from pipeline.core import command
 from pipeline.core.errors import UserError
-from pipeline.project import cli
 from pipeline.submission.inside import settle
 from pipeline.submission.returned import file_of, pack
 from pipeline.submission.shipment import read_note
@@ -20,6 +20,10 @@ from pipeline.submission.shipment import read_note
 
 def main() -> None:
     """Do the stage that the note in this folder names."""
+    command.parser(
+        "What a submitted job runs, in the folder that was shipped to it; for jobs alone.",
+        "python -m pipeline.submission",
+    ).parse_args()
     project = Path.cwd()
     note = read_note(project)
     if note is None:
@@ -49,4 +53,4 @@ def _logs() -> Path:
 
 
 if __name__ == "__main__":
-    cli.main(main)
+    command.main(main)

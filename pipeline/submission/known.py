@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from pipeline.cluster.progress import RunProgress
 from pipeline.core import records
 from pipeline.core.errors import UserError
 from pipeline.core.locks import Busy, held
@@ -124,38 +125,33 @@ class LocalRun(Known):
     @property
     def what(self) -> str:
         """Which training it is."""
-        decided = records.read(self.folder / "decides.json", records.Decided) or {}
+        decided = self._decided()
         options = [f"{name}={value}" for name, value in decided.get("overrides", {}).items()]
         words = [decided.get("task", "unknown"), decided.get("model", ""), *options]
         return f"{' '.join(words)}, seed {decided.get('seed', 'unknown')}"
 
-    @property
-    def progress(self) -> Path:
-        """Where rank 0 says how far it is."""
-        return self.folder / "progress.jsonl"
-
     def status(self) -> None:
         """Print how it stands, and how far it is."""
         super().status()
-        for line in self._lines()[-1:]:
-            print(_shown(line))
+        progress = self._progress()
+        for line in progress.new()[-1:]:
+            print(progress.text(line))
 
     def logs(self) -> None:
         """Print how far it was, as often as it said."""
-        for line in self._lines():
-            print(_shown(line))
+        progress = self._progress()
+        for line in progress.new():
+            print(progress.text(line))
 
     def attach(self) -> None:
         """Print how far it is until nobody trains it any more."""
         import time
 
-        shown = 0
+        progress = self._progress()
         while True:
             running = self.state == "running"
-            lines = self._lines()
-            for line in lines[shown:]:
-                say(_shown(line))
-            shown = len(lines)
+            for line in progress.new():
+                say(progress.text(line))
             if not running:
                 return self.status()
             time.sleep(1.0)
@@ -170,11 +166,12 @@ class LocalRun(Known):
         os.kill(holder["pid"], signal.SIGTERM)
         say(f"process {holder['pid']} was asked to end; what is trained is kept")
 
-    def _lines(self) -> list[dict[str, Any]]:
-        if not self.progress.exists():
-            return []
-        whole = self.progress.read_text().rpartition("\n")[0]
-        return [json.loads(line) for line in whole.splitlines()]
+    def _progress(self) -> RunProgress:
+        files = self.folder / "progress.jsonl", self.folder / "metrics.jsonl"
+        return RunProgress(*files, self._decided().get("task"))
+
+    def _decided(self) -> dict[str, Any]:
+        return records.read(self.folder / "decides.json", records.Decided) or {}
 
 
 def known(call: Call) -> list[Known]:
@@ -195,13 +192,3 @@ def known(call: Call) -> list[Known]:
 @cache
 def _connected(address: str, allow_open: bool) -> Dashboard:
     return Dashboard(address, allow_open)
-
-
-def _shown(line: dict[str, Any]) -> str:
-    if "note" in line:
-        return str(line["note"])
-    loss = "none" if line["loss"] is None else f"{line['loss']:.3f}"
-    return (
-        f"epoch {line['epoch']:.1f}/{line['epochs']:.0f}  loss {loss}  "
-        f"{line['images_per_second']:.0f} images/s  {line['seconds_left']:.0f} s left"
-    )

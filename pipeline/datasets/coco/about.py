@@ -14,6 +14,7 @@ class Coco(Dataset):
     """
 
     annotations: dict[Literal["train", "val"], str] = Field(default_factory=dict)
+    """Annotation file of a split (train, val) within the source, where it is not found."""
 
 
 ABOUT = AboutDataset(

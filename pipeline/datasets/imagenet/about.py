@@ -20,6 +20,7 @@ class ImageNet(Dataset):
         ]
         | None
     ) = None
+    """ImageNet-Real's real.json, a path or {url, sha256 or md5}: more labels for val."""
 
 
 ABOUT = AboutDataset(

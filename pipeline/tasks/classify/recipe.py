@@ -21,17 +21,29 @@ class Augment(Section):
     """
 
     crop_scale: tuple[Fraction, Fraction] = (0.08, 1.0)
+    """Least and largest part of the image's area in a crop."""
     crop_ratio: tuple[float, float] = (0.75, 1.3333333333333333)
+    """Least and largest width of a crop, in heights."""
     interpolation: Literal["bilinear", "bicubic"] = "bicubic"
+    """How images are resized."""
     flip: Fraction = 0.5
+    """Probability of a mirror image."""
     rand_augment: Annotated[str, Field(pattern=RAND_AUGMENT)] | None = "rand-m9-mstd0.5-inc1"
+    """Policy in timm's words, e.g. rand-m9-mstd0.5-inc1; null: none."""
     color_jitter: Fraction = 0.4
+    """Strength of brightness, contrast and saturation, without rand_augment."""
     erasing: Fraction = 0.25
+    """Probability that a rectangle is erased."""
     mixup: Annotated[float, Field(ge=0)] = 0.8
+    """Alpha of mixup; 0: none."""
     cutmix: Annotated[float, Field(ge=0)] = 1.0
+    """Alpha of cutmix; 0: none."""
     mix_prob: Fraction = 1.0
+    """Probability that a micro-batch is mixed."""
     switch_prob: Fraction = 0.5
+    """Probability of cutmix where both are possible."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Part of a label that goes to all classes."""
 
     @model_validator(mode="after")
     def ordered(self) -> Self:
@@ -49,7 +61,9 @@ class Recipe(BaseRecipe):
     """
 
     image_size: Annotated[int, Field(ge=32)] = IMAGE_SIZE
+    """Side of the square images, pixels."""
     eval_resize: Annotated[int, Field(ge=32)] = 256
+    """Short side before the centre crop of evaluation, pixels."""
     augment: Augment = Augment()
     group_by_shape: Literal[False] = False  # all its images are of one size
 

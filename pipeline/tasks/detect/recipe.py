@@ -19,11 +19,17 @@ class DetectAugment(Section):
     """
 
     flip: Fraction = 0.5
+    """Probability of a mirror image."""
     short_sides: Sides = (480, 512, 544, 576, 608, 640, 672, 704, 736, 768, 800)
+    """Short sides to draw from, pixels."""
     long_side: Positive = 1333
+    """Longest side, pixels."""
     crop_short_sides: Sides = (400, 500, 600)
+    """Short sides before a crop, pixels."""
     crop: tuple[Positive, Positive] = (384, 600)
+    """Least and largest side of a crop, pixels."""
     pad_to: Positive = 32
+    """Sides are padded to a multiple of it, pixels."""
 
     @model_validator(mode="after")
     def ordered(self) -> Self:
@@ -37,41 +43,68 @@ class Proposals(Section):
     """The region proposal network: anchors, sampling and non-maximum suppression."""
 
     anchor_scale: Positive = 8
+    """Side of an anchor, in strides of its level."""
     anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
+    """Heights of anchors, in widths."""
     smooth_l1_beta: Annotated[float, Field(gt=0)] = 1 / 9
+    """Where the box loss turns from square to linear."""
     sampled: Positive = 256
+    """Anchors of an image in the loss."""
     positive_fraction: Fraction = 0.5
+    """Most of them that are positive."""
     positive_iou: Fraction = 0.7
+    """Least IoU of a positive anchor."""
     negative_iou: Fraction = 0.3
+    """IoU below which an anchor is negative."""
     best_iou: Fraction = 0.3
+    """Least IoU of an object's best anchor, which is then positive."""
     nms_iou: Fraction = 0.7
+    """IoU from which proposals are duplicates."""
     kept_train: Positive = 2000
+    """Proposals of an image in training."""
     kept_test: Positive = 1000
+    """Proposals of an image in evaluation."""
 
 
 class Cascade(Section):
     """The three box stages and the mask head of Cascade Mask R-CNN."""
 
     fpn_channels: Positive = 256
+    """Channels of the feature pyramid."""
     ious: tuple[Fraction, Fraction, Fraction] = (0.5, 0.6, 0.7)
+    """Least IoU of a positive region, by stage."""
     loss_weights: tuple[float, float, float] = (1.0, 0.5, 0.25)
+    """Weight of each stage's loss."""
     box_convs: Positive = 4
+    """Convolutions of a box head."""
     box_hidden: Positive = 1024
+    """Hidden units of a box head."""
     region_size: Positive = 7
+    """Side of a region's features, cells."""
     giou_weight: Annotated[float, Field(gt=0)] = 10.0
+    """Weight of the box loss."""
     box_stds: tuple[tuple[float, float, float, float], ...] = (
         (0.1, 0.1, 0.2, 0.2),
         (0.05, 0.05, 0.1, 0.1),
         (0.033, 0.033, 0.067, 0.067),
     )
+    """Scales of x, y, width and height, by stage."""
     mask_convs: Positive = 4
+    """Convolutions of the mask head."""
     mask_size: Positive = 28
+    """Side of a mask, cells."""
     regions: Positive = 512
+    """Regions of an image in the loss."""
     positive_fraction: Fraction = 0.25
+    """Most of them that are positive."""
     score_threshold: Fraction = 0.05
+    """Least score of a detection."""
     nms_iou: Fraction = 0.5
+    """IoU from which detections are duplicates."""
     detections: Positive = 100
+    """Most detections of an image."""
     test_sides: tuple[Positive, Positive] = (800, 1333)
+    """Short and long side in evaluation, pixels."""
 
 
 class DetectRecipe(BaseRecipe):

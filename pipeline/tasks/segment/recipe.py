@@ -16,11 +16,17 @@ class SegmentAugment(Section):
     """
 
     resize: tuple[Positive, Positive] = (2048, 512)
+    """Long and short side before `ratio`, pixels."""
     ratio: tuple[float, float] = (0.5, 2.0)
+    """Least and largest factor of a rescaled image."""
     crop: tuple[Positive, Positive] = (512, 512)
+    """Height and width of a crop, pixels."""
     category_ratio: Fraction = 0.75
+    """Most of a crop that one class may fill."""
     flip: Fraction = 0.5
+    """Probability of a mirror image."""
     photometric: bool = True
+    """Distort brightness, contrast, saturation and hue."""
 
     @model_validator(mode="after")
     def ordered(self) -> Self:
@@ -38,14 +44,23 @@ class UPerNet(Section):
     """
 
     channels: Positive = 512
+    """Channels of the head."""
     pool_scales: tuple[Positive, ...] = (1, 2, 3, 6)
+    """Sides of the pooled maps, cells."""
     dropout: Fraction = 0.1
+    """Probability before the last layer."""
     auxiliary_channels: Positive = 256
+    """Channels of the auxiliary head."""
     auxiliary_convs: Positive = 1
+    """Convolutions of the auxiliary head."""
     auxiliary_weight: Annotated[float, Field(ge=0)] = 0.4
+    """Weight of the auxiliary loss."""
     test_sides: tuple[Positive, Positive] = (2048, 512)
+    """Long and short side in evaluation, pixels."""
     test_scales: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = (1.0,)
+    """Factors of the image that evaluation averages over."""
     test_flip: bool = False
+    """Average over mirror images too."""
 
 
 class SegmentRecipe(BaseRecipe):

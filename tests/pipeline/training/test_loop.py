@@ -15,7 +15,7 @@ import yaml
 from ranks import train_on
 from safetensors.torch import load_file, save_file
 
-from pipeline.cluster.workers import _line
+from pipeline.cluster.progress import RunProgress
 from pipeline.core import failpoints
 from pipeline.core.errors import UserError
 from pipeline.core.locks import held
@@ -272,7 +272,8 @@ def test_a_step_passed_over_leaves_no_trace_but_its_count(
     monkeypatch.undo()
     again = finish(died)
     assert again["skipped_steps"] == 1 and again["history"][0]["train_loss"] == row["train_loss"]
-    assert "1 passed over" in _line(last_progress(died), 1, 1)
+    shown = RunProgress(died.progress, died.spool, died.task).text(last_progress(died))
+    assert "  1 passed over  " in shown
 
 
 @pytest.mark.parametrize("options", [{}, {"amp": "fp16"}], ids=["fp32", "fp16"])

@@ -1,6 +1,6 @@
 """Numbers as people read them."""
 
-from pipeline.planning.units import amount, clock, duration, size
+from pipeline.core.units import amount, clock, duration, size
 
 
 def test_numbers_keep_two_digits() -> None:

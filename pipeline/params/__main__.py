@@ -1,0 +1,27 @@
+"""Every parameter that `--set` takes: `python -m pipeline.params [--search WORD]`."""
+
+import shutil
+
+from pipeline.core import command
+from pipeline.core.errors import UserError
+from pipeline.params.listing import parameters
+
+
+def main() -> None:
+    """Print key and default, what it may be, and what it means."""
+    parser = command.parser(
+        "Every parameter by the key that --set takes: default, range, unit, meaning.",
+        "python -m pipeline.params --search dropout",
+    )
+    parser.add_argument("--search", metavar="WORD", help="those with WORD in key or meaning")
+    word = parser.parse_args().search or ""
+    found = [parameter for parameter in parameters() if parameter.matches(word)]
+    if not found:
+        raise UserError(f"no parameter has '{word}' in its key or meaning; try a part of the word")
+    columns = shutil.get_terminal_size().columns
+    for parameter in found:
+        print(parameter.text(columns))
+
+
+if __name__ == "__main__":
+    command.main(main)

@@ -1,0 +1,52 @@
+"""What `make repro` would cost, before it begins: in a sentence, and in seconds a stage."""
+
+from argparse import Namespace
+from pathlib import Path
+
+from pipeline.core.units import clock, count, duration, size
+from pipeline.params import TASKS, load
+from pipeline.planning.estimate import Plan, plan
+from pipeline.project.call import Call, Folders
+
+LONG_S = 3600.0
+"""From here on a run is asked about."""
+
+
+def plan_of(project: Path) -> Plan:
+    """Return the plan of a project as it stands.
+
+    Raises:
+        UserError: the project cannot be read, or a training could not begin.
+    """
+    params = load(project / "params.yaml")
+    args = Namespace(params=None, set=[], out=None)
+    return plan(Call(args, params, project, Folders(project.resolve())))
+
+
+def stages_in(plan: Plan, together: bool) -> dict[str, float | None]:
+    """Return the seconds of each stage that would run; None where nobody knows.
+
+    Where variants are trained together, all the time of a task is that of its first stage.
+    """
+    seconds: dict[str, float | None] = {}
+    first: dict[str, str] = {}
+    for row in plan.rows:
+        name, verb = row.stage.name, row.stage.verb
+        seconds[name] = row.wall
+        if not together or verb not in TASKS or row.wall is None:
+            continue
+        begins = first.setdefault(verb, name)
+        if begins != name:
+            seconds[begins] = (seconds[begins] or 0.0) + row.wall
+            seconds[name] = 0.0
+    return seconds
+
+
+def cost(plan: Plan) -> str:
+    """Return in a sentence what a plan comes to."""
+    unknown = sum(row.times is None for row in plan.rows)
+    busy = [duration(plan.busy(kind), f"{kind}-") for kind in ("GPU", "CPU") if plan.busy(kind)]
+    least = "at least " if unknown else "about "
+    time = f"{least}{clock(plan.wall)} ({' + '.join(busy)})"
+    more = f"; the time of {count(unknown, 'stage')} is unknown" if unknown else ""
+    return f"{count(len(plan.rows), 'stage')}, {time}, {size(plan.disk.kept)} of disk{more}"

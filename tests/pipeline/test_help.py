@@ -1,0 +1,45 @@
+"""What `--help` says of every command that there is."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from helpers import PROJECT
+
+FILES = sorted((PROJECT / "pipeline").glob("*.py"))
+FOLDERS = sorted((PROJECT / "pipeline").glob("*/__main__.py"))
+COMMANDS = [
+    *(f"pipeline.{path.stem}" for path in FILES if path.name != "__init__.py"),
+    *(f"pipeline.{path.parent.name}" for path in FOLDERS),
+    "models",
+]
+OF_A_VERB = ["pipeline.jobs status", "pipeline.shards verify"]
+
+
+def test_the_commands_are_found() -> None:
+    assert {"pipeline.train", "pipeline.params", "pipeline.shards"} <= set(COMMANDS)
+    assert len(COMMANDS) > 20
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, *OF_A_VERB])
+def test_help_names_the_command_as_it_is_typed_and_fits_a_terminal(command: str) -> None:
+    """Also in a terminal that is wider, where long lines are hard to read."""
+    shown = subprocess.run(
+        [sys.executable, "-m", *command.split(), "--help"],
+        cwd=PROJECT,
+        env={**os.environ, "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+    assert shown.startswith(f"usage: python -m {command} ")
+    assert "default: None" not in shown and "default: []" not in shown
+    assert [line for line in shown.splitlines() if len(line) > 80] == []
+
+    if command not in OF_A_VERB:
+        [example] = [line for line in shown.splitlines() if line.startswith("example: ")]
+        assert f"{example} ".startswith(f"example: python -m {command} ")
+    if "--set" in shown and command != "pipeline.params":
+        assert "python -m pipeline.params" in shown
