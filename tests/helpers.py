@@ -174,6 +174,8 @@ def write_shards(
 class Keys:
     """A task's sampling that passes keys on and decodes nothing."""
 
+    libraries: tuple[str, ...] = ()
+
     def train_sample(self, raw: dict[str, Any], seed: int, epoch: int) -> dict[str, Any]:
         return raw
 

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
-import psutil
 import pytest
 from helpers import PROJECT
+from killing import gone
 from offline import NONE, offline
 
 from pipeline.cluster import connection, head
@@ -76,7 +76,7 @@ def test_a_session_shares_one_head_on_loopback_that_asks_nobody_starts_it_again_
     assert first == second != third and first.endswith("True") and third.endswith("True")
     assert died == "the local Ray head died; starting it again"
     assert attempts == NONE
-    assert not psutil.pid_exists(int(head))
+    assert gone(int(head))
 
 
 def test_a_session_returns_its_commands_exit_code() -> None:
