@@ -11,8 +11,8 @@ from pipeline.planning import disk
 from pipeline.planning.data import Amount, amount_of
 from pipeline.planning.disk import Disk
 from pipeline.planning.speed import Kind, Measured, Speed, Speeds, threads
-from pipeline.planning.stages import DATA, PlannedStage, stages_of
-from pipeline.planning.trainings import SEARCHES, Group, group_of, runs_left, share
+from pipeline.planning.stages import DATA, SEARCHES, PlannedStage, stages_of
+from pipeline.planning.trainings import Group, group_of, runs_left, share
 from pipeline.planning.work import PlannedWork, Training, training_of, work_of
 from pipeline.project.call import Call
 

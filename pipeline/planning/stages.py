@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 CODE = ("models/", "pipeline/")
 DATA = ("fetch", "shard")
+SEARCHES = ("tune", "factorial")
+"""Verbs that train many settings side by side, and their sections of the parameters."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +72,11 @@ def stages_of(call: Call) -> list[PlannedStage]:
 
 def _needed(call: Call) -> Iterator[PlannedStage]:
     """Yield the stages that the parameters of an ad-hoc call need."""
-    used = _datasets(call.params)
+    used, searches = _datasets(call.params), _searches(call.params)
     for name in _expanded(call.project / "dvc.yaml", call.params):
         stage = PlannedStage(name, "runs")
+        if stage.verb in SEARCHES and stage.verb not in searches:
+            continue
         if stage.verb not in DATA:
             yield stage
         elif stage.key in used:
@@ -82,13 +86,15 @@ def _needed(call: Call) -> Iterator[PlannedStage]:
 def _datasets(params: Params) -> set[str]:
     """Return the data sets that some training reads."""
     tasks = {task for task in TASKS if getattr(params, task).variants}
-    tasks |= {params.tune.task} if params.tune.space else set()
-    tasks |= (
-        {params.factorial.task}
-        if params.factorial.group_channels or params.factorial.settings
-        else set()
-    )
+    tasks |= {getattr(params, verb).task for verb in _searches(params)}
     return {getattr(params, task).dataset for task in tasks}
+
+
+def _searches(params: Params) -> set[str]:
+    """Return the searches that have anything to train."""
+    design = params.factorial
+    wanted = {"tune": params.tune.space, "factorial": design.group_channels or design.settings}
+    return {verb for verb, settings in wanted.items() if settings}
 
 
 def _there(call: Call, dataset: str) -> bool:

@@ -18,9 +18,6 @@ if TYPE_CHECKING:  # they import NumPy, which a plan may do without
     from pipeline.runs.run import Run
     from pipeline.search.search import Search
 
-SEARCHES = ("tune", "factorial")
-"""Verbs that train many settings side by side, and their sections of the parameters."""
-
 
 @dataclass(frozen=True)
 class Group:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from helpers import PROJECT, SEALED, finished_record, run_stage, write_shards
+from helpers import PROJECT, SEALED, finished_record, make_project, run_stage, write_shards
 
 from pipeline import repro
 from pipeline.core.errors import UserError
@@ -646,6 +646,17 @@ def test_an_ad_hoc_call_needs_no_dvc_and_leaves_no_folder(
     assert files(project) == before
     with pytest.raises(UserError, match="not a DVC project"):
         run_stage(project, "pipeline.plan")
+
+
+@pytest.mark.parametrize("path", sorted((PROJECT / "params").glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_file_of_parameters_is_planned(
+    tmp_path: Path, path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file without a search or a design has no stage of it."""
+    shutil.copy(PROJECT / "dvc.yaml", make_project(tmp_path))
+    said = planned(tmp_path, capsys, "--params", str(path))
+    tree = yaml.safe_load(path.read_text())
+    assert SEARCHES.keys() & rows(said).keys() == SEARCHES.keys() & tree.keys()
 
 
 def test_too_small_a_disk_is_named(
