@@ -22,10 +22,14 @@ RAY_FIXTURES = {"ray_address", "ray_cluster"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that use the session's cluster: they take longest, and processes take
-    whole files in turn.
+    """Begin with the files that use the session's cluster or heads of their own: they take longest,
+    and processes take whole files in turn.
     """
-    slow = {item.path for item in items if RAY_FIXTURES & set(getattr(item, "fixturenames", ()))}
+    slow = {
+        item.path
+        for item in items
+        if RAY_FIXTURES & set(getattr(item, "fixturenames", ())) or item.get_closest_marker("heads")
+    }
     items.sort(key=lambda item: item.path not in slow)
 
 

@@ -239,7 +239,7 @@ def files(project: Path) -> dict[str, bytes]:
 def asked(project: Path, *options: str) -> Call:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(project)
-        return call(parser("").parse_args(list(options)))
+        return call(parser("", "python -m pipeline.plan").parse_args(list(options)))
 
 
 def test_a_fresh_clone_runs_everything(fresh: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,6 +20,8 @@ from killing import wait_for
 
 from pipeline.core import failpoints
 
+pytestmark = pytest.mark.heads
+
 TRAINING = "step rank=0 step=3"
 SMALL_SEARCH = {
     "base": {"size": "micro", "kernel_size": 3},

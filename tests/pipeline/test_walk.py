@@ -11,6 +11,8 @@ from helpers import PROJECT
 
 from pipeline import walk
 
+pytestmark = pytest.mark.heads
+
 SMALL = """
 classify:
   recipe: {image_size: 32, eval_resize: 32, on_non_finite: skip}

@@ -23,6 +23,8 @@ from pipeline.core import environment
 from pipeline.core.errors import UserError
 from pipeline.params import Cluster
 
+pytestmark = pytest.mark.heads
+
 CONNECT = """
 import contextlib, os, pathlib, psutil, signal, sys
 from pipeline.core import environment; environment.prepare()

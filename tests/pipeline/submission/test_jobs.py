@@ -24,6 +24,8 @@ from helpers import PROJECT, SMALL, build_shards, run_stage
 from pipeline.submission.client import Dashboard
 from pipeline.submission.follow import Log, follow
 
+pytestmark = pytest.mark.heads
+
 CLIENT = [sys.executable, "-m", "pipeline.train", "classify"]
 LIMIT_S = 300
 

@@ -18,6 +18,8 @@ from mlflow_server import Server, free_port
 
 from pipeline.core import failpoints
 
+pytestmark = pytest.mark.heads
+
 TRAIN = """
 import argparse, sys, time
 from pathlib import Path
