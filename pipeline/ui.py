@@ -25,16 +25,16 @@ def main() -> None:
     if server is None:
         refuse_used(call.args.port)
     storage = (call.project / Path(call.params.cluster.storage).expanduser()).resolve()
-    with shipped(call, storage) as ready:
+    with shipped(call, storage) as ready:  # what MLflow has missed so far is there when it ends
         ready()
-        names = experiments(connect(store.uri))
-        if server is not None:
-            _say(server, names)
-            return
-        with serving(store.uri, call.args.port) as (served, wait):
-            _say(served, names)
-            say("Ctrl-C ends it")
-            sys.exit(wait())
+    names = experiments(connect(store.uri))
+    if server is not None:
+        _say(server, names)
+        return
+    with serving(store.uri, call.args.port) as (served, wait):
+        _say(served, names)
+        say("Ctrl-C ends it")
+        sys.exit(wait())
 
 
 def _say(server: str, names: dict[str, str]) -> None:
