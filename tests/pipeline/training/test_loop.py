@@ -356,6 +356,7 @@ def test_a_run_that_died_before_or_after_its_seal_is_finished(
     assert ("continues at step 4 of 4" in run.progress.read_text()) == (point == "run.unsealed")
 
 
+@pytest.mark.faults  # two ranks are in the tests of kills
 def test_a_run_on_three_ranks_ends_bit_for_bit_where_it_would_have(
     small_shards: Path, tmp_path: Path
 ) -> None:
