@@ -37,7 +37,7 @@ class KeptFile:
 
 
 @dataclass
-class Kept:
+class KeptFiles:
     """What a project keeps: files to look at, and outputs that are not here."""
 
     files: list[KeptFile] = field(default_factory=list)
@@ -65,13 +65,13 @@ class Kept:
         return sum(_size(file.path) for file in self.files)
 
 
-def kept(project: Path) -> Kept:
+def kept(project: Path) -> KeptFiles:
     """Return what dvc.lock and DVC's cache say of the files of a project.
 
     Raises:
         UserError: dvc.lock is not there, or cannot be read.
     """
-    found = Kept()
+    found = KeptFiles()
     stages = read_tree(project / "dvc.lock").get("stages", {})
     for out in (out for stage in stages.values() for out in stage.get("outs", [])):
         try:
@@ -87,7 +87,7 @@ def kept(project: Path) -> Kept:
     return found
 
 
-def _add(found: Kept, project: Path, out: str, md5: str) -> None:
+def _add(found: KeptFiles, project: Path, out: str, md5: str) -> None:
     """Take note of one output: a file, or a folder with what its listing names."""
     path = project / out
     if not path.exists():
