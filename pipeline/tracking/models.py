@@ -20,6 +20,7 @@ from pipeline.tracking.published import Published
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import RunInfo
     from mlflow.entities.model_registry import ModelVersion
 
 ALIAS = "published"
@@ -67,6 +68,7 @@ def _add(client: "MlflowClient", run: str, network: Published) -> "ModelVersion"
 
     config = json.loads((Path(network.folder) / "config.json").read_text())
     training = client.get_run(run)
+    _forget_unfinished(client, training.info, network)
     told = {
         name: str(config[name])
         for name in ("variant", "seed", "commit")
@@ -103,6 +105,14 @@ def _add(client: "MlflowClient", run: str, network: Published) -> "ModelVersion"
     named = [{"name": network.name, "version": int(made.version)}]
     client.set_logged_model_tags(logged.model_id, {VERSIONS: json.dumps(named)})
     return made
+
+
+def _forget_unfinished(client: "MlflowClient", training: "RunInfo", network: Published) -> None:
+    """Delete what a kill left between a model's first line and its version."""
+    of_run = f"source_run_id = '{training.run_id}'"
+    for logged in client.search_logged_models([training.experiment_id], filter_string=of_run):
+        if logged.tags.get("weights") == network.weights:
+            client.delete_logged_model(logged.model_id)
 
 
 def _card(folder: Path) -> str:

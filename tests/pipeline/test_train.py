@@ -143,6 +143,10 @@ def test_mlflow_has_the_run_each_step_once(project: Path, uninterrupted: dict[st
         points = client.get_metric_history(run.info.run_id, "eval/top1")
         assert [point.step for point in points] == [10, 20, 30, 40, 50, 60]
         assert points[-1].value == metrics["final"]["top1"]
+        for name in ("parameters", "macs"):
+            assert int(run.data.params[name]) == metrics[name]
+        seconds = (run.info.end_time - run.info.start_time) / 1000
+        assert seconds == pytest.approx(metrics["wall_time_s"], abs=2)
 
 
 def test_one_rank_by_url_gives_the_losses_of_two_and_bad_numbers_stop(

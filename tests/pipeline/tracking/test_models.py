@@ -7,7 +7,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -141,6 +141,29 @@ def test_the_same_weights_are_one_version_whatever_was_forgotten(
     assert bench.versions("classify-v") == [1, 2]
     bench.publish(folder, "classify", "v")
     assert int(bench.client.get_model_version_by_alias("classify-v", "published").version) == 1
+
+
+@pytest.mark.parametrize("step", ["finalize_logged_model", "create_model_version"])
+def test_what_a_kill_left_of_a_model_goes_with_the_next_try(
+    bench: Bench, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    class Killed(BaseException): ...
+
+    def kill(*_: Any, **__: Any) -> None:
+        raise Killed
+
+    folder = trained / "results" / "classify" / "dwnet"
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(type(bench.client), step, kill)
+        bench.publish(folder, "classify", "v")
+    assert bench.versions("classify-v") == []
+    experiment = bench.client.get_experiment_by_name("classify").experiment_id
+    (left,) = bench.client.search_logged_models([experiment])
+
+    bench.publish(folder, "classify", "v")
+    (logged,) = bench.client.search_logged_models([experiment])
+    assert logged.model_id != left.model_id and logged.status == "READY"
+    assert bench.versions("classify-v") == [1]
 
 
 def test_results_that_are_gone_hold_up_nothing(
