@@ -28,7 +28,14 @@ def free_ports(count: int) -> list[int]:
 
 @contextmanager
 def dashboard_of_a_head() -> Iterator[str]:
-    """Yield the address of a new head's dashboard; the head ends with the block.
+    """Yield the address of a new head's dashboard; the head ends with the block."""
+    with head_by_hand() as (_, address):
+        yield address
+
+
+@contextmanager
+def head_by_hand() -> Iterator[tuple["subprocess.Popen[bytes]", str]]:
+    """Yield a new head and the address of its dashboard; the head ends with the block.
 
     Its folder has a short name: Ray's sockets lie in it, and a socket's path ends at 107 bytes.
     """
@@ -37,7 +44,7 @@ def dashboard_of_a_head() -> Iterator[str]:
             head, address = _start(Path(folder, str(attempt)))
             try:
                 if _answers(address, head):
-                    yield address
+                    yield head, address
                     return
             finally:
                 with suppress(ProcessLookupError):

@@ -22,6 +22,9 @@ DEFAULTS = {
     # A cluster without a token runs anybody's code; pages of metrics ask for none.
     "RAY_AUTH_MODE": "token",
     "RAY_enable_metrics_collection": "0",
+    # Two more such pages, which Ray has no switch for: there is no port -1, and it goes on without.
+    "DASHBOARD_METRIC_PORT": "-1",
+    "AUTOSCALER_METRIC_PORT": "-1",
     # A report waits for the controller's poll (2 s by default); runs here report every few seconds.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
