@@ -1,6 +1,7 @@
 """One row of the comparison: a mixer in a size, and what differs from the task's recipe."""
 
 import ast
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -98,6 +99,11 @@ class Variant(Section):
         if (self.mixer == "timm") != (self.timm_name is not None):
             raise ValueError(
                 "timm_name goes with `mixer: timm`, and `mixer: timm` needs a timm_name"
+            )
+        if self.timm_name is not None and not re.fullmatch(r"[\w.-]+", self.timm_name):
+            raise ValueError(
+                f"timm_name '{self.timm_name}' names a place to load from; give the name of one of "
+                "timm's own models, such as resnet50"
             )
         if self.mixer != "timm" and self.size is None:
             raise ValueError(f"size is missing; one of {', '.join(SIZES)}")

@@ -280,6 +280,8 @@ def test_urls_with_checksums(tmp_path: Path) -> None:
         ),
         ({"mixer": "swin", "kernel_size": 8}, "kernel_size 8 is even"),
         ({"mixer": "swin", "norm": "gn"}, "norm"),
+        ({"mixer": "timm", "timm_name": "hf-hub:x/y"}, "'hf-hub:x/y' names a place to load from"),
+        ({"mixer": "timm", "timm_name": "local-dir:x"}, "'local-dir:x' names a place to load from"),
         ({"mixer": "swin", "se": "often"}, "se"),
         ({"mixer": "swin", "nrom": "bn"}, "did you mean 'norm'?"),
         ({"mixer": "swin", "options": {"positionbias": False}}, "did you mean 'position_bias'?"),
