@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.cluster.head import init_ray
+from pipeline.cluster.heartbeat import followed
 from pipeline.cluster.session import new_session, session_head
 from pipeline.core import environment
 from pipeline.core.environment import SESSION
@@ -46,6 +47,7 @@ def connected(cluster: Cluster) -> Iterator[None]:
             session = os.environ.get(SESSION) or own.enter_context(new_session())
             _join(session_head(Path(session), cluster))
         own.callback(ray.shutdown)
+        own.enter_context(followed(ray.get_runtime_context().gcs_address))
         yield
 
 

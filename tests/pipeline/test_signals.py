@@ -108,6 +108,33 @@ def check(project: Path, command: str, sent: signal.Signals, marker: Path) -> No
         assert unfinished(project) == []
 
 
+SLOW_IMPORT = """
+import pathlib, sys, time
+class Slow:
+    def find_spec(self, name, *_):
+        if name == "pipeline.params":
+            pathlib.Path("met").write_text("1")
+            time.sleep(60)
+sys.meta_path.insert(0, Slow())
+"""
+
+
+def test_ctrl_c_among_the_imports_of_a_command_says_nothing(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(SLOW_IMPORT)
+    paths = os.pathsep.join([str(tmp_path), str(PROJECT)])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipeline.plan"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": paths},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    wait_for(tmp_path / "met", process)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    assert (process.returncode, said) == (-signal.SIGINT, b"")
+
+
 def test_a_training_is_closed_when_its_group_is_asked_to_end(project: Path, tmp_path: Path) -> None:
     check(project, "train classify dwnet_micro", signal.SIGTERM, tmp_path / "met")
 

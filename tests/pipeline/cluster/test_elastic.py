@@ -4,6 +4,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from itertools import pairwise
@@ -64,15 +65,15 @@ def test_a_run_goes_on_with_one_node_less_and_one_more(
     try:
         wait_for(marker, driver)
         cluster.remove_node(second, allow_graceful=False)
-        await_note(project, driver, r"continues at step 8 of \d+ on 1 rank$")
+        await_note(project, "elastic", driver, r"continues at step 8 of \d+ on 1 rank$")
         add_node(cluster)
-        await_note(project, driver, r"leaves at step")
+        await_note(project, "elastic", driver, r"leaves at step")
         assert driver.wait(200) == 0
     finally:
         driver.kill()
     log = (project / "elastic.log").read_text()
     assert "Traceback" not in log and re.search(r"rank \d on node \S+ (died|failed)", log), log
-    lines = progress(project)
+    lines = progress(project, "elastic")
     notes = [line["note"] for line in lines if "note" in line]
     begun = [note.rpartition(" on ")[2] for note in notes if " at step " in note and " on " in note]
     assert begun == ["2 ranks", "1 rank", "2 ranks"], notes
@@ -88,6 +89,71 @@ def test_a_run_goes_on_with_one_node_less_and_one_more(
     same_losses(outcome(project, "elastic")[1], outcome(project, "two")[1])
 
 
+@pytest.mark.faults
+def test_a_group_leaves_a_node_that_is_about_to_be_taken_away(
+    small_shards: Path, cluster: Any, tmp_path: Path
+) -> None:
+    """As before a preemption: a checkpoint is written, no step is taken twice."""
+    project = small_shards.parents[2]
+    (second,) = cluster.worker_nodes
+    marker = tmp_path / "met"
+    fault = f"step do=slow;step do=slow;step step=10 do=slow once={marker}"
+    driver = train_apart(project, "drained", cluster.address, fault, "cluster.workers=[1,2]")
+    try:
+        wait_for(marker, driver)
+        drain(cluster.address, second.node_id)
+        await_note(project, "drained", driver, r"leaves at step")
+        await_note(project, "drained", driver, r"continues at step \d+ of \d+ on 1 rank$")
+        cluster.remove_node(second, allow_graceful=False)
+        assert driver.wait(200) == 0
+    finally:
+        driver.kill()
+    log = (project / "drained.log").read_text()
+    assert "Traceback" not in log and not re.search(r"rank \d on node \S+ (died|failed)", log), log
+    lines = progress(project, "drained")
+    notes = [line["note"] for line in lines if " at step " in line.get("note", "")]
+    left, again = (int(re.findall(r"at step (\d+)", note)[0]) for note in notes[-2:])
+    assert left == again, notes
+    steps = [line["step"] for line in lines if "step" in line]
+    assert steps == sorted(set(steps))
+    assert published(project, "drained")["final"]["step"] == STEPS
+
+
+def drain(address: str, node: str) -> None:
+    """Tell a cluster that a node will be gone in a minute, as an autoscaler does."""
+    ray = str(Path(sys.executable).with_name("ray"))
+    options = {
+        "address": address,
+        "node-id": node,
+        "reason": "DRAIN_NODE_REASON_PREEMPTION",
+        "reason-message": "test",
+        "deadline-remaining-seconds": 60,
+    }
+    words = [f"--{name}={value}" for name, value in options.items()]
+    subprocess.run([ray, "drain-node", *words], check=True, capture_output=True)
+
+
+@pytest.mark.faults
+def test_a_cluster_that_loses_its_head_is_one_sentence(
+    small_shards: Path, cluster: Any, tmp_path: Path
+) -> None:
+    project = small_shards.parents[2]
+    marker = tmp_path / "met"
+    fault = f"step do=slow;step step=10 do=slow once={marker}"
+    driver = train_apart(project, "headless", cluster.address, fault, "cluster.workers=2")
+    try:
+        wait_for(marker, driver)
+        began = time.monotonic()
+        cluster.head_node.kill_gcs_server()
+        assert driver.wait(120) == 2
+        print(f"it took {time.monotonic() - began:.0f} s")
+    finally:
+        driver.kill()
+    log = (project / "headless.log").read_text()
+    assert "Traceback" not in log, log
+    assert "does not answer any more; start one" in log.splitlines()[-1], log
+
+
 def same_losses(rows: list[list[str]], others: list[list[str]]) -> None:
     header, *rows = rows
     loss, step = header.index("train_loss"), header.index("step")
@@ -96,16 +162,16 @@ def same_losses(rows: list[list[str]], others: list[list[str]]) -> None:
         assert float(row[loss]) == pytest.approx(float(other[loss]), rel=bound), (row, other)
 
 
-def progress(project: Path) -> list[dict[str, Any]]:
-    path = next((project / "runs-elastic").glob("*/progress.jsonl"))
+def progress(project: Path, out: str) -> list[dict[str, Any]]:
+    path = next((project / f"runs-{out}").glob("*/progress.jsonl"))
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def await_note(project: Path, driver: "subprocess.Popen[bytes]", pattern: str) -> None:
+def await_note(project: Path, out: str, driver: "subprocess.Popen[bytes]", pattern: str) -> None:
     deadline = time.monotonic() + 150
-    while not any(re.search(pattern, line.get("note", "")) for line in progress(project)):
+    while not any(re.search(pattern, line.get("note", "")) for line in progress(project, out)):
         assert driver.poll() is None and time.monotonic() < deadline, (
-            progress(project)[-5:],
-            (project / "elastic.log").read_text(),
+            progress(project, out)[-5:],
+            (project / f"{out}.log").read_text(),
         )
         time.sleep(0.5)

@@ -1,7 +1,6 @@
 """No port that a head listens on answers somebody without a token."""
 
 import os
-import subprocess
 import sys
 import tempfile
 import time
