@@ -19,6 +19,7 @@ from pipeline.planning.estimate import Plan
 from pipeline.project.call import Folders
 from pipeline.project.dvcfile import items, refuse_unmade
 from pipeline.project.dvclock import free_stages, keep_lock_file, mend_lock_file
+from pipeline.project.room import refuse_full_disk
 
 
 def _main() -> None:
@@ -45,6 +46,8 @@ def _main() -> None:
         keep_lock_file(project)
     if code == 0:
         _say_results(project / "results" / "metrics")
+    else:
+        refuse_full_disk(project)
     raise SystemExit(code)
 
 

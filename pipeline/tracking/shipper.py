@@ -31,6 +31,9 @@ PAUSE_S = 3.0
 PATIENCE_S = 30.0
 """How long a command that is done waits for the next sign that something arrives."""
 GONE = "the process that writes to MLflow was killed; is the machine out of memory?"
+ARRIVED = "arrived"
+Word = UserError | str | None
+"""What is heard of the process: why MLflow cannot be used, None that all is well, or `ARRIVED`."""
 Version = tuple[int, int]
 Kept = TypeVar("Kept", EntryFile, PublishedFile)
 
@@ -52,44 +55,47 @@ class Shipper:
         with watchdog.shielded():
             self._process.start()
         theirs.close()
-        self._word: str | None = None
+        self._word: UserError | None = None
         self._answered = False
 
-    def refusal(self) -> str | None:
+    def refusal(self) -> UserError | None:
         """Wait until the store answered; return the sentence where it cannot be used."""
         if not self._answered:
             self._answered = True
-            self._word = self._hear(None)
+            self._word = _sentence(self._hear(None))
         return self._word
 
-    def close(self) -> str | None:
+    def close(self) -> UserError | None:
         """Wait until everything arrived, or nothing does any more; return why not, if so."""
         try:
             self.refusal()
             self._channel.send("end")
             word = self._last_word()
         except (BrokenPipeError, ConnectionResetError):
-            word = GONE
+            word = UserError(GONE)
         finally:
             self._channel.close()
             self._process.kill()
             self._process.join()
         return word
 
-    def _last_word(self) -> str | None:
-        while (word := self._hear(PATIENCE_S)) == "":  # something arrived
+    def _last_word(self) -> UserError | None:
+        while (word := self._hear(PATIENCE_S)) == ARRIVED:
             pass
-        return word
+        return _sentence(word)
 
-    def _hear(self, patience: float | None) -> str | None:
-        """Return the next word: None that all is well, an empty one that something arrived."""
+    def _hear(self, patience: float | None) -> Word:
         try:
             if not self._channel.poll(patience):
-                return f"MLflow at {discreet(self._store.uri)} does not answer in time"
-            word: str | None = self._channel.recv()
+                return UserError(f"MLflow at {discreet(self._store.uri)} does not answer in time")
+            word: Word = self._channel.recv()
         except (EOFError, OSError):
-            return GONE
+            return UserError(GONE)
         return word
+
+
+def _sentence(word: Word) -> UserError | None:
+    return word if isinstance(word, UserError) else None
 
 
 def _work(store: Store, storage: Path, channel: Connection, owner: int) -> None:
@@ -102,7 +108,7 @@ def _work(store: Store, storage: Path, channel: Connection, owner: int) -> None:
         while not channel.poll(PAUSE_S):
             shipping.round()
         channel.recv()
-        shipping.waited_for = lambda: channel.send("")
+        shipping.waited_for = lambda: channel.send(ARRIVED)
         channel.send(shipping.round())
 
 
@@ -117,18 +123,18 @@ class Shipping:
     storage: Path
     waited_for: Callable[[], None] | None = None
     _client: "MlflowClient | None" = None
-    _outage: str | None = None
+    _outage: UserError | None = None
     _done: dict[EntryFile | PublishedFile, Version] = field(default_factory=dict)
 
-    def greet(self) -> str | None:
+    def greet(self) -> UserError | None:
         """Connect; return the sentence where the store cannot be used."""
         try:
             self._client = connect(self.store.uri)
         except UserError as error:
-            self._outage = str(error)
+            self._outage = error
         return self._outage
 
-    def round(self) -> str | None:
+    def round(self) -> UserError | None:
         """Ship what MLflow does not have as it is; return the sentence where it cannot be used.
 
         That is said once, not in every round.
@@ -143,7 +149,7 @@ class Shipping:
             self._client = None  # the next round asks first whether it answers again
             if self._outage is None:
                 print(f"{error} (what it misses is recorded when it answers)", flush=True)
-            self._outage = str(error)
+            self._outage = error
         else:
             self._outage = None
         return self._outage

@@ -71,7 +71,7 @@ def shipped(call: Call, storage: Path, required: bool | None = None) -> Iterator
         nonlocal refusal
         refusal = shipper.refusal() if required else None
         if refusal is not None:
-            raise UserError(refusal)
+            raise refusal
         failpoints.reach("mlflow.opened")
 
     try:

@@ -395,3 +395,24 @@ def test_a_first_make_repro_that_was_ended_anywhere_ends_well_when_it_is_typed_a
     nothing_left_running(folder)
     psutil.wait_procs(at_work_in(folder), timeout=30)
     assert at_work_in(folder) == []
+
+
+@pytest.mark.faults
+def test_a_full_disk_of_dvcs_cache_is_one_sentence(tmp_path: Path) -> None:
+    folder = smallest(tmp_path / "project")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)]).returncode:
+        pytest.skip("a disk of its own needs the right to mount one")
+    try:
+        (folder / ".dvc" / "config.local").write_text(f"[cache]\n    dir = {disk}/cache\n")
+        first = make_repro(folder, tmp_path / "first")
+        assert first.wait(500) == 1
+        lines = (tmp_path / "first").read_text().splitlines()
+        assert lines[-1].startswith(f"error: no room on the disk of {disk}"), lines[-5:]
+        assert not any("Traceback" in line for line in lines)
+        subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
+        again = make_repro(folder, tmp_path / "again")
+        assert again.wait(500) == 0
+    finally:
+        subprocess.run(["umount", "-l", str(disk)])
