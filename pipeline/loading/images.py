@@ -1,19 +1,12 @@
-"""From the bytes of an image to pixels, and from pixels to what a network takes."""
+"""The image of a sample, and from pixels to what a network takes."""
 
-import io
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
-
-from PIL import Image
 
 from models.network.sizes import MEAN, STD
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-Image.MAX_IMAGE_PIXELS = (
-    None  # what is in shards was measured when they were written: shard.max_pixels is the limit
-)
 
 
 def photograph(raw: Mapping[str, Any]) -> bytes:
@@ -22,13 +15,6 @@ def photograph(raw: Mapping[str, Any]) -> bytes:
     """
     data: bytes = raw["jpg"] if "jpg" in raw else raw["image.png"]
     return data
-
-
-def decode(data: bytes) -> Image.Image:
-    """Decode an image file to RGB as it is stored (EXIF orientation is not applied, as in the
-    official loaders).
-    """
-    return Image.open(io.BytesIO(data)).convert("RGB")
 
 
 def normalise(images: "Tensor") -> "Tensor":
