@@ -15,9 +15,9 @@ import torch
 from PIL import Image, ImageEnhance
 
 from models.network.sizes import MEAN
-from pipeline.pixels.affine import quick
-from pipeline.pixels.native import Pixels
-from pipeline.pixels.resize import RESAMPLE, resize
+from pipeline.core.pixels.affine import quick
+from pipeline.core.pixels.native import Pixels
+from pipeline.core.pixels.resize import RESAMPLE, resize
 from pipeline.tasks.classify.recipe import Augment, Recipe
 
 ATTEMPTS = 10

@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from pipeline.core.pixels.jpeg import decode
 from pipeline.loading.images import photograph
 from pipeline.loading.randomness import seed_libraries
 from pipeline.loading.sampling import Batch
-from pipeline.pixels.jpeg import decode
 from pipeline.tasks.classify import augment
 from pipeline.tasks.classify.recipe import Recipe
 

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.pixels.jpeg import decode
+from pipeline.core.pixels.jpeg import decode
 
 Mask = NDArray[np.uint8]
 Size = tuple[int, int]

@@ -10,9 +10,9 @@ from PIL import Image
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, create_transform
 from torchvision import transforms
 
+from pipeline.core.pixels.jpeg import array
 from pipeline.loading.images import normalise
 from pipeline.loading.randomness import seed_libraries
-from pipeline.pixels.jpeg import array
 from pipeline.tasks.classify.augment import eval_transform, train_transform
 from pipeline.tasks.classify.recipe import Augment, Recipe
 
@@ -37,7 +37,10 @@ def test_evaluation_is_torchvisions_resize_and_centre_crop(
     mode = transforms.InterpolationMode(interpolation)
     theirs = transforms.Compose([transforms.Resize(short, mode), transforms.CenterCrop(size)])
     for number, image in enumerate(photographs()):
-        assert np.array_equal(ours(array(image, 4)), np.asarray(theirs(image))), (number, image.size)
+        assert np.array_equal(ours(array(image, 4)), np.asarray(theirs(image))), (
+            number,
+            image.size,
+        )
 
 
 def test_normalised_pixels_are_torchvisions_to_the_last_bit() -> None:

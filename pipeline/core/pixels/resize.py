@@ -5,7 +5,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from pipeline.pixels.native import Pixels, kernels
+from pipeline.core.pixels.native import Pixels, kernels
 
 Filter = Literal["bilinear", "bicubic"]
 RESAMPLE = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
@@ -40,6 +40,5 @@ def resize(
     image = image.resize(size, RESAMPLE[by])
     if mirror:
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    return np.frombuffer(image.tobytes("raw", "RGB" if channels == 3 else "RGBX"), np.uint8).reshape(
-        size[1], size[0], channels
-    )
+    data = image.tobytes("raw", "RGB" if channels == 3 else "RGBX")
+    return np.frombuffer(data, np.uint8).reshape(size[1], size[0], channels)

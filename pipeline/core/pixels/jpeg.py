@@ -10,11 +10,10 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
-from pipeline.pixels.native import Pixels
+from pipeline.core.pixels.native import Pixels
 
 Image.MAX_IMAGE_PIXELS = None  # `shard.max_pixels` is the limit, kept when shards are written
 JPEG_START = b"\xff\xd8\xff"
-SCALE = 8  # the smallest scale: coefficients are read, and hardly anything is computed of them
 
 
 def decode(data: bytes, channels: int = 3) -> Pixels:
@@ -30,13 +29,30 @@ def decode(data: bytes, channels: int = 3) -> Pixels:
     Raises:
         Exception: as Pillow where it cannot read the file.
     """
-    if data.startswith(JPEG_START):
-        try:
-            pixels: Pixels = simplejpeg.decode_jpeg(data, "RGB" if channels == 3 else "RGBX")
-            return pixels
-        except ValueError:
-            pass  # Pillow knows more
-    return array(Image.open(io.BytesIO(data)).convert("RGB"), channels)
+    pixels = strict(data, channels)
+    if pixels is None:
+        pixels = array(Image.open(io.BytesIO(data)).convert("RGB"), channels)
+    return pixels
+
+
+def strict(data: bytes, channels: int = 3, scale: int = 1) -> Pixels | None:
+    """Return the pixels of a sound JPEG, RGB; None for every other file.
+
+    Args:
+        data: the bytes of a file.
+        channels: as for `decode`.
+        scale: 8 gives an eighth of the width and height. Every coefficient is read all the same, so
+            it finds the same damage for half of the work.
+    """
+    if not data.startswith(JPEG_START):
+        return None
+    try:
+        pixels: Pixels = simplejpeg.decode_jpeg(
+            data, "RGB" if channels == 3 else "RGBX", min_factor=scale
+        )
+    except ValueError:
+        return None
+    return pixels
 
 
 def array(image: Image.Image, channels: int) -> Pixels:
@@ -45,16 +61,3 @@ def array(image: Image.Image, channels: int) -> Pixels:
         return np.array(image)
     data = image.tobytes("raw", "RGBX")
     return np.frombuffer(data, np.uint8).reshape(image.height, image.width, 4)
-
-
-def is_sound(data: bytes) -> bool:
-    """Say whether the strict decoder reads all of a JPEG's data without a complaint.
-
-    Every coefficient is read, as for a whole image; only the pixels are computed at an eighth of
-    the scale. Where this says no, the file may still be one that Pillow reads.
-    """
-    try:
-        simplejpeg.decode_jpeg(data, "RGB", min_factor=SCALE)
-    except ValueError:
-        return False
-    return True

@@ -5,7 +5,7 @@ from typing import Any
 
 from PIL import Image
 
-from pipeline.pixels.native import kernels
+from pipeline.core.pixels.native import kernels
 
 Matrix = tuple[float, ...]
 Transform = Callable[..., Any]
