@@ -14,6 +14,7 @@ from pipeline.core.pixels.native import Pixels
 
 Image.MAX_IMAGE_PIXELS = None  # `shard.max_pixels` is the limit, kept when shards are written
 JPEG_START = b"\xff\xd8\xff"
+COLOURS = ("Gray", "RGB", "YCbCr")  # of others, CMYK, the two decoders make RGB by other rules
 
 
 def decode(data: bytes, channels: int = 3) -> Pixels:
@@ -47,6 +48,8 @@ def strict(data: bytes, channels: int = 3, scale: int = 1) -> Pixels | None:
     if not data.startswith(JPEG_START):
         return None
     try:
+        if simplejpeg.decode_jpeg_header(data)[2] not in COLOURS:
+            return None
         pixels: Pixels = simplejpeg.decode_jpeg(
             data, "RGB" if channels == 3 else "RGBX", min_factor=scale
         )

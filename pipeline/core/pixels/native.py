@@ -62,7 +62,7 @@ def kernels() -> Kernels | None:
     """Return the kernels, or None where they cannot be compiled, loaded or trusted."""
     try:
         library = ctypes.CDLL(str(_compiled()))
-    except (OSError, subprocess.SubprocessError):
+    except (OSError, RuntimeError, subprocess.SubprocessError):  # RuntimeError: no home
         return None
     if not library.usable():
         return None
