@@ -123,7 +123,7 @@ AVX2 static void across(const uint8_t *in, ptrdiff_t in_stride, int height, uint
     }
 }
 
-/* Lines, `size` bytes of each: a multiple of BLOCK. */
+/* Lines, `size` bytes of each, at least BLOCK: the last block begins where it still fits. */
 AVX2 static void down(const uint8_t *in, ptrdiff_t in_stride, uint8_t *out, size_t size,
                       int height, const Filter *filter) {
     const __m256i half = _mm256_set1_epi32(1 << (PRECISION - 1));
@@ -131,7 +131,8 @@ AVX2 static void down(const uint8_t *in, ptrdiff_t in_stride, uint8_t *out, size
     for (int y = 0; y < height; y++) {
         const uint8_t *from = in + in_stride * filter->start[y];
         const int32_t *weights = filter->weight + (size_t)y * filter->taps;
-        for (size_t block = 0; block < size; block += BLOCK) {
+        for (size_t begin = 0; begin < size; begin += BLOCK) {
+            const size_t block = begin + BLOCK <= size ? begin : size - BLOCK;
             const uint8_t *at = from + block;
             __m256i a = half, b = half, c = half, d = half;
             for (int k = 0; k < filter->taps; k++, at += in_stride) {
@@ -152,8 +153,6 @@ AVX2 static void down(const uint8_t *in, ptrdiff_t in_stride, uint8_t *out, size
     }
 }
 
-static size_t whole(int width) { return ((size_t)width * 4 + BLOCK - 1) / BLOCK * BLOCK; }
-
 /* Resize to `channels` (3 or 4) bytes a pixel, packed; mirrored left to right where `mirror`.
  *
  * The pass that comes first decides how the middle is rounded. Pillow begins with the columns, and
@@ -164,8 +163,8 @@ int resize(const uint8_t *in, ptrdiff_t in_stride, int in_width, int in_height, 
            int width, int height, int channels, int cubic, int mirror, int tall) {
     const int shrink = in_height - height;
     const int lines_first = tall && shrink > 0 && shrink > 2 * (in_width - width);
-    const size_t in_size = whole(in_width), size = whole(width);
-    if (lines_first && in_size > (size_t)in_width * 4) return 0; /* lines would be read too far */
+    const size_t in_size = (size_t)in_width * 4, size = (size_t)width * 4;
+    if (in_size < BLOCK || size < BLOCK) return 0;
     Filter columns, lines;
     if (!filter_make(&columns, in_width, width, cubic)) return 0;
     if (!filter_make(&lines, in_height, height, cubic)) {
@@ -185,7 +184,7 @@ int resize(const uint8_t *in, ptrdiff_t in_stride, int in_width, int in_height, 
     for (int y = 0; done && y < height; y++) {
         const uint8_t *from = last + y * size;
         uint8_t *to = out + (size_t)y * width * channels;
-        if (channels == 4) memcpy(to, from, (size_t)width * 4);
+        if (channels == 4) memcpy(to, from, size);
         else for (int x = 0; x < width; x++) memcpy(to + 3 * x, from + 4 * x, 3);
     }
     free(middle);
@@ -218,37 +217,48 @@ INLINE int within(int value, int size) {
     return value < 0 ? 0 : value < size ? value : size - 1;
 }
 
+typedef struct {
+    const uint8_t *pixels;
+    int width, height;
+} Image;
+
+/* The value in line `y` at the columns `at`, of which dx = 0 takes the second alone. */
+INLINE __m256d across_line(const Image *image, int y, const size_t *at, double dx) {
+    const uint8_t *line = image->pixels + 4 * (size_t)image->width * within(y, image->height);
+    if (dx == 0.0) return pixel(line + at[1]);
+    return cubic(pixel(line + at[0]), pixel(line + at[1]), pixel(line + at[2]),
+                 pixel(line + at[3]), dx);
+}
+
 /* Packed images of one size; `fill` stands where a pixel comes from outside. A cubic at 0 is its
  * second value exactly, so shears and shifts need one cubic where a rotation needs five. */
 AVX2 void affine(const uint8_t *in, int width, int height, uint8_t *out, const double *a,
                  const uint8_t *fill) {
+    const Image image = {in, width, height};
+    int32_t outside;
+    memcpy(&outside, fill, sizeof outside);
     for (int y = 0; y < height; y++) {
+        const double across_y = a[1] * (y + 0.5), down_y = a[4] * (y + 0.5);
         for (int x = 0; x < width; x++, out += 4) {
-            double xin = a[0] * (x + 0.5) + a[1] * (y + 0.5) + a[2];
-            double yin = a[3] * (x + 0.5) + a[4] * (y + 0.5) + a[5];
-            if (!(xin >= 0.0 && xin < width && yin >= 0.0 && yin < height)) {
-                memcpy(out, fill, 4);
-                continue;
+            int32_t four = outside;
+            const double xin = a[0] * (x + 0.5) + across_y + a[2];
+            const double yin = a[3] * (x + 0.5) + down_y + a[5];
+            if (xin >= 0.0 && xin < width && yin >= 0.0 && yin < height) {
+                const int left = below(xin - 0.5), top = below(yin - 0.5);
+                const double dx = xin - 0.5 - left, dy = yin - 0.5 - top;
+                const size_t at[4] = {
+                    4 * (size_t)within(left - 1, width), 4 * (size_t)within(left, width),
+                    4 * (size_t)within(left + 1, width), 4 * (size_t)within(left + 2, width)};
+                __m256d value = across_line(&image, top, at, dx);
+                if (dy != 0.0)
+                    value = cubic(across_line(&image, top - 1, at, dx), value,
+                                  across_line(&image, top + 1, at, dx),
+                                  across_line(&image, top + 2, at, dx), dy);
+                const __m128i whole32 = _mm256_cvttpd_epi32(value);
+                const __m128i whole16 = _mm_packs_epi32(whole32, whole32);
+                four = _mm_cvtsi128_si32(_mm_packus_epi16(whole16, whole16));
             }
-            xin -= 0.5;
-            yin -= 0.5;
-            const int left = below(xin), top = below(yin);
-            const double dx = xin - left, dy = yin - top;
-            size_t at[4];
-            for (int k = 0; k < 4; k++) at[k] = 4 * (size_t)within(left - 1 + k, width);
-            __m256d values[4];
-            for (int k = dy == 0.0; k < (dy == 0.0 ? 2 : 4); k++) {
-                const uint8_t *line = in + 4 * (size_t)width * within(top - 1 + k, height);
-                values[k] = dx == 0.0 ? pixel(line + at[1])
-                                      : cubic(pixel(line + at[0]), pixel(line + at[1]),
-                                              pixel(line + at[2]), pixel(line + at[3]), dx);
-            }
-            const __m256d sum =
-                dy == 0.0 ? values[1] : cubic(values[0], values[1], values[2], values[3], dy);
-            const __m128i whole32 = _mm256_cvttpd_epi32(sum);
-            const __m128i whole16 = _mm_packs_epi32(whole32, whole32);
-            const int32_t four = _mm_cvtsi128_si32(_mm_packus_epi16(whole16, whole16));
-            memcpy(out, &four, 4);
+            memcpy(out, &four, sizeof four);
         }
     }
 }
