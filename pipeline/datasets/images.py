@@ -15,13 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from pipeline.core.pixels.jpeg import array, strict
+from pipeline.core.pixels.jpeg import array, is_sound, strict
 from pipeline.core.pixels.native import Pixels
 from pipeline.core.pixels.resize import resize
 from pipeline.datasets.notes import brief
 
 REPAIR_QUALITY = 95
-CHECKING = 8  # the scale at which a JPEG is decoded that stays as it is
 LONGEST_JPEG = 65_500  # pixels of a side that an encoder takes
 JPEG_START, PNG_START = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 PNG_DEPTH = 24  # where a PNG says how many bits a channel has
@@ -152,9 +151,8 @@ def _decode(
 ) -> tuple[Image.Image, Pixels | None]:
     """Return an image whose every byte was decoded; its size is checked before any pixel is.
 
-    A sound JPEG of a usual mode is decoded by the strict decoder, and Pillow's image of it is not
-    loaded yet. Its pixels are given where it is to shrink; without, an eighth of the scale tells
-    as much of its bytes.
+    Of a sound JPEG of a usual mode, Pillow's image is not loaded yet: the strict decoder read it,
+    and gives the pixels where it is to shrink.
     """
     pixels = None
     if not data.startswith((JPEG_START, PNG_START)):
@@ -175,8 +173,10 @@ def _decode(
                     f"{image.width}x{image.height}, shard.max_pixels allows {max_pixels}",
                 )
             if image.mode in ("L", "RGB"):
-                shrinks = short_side is not None and min(image.size) > short_side
-                pixels = strict(data, channels=4, scale=1 if shrinks else CHECKING)
+                if short_side is not None and min(image.size) > short_side:
+                    pixels = strict(data, channels=4)
+                elif is_sound(data):
+                    return image, None
             if pixels is None:
                 image.load()
         except RefusedError:
