@@ -54,12 +54,12 @@ COMMAND = "PYTHONPATH=. python benchmarks/loading.py"
 Batches = Callable[[], Iterator[Any]]
 
 
-def draw_folder(folder: Path) -> Path:
+def draw_folder(folder: Path, images: int = IMAGES) -> Path:
     """Draw photographs in ImageNet's layout and return the folder of its training split."""
     draw = np.random.default_rng(0)
     names = [f"n{label:08d}" for label in range(CLASSES)]
-    for number in range(IMAGES + CLASSES):
-        split = "train" if number < IMAGES else "val"
+    for number in range(images + CLASSES):
+        split = "train" if number < images else "val"
         path = folder / split / names[number % CLASSES] / f"{split}_{number:04d}.JPEG"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(jpeg(photograph(draw, 640, 480)))

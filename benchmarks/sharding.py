@@ -26,7 +26,7 @@ from pipeline.shards.build import build
 from pipeline.shards.manifest import Manifest
 from pipeline.shards.task import write
 
-ROUNDS, SHORT_SIDE, QUALITY, ENOUGH = 7, 256, 90, 500
+IMAGES, ROUNDS, SHORT_SIDE, QUALITY, ENOUGH = 300, 7, 256, 90, 500
 COMMAND = "PYTHONPATH=. python benchmarks/sharding.py"
 Treat = Callable[[bytes], bytes]
 
@@ -109,7 +109,7 @@ def main() -> None:
         scratch = Path(temporary)
         raw = real or scratch / "raw"
         if not real:
-            draw_folder(raw)
+            draw_folder(raw, IMAGES)
         compare("shards, originals kept", None, checked, raw, scratch, [1.5, 2.0])
         compare("shards, re-encoded to 256", SHORT_SIDE, shrunk, raw, scratch, [1.8, 2.2])
         measure_paper(raw, scratch)

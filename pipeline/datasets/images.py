@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from pipeline.core.pixels.jpeg import array, is_sound, strict
+from pipeline.core.pixels.jpeg import array, is_sound, strict_padded
 from pipeline.core.pixels.native import Pixels
 from pipeline.core.pixels.resize import resize
 from pipeline.datasets.notes import brief
@@ -174,7 +174,7 @@ def _decode(
                 )
             if image.mode in ("L", "RGB"):
                 if short_side is not None and min(image.size) > short_side:
-                    pixels = strict(data, channels=4)
+                    pixels = strict_padded(data)
                 elif is_sound(data):
                     return image, None
             if pixels is None:

@@ -153,6 +153,18 @@ AVX2 static void down(const uint8_t *in, ptrdiff_t in_stride, uint8_t *out, size
     }
 }
 
+/* Memory of this thread that stays for the next image; NULL where there is none. */
+static uint8_t *scratch(size_t size) {
+    static _Thread_local uint8_t *memory;
+    static _Thread_local size_t held;
+    if (size > held) {
+        free(memory);
+        memory = malloc(size);
+        held = memory ? size : 0;
+    }
+    return memory;
+}
+
 /* Resize to `channels` (3 or 4) bytes a pixel, packed; mirrored left to right where `mirror`.
  *
  * The pass that comes first decides how the middle is rounded. Pillow begins with the columns, and
@@ -171,9 +183,9 @@ int resize(const uint8_t *in, ptrdiff_t in_stride, int in_width, int in_height, 
         filter_free(&columns);
         return 0;
     }
-    uint8_t *middle = malloc(lines_first ? in_size * height : size * in_height);
-    uint8_t *last = malloc(size * height);
-    const int done = middle && last;
+    uint8_t *last = scratch(size * height + (lines_first ? in_size * height : size * in_height));
+    uint8_t *middle = last + size * height;
+    const int done = last != NULL;
     if (done && lines_first) {
         down(in, in_stride, middle, in_size, height, &lines);
         across(middle, in_size, height, last, size, width, mirror, &columns);
@@ -187,8 +199,6 @@ int resize(const uint8_t *in, ptrdiff_t in_stride, int in_width, int in_height, 
         if (channels == 4) memcpy(to, from, size);
         else for (int x = 0; x < width; x++) memcpy(to + 3 * x, from + 4 * x, 3);
     }
-    free(middle);
-    free(last);
     filter_free(&columns);
     filter_free(&lines);
     return done;

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline.core.pixels.jpeg import decode
+from pipeline.core.pixels.jpeg import decode_padded
 from pipeline.loading.images import photograph
 from pipeline.loading.randomness import seed_libraries
 from pipeline.loading.sampling import Batch
@@ -42,7 +42,7 @@ class ClassifySampling:
         return self._sample(raw, self._built()[1])
 
     def _sample(self, raw: dict[str, Any], transform: Any) -> dict[str, Any]:
-        image = transform(decode(photograph(raw), channels=4))
+        image = transform(decode_padded(photograph(raw)))
         sample = {"key": raw["__key__"], "image": image, "label": int(raw["cls"])}
         return {**sample, "real": raw["real"]} if "real" in raw else sample
 
