@@ -40,7 +40,7 @@ from pipeline.tasks.classify.logic import Classification, mix
 from pipeline.tasks.classify.recipe import Augment, Recipe
 
 IMAGES, BATCH, ROUNDS, CLASSES = 96, 32, 5, 4
-WARM, TIMED, STARTS = 8, 20, 2
+WARM, TIMED, STARTS = 6, 12, 2
 """Batches of a whole loader before the clock starts and while it runs, and how often it starts."""
 PAPER, PLAIN = "the paper's augmentation", "crop and flip"
 AUGMENTS = {PAPER: Augment(), PLAIN: Augment(rand_augment=None, color_jitter=0, erasing=0)}
