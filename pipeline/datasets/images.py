@@ -15,6 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from pipeline.core.pixels.jpeg import array, is_sound, strict_padded
+from pipeline.core.pixels.native import Pixels
+from pipeline.core.pixels.resize import resize
 from pipeline.datasets.notes import brief
 
 REPAIR_QUALITY = 95
@@ -79,7 +82,7 @@ def check(
     """
     if not data:
         raise RefusedError("empty")
-    image = _decode(data, max_pixels)
+    image, pixels = _decode(data, max_pixels, short_side)
     turned = _orientation(image)
     repaired = _repair_reason(name, data, image) or ("exif_bad" if turned is None else None)
     notes = ("exif_rotated",) if turned in range(2, 9) else ()
@@ -87,12 +90,10 @@ def check(
     if short_side is not None and shrink:
         scale = short_side / min(image.size)
         size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-        return Checked(
-            _jpeg(rgb(image).resize(size, Image.Resampling.BICUBIC), quality),
-            *size,
-            repaired,
-            notes,
-        )
+        source = array(rgb(image), 4) if pixels is None else pixels
+        small = Image.fromarray(resize(source, size))
+        small.info = image.info  # a comment is written again
+        return Checked(_jpeg(small, quality), *size, repaired, notes)
     if data.startswith(PNG_START):
         data = data if repaired in (None, "format_mismatch") else _png(rgb(image))
     elif repaired is not None:
@@ -119,7 +120,7 @@ def check_mask(data: bytes, size: tuple[int, int], largest: int, max_pixels: int
         raise RefusedError(
             "mask_not_png", f"{INDEX_MASK}: labels survive only lossless compression"
         )
-    mask = _decode(data, max_pixels)
+    mask, _ = _decode(data, max_pixels)
     if mask.mode in ("1", "I", "I;16") or (
         mask.mode == "L" and data[PNG_DEPTH] != 8
     ):  # readers scale such greys
@@ -145,8 +146,15 @@ def _values(values: list[int]) -> str:
     return f"value{'s' if len(values) > 1 else ''} {brief(values)}"
 
 
-def _decode(data: bytes, max_pixels: int) -> Image.Image:
-    """Return the fully decoded image; its size is checked before any pixel is."""
+def _decode(
+    data: bytes, max_pixels: int, short_side: int | None = None
+) -> tuple[Image.Image, Pixels | None]:
+    """Return an image whose every byte was decoded; its size is checked before any pixel is.
+
+    Of a sound JPEG of a usual mode, Pillow's image is not loaded yet: the strict decoder read it,
+    and gives the pixels where it is to shrink.
+    """
+    pixels = None
     if not data.startswith((JPEG_START, PNG_START)):
         raise RefusedError("not_an_image", f"neither JPEG nor PNG, starts with {data[:8]!r}")
     if (
@@ -164,7 +172,13 @@ def _decode(data: bytes, max_pixels: int) -> Image.Image:
                     "too_many_pixels",
                     f"{image.width}x{image.height}, shard.max_pixels allows {max_pixels}",
                 )
-            image.load()
+            if image.mode in ("L", "RGB"):
+                if short_side is not None and min(image.size) > short_side:
+                    pixels = strict_padded(data)
+                elif is_sound(data):
+                    return image, None
+            if pixels is None:
+                image.load()
         except RefusedError:
             raise
         except UnidentifiedImageError:
@@ -174,7 +188,7 @@ def _decode(data: bytes, max_pixels: int) -> Image.Image:
         ) as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, zlib.error ...
             reason = "truncated" if "truncated" in str(error).lower() else "damaged"
             raise RefusedError(reason, f"{error}, {len(data)} bytes") from None
-    return image
+    return image, pixels
 
 
 def _orientation(image: Image.Image) -> int | None:

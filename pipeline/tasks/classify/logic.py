@@ -139,16 +139,16 @@ def mix(
     cut = numbers.cutmix > 0 and (numbers.mixup == 0 or kind < numbers.switch_prob)
     alpha = numbers.cutmix if cut else numbers.mixup
     keep = float(draw.beta(alpha, alpha))
-    partner = images.flip(0)
     if cut:
         height, width = images.shape[-2:]
         rows, keep_rows = _span(centre_y, height, keep)
         columns, keep_columns = _span(centre_x, width, keep)
+        partner = images[..., rows, columns].flip(0)
         images = images.clone()
-        images[..., rows, columns] = partner[..., rows, columns]
+        images[..., rows, columns] = partner
         keep = 1 - keep_rows * keep_columns / (height * width)
     else:
-        images = images * keep + partner * (1 - keep)
+        images = (images * keep).add_(images.flip(0).mul_(1 - keep))
     return images, targets * keep + targets.flip(0) * (1 - keep)
 
 

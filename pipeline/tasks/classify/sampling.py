@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline.loading.images import decode, photograph
+from pipeline.core.pixels.jpeg import decode_padded
+from pipeline.loading.images import photograph
 from pipeline.loading.randomness import seed_libraries
 from pipeline.loading.sampling import Batch
 from pipeline.tasks.classify import augment
@@ -15,17 +16,13 @@ from pipeline.tasks.classify.recipe import Recipe
 class ClassifySampling:
     """JPEG and class index to a square uint8 image and its label."""
 
-    libraries: tuple[str, ...] = ("timm.data", "torchvision.transforms")
-
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
+        self.libraries: tuple[str, ...] = ("timm.data",) if recipe.augment.rand_augment else ()
         self._transforms: tuple[Any, Any] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {
-            "recipe": self.recipe,
-            "_transforms": None,
-        }  # transforms are built anew in each loader worker
+        return {**vars(self), "_transforms": None}  # each loader worker builds them anew
 
     def _built(self) -> tuple[Any, Any]:
         if self._transforms is None:
@@ -45,7 +42,7 @@ class ClassifySampling:
         return self._sample(raw, self._built()[1])
 
     def _sample(self, raw: dict[str, Any], transform: Any) -> dict[str, Any]:
-        image = transform(decode(photograph(raw)))
+        image = transform(decode_padded(photograph(raw)))
         sample = {"key": raw["__key__"], "image": image, "label": int(raw["cls"])}
         return {**sample, "real": raw["real"]} if "real" in raw else sample
 

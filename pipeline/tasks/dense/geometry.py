@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.loading.images import decode
+from pipeline.core.pixels.jpeg import decode
 
 Mask = NDArray[np.uint8]
 Size = tuple[int, int]
@@ -109,7 +109,7 @@ def corner(size: Size, part: Size, draw: np.random.Generator) -> Size:
 
 def pixels(data: bytes) -> Tensor:
     """Decode an image file to (3, H, W) uint8 RGB in channels_last memory."""
-    return torch.from_numpy(np.array(decode(data))).permute(2, 0, 1)
+    return torch.from_numpy(decode(data)).permute(2, 0, 1)
 
 
 def stacked(

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
+from pipeline.core.pixels.jpeg import decode
 from pipeline.datasets.images import RefusedError, check, check_mask, rgb
-from pipeline.loading.images import decode
 
 LIMIT = 1_000_000
 

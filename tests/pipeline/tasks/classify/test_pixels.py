@@ -1,5 +1,6 @@
 """The pixels of classification are those of the official recipe's own transforms, bit for bit."""
 
+import io
 import itertools
 from collections.abc import Iterator
 
@@ -10,10 +11,12 @@ from PIL import Image
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, create_transform
 from torchvision import transforms
 
+from pipeline.core.pixels.jpeg import array, strict_padded
 from pipeline.loading.images import normalise
 from pipeline.loading.randomness import seed_libraries
 from pipeline.tasks.classify.augment import eval_transform, train_transform
 from pipeline.tasks.classify.recipe import Augment, Recipe
+from pipeline.tasks.classify.sampling import ClassifySampling
 
 PHOTOGRAPHS = 100
 
@@ -36,7 +39,10 @@ def test_evaluation_is_torchvisions_resize_and_centre_crop(
     mode = transforms.InterpolationMode(interpolation)
     theirs = transforms.Compose([transforms.Resize(short, mode), transforms.CenterCrop(size)])
     for number, image in enumerate(photographs()):
-        assert np.array_equal(ours(image), np.asarray(theirs(image))), (number, image.size)
+        assert np.array_equal(ours(array(image, 4)), np.asarray(theirs(image))), (
+            number,
+            image.size,
+        )
 
 
 def test_normalised_pixels_are_torchvisions_to_the_last_bit() -> None:
@@ -74,6 +80,23 @@ def test_training_is_timms_transform_with_the_same_draws(changes: dict) -> None:
     )
     for number, image in enumerate(photographs()):
         seed_libraries("test", number)
-        pixels = ours(image)
+        pixels = ours(array(image, 4))
         seed_libraries("test", number)
         assert np.array_equal(pixels, theirs(image).permute(1, 2, 0).numpy()), (number, image.size)
+
+
+def test_a_file_that_only_pillow_reads_is_a_sample_like_any_other() -> None:
+    recipe = Recipe(image_size=32, eval_resize=32, augment=Augment(rand_augment=None))
+    file = io.BytesIO()
+    next(photographs()).save(file, "JPEG")
+    sound = file.getvalue()
+    stray = sound[:-2] + bytes(range(20)) + sound[-2:]
+    assert strict_padded(sound) is not None
+    assert strict_padded(stray) is None
+    sampling = ClassifySampling(recipe)
+    raws = [{"__key__": "a", "jpg": data, "cls": b"1"} for data in (sound, stray)]
+    for epoch in range(3):
+        mine, same = (sampling.train_sample(raw, 0, epoch)["image"] for raw in raws)
+        assert np.array_equal(mine, same)
+    mine, same = (sampling.eval_sample(raw)["image"] for raw in raws)
+    assert np.array_equal(mine, same)

@@ -1,0 +1,1 @@
+"""Pixels as Pillow gives them, quicker: JPEG files decoded, images resized and transformed."""
