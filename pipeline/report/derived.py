@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pipeline.core.csv import csv_lines
 from pipeline.report.answers.all_tasks import verdict
 from pipeline.report.answers.answer import Answer, Evidence
+from pipeline.report.answers.crossed import whole
 from pipeline.report.answers.words import scale
 from pipeline.report.contrasts import Contrast
 from pipeline.report.hours import hours
@@ -43,8 +44,9 @@ EFFECTS = (
     "estimate",
     "low",
     "high",
+    "statistic",
     "p",
-    "p_holm",
+    "p_adjusted",
     "detectable",
     "runs",
     "seeds",
@@ -96,16 +98,20 @@ def costs_csv(answers: Sequence[Answer]) -> str:
 
 
 def effects_csv(evidence: Evidence) -> str:
-    """One line for each budget and effect, refused ones with their reason."""
+    """One line for each budget and effect, refused ones with their reason.
+
+    Then follow simple effects, and the F-test of each term as a whole.
+    """
     metric = evidence.factorial.design.metric if evidence.factorial else ""
     lines: list[list[str]] = []
     for budget, analysis in evidence.analyses.items():
         scatter = [str(len(analysis.seeds)), number(analysis.residual_sd), str(analysis.freedom)]
-        for effect in analysis.effects:
+        for effect in (*analysis.effects, *analysis.simple):
             tested = (
                 effect.estimate,
                 effect.low,
                 effect.high,
+                effect.t,
                 effect.p,
                 effect.p_adjusted,
                 effect.detectable,
@@ -122,6 +128,10 @@ def effects_csv(evidence: Evidence) -> str:
                     *stands,
                 ]
             )
+        for term in analysis.terms:
+            tests = [*[""] * 3, number(term.f), number(term.p), number(term.p_adjusted), ""]
+            runs = str(len(analysis.observations))
+            lines.append([budget, whole(term), metric, *tests, runs, *scatter, "", ""])
     return csv_lines(EFFECTS, lines)
 
 

@@ -54,8 +54,10 @@ CAVEATS = (
     "The search chose by the numbers that it is quoted with, on images held out of the training "
     "set. That flatters its best settings.",
     "Effects of the factorial: ordinary least squares with a block for each seed. Intervals are "
-    "at 95% each; p-values are adjusted after Holm over all effects of a budget. The smallest "
-    "detectable effect is at 5% with 80% power.",
+    "at 95% each. A term is tested as a whole before its pairs, at 5% over all terms and pairs of "
+    "a budget together; p-values are adjusted for that. The smallest detectable effect is one that "
+    "this rule tells apart in 80% of repetitions. A main effect stands with its levels where an "
+    "interaction is told apart or larger than its interval.",
 )
 """What holds for all answers."""
 
