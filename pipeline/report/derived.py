@@ -28,6 +28,14 @@ CONTRASTS = (
     "low",
     "high",
     "seeds",
+    "p_t",
+    "p_sign_flip",
+    "left_beats_right",
+    "images",
+    "images_low",
+    "images_high",
+    "both_low",
+    "both_high",
     "parameters_ratio",
     "margin",
     "verdict",
@@ -36,7 +44,18 @@ CONTRASTS = (
     "left_runs",
     "right_runs",
 )
-COSTS = ("where", "task", "left", "right", "measure", "left_value", "right_value", "ratio")
+COSTS = (
+    "where",
+    "task",
+    "left",
+    "right",
+    "measure",
+    "left_value",
+    "right_value",
+    "ratio",
+    "low",
+    "high",
+)
 EFFECTS = (
     "budget",
     "effect",
@@ -88,6 +107,7 @@ def costs_csv(answers: Sequence[Answer]) -> str:
                 number(cost.left),
                 number(cost.right),
                 number(cost.ratio),
+                *map(number, cost.spread or (None, None)),
             ]
             for answer in answers
             for compared in answer.costs
@@ -152,6 +172,9 @@ def _contrast(question: str, pair: Contrast, margin: dict[str, float]) -> list[s
     difference = pair.difference
     low, high = (difference.interval if difference else None) or (None, None)
     within = margin.get(pair.metric, 0.0)
+    images = pair.over_images
+    sampled = [*(images.interval if images else (None, None))]
+    sampled += [*((images.both if images else None) or (None, None))]
     return [
         question,
         pair.kind,
@@ -165,6 +188,11 @@ def _contrast(question: str, pair: Contrast, margin: dict[str, float]) -> list[s
         number(low),
         number(high),
         str(difference.n if difference else 0),
+        number(difference.p if difference else None),
+        number(difference.sign_flip if difference else None),
+        number(difference.beats if difference else None),
+        str(images.images) if images else "",
+        *map(number, sampled),
         number(pair.parameters_ratio),
         number(within),
         verdict(pair, within),

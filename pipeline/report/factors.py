@@ -67,7 +67,7 @@ class Comparison:
     @property
     def term(self) -> Term:
         """The factors that it is about, and those that it is at a level of."""
-        return frozenset(factor for factor, *_ in (*self.pairs, *self.at))
+        return frozenset([*(factor for factor, _, _ in self.pairs), *dict(self.at)])
 
     @property
     def place(self) -> str:

@@ -34,6 +34,7 @@ KINDS = {
     "static swin": ("the depth-wise network in place of Swin", "network"),
     "baseline": ("the network in place of the baseline", "network"),
 }
+CHANCE = "left beats right, sign-flip p"
 HEAD = [
     "what changes",
     "contrast",
@@ -41,13 +42,28 @@ HEAD = [
     "sd",
     "95% interval",
     "seeds",
+    CHANCE,
     "parameters",
     "also differs in",
     "scale",
 ]
+VARIANCES = [
+    "contrast",
+    "task",
+    "points",
+    "over seeds",
+    "over images",
+    "over both",
+    "images",
+    "scale",
+]
 SMALL, PAPERS, PAPERS_SCALE = "small-scale run", "the paper's", "At the paper's scale"
 CAVEATS = (
-    "Each interval is a 95% t-interval over paired seeds, not widened for being one of many.",
+    "Each interval is a 95% t-interval over paired seeds, not widened for being one of many. It "
+    "holds for these evaluation images and leaves out their sampling. Where the prediction of each "
+    "image was kept, a table says which variance is which.",
+    "Beside it stand the share of seeds in which left beats right (Bouthillier et al., 2021) and "
+    "the exact p of flipped signs. With fewer than 6 seeds no distribution-free claim is possible.",
     "A contrast of one seed has no interval and settles nothing.",
     "Networks of a pair differ in parameters as given; a control is made to have as many as its "
     "cell.",
@@ -177,10 +193,29 @@ def sure(metric: str, difference: Difference | None) -> str:
 def table(contrasts: list[Contrast]) -> Table | None:
     """Return a line for each contrast."""
     return (
-        Table(HEAD, [_line(contrast) for contrast in contrasts], frozenset(range(2, 7)))
+        Table(HEAD, [_line(contrast) for contrast in contrasts], frozenset(range(2, 8)))
         if contrasts
         else None
     )
+
+
+def variances(contrasts: Iterable[Contrast]) -> Table | None:
+    """Return the intervals over seeds, over images, and over both, where images were kept."""
+    rows = [
+        [
+            named(pair),
+            TASK_NAMES[pair.left.task],
+            numbers.signed(pair.metric, pair.difference.mean),
+            numbers.interval(pair.metric, pair.difference),
+            numbers.ends(pair.metric, images.interval),
+            numbers.ends(pair.metric, images.both) if images.both else "one seed",
+            f"{images.images:,}",
+            scale(pair),
+        ]
+        for pair in contrasts
+        if pair.difference and (images := pair.over_images)
+    ]
+    return Table(VARIANCES, rows, frozenset(range(2, 7))) if rows else None
 
 
 def ratio(value: float | None) -> str:
@@ -229,6 +264,13 @@ def certainty(contrasts: list[Contrast]) -> list[str]:
             "Some pairs differ in recipe or data too, as the table says: they do not show the "
             "operator alone."
         )
+    kept = sum(contrast.over_images is not None for contrast in contrasts)
+    if kept < len(contrasts):
+        which = "some of these pairs" if kept else "these pairs"
+        said.append(
+            f"No predictions of single images were kept of {which}: the sampling of the evaluation "
+            "images is left out."
+        )
     return said
 
 
@@ -241,6 +283,7 @@ def _line(contrast: Contrast) -> list[str]:
         numbers.value(metric, difference.sd if difference else None),
         numbers.interval(metric, difference) if difference else "no seed in common",
         str(difference.n if difference else 0),
+        numbers.chance(difference),
         ratio(contrast.parameters_ratio),
         plain(", ".join(contrast.confounded) or "nothing"),
         scale(contrast),

@@ -191,6 +191,7 @@ class Project:
     def profile(
         self, variant: str, mixer: str, size: str = "micro", **changes: Any
     ) -> dict[str, Any]:
+        speeds = [self.random.uniform(900, 3000), self.random.uniform(300, 900)]
         facts = {
             "variant": variant,
             "mixer": mixer,
@@ -206,8 +207,12 @@ class Project:
             "threads": 2,
             "precision": "fp32",
             "layout": "channels_last",
-            "inference_images_per_second": self.random.uniform(900, 3000),
-            "train_images_per_second": self.random.uniform(300, 900),
+            "inference_images_per_second": speeds[0],
+            "train_images_per_second": speeds[1],
+            "inference_quartiles": [0.9 * speeds[0], 1.05 * speeds[0]],
+            "train_quartiles": [0.95 * speeds[1], 1.2 * speeds[1]],
+            "boot": "b" * 12,
+            "measured": "2026-05-01T10:00:00+00:00",
             "peak_memory_mb": self.random.uniform(150, 900),
             "warmup": 50,
             "timed": 30,

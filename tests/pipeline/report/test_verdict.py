@@ -83,7 +83,9 @@ def test_tolerance_and_seeds_are_parameters(project: Any) -> None:
 
 
 def test_the_last_evaluation_is_judged_and_the_best_only_shown(project: Any) -> None:
-    metrics = project.run("classify", "dwnet_tiny", "dwnet", "tiny", values=[80.0] * 3, scale="paper")
+    metrics = project.run(
+        "classify", "dwnet_tiny", "dwnet", "tiny", values=[80.0] * 3, scale="paper"
+    )
     for seed in metrics["seeds"]:
         seed["best"]["top1"] = 81.2
     project.write("classify", "dwnet_tiny", metrics)
