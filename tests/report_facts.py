@@ -485,14 +485,14 @@ def _raise(tested: dict[str, Values], terms: dict[str, list[str]]) -> None:
     tries = sorted(
         {1.0, *(min(1.0, n * p) for family in families for p in family for n in range(1, 8))}
     )
+    for values in tested.values():
+        values[6] = 1.0
     for level in reversed(tries):
         told = _steps(families, level + 1e-12)
         for (name, pairs), found in zip(terms.items(), told, strict=True):
             for one, apart in zip([name, *pairs], found, strict=True):
                 if apart and one in tested:
                     tested[one][6] = level
-    for name in tested:
-        tested[name][6] = min(1.0, tested[name][6])
 
 
 def _steps(families: list[Values], level: float) -> list[list[bool]]:
@@ -515,12 +515,12 @@ def detectable(freedom: int, rank: int) -> float:
     level = 0.05 / 7
     limit = stats.t.ppf(1 - level / 2, freedom) ** 2
     of_term = 2 * stats.f.isf(level, 2, freedom)
-    scatter = np.sqrt(stats.chi2.ppf((np.arange(4000) + 0.5) / 4000, freedom) / freedom)
+    scatter = np.sqrt(stats.chi2.ppf((np.arange(500) + 0.5) / 500, freedom) / freedom)
 
     def lacking(shift: float) -> float:
         if rank == 1:
             return float(stats.nct.sf(np.sqrt(limit), freedom, shift) - 0.8)
-        x = np.linspace(shift - 8, shift + 8, 3201)[:, None]
+        x = np.linspace(shift - 8, shift + 8, 801)[:, None]
         rest = np.maximum(of_term * scatter**2 - x**2, 0.0)  # what the other direction must add
         found = stats.chi2.sf(rest, 1) * (x**2 > limit * scatter**2)
         mass = stats.norm.pdf(x - shift)

@@ -60,8 +60,7 @@ VARIANCES = [
 SMALL, PAPERS, PAPERS_SCALE = "small-scale run", "the paper's", "At the paper's scale"
 CAVEATS = (
     "Each interval is a 95% t-interval over paired seeds, not widened for being one of many. It "
-    "holds for these evaluation images and leaves out their sampling. Where the prediction of each "
-    "image was kept, a table says which variance is which.",
+    "holds for these evaluation images and leaves out their sampling.",
     "Beside it stand the share of seeds in which left beats right (Bouthillier et al., 2021) and "
     "the exact p of flipped signs. With fewer than 6 seeds no distribution-free claim is possible.",
     "A contrast of one seed has no interval and settles nothing.",
@@ -264,14 +263,23 @@ def certainty(contrasts: list[Contrast]) -> list[str]:
             "Some pairs differ in recipe or data too, as the table says: they do not show the "
             "operator alone."
         )
-    kept = sum(contrast.over_images is not None for contrast in contrasts)
-    if kept < len(contrasts):
-        which = "some of these pairs" if kept else "these pairs"
-        said.append(
-            f"No predictions of single images were kept of {which}: the sampling of the evaluation "
-            "images is left out."
-        )
     return said
+
+
+def sampled(contrasts: Iterable[Contrast]) -> str:
+    """Say of which pairs the sampling of the evaluation images is known."""
+    kept = {contrast.over_images is not None for contrast in contrasts}
+    where = (
+        "Where predictions of single images were kept of both sides, a table under the answer says "
+        "which variance is of seeds, which of images (paired bootstrap, seeds as they are), and "
+        "what both come to."
+    )
+    if kept == {False}:
+        return (
+            "No predictions of single images were kept of these runs, so nothing is said of the "
+            "sampling of evaluation images."
+        )
+    return f"{where} Other pairs are without it." if False in kept else where
 
 
 def _line(contrast: Contrast) -> list[str]:

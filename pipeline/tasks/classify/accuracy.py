@@ -67,4 +67,4 @@ def _in_order(ranks: list[list[Right]]) -> dict[str, Any]:
     """Return a bit for each image: batches go around the ranks, as `eval_loader` deals them."""
     dealt = [batch for turn in zip_longest(*ranks) for batch in turn if batch is not None]
     whole = np.concatenate(dealt)
-    return {"images": len(whole), "bits": b64encode(np.packbits(whole)).decode()}
+    return {"images": len(whole), "bits": b64encode(np.packbits(whole).tobytes()).decode()}

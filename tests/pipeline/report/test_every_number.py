@@ -23,6 +23,14 @@ def test_every_number_is_found_again_in_the_results(whole: Any) -> None:
     assert unfound(text, Facts(whole.root)) == []
 
 
+def test_so_is_every_number_over_images(laptop: Any) -> None:
+    for variant in ("swin_micro", "dwnet_micro", "dynamic_dwnet_micro"):
+        laptop.predictions("classify", variant)
+    text = laptop.text()
+    assert "Which variance is which: seeds, images, both" in text
+    assert unfound(text, Facts(laptop.root)) == []
+
+
 def test_so_is_every_number_of_runs_without_factorial_and_search(laptop: Any) -> None:
     assert unfound(laptop.text(), Facts(laptop.root)) == []
 

@@ -95,7 +95,7 @@ def test_which_images_were_right_is_published_in_few_bytes(published: Published)
     """50,000 images of three seeds take less than 200 KB; runs from before have no such file."""
     assert not (published().folder / "predictions.json").exists()
     right = np.random.default_rng(0).random(50_000) < 0.8
-    bits = b64encode(np.packbits(right)).decode()
+    bits = b64encode(np.packbits(right).tobytes()).decode()
     path = published(right={"images": 50_000, "bits": bits}).folder / "predictions.json"
     assert path.stat().st_size < 2 * 8_600
     found = read_json(path, Predictions)
