@@ -120,7 +120,7 @@ def costs_csv(answers: Sequence[Answer]) -> str:
 def effects_csv(evidence: Evidence) -> str:
     """One line for each budget and effect, refused ones with their reason.
 
-    Then follow simple effects, and the F-test of each term as a whole.
+    Then follow simple effects, and the F-test of each term of several pairs.
     """
     metric = evidence.factorial.design.metric if evidence.factorial else ""
     lines: list[list[str]] = []
@@ -148,7 +148,7 @@ def effects_csv(evidence: Evidence) -> str:
                     *stands,
                 ]
             )
-        for term in analysis.terms:
+        for term in (each for each in analysis.terms if each.rank > 1):
             tests = [*[""] * 3, number(term.f), number(term.p), number(term.p_adjusted), ""]
             runs = str(len(analysis.observations))
             lines.append([budget, whole(term), metric, *tests, runs, *scatter, "", ""])

@@ -224,7 +224,8 @@ class ProfileFile(Record):
 
     Parameters and MACs are those with `classes` classes, the paper's 1,000; `metrics.json` has
     those with the classes of the data. Speeds have the quartiles over the timed batches; `boot`
-    names the machine since it started, and `measured` the time, so that sessions are told apart.
+    names the machine since it started, `measured` is the time in seconds since 1970: both tell
+    sessions apart.
     """
 
     variant: str
@@ -253,9 +254,7 @@ class ProfileFile(Record):
     timed: Positive
     torch: str | None = None
     boot: str | None = None
-    measured: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00$")] | None = (
-        None
-    )
+    measured: Count | None = None
     doubts: list[str] = Field(default_factory=list)
 
 

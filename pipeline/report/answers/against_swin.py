@@ -162,7 +162,7 @@ def _line(cost: RunCosts) -> list[str]:
 
 
 def _cell(cost: Cost | None) -> str:
-    return numbers.NOTHING if cost is None else cost.times
+    return numbers.NOTHING if cost is None else f"{cost.ratio:.2f}"
 
 
 def _draw(compared: Sequence[RunCosts], path: Path) -> None:
