@@ -40,10 +40,10 @@ def test_an_interval_is_judged_against_the_tolerance(
 
 def test_a_noisier_run_does_not_pass_more_easily(project: Any) -> None:
     """With the mean kept and the scatter raised, a number is reproduced no more once it was not."""
-    for mean in (81.2, 81.45, 81.6, 80.0):
+    for mean in (81.2, 81.6):
         passed = [
             paper_run(project, [mean - sd, mean, mean + sd])["verdict"] == "reproduced"
-            for sd in (0.0, 0.01, 0.05, 0.1, 0.2, 0.5, 2.0)
+            for sd in (0.0, 0.1, 0.5, 2.0)
         ]
         assert passed == sorted(passed, reverse=True)
 
