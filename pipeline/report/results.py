@@ -15,7 +15,7 @@ from pipeline.runs.results import (
     AGAIN,
     HistoryLine,
     Metrics,
-    Predictions,
+    PredictionsFile,
     ProfileFile,
     line_of,
     read_json,
@@ -42,7 +42,7 @@ class VariantResult:
     metrics: Metrics | None
     profile: ProfileFile | None
     history: tuple[Evaluation, ...]
-    predictions: Predictions | None = None
+    predictions: PredictionsFile | None = None
 
     @property
     def samples(self) -> Path | None:
@@ -104,9 +104,9 @@ def _read(call: Call, task: str, name: str, variant: Variant) -> VariantResult:
     )
 
 
-def _predictions(path: Path) -> Predictions | None:
+def _predictions(path: Path) -> PredictionsFile | None:
     """Read which images were right; a task need not say it, and older runs did not."""
-    return read_json(path, Predictions) if path.is_file() else None
+    return read_json(path, PredictionsFile) if path.is_file() else None
 
 
 def _check(path: Path, metrics: Metrics, task: str, name: str) -> None:

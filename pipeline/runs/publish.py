@@ -20,7 +20,7 @@ from pipeline.runs.results import (
     ClassLine,
     HistoryLine,
     Metrics,
-    Predictions,
+    PredictionsFile,
     publish_json,
     publish_table,
 )
@@ -44,7 +44,9 @@ def publish(call: Call, runs: list[Run]) -> None:
         if any(record["per_class"] for record in records):
             _publish_classes(folder / "per_class.csv", records)
         if all(record.get("right") for record in records):
-            publish_json(folder / "predictions.json", Predictions, _predictions(metrics, records))
+            publish_json(
+                folder / "predictions.json", PredictionsFile, _predictions(metrics, records)
+            )
         description = describe(runs[0], _class_names(runs[0]), metrics)
         write_json(folder / "config.json", description)
         write_text(folder / "README.md", card(description, metrics, _home(call, runs[0])))

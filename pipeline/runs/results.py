@@ -206,7 +206,7 @@ class RightRow(Right):
         return self
 
 
-class Predictions(Record):
+class PredictionsFile(Record):
     """`predictions.json`: which images of the split each seed had right at its last evaluation.
 
     Images come in the order of the split: shard by shard as `manifest.json` names them, and in a

@@ -13,7 +13,7 @@ from helpers import REAL, run_stage
 
 from pipeline.core.errors import UserError
 from pipeline.params import load
-from pipeline.runs.results import Predictions, read_json
+from pipeline.runs.results import PredictionsFile, read_json
 from pipeline.runs.run import Run
 from pipeline.shards.manifest import Manifest
 from pipeline.shards.reader import ShardReader
@@ -122,7 +122,7 @@ def test_reassessed_labels_judge_the_published_weights(
             right += guess in REAL[int(sample["key"][-8:]) - 1]
             labelled.append(guess == sample["label"])
     file = project / "out/whole/results/classify/dwnet_micro/predictions.json"
-    (kept,) = read_json(file, Predictions).seeds
+    (kept,) = read_json(file, PredictionsFile).seeds
     assert kept.right.tolist() == labelled
     assert uninterrupted["final"]["real_top1"] == pytest.approx(100 * right / sum(map(bool, REAL)))
     header, *rows = (

@@ -23,7 +23,7 @@ from pipeline.runs.results import (
     BestFile,
     HistoryLine,
     Metrics,
-    Predictions,
+    PredictionsFile,
     line_of,
     publish_json,
     publish_table,
@@ -98,14 +98,14 @@ def test_which_images_were_right_is_published_in_few_bytes(published: Published)
     bits = b64encode(np.packbits(right).tobytes()).decode()
     path = published(right={"images": 50_000, "bits": bits}).folder / "predictions.json"
     assert path.stat().st_size < 2 * 8_600
-    found = read_json(path, Predictions)
+    found = read_json(path, PredictionsFile)
     assert [row.seed for row in found.seeds] == [0, 1]
     assert (found.seeds[1].right == right).all()
     tree = json.loads(path.read_text())
     tree["seeds"][0]["images"] -= 8
     write_json(path, tree)
     with pytest.raises(UserError, match=r"predictions.json does not fit .*not those of as many"):
-        read_json(path, Predictions)
+        read_json(path, PredictionsFile)
 
 
 def test_the_plan_and_the_report_read_the_same_file(published: Published) -> None:
