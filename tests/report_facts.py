@@ -7,6 +7,7 @@ Nothing of the report's own code is used: JSON, CSV, NumPy and SciPy.
 import csv
 import json
 import re
+from base64 import b64decode
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from functools import cache
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import yaml
-from scipy import optimize, stats
+from scipy import integrate, optimize, stats
 
 TASKS = {"classification": "classify", "detection": "detect", "segmentation": "segment"}
 MAIN = {"classify": "top1", "detect": "box_ap", "segment": "miou"}
@@ -27,7 +28,7 @@ CLAIMS = Path(__file__).parents[1] / "pipeline" / "report" / "claims.yaml"
 # p that is written.
 CONSTANTS = {"2106.04263", "95", "0.001"}
 OF_SECTIONS = {
-    "Five questions": {"5", "80"},
+    "Five questions": {"5", "80", "95", "6", "2021"},
     "How to read this": {
         "0.2",
         "0.3",
@@ -40,6 +41,7 @@ OF_SECTIONS = {
         "80",
         "5",
         "0",
+        "3",
     },  # tolerances, rules
     "4.": {"5", "80"},  # level and power of the smallest detectable effect
     "1.": {"5", "80", "100"},
@@ -79,7 +81,9 @@ OF_EFFECT = {
     "points": (0,),
     "95% interval": (1, 2),
     "p": (3,),
-    "p, Holm": (6,),
+    "p, adjusted": (6,),
+    "t or F": (7,),
+    "stands on": (8, 9),
     "smallest detectable": (4,),
     "runs": (5,),
 }
@@ -90,6 +94,7 @@ OF_PAIR = {
     "sd": slice(3, 4),
     "95% interval": slice(4, 6),
 }
+CHANCE = "left beats right, sign-flip p"
 MEASURES = ("inference_images_per_second", "train_images_per_second", "peak_memory_mb")
 Values = list[float]
 
@@ -107,7 +112,10 @@ class Facts:
             list
         )  # costs in the units that the report has
         self.effects: dict[str, Values] = {}
+        self.levels: dict[str, Values] = {}
         self.of_section: dict[str, Values] = defaultdict(list)
+        self.quartiles: dict[tuple[str, str], list[Values]] = defaultdict(list)
+        self.right: dict[tuple[str, str], dict[int, Any]] = {}
         self.claims = claimed()
         self._pairs: dict[tuple[tuple[str, str], tuple[str, str]], Values] = {}
         for task in TASKS.values():
@@ -135,6 +143,27 @@ class Facts:
             self._pairs[left, right] = self._beside(left, right)
         return self._pairs[left, right]
 
+    def uncertain(self, left: tuple[str, str], right: tuple[str, str]) -> dict[str, Values]:
+        """What stands beside the interval over seeds: chances, and intervals over images."""
+        if left not in self.values or right not in self.values:
+            return {}
+        one, other = self.values[left], self.values[right]
+        seeds = sorted(one.keys() & other.keys())
+        differences = np.array([one[seed] - other[seed] for seed in seeds])
+        found: dict[str, Values] = {}
+        if len(seeds) > 1:
+            flips = np.array(list(product((1, -1), repeat=len(seeds))))
+            means = abs(flips @ differences)
+            reached = means >= abs(differences.sum()) * (1 - 1e-9) - 1e-12
+            share = ((differences > 0) + 0.5 * (differences == 0)).mean()
+            found[CHANCE] = [float(reached.mean()), 100 * float(share)]
+            found["over seeds"] = interval(differences)
+        if seeds and left in self.right and right in self.right:
+            mine, yours = self.right[left], self.right[right]
+            points = np.array([100.0 * mine[seed] - 100.0 * yours[seed] for seed in seeds])
+            found |= over_images(points, differences)
+        return found
+
     def _beside(self, left: tuple[str, str], right: tuple[str, str]) -> Values:
         one, other = self.values[left], self.values[right]
         seeds = sorted(one.keys() & other.keys())
@@ -148,9 +177,19 @@ class Facts:
             found += [
                 a / b for a, b in zip(mine, yours, strict=True) if a and b and a == a and b == b
             ]
+        for mine, yours in zip(self.quartiles[left], self.quartiles[right], strict=False):
+            found += [mine[0] / yours[1], mine[1] / yours[0]] if mine and yours else []
         return found
 
     def _variant(self, task: str, name: str, metrics: dict[str, Any]) -> None:
+        predictions = self.results / task / name / "predictions.json"
+        if predictions.exists():
+            self.right[task, name] = {
+                row["seed"]: np.unpackbits(
+                    np.frombuffer(b64decode(row["bits"]), np.uint8), count=row["images"]
+                )
+                for row in json.loads(predictions.read_text())["seeds"]
+            }
         rows, main, data, recipe = metrics["seeds"], MAIN[task], metrics["data"], metrics["recipe"]
         self.of_section["reach"] += [data["train_samples"], recipe["duration"]["epochs"], len(rows)]
         self._sample(task, name, {row["seed"]: row["final"][main] for row in rows})
@@ -193,6 +232,9 @@ class Facts:
             profile["image_size"],
         ]
         self.of_name[task, name] += [*scaled, 1]
+        for key in ("inference_quartiles", "train_quartiles"):
+            self.of_name[task, name] += profile.get(key) or []
+            self.quartiles[task, name].append(profile.get(key) or [])
         self.costs[task, name].append(costs)
         self.shown[task, name] += scaled[:-1]
         protocol = [profile[key] for key in ("warmup", "timed", "batch_size", "image_size")]
@@ -246,7 +288,9 @@ class Facts:
         values = {(row["setting"], int(row["seed"])): float(row[metric]) for row in done}
         if len(values) == len(design["cells"]) * len(design["seeds"]):
             self.effects, scatter = effects(design["cells"], values, design["seeds"])
-            self.of_section["detectable"] = [values[4] for values in self.effects.values()]
+            self.levels = levels(design["cells"], values, design["seeds"])
+            found = [values[4] for values in self.effects.values()]
+            self.of_section["detectable"] = [value for value in found if value == value]
             self.of_section["4."] += [*scatter, len(design["seeds"])]
 
     def _search(self, search: dict[str, Any]) -> None:
@@ -269,7 +313,30 @@ class Facts:
             *Counter(row["state"] for row in rows).values(),
         ]
         if best["values"]:
+            self.of_section["Search"] += floor(rows, search, best["mean"])
             self.of_section["Search"] += [best["mean"], best["sd"] or 0.0, len(best["seeds"])]
+
+
+def floor(rows: list[dict[str, str]], search: dict[str, Any], best: float) -> Values:
+    """The best of equal settings by luck: how many, on how many images, what it would show, how far
+    that is from the mean, and how far the best one is.
+    """
+    settings: dict[tuple[str, ...], Values] = defaultdict(list)
+    for row in rows:
+        settings[tuple(row[key] for key in search["space"])].append(float(row[search["metric"]]))
+    images = round(search["hold_out"] * search["data"]["train_samples"])
+    mean = float(np.mean([np.mean(values) for values in settings.values()]))
+    inside = sum(((np.array(values) - np.mean(values)) ** 2).sum() for values in settings.values())
+    freedom = sum(len(values) - 1 for values in settings.values())
+    variance = mean * (100 - mean) / images
+    if freedom:
+        variance += inside / freedom * np.mean([1 / len(values) for values in settings.values()])
+    count = len(settings)
+    highest = integrate.quad(
+        lambda x: x * count * stats.norm.pdf(x) * stats.norm.cdf(x) ** (count - 1), -9, 9
+    )[0]
+    above = highest * float(np.sqrt(variance))
+    return [count, images, mean + above, above, best - mean]
 
 
 def spread(values: list[float]) -> Values:
@@ -284,6 +351,22 @@ def interval(differences: Any) -> Values:
     return list(
         stats.t.interval(0.95, len(differences) - 1, differences.mean(), stats.sem(differences))
     )
+
+
+def over_images(points: Any, differences: Any) -> dict[str, Values]:
+    """Intervals over images, and over images and seeds, of differences (seeds, images)."""
+    seeds, images = points.shape
+    values, counts = np.unique(points.mean(0), return_counts=True)
+    draws = np.random.default_rng(0).multinomial(images, counts / images, 9999)
+    means = (draws * values).sum(1) / images
+    found = {"images": [float(images)], "over images": list(np.percentile(means, [2.5, 97.5]))}
+    if seeds > 1:
+        error = stats.sem(differences) ** 2
+        rest = max(0.0, means.var() - points.var(0, ddof=1).mean() / seeds / images)
+        freedom = (seeds - 1) * ((error + rest) / error) ** 2
+        half = stats.t.ppf(0.975, freedom) * np.sqrt(error + rest)
+        found["over both"] = [differences.mean() - half, differences.mean() + half]
+    return found
 
 
 def hours(rows: list[dict[str, str]]) -> Values:
@@ -306,16 +389,17 @@ def effects(
     variance = (residuals**2).sum() / freedom
     axes = {
         "shared over positions": [("shared over positions", "shared_positions", True, False)],
-        "groups": [
+        "channel groups": [
             (f"{left} − {right}", "channel_groups", left, right)
             for left, right in combinations(("channel", "group", "all"), 2)
         ],
         "dynamic": [("dynamic", "dynamic", True, False)],
     }
     tested: dict[str, Values] = {}
+    terms: dict[str, list[str]] = defaultdict(list)
     for order in (1, 2, 3):
-        for chosen in combinations(axes.values(), order):
-            for parts in product(*chosen):
+        for chosen in combinations(axes.items(), order):
+            for parts in product(*(pairs for _, pairs in chosen)):
                 weights = np.ones(len(cells))
                 for _, key, left, right in parts:
                     weights *= [
@@ -327,39 +411,122 @@ def effects(
                     if order == 1
                     else " × ".join(f"({p[0]})" if "−" in p[0] else p[0] for p in parts)
                 )
-                estimate, error = (
-                    weights @ table.mean(1),
-                    np.sqrt(variance * (weights**2).sum() / len(seeds)),
-                )
-                half = stats.t.ppf(0.975, freedom) * error
-                p = 2 * stats.t.sf(abs(estimate) / error, freedom)
-                runs = int((weights != 0).sum()) * len(seeds)
-                tested[name] = [
-                    estimate,
-                    estimate - half,
-                    estimate + half,
-                    p,
-                    detectable(freedom) * error,
-                    runs,
-                ]
-    ranked, highest = sorted(tested, key=lambda name: tested[name][3]), 0.0
-    for place, name in enumerate(ranked):  # Holm
-        highest = max(highest, min(1.0, tested[name][3] * (len(ranked) - place)))
-        tested[name].append(highest)
+                rank = 2 if any(key == "channel_groups" for _, key, *_ in parts) else 1
+                tested[name] = _tested(weights, table, variance, freedom, rank)
+                terms[" × ".join(name for name, _ in chosen)].append(name)
+    for name, pairs in list(terms.items()):
+        if len(pairs) > 1:  # of three equal differences' squares, two thirds are the sum of squares
+            f = sum(tested[pair][7] ** 2 for pair in pairs) / 3
+            terms[f"{name} as a whole"] = terms.pop(name)
+            p = stats.f.sf(f, 2, freedom)
+            tested[f"{name} as a whole"] = [np.nan, np.nan, np.nan, p, np.nan, np.nan, p, f]
+            tested[f"{name} as a whole"] += [2, freedom]
+    _raise(tested, terms)
     return tested, [float(np.sqrt(variance)), freedom]
 
 
+def levels(cells: dict[str, Any], values: dict[tuple[str, int], float], seeds: list[int]) -> Any:
+    """Main effects at each level of other factors, by the names that the report gives them."""
+    table = np.array([[values[cell, seed] for seed in seeds] for cell in cells])
+    residuals = table - table.mean(1, keepdims=True) - table.mean(0, keepdims=True) + table.mean()
+    freedom = (len(cells) - 1) * (len(seeds) - 1)
+    variance = (residuals**2).sum() / freedom
+    mains = [("shared over positions", "shared_positions", True, False)]
+    groups = ("channel", "group", "all")
+    mains += [(f"{a} − {b}", "channel_groups", a, b) for a, b in combinations(groups, 2)]
+    mains += [("dynamic", "dynamic", True, False)]
+    words = {
+        ("shared_positions", True): "shared over positions",
+        ("shared_positions", False): "per position",
+        ("channel_groups", "channel"): "per channel",
+        ("channel_groups", "group"): "per group",
+        ("channel_groups", "all"): "shared by all channels",
+        ("dynamic", True): "dynamic",
+        ("dynamic", False): "static",
+    }
+    found = {}
+    for name, key, left, right in mains:
+        others = [[place for place in words if place[0] == other] for other in AXES if other != key]
+        for places in [*([one] for part in others for one in part), *product(*others)]:
+            weights = np.array(
+                [
+                    all(cell[other] == level for other, level in places)
+                    * ((cell[key] == left) * 1.0 - (cell[key] == right))
+                    for cell in cells.values()
+                ]
+            )
+            weights /= (weights > 0).sum()
+            label = ", ".join([name, *(words[place] for place in places)])
+            found[label] = _tested(weights, table, variance, freedom, 1)
+    return found
+
+
+AXES = ("shared_positions", "channel_groups", "dynamic")
+
+
+def _tested(weights: Any, table: Any, variance: float, freedom: int, rank: int) -> Values:
+    """Estimate, interval, p, smallest detectable, runs, a place for the adjusted p, and t."""
+    estimate = weights @ table.mean(1)
+    error = np.sqrt(variance * (weights**2).sum() / table.shape[1])
+    half = stats.t.ppf(0.975, freedom) * error
+    t = estimate / error
+    p = 2 * stats.t.sf(abs(t), freedom)
+    runs = int((weights != 0).sum()) * table.shape[1]
+    found = detectable(freedom, rank) * error
+    return [estimate, estimate - half, estimate + half, p, found, runs, p, t]
+
+
+def _raise(tested: dict[str, Values], terms: dict[str, list[str]]) -> None:
+    """Put the adjusted p in its place: the lowest level at which the steps tell apart."""
+    families = [
+        [tested[name if len(pairs) > 1 else pairs[0]][3], *(tested[pair][3] for pair in pairs)]
+        for name, pairs in terms.items()
+    ]
+    tries = sorted(
+        {1.0, *(min(1.0, n * p) for family in families for p in family for n in range(1, 8))}
+    )
+    for values in tested.values():
+        values[6] = 1.0
+    for level in reversed(tries):
+        told = _steps(families, level + 1e-12)
+        for (name, pairs), found in zip(terms.items(), told, strict=True):
+            for one, apart in zip([name, *pairs], found, strict=True):
+                if apart and one in tested:
+                    tested[one][6] = level
+
+
+def _steps(families: list[Values], level: float) -> list[list[bool]]:
+    """What is told apart at a level: a term's p opens its pairs, a cleared term leaves its share."""
+    told = [[False] * len(family) for family in families]
+    while True:
+        share = level / max(1, sum(not all(found) for found in told))
+        new = [
+            [found[at] or (p <= share and (at == 0 or found[0])) for at, p in enumerate(family)]
+            for family, found in zip(families, told, strict=True)
+        ]
+        if new == told:
+            return told
+        told = new
+
+
 @cache
-def detectable(freedom: int) -> float:
-    """The noncentrality at which a two-sided t-test at 5% has 80% power."""
-    limit = stats.t.ppf(0.975, freedom)
+def detectable(freedom: int, rank: int) -> float:
+    """The noncentrality that the rule over seven terms finds in 80%, a pair's third level midway."""
+    level = 0.05 / 7
+    limit = stats.t.ppf(1 - level / 2, freedom) ** 2
+    of_term = 2 * stats.f.isf(level, 2, freedom)
+    scatter = np.sqrt(stats.chi2.ppf((np.arange(500) + 0.5) / 500, freedom) / freedom)
 
     def lacking(shift: float) -> float:
-        return float(
-            stats.nct.sf(limit, freedom, shift) + stats.nct.cdf(-limit, freedom, shift) - 0.8
-        )
+        if rank == 1:
+            return float(stats.nct.sf(np.sqrt(limit), freedom, shift) - 0.8)
+        x = np.linspace(shift - 8, shift + 8, 801)[:, None]
+        rest = np.maximum(of_term * scatter**2 - x**2, 0.0)  # what the other direction must add
+        found = stats.chi2.sf(rest, 1) * (x**2 > limit * scatter**2)
+        mass = stats.norm.pdf(x - shift)
+        return float((found.mean(1) * mass[:, 0]).sum() / mass.sum() - 0.8)
 
-    return float(optimize.brentq(lacking, 0.5, 8))
+    return float(optimize.brentq(lacking, 1.5, 20, xtol=1e-4))
 
 
 def claimed() -> Values:
@@ -483,9 +650,26 @@ def _pieces(
             yield cell, _of_line(facts, section, question, line, tasks), constants
             return
         for name, rest in zip(found[::2], found[1::2], strict=True):
-            yield rest, [*facts.effects[MAIN_EFFECTS.get(name, name)], *shared], constants
+            effect = MAIN_EFFECTS.get(name, name)
+            simple = [v[:3] for at, v in facts.levels.items() if at.startswith(f"{effect}, ")]
+            yield (
+                rest,
+                [*facts.effects[effect], *shared, *(n for v in simple for n in v)],
+                constants,
+            )
     elif effect := next((name for name in facts.effects if f"| {name} |" in line), None):
-        yield cell, [facts.effects[effect][place] for place in OF_EFFECT.get(over, ())], constants
+        values = facts.effects[effect]
+        yield cell, [n for at in OF_EFFECT.get(over, ()) for n in values[at : at + 1]], constants
+    elif level := next((name for name in facts.levels if line.startswith(f"| {name} |")), None):
+        yield cell, [facts.levels[level][place] for place in OF_EFFECT.get(over, ())], constants
+    elif over in ("over seeds", "over images", "over both", "images", CHANCE):
+        found = [
+            value
+            for task in tasks
+            for left, right in PAIR.findall(line)
+            for value in facts.uncertain((task, left), (task, right)).get(over, [])
+        ]
+        yield cell, found, constants
     elif over in OF_PAIR and (pairs := PAIR.findall(line)):
         found = [facts.pair((task, left), (task, right)) for task in tasks for left, right in pairs]
         yield cell, [value for pair in found for value in pair[OF_PAIR[over]]], constants

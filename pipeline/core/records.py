@@ -46,6 +46,13 @@ class Adopted(Record):
     changed_code: list[str]
 
 
+class Right(Record):
+    """Which images of a split were right: a bit for each in the order of the split, in base64."""
+
+    images: Count
+    bits: str
+
+
 class Finished(Record):
     """`finished.json`: what a run came to, sealed by the digests of its files."""
 
@@ -56,6 +63,7 @@ class Finished(Record):
     best: Values
     history: Annotated[list[HistoryRow], Field(min_length=1)]
     per_class: dict[str, Values]
+    right: Right | None = None
     parameters: Count
     macs: Count | None = None
     train_images_per_second: Rounded

@@ -59,8 +59,8 @@ class Compare(Section):
         }
     )
     """By metric, in its points: how far from published counts as reproduced."""
-    within_noise: Annotated[float, Field(ge=1)] = 2.0
-    """Standard errors over seeds that count as noise."""
+    least_seeds: Annotated[int, Field(ge=3)] = 3
+    """Seeds below which no trained number counts as reproduced."""
 
 
 class Cluster(Section):

@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline.report.results import VariantResult
 from pipeline.report.samples import SamplePicture, of_budget, of_search, of_variant
-from pipeline.report.statistics import Difference, paired_difference
+from pipeline.report.statistics import Difference, OverImages, over_images, paired_difference
 from pipeline.report.trials import FactorialResults, SearchResults
 from pipeline.report.verdict import PAPER_KERNEL
 from pipeline.runs.results import Metrics
@@ -33,6 +33,7 @@ class Contrast:
     right: SamplePicture
     difference: Difference | None
     confounded: tuple[str, ...]
+    over_images: OverImages | None = None
 
     @property
     def metric(self) -> str:
@@ -77,9 +78,10 @@ def contrast(kind: str, left: SamplePicture, right: SamplePicture) -> Contrast:
     """Set two samples of one metric side by side; a control must have as many parameters as its
     cell.
     """
-    made = Contrast(
-        kind, left, right, paired_difference(left.values, right.values), _confounded(left, right)
-    )
+    difference = paired_difference(left.values, right.values)
+    alike = (left.manifest, left.evaluated_on) == (right.manifest, right.evaluated_on)
+    images = over_images(left.right, right.right, difference) if difference and alike else None
+    made = Contrast(kind, left, right, difference, _confounded(left, right), images)
     ratio = made.parameters_ratio
     unmatched = kind == "control" and (ratio is None or abs(ratio - 1) > MATCHED)
     return replace(made, confounded=(*made.confounded, "parameters")) if unmatched else made

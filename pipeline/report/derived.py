@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pipeline.core.csv import csv_lines
 from pipeline.report.answers.all_tasks import verdict
 from pipeline.report.answers.answer import Answer, Evidence
+from pipeline.report.answers.crossed import whole
 from pipeline.report.answers.words import scale
 from pipeline.report.contrasts import Contrast
 from pipeline.report.hours import hours
@@ -27,6 +28,14 @@ CONTRASTS = (
     "low",
     "high",
     "seeds",
+    "p_t",
+    "p_sign_flip",
+    "left_beats_right",
+    "images",
+    "images_low",
+    "images_high",
+    "both_low",
+    "both_high",
     "parameters_ratio",
     "margin",
     "verdict",
@@ -35,7 +44,18 @@ CONTRASTS = (
     "left_runs",
     "right_runs",
 )
-COSTS = ("where", "task", "left", "right", "measure", "left_value", "right_value", "ratio")
+COSTS = (
+    "where",
+    "task",
+    "left",
+    "right",
+    "measure",
+    "left_value",
+    "right_value",
+    "ratio",
+    "low",
+    "high",
+)
 EFFECTS = (
     "budget",
     "effect",
@@ -43,8 +63,9 @@ EFFECTS = (
     "estimate",
     "low",
     "high",
+    "statistic",
     "p",
-    "p_holm",
+    "p_adjusted",
     "detectable",
     "runs",
     "seeds",
@@ -86,6 +107,7 @@ def costs_csv(answers: Sequence[Answer]) -> str:
                 number(cost.left),
                 number(cost.right),
                 number(cost.ratio),
+                *map(number, cost.spread or (None, None)),
             ]
             for answer in answers
             for compared in answer.costs
@@ -96,16 +118,20 @@ def costs_csv(answers: Sequence[Answer]) -> str:
 
 
 def effects_csv(evidence: Evidence) -> str:
-    """One line for each budget and effect, refused ones with their reason."""
+    """One line for each budget and effect, refused ones with their reason.
+
+    Then follow simple effects, and the F-test of each term of several pairs.
+    """
     metric = evidence.factorial.design.metric if evidence.factorial else ""
     lines: list[list[str]] = []
     for budget, analysis in evidence.analyses.items():
         scatter = [str(len(analysis.seeds)), number(analysis.residual_sd), str(analysis.freedom)]
-        for effect in analysis.effects:
+        for effect in (*analysis.effects, *analysis.simple):
             tested = (
                 effect.estimate,
                 effect.low,
                 effect.high,
+                effect.t,
                 effect.p,
                 effect.p_adjusted,
                 effect.detectable,
@@ -122,6 +148,10 @@ def effects_csv(evidence: Evidence) -> str:
                     *stands,
                 ]
             )
+        for term in (each for each in analysis.terms if each.rank > 1):
+            tests = [*[""] * 3, number(term.f), number(term.p), number(term.p_adjusted), ""]
+            runs = str(len(analysis.observations))
+            lines.append([budget, whole(term), metric, *tests, runs, *scatter, "", ""])
     return csv_lines(EFFECTS, lines)
 
 
@@ -142,6 +172,9 @@ def _contrast(question: str, pair: Contrast, margin: dict[str, float]) -> list[s
     difference = pair.difference
     low, high = (difference.interval if difference else None) or (None, None)
     within = margin.get(pair.metric, 0.0)
+    images = pair.over_images
+    sampled = [*(images.interval if images else (None, None))]
+    sampled += [*((images.both if images else None) or (None, None))]
     return [
         question,
         pair.kind,
@@ -155,6 +188,11 @@ def _contrast(question: str, pair: Contrast, margin: dict[str, float]) -> list[s
         number(low),
         number(high),
         str(difference.n if difference else 0),
+        number(difference.p if difference else None),
+        number(difference.sign_flip if difference else None),
+        number(difference.beats if difference else None),
+        str(images.images) if images else "",
+        *map(number, sampled),
         number(pair.parameters_ratio),
         number(within),
         verdict(pair, within),

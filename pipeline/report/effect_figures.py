@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.plots.style import QUIET, canvas, save, spread
 from pipeline.report import numbers
-from pipeline.report.effects import LEVEL, POWER, Analysis, Effect, Observation
+from pipeline.report.effects import Analysis, Effect, Observation
 from pipeline.report.factors import FACTORS, GROUPS
+from pipeline.report.gate import LEVEL, POWER
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,8 +38,7 @@ def forest(analysis: Analysis, metric: str, title: str, path: Path) -> None:
     """Return a line for each effect: estimate, interval, a band of what is too small to be found; a
     reason where refused.
 
-    Filled marks are effects that differ from none at 5% after Holm's adjustment. Stars name what an
-    effect assumes.
+    Filled marks are effects that are told apart from none. Stars name what an effect assumes.
     """
     marks = _stars(analysis.effects)
     rows: list[Effect | str] = []
@@ -60,10 +60,7 @@ def forest(analysis: Analysis, metric: str, title: str, path: Path) -> None:
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.grid(axis="y", visible=False)
     if _across(axes, analysis.effects):
-        lines = (
-            f"line: {analysis.confidence:.0%} interval; filled: p < {LEVEL:.0%} after Holm's "
-            "adjustment"
-        )
+        lines = f"line: {analysis.confidence:.0%} interval; filled: adjusted p < {LEVEL:.0%}"
         key = f"{lines}; band: found in less than {POWER:.0%} of repetitions"
         axes.set_xlabel("\n".join([f"difference in {_points(metric)}", key, *notes]), fontsize=10)
     axes.set_title(title)
@@ -162,7 +159,7 @@ def _interval(axes: Axes, line: int, effect: Effect, metric: str) -> None:
     axes.barh(
         line, 2 * effect.detectable, left=-effect.detectable, height=0.72, color=BAND, zorder=0
     )
-    found = effect.p_adjusted is not None and effect.p_adjusted < LEVEL
+    found = effect.clear
     axes.plot(
         [effect.low, effect.high],
         [line, line],

@@ -4,8 +4,9 @@ paired seeds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import pairwise, product
 from math import isfinite, sqrt
 from typing import Any
@@ -16,16 +17,17 @@ from pipeline.report.factors import (
     COMPARISONS,
     EXACT,
     FACTORS,
+    SIMPLE,
     Comparison,
     Estimator,
     FactorCell,
     FactorDesign,
     Groups,
     Model,
+    Term,
 )
+from pipeline.report.gate import LEVEL, TermAndPairs, adjusted, detectable
 from pipeline.report.statistics import CONFIDENCE
-
-LEVEL, POWER = 0.05, 0.8
 
 
 @dataclass(frozen=True)
@@ -49,18 +51,19 @@ class Observation:
 class Effect:
     """A difference of means, in points of the metric, or in `refused` the reason why there is none.
 
-    `low` and `high` are the ends of its interval, `p` is that of the two-sided t-test, `p_adjusted`
-    Holm's over all effects that are stated. `detectable` is the true effect that such a test at 5%
-    finds in 80% of repetitions, `runs` the number of runs that the estimate is made of. `assumes`
-    names interactions that are taken to be none because cells are missing; `misfit` is the p of the
-    F-test of that, None where the cells that were run cannot tell.
+    `low` and `high` are the ends of its interval, `t` and `p` those of the two-sided t-test,
+    `p_adjusted` over all terms and pairs together, which a simple effect has not. `detectable` is
+    the true effect that the same rule tells apart in 80% of repetitions, `runs` the number of runs
+    that the estimate is made of. `assumes` names interactions that are taken to be none because
+    cells are missing; `misfit` is the p of the F-test of that, None where the cells that were run
+    cannot tell.
     """
 
-    name: str
-    factors: tuple[str, ...]
+    comparison: Comparison
     estimate: float | None = None
     low: float | None = None
     high: float | None = None
+    t: float | None = None
     p: float | None = None
     p_adjusted: float | None = None
     detectable: float | None = None
@@ -68,6 +71,22 @@ class Effect:
     assumes: tuple[str, ...] = ()
     misfit: float | None = None
     refused: str = ""
+
+    @property
+    def name(self) -> str:
+        """Its factors; of channel groups the two levels; where a level is given, at which."""
+        place = self.comparison.place
+        return f"{self.comparison.name}, {place}" if place else self.comparison.name
+
+    @property
+    def factors(self) -> tuple[str, ...]:
+        """What is compared, one for a main effect."""
+        return tuple(factor for factor, *_ in self.comparison.pairs)
+
+    @property
+    def clear(self) -> bool:
+        """Whether it is told apart from none, its term before it."""
+        return self.p_adjusted is not None and self.p_adjusted < LEVEL
 
     @property
     def assumption(self) -> str:
@@ -80,21 +99,71 @@ class Effect:
 
 
 @dataclass(frozen=True)
-class Analysis:
-    """Every effect, stated or refused, and what they stand on.
+class TermTest:
+    """The F-test of a term: that all its pairs are none, before any of them is looked at.
 
+    `rank` and `freedom` are its degrees of freedom, `p_adjusted` is over all terms and pairs.
+    """
+
+    effects: tuple[Effect, ...]
+    rank: int
+    freedom: int
+    f: float
+    p: float
+    p_adjusted: float
+
+    @property
+    def name(self) -> str:
+        """Its factors."""
+        return " × ".join(self.effects[0].factors)
+
+    @property
+    def clear(self) -> bool:
+        """Whether it is told apart from none."""
+        return self.p_adjusted < LEVEL
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """Every effect, stated or refused, the tests of their terms, and what they stand on.
+
+    `simple` are main effects at a level of other factors, as far as the runs state them.
     `residual_sd` is the scatter of a cell over seeds after each seed's own level is taken out, with
     `freedom` degrees of freedom. `missing` are cells without runs among the levels that were run,
     `unrun` levels without runs at all; means are over the levels that were run.
     """
 
     effects: tuple[Effect, ...]
+    terms: tuple[TermTest, ...]
+    simple: tuple[Effect, ...]
     observations: tuple[Observation, ...]
     confidence: float
     residual_sd: float | None
     freedom: int
     missing: tuple[FactorCell, ...]
     unrun: tuple[str, ...]
+
+    def by_level(self, main: Effect) -> tuple[Effect, ...]:
+        """Return a main effect at the levels of each factor that it changes with; none where no
+        interaction is told apart or larger than its interval.
+        """
+        others = {
+            frozenset(effect.factors) - {*main.factors}
+            for effect in self.effects
+            if {*main.comparison.pairs} < {*effect.comparison.pairs} and _counts(effect, main)
+        } | {
+            frozenset(term.effects[0].factors) - {*main.factors}
+            for term in self.terms
+            if {*main.factors} < {*term.effects[0].factors} and term.clear
+        }
+        if any(len(factors) > 1 for factors in others):
+            others = {factors for factors in others if len(factors) > 1}
+        return tuple(
+            effect
+            for effect in self.simple
+            if effect.comparison.pairs == main.comparison.pairs
+            and frozenset(factor for factor, _ in effect.comparison.at) in others
+        )
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -114,12 +183,15 @@ def analyse(observations: Iterable[Observation], confidence: float = CONFIDENCE)
             cells, or a value is not a finite number.
     """
     runs = _checked(observations)
-    design = FactorDesign((run.cell, run.seed) for run in runs)
+    design = _design(tuple((run.cell, run.seed) for run in runs))
     fits = {model: _fit(model, [run.value for run in runs]) for model in design.models}
-    effects = [_effect(comparison, design, fits, confidence) for comparison in COMPARISONS]
+    found = _effects(design, fits, confidence)
     freedom = design.models[0].freedom if runs else 0
+    effects, terms = _judged([found[comparison] for comparison in COMPARISONS], design, fits)
     return Analysis(
-        effects=_adjusted(effects),
+        effects=effects,
+        terms=terms,
+        simple=tuple(effect for one in SIMPLE if not (effect := found[one]).refused),
         observations=tuple(runs),
         confidence=confidence,
         residual_sd=sqrt(fits[design.models[0]].scale) if freedom else None,
@@ -134,8 +206,8 @@ def analyse(observations: Iterable[Observation], confidence: float = CONFIDENCE)
 def detectable_before(
     sd: float, seeds: int, cells: Sequence[FactorCell] = CELLS
 ) -> dict[str, float]:
-    """Return the smallest effect found in 80% of repetitions at 5%, by name, before anything is
-    run.
+    """Return the smallest effect told apart in 80% of repetitions, by name, before anything is
+    run, by the rule of `analyse`.
 
     Args:
         sd: scatter of a cell over seeds that is left when each seed's own level is taken out, in
@@ -149,8 +221,13 @@ def detectable_before(
     if seeds < 2 or not sd > 0:
         raise ValueError(f"needs at least two seeds and a scatter above 0, not {seeds} and {sd:g}")
     design = FactorDesign(product(cells, range(seeds)))
-    found = {comparison.name: design.estimator(comparison) for comparison in COMPARISONS}
-    return {name: _detectable(sd, one) for name, one in found.items() if not isinstance(one, str)}
+    stated = [one for one in COMPARISONS if not isinstance(design.estimator(one), str)]
+    terms = _terms(stated, design)
+    return {
+        one.name: sd * how.error * detectable(_rank(term), how.model.freedom, len(terms))
+        for term in terms
+        for one, how in term.items()
+    }
 
 
 def _checked(observations: Iterable[Observation]) -> list[Observation]:
@@ -182,58 +259,136 @@ def _fit(model: Model, values: Sequence[float]) -> Any:
     return OLS(values, model.columns).fit()
 
 
-def _effect(
-    comparison: Comparison, design: FactorDesign, fits: dict[Model, Any], confidence: float
-) -> Effect:
-    effect = Effect(comparison.name, tuple(factor for factor, *_ in comparison.pairs))
+@lru_cache(maxsize=8)
+def _design(runs: tuple[tuple[FactorCell, int], ...]) -> FactorDesign:
+    """Return the design of these runs; budgets of one design share it."""
+    return FactorDesign(runs)
+
+
+def _effects(
+    design: FactorDesign, fits: Mapping[Model, Any], confidence: float
+) -> dict[Comparison, Effect]:
+    """Return every comparison, stated or refused, not yet judged among the others."""
+    refused = {one: _refused(one, design, fits) for one in (*COMPARISONS, *SIMPLE)}
+    found = {one: Effect(one, refused=why) for one, why in refused.items()}
+    for model, fit in fits.items():
+        stated = {
+            one: how
+            for one, why in refused.items()
+            if not why and not isinstance(how := design.estimator(one), str) and how.model is model
+        }
+        if stated:
+            found |= _stated(stated, design, fits[design.models[0]], fit, confidence)
+    return found
+
+
+def _refused(comparison: Comparison, design: FactorDesign, fits: Mapping[Model, Any]) -> str:
+    """Return why a comparison cannot be stated; empty where it can."""
     how = design.estimator(comparison)
     if isinstance(how, str):
-        return replace(effect, refused=how)
-    full, fit = fits[design.models[0]], fits[how.model]
-    used = how.weights != 0
-    compared = full.model.endog[used]
+        return how
+    full = fits[design.models[0]]
+    compared = full.model.endog[how.weights != 0]
     if compared.min() == compared.max():
-        return replace(effect, refused="All runs that it compares have the same value.")
+        return "All runs that it compares have the same value."
     if sqrt(full.scale) <= EXACT * abs(full.model.endog).max():
-        return replace(
-            effect, refused="Seeds agree to the last digit, so nothing tells an effect from chance."
+        return "Seeds agree to the last digit, so nothing tells an effect from chance."
+    return ""
+
+
+def _stated(
+    estimators: Mapping[Comparison, Estimator],
+    design: FactorDesign,
+    full: Any,
+    fit: Any,
+    confidence: float,
+) -> dict[Comparison, Effect]:
+    """Return the comparisons that one model states."""
+    import numpy as np
+
+    test = fit.t_test(np.array([how.row for how in estimators.values()]))
+    model = next(iter(estimators.values())).model
+    smaller = model.freedom > design.models[0].freedom
+    misfit = float(full.compare_f_test(fit)[1]) if smaller else None
+    assumes = tuple(
+        " × ".join(factor for factor in FACTORS if factor in term) for term in model.left_out
+    )
+    bounds = np.reshape(test.conf_int(1 - confidence), (-1, 2)).T
+    columns = (test.effect, *bounds, test.tvalue, test.pvalue)
+    rows = np.column_stack([np.ravel(column) for column in columns]).tolist()
+    return {
+        one: Effect(
+            one,
+            estimate=estimate,
+            low=low,
+            high=high,
+            t=t,
+            p=p,
+            runs=int((how.weights != 0).sum()),
+            assumes=assumes,
+            misfit=misfit,
         )
-    test = fit.t_test(how.row)
-    ((low, high),) = test.conf_int(1 - confidence)
-    misfit = full.compare_f_test(fit)[1] if how.model.freedom > design.models[0].freedom else None
-    return replace(
-        effect,
-        estimate=float(test.effect[0]),
-        low=float(low),
-        high=float(high),
-        p=float(test.pvalue),
-        detectable=_detectable(sqrt(fit.scale), how),
-        runs=int(used.sum()),
-        assumes=tuple(
-            " × ".join(factor for factor in FACTORS if factor in term)
-            for term in how.model.left_out
-        ),
-        misfit=None if misfit is None else float(misfit),
-    )
+        for (one, how), (estimate, low, high, t, p) in zip(estimators.items(), rows, strict=True)
+    }
 
 
-def _adjusted(effects: Sequence[Effect]) -> tuple[Effect, ...]:
-    """Return the effects with Holm's p over all that are stated."""
-    from statsmodels.stats.multitest import multipletests
+def _judged(
+    effects: Sequence[Effect], design: FactorDesign, fits: Mapping[Model, Any]
+) -> tuple[tuple[Effect, ...], tuple[TermTest, ...]]:
+    """Return the effects and the tests of their terms with p over all that are stated."""
+    known = {effect.comparison: effect for effect in effects}
+    terms = _terms([one for one, effect in known.items() if not effect.refused], design)
+    tests = [_f_test(term, fits) for term in terms]
+    family = [
+        TermAndPairs(p, tuple(known[one].p or 0.0 for one in term))
+        for term, (_, p) in zip(terms, tests, strict=True)
+    ]
+    judged: list[TermTest] = []
+    for term, (f, p), raised in zip(terms, tests, adjusted(family), strict=True):
+        rank = _rank(term)
+        for (one, how), pair in zip(term.items(), raised.pairs, strict=True):
+            errors = detectable(rank, how.model.freedom, len(terms))
+            scatter = sqrt(fits[how.model].scale)
+            known[one] = replace(
+                known[one], p_adjusted=pair, detectable=scatter * how.error * errors
+            )
+        freedom = next(iter(term.values())).model.freedom
+        judged.append(TermTest(tuple(known[one] for one in term), rank, freedom, f, p, raised.term))
+    return tuple(known.values()), tuple(judged)
 
-    stated = [effect.p for effect in effects if effect.p is not None]
-    ps = iter(multipletests(stated, method="holm")[1] if stated else ())
-    return tuple(
-        effect if effect.p is None else replace(effect, p_adjusted=float(next(ps)))
-        for effect in effects
-    )
 
-
-def _detectable(sd: float, how: Estimator) -> float:
-    """Return the effect whose noncentral t exceeds the test's bound with that power; the other
-    bound adds < 1e-6.
+def _terms(stated: Iterable[Comparison], design: FactorDesign) -> list[dict[Comparison, Estimator]]:
+    """Return comparisons by term; what stands in another model, under other assumptions, is a term
+    of its own.
     """
-    from scipy.special import nctdtrinc, stdtrit
+    found: dict[tuple[Term, Model], dict[Comparison, Estimator]] = {}
+    for one in stated:
+        how = design.estimator(one)
+        if not isinstance(how, str):
+            found.setdefault((one.term, how.model), {})[one] = how
+    return list(found.values())
 
-    freedom = how.model.freedom
-    return sd * how.error * float(nctdtrinc(freedom, 1 - POWER, stdtrit(freedom, 1 - LEVEL / 2)))
+
+def _rank(term: Mapping[Comparison, Estimator]) -> int:
+    """Return a term's degrees of freedom: two pairs of channel groups say the third."""
+    return min(len(term), 2)
+
+
+def _f_test(term: Mapping[Comparison, Estimator], fits: Mapping[Model, Any]) -> tuple[float, float]:
+    """Return F and p of a term."""
+    import numpy as np
+
+    estimators = list(term.values())[: _rank(term)]
+    test = fits[estimators[0].model].f_test(np.array([how.row for how in estimators]))
+    return float(test.fvalue), float(test.pvalue)
+
+
+def _counts(interaction: Effect, main: Effect) -> bool:
+    """Whether an interaction changes a main effect: it is told apart, or larger than that one's
+    interval. One of three factors has to be told apart.
+    """
+    if interaction.clear:
+        return True
+    if interaction.estimate is None or main.low is None or main.high is None:
+        return False
+    return len(interaction.factors) == 2 and abs(interaction.estimate) > main.high - main.low

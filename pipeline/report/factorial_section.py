@@ -59,6 +59,8 @@ def factorial_blocks(evidence: Evidence, tracked: Tracked) -> list[Block]:
         _cells(factorial, [sample for found in samples.values() for sample in found.values()])
     )
     blocks += [drawing.figure for drawing in interaction_drawings(evidence)]
+    if levels := crossed.simple_table(evidence):
+        blocks.append(Folded("Main effects at each level of another factor", [levels]))
     trials = trial_table(
         list(factorial.trials),
         design.metric,

@@ -54,18 +54,25 @@ CELLS = tuple(FactorCell(*levels) for levels in product((True, False), GROUPS, (
 class Comparison:
     """A main effect (a level minus another) or an interaction (a difference of such differences).
 
-    The factors that it is not about are averaged over, every cell with equal weight. Channel groups
-    have three levels, and all three pairs are compared: each is a difference of means that a reader
-    finds again in the plot, which two orthogonal comparisons would not be (the ends; the middle
-    against both ends). That the three are not independent is no harm to Holm's adjustment.
+    The factors that it is not about are averaged over, every cell with equal weight; a simple
+    effect is a main effect at one level (`at`) of other factors. Channel groups have three levels,
+    and all three pairs are compared: each is a difference of means that a reader finds again in the
+    plot, which two orthogonal comparisons would not be (the ends; the middle against both ends).
+    They depend on one another and so are one term, tested as a whole before its pairs.
     """
 
     pairs: tuple[tuple[str, Level, Level], ...]
+    at: tuple[tuple[str, Level], ...] = ()
 
     @property
     def term(self) -> Term:
-        """The factors that it is about."""
-        return frozenset(factor for factor, _, _ in self.pairs)
+        """The factors that it is about, and those that it is at a level of."""
+        return frozenset([*(factor for factor, _, _ in self.pairs), *dict(self.at)])
+
+    @property
+    def place(self) -> str:
+        """The levels that it is at, in words."""
+        return ", ".join(FACTORS[factor][level] for factor, level in self.at)
 
     @property
     def name(self) -> str:
@@ -83,6 +90,7 @@ class Comparison:
     def weights(self, levels: Levels) -> list[float]:
         """Return what each cell of the grid of these levels counts."""
         signs = {factor: {left: 1.0, right: -1.0} for factor, left, right in self.pairs}
+        signs |= {factor: {level: 1.0} for factor, level in self.at}
         parts = (
             [signs[factor].get(level, 0.0) if factor in signs else 1 / len(at) for level in at]
             for factor, at in levels.items()
@@ -103,6 +111,19 @@ def _comparisons() -> Iterator[Comparison]:
 
 
 COMPARISONS = tuple(_comparisons())  # main effects, interactions of two, interactions of three
+
+
+def _simple() -> Iterator[Comparison]:
+    """Yield each main effect at each level of another factor, then of both others."""
+    for main in (comparison for comparison in COMPARISONS if len(comparison.pairs) == 1):
+        others = [factor for factor in FACTORS if factor not in main.term]
+        for many in (1, 2):
+            for chosen in combinations(others, many):
+                for levels in product(*(FACTORS[factor] for factor in chosen)):
+                    yield Comparison(main.pairs, tuple(zip(chosen, levels, strict=True)))
+
+
+SIMPLE = tuple(_simple())
 
 
 @dataclass(frozen=True)
@@ -147,7 +168,7 @@ class Model:
         self.columns: Matrix = every @ directions.T
         inverse = np.linalg.pinv(self.columns)
         self.estimators: dict[Comparison, Estimator] = {}
-        for comparison in COMPARISONS:
+        for comparison in (*COMPARISONS, *SIMPLE):
             wanted = np.zeros(every.shape[1])  # nothing of a block's effect: the mean over blocks
             wanted[: grid.shape[1]] = comparison.weights(design.levels) @ grid
             row = directions @ wanted
@@ -190,7 +211,7 @@ class FactorDesign:
         self.terms = tuple(
             frozenset(term) for order in (1, 2, 3) for term in combinations(varied, order)
         )
-        self.comparisons = [comparison for comparison in COMPARISONS if not self._unrun(comparison)]
+        self.comparisons = {one for one in (*COMPARISONS, *SIMPLE) if not self._unrun(one)}
         self.models = self._models() if self.runs else []
 
     def estimator(self, comparison: Comparison) -> Estimator | str:
@@ -225,17 +246,19 @@ class FactorDesign:
         return models
 
     def _determined(self, term: Term, model: Model) -> bool:
-        return all(one in model.estimators for one in self.comparisons if one.term == term)
+        wanted = [one for one in self.comparisons if one.term == term and not one.at]
+        return all(one in model.estimators for one in wanted)
 
     def _unrun(self, comparison: Comparison) -> str:
         """Return the level that a comparison lacks; empty where it lacks none."""
-        for factor, *pair in comparison.pairs:
+        needed = {factor: {left, right} for factor, left, right in comparison.pairs}
+        needed |= {factor: {level} for factor, level in comparison.at}
+        for factor, wanted in needed.items():
             words, levels = FACTORS[factor], self.levels[factor]
             if len(levels) == 1:
                 return f"Nothing to compare: all runs are {words[levels[0]]}."
-            for level in pair:
-                if level not in levels:
-                    return f"Nothing to compare: no runs {words[level]}."
+            if lacking := [level for level in words if level in wanted and level not in levels]:
+                return f"Nothing to compare: no runs {words[lacking[0]]}."
         return ""
 
     def _inseparable(self, comparison: Comparison) -> str:

@@ -56,10 +56,20 @@ def signed(metric: str, number: float | None) -> str:
 
 def interval(metric: str, difference: Difference) -> str:
     """Return the 95% interval of a difference, or that one seed gives none."""
-    if difference.interval is None:
-        return "one seed"
-    low, high = difference.interval
+    return "one seed" if difference.interval is None else ends(metric, difference.interval)
+
+
+def ends(metric: str, interval: tuple[float, float]) -> str:
+    """Return an interval of a difference."""
+    low, high = interval
     return f"{signed(metric, low)} to {signed(metric, high)}"
+
+
+def chance(difference: Difference | None) -> str:
+    """Return in which share of seeds left beats right, and the p of flipped signs."""
+    if difference is None or difference.sign_flip is None:
+        return NOTHING
+    return f"{100 * difference.beats:.0f}%, {difference.sign_flip:.3f}"
 
 
 def speed(number: float | None) -> str:

@@ -9,14 +9,14 @@ validation data itself and so flatters; it is shown, not judged.
 
 **±** is the sample standard deviation over seeds. One seed has none.
 
-**reproduced**: a number that its authors published, and a run with the paper's data, network, image
-size and length. They differ by at most the tolerance ({tolerances} points; parameters 0.5 M; MACs
-0.1 G). The distance counts in both directions: a run that is better by more than the
-tolerance is not a reproduction either. Other numbers of the recipe are not checked; each run's are
-in its metrics.json.
+**reproduced**: a number that its authors published, and runs with the paper's data, network, image
+size and length, of at least {least} seeds. The whole 95% interval over seeds lies within the
+tolerance ({tolerances} points; parameters 0.5 M; MACs 0.1 G). The distance counts in both
+directions: a run that is better by more than the tolerance is not a reproduction either. Other
+numbers of the recipe are not checked; each run's are in its metrics.json.
 
-**within noise**: further away than the tolerance, but at most {noise:g} standard errors over at
-least two seeds. **not reproduced**: further than both.
+**not reproduced**: the whole interval lies outside the tolerance. Everything else is **not
+settled**: more scatter or fewer seeds settle less, and never help a number to pass.
 
 **recalled**: quoted from memory of the paper, not checked against its text. Such a number is
 **compared**, never reproduced. So is speed, which belongs to its machine, and a metric without a
@@ -32,11 +32,13 @@ matches; else an interval above zero beats and one below zero falls behind. Ever
 everything from one seed or with every run at 100%, is **not settled**. A metric without a tolerance
 has a margin of 0 and can match nothing.
 
-**smallest detectable**: the true effect that a design of as many seeds, with the scatter that was
-seen, finds in 80% of repetitions at 5%. A smaller effect can hide behind "not told apart from
-zero".
+**told apart from zero**: adjusted p below 5%. Each term of the factorial is tested as a whole (F),
+and its pairs once it is told apart. The adjustment holds all terms and pairs of a budget together
+to 5%; where each term is one pair, it is Holm's.
 
-**Holm**: p-values raised for the number of effects that are tested together.
+**smallest detectable**: the true effect that this very rule tells apart in 80% of repetitions, with
+as many seeds and the scatter that was seen. It stands alone there, a pair of channel groups with
+the third level midway. A smaller effect can hide behind "not told apart from zero".
 
 **not run**: there are no results; the command or the variant that would make them is given.
 
@@ -50,5 +52,5 @@ def how_to_read(compare: Compare) -> list[str]:
     tolerances = ", ".join(
         f"{label(metric)} {value:g}" for metric, value in compare.tolerance.items()
     )
-    text = READING.format(tolerances=tolerances or "none set", noise=compare.within_noise)
+    text = READING.format(tolerances=tolerances or "none set", least=compare.least_seeds)
     return [" ".join(part.split()) for part in text.strip().split("\n\n")]

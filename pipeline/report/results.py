@@ -15,6 +15,7 @@ from pipeline.runs.results import (
     AGAIN,
     HistoryLine,
     Metrics,
+    PredictionsFile,
     ProfileFile,
     line_of,
     read_json,
@@ -41,6 +42,7 @@ class VariantResult:
     metrics: Metrics | None
     profile: ProfileFile | None
     history: tuple[Evaluation, ...]
+    predictions: PredictionsFile | None = None
 
     @property
     def samples(self) -> Path | None:
@@ -98,7 +100,13 @@ def _read(call: Call, task: str, name: str, variant: Variant) -> VariantResult:
         metrics=metrics,
         profile=read_json(profile / "profile.json", ProfileFile) if profile.is_dir() else None,
         history=_history(folder / "history.csv") if metrics else (),
+        predictions=_predictions(folder / "predictions.json") if metrics else None,
     )
+
+
+def _predictions(path: Path) -> PredictionsFile | None:
+    """Read which images were right; a task need not say it, and older runs did not."""
+    return read_json(path, PredictionsFile) if path.is_file() else None
 
 
 def _check(path: Path, metrics: Metrics, task: str, name: str) -> None:

@@ -6,14 +6,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.report.results import VariantResult
 from pipeline.report.scale import small_because, smaller
 from pipeline.report.trials import FactorialResults, SearchResults, TrialFile
 from pipeline.runs.results import Metrics, ProfileFile
+
+if TYPE_CHECKING:
+    from pipeline.report.statistics import Right
 
 SEARCH = "search"
 
@@ -33,7 +36,7 @@ class SamplePicture:
     another.
 
     `where` is empty for a variant, `search`, or the budget of the factorial. `small` says why it is
-    a small-scale run.
+    a small-scale run. `right` says of each seed which images were right, where that was kept.
     """
 
     where: str
@@ -52,6 +55,8 @@ class SamplePicture:
     recipe: Mapping[str, Any]
     manifest: str
     profile: ProfileFile | None = None
+    evaluated_on: str = "val"
+    right: Mapping[int, Right] = field(default_factory=dict, compare=False)
 
 
 def of_variant(result: VariantResult, metrics: Metrics) -> SamplePicture:
@@ -74,6 +79,10 @@ def of_variant(result: VariantResult, metrics: Metrics) -> SamplePicture:
         recipe=metrics.recipe,
         manifest=metrics.data.manifest,
         profile=result.profile,
+        evaluated_on=metrics.data.evaluated_on,
+        right=(
+            {row.seed: row.right for row in result.predictions.seeds} if result.predictions else {}
+        ),
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from pipeline.params.registry import classifier
 from pipeline.project.call import repro
 from pipeline.report import numbers
 from pipeline.report.answers import words
@@ -16,7 +17,7 @@ from pipeline.report.claims import TASK_NAMES
 from pipeline.report.document import Block, Bullets, Figure, Folded, Paragraph, Table, code
 from pipeline.report.hours import hours
 from pipeline.report.samples import of_search
-from pipeline.report.statistics import summarise
+from pipeline.report.statistics import best_by_luck, summarise
 from pipeline.report.tracked import Tracked
 from pipeline.report.trials import SearchResults, TrialFile, called
 from pipeline.runs.results import RangeFile
@@ -102,6 +103,7 @@ def _found(search: SearchResults, tracked: Tracked) -> list[str]:
             "chosen by. "
             f"As an entry of params.yaml: {code(_entry(best.variant))}."
         )
+        items += _floor(search)
     items += [f"Took {spent.words} on {code(spent.device)}." for spent in hours(search.trials)]
     items += [
         f"Left out: {code(called(out.values))} ({code(out.reason)})." for out in space.left_out
@@ -111,6 +113,32 @@ def _found(search: SearchResults, tracked: Tracked) -> list[str]:
         *words.why_small(
             dict.fromkeys(reason for _, sample in of_search(search) for reason in sample.small)
         ),
+    ]
+
+
+def _floor(search: SearchResults) -> list[str]:
+    """Return what the best of as many equal settings would show by luck."""
+    space, best = search.space, search.best
+    settings = [list(sample.values.values()) for _, sample in of_search(search)]
+    tried = len({trial.setting for trial in search.trials if trial.state != "failed"})
+    if best.mean is None or len(settings) < 2:
+        return []
+    images = round(space.hold_out * space.data.train_samples)
+    right = space.task == classifier()
+    above = best_by_luck(settings, tried, images if right else None)
+    if above is None:
+        return ["Selection floor: not known, with one seed a setting."]
+    mean, sign = fmean(fmean(values) for values in settings), 1 if space.mode == "max" else -1
+    sources = [
+        *(["seeds"] if any(len(values) > 1 for values in settings) else []),
+        *([f"{images:,} held-out images"] if right else []),
+    ]
+    return [
+        f"Selection floor: the best of {tried} equal settings would show "
+        f"{numbers.value(space.metric, mean + sign * above)} by luck, "
+        f"{numbers.value(space.metric, above)} points from the mean of all. This one lies "
+        f"{numbers.value(space.metric, sign * (best.mean - mean))} points from it. "
+        f"What scatters is {words.listed(sources)}."
     ]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipeline.params import Params
 from pipeline.report.answers.answer import Answer, Evidence
-from pipeline.report.answers.words import CAVEATS, table
+from pipeline.report.answers.words import CAVEATS, sampled, table
 from pipeline.report.beside import beside_published, not_run
 from pipeline.report.claims import TASK_NAMES, TASKS, Claim
 from pipeline.report.contrasts import against_baseline
@@ -57,6 +57,7 @@ class Material:
 def report(material: Material) -> list[Block]:
     """Return the whole report."""
     results, tracked = material.evidence.results, material.tracked
+    pairs = [pair for answer in material.answers for pair in answer.contrasts]
     return [
         Heading(1, "Local attention beside depth-wise convolution"),
         *first_screen(
@@ -68,7 +69,7 @@ def report(material: Material) -> list[Block]:
         *_scale(results),
         Heading(2, "Five questions"),
         _paragraph(FIVE.format(links=tracked.explained)),
-        Bullets(list(CAVEATS)),
+        Bullets([*CAVEATS, sampled(pairs)]),
         *(block for answer in material.answers for block in answer.blocks(tracked)),
         Heading(2, "Measured beside published"),
         *beside_published(material.judged),

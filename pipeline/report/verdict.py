@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 from pipeline.params import MIXER_FIELDS, Compare
 from pipeline.params.registry import classifier
 from pipeline.project.call import repro
 from pipeline.report.claims import COSTS, METRICS, Claim
+from pipeline.report.numbers import seeds
 from pipeline.report.results import Results, VariantResult
 from pipeline.report.scale import profile_reasons, run_reasons, small_because
 from pipeline.report.statistics import Summary, summarise
 
 REPRODUCED = "reproduced"
-WITHIN_NOISE = "within noise"
 NOT_REPRODUCED = "not reproduced"
+UNSETTLED = "not settled"
 NOT_RUN = "not run"
 SMALL = "small-scale run"
 COMPARED = "compared"
@@ -92,7 +94,7 @@ def judge(claim: Claim, result: VariantResult, compare: Compare) -> Judged:
     if reasons:
         return shown
     tolerance = compare.tolerance.get(claim.metric, COUNT_TOLERANCE.get(claim.metric))
-    verdict, why = _verdict(claim, measured, tolerance, compare.within_noise)
+    verdict, why = _verdict(claim, measured, tolerance, compare.least_seeds)
     delta = measured.mean - claim.value
     return Judged(
         result.task, claim.metric, verdict, claim, result, measured, best, delta, tolerance, why
@@ -114,23 +116,29 @@ def best_value(result: VariantResult, metric: str) -> float | None:
 
 
 def _verdict(
-    claim: Claim, measured: Summary, tolerance: float | None, noise: float
+    claim: Claim, measured: Summary, tolerance: float | None, least: int
 ) -> tuple[str, tuple[str, ...]]:
+    """Judge the interval over seeds against the tolerance on both sides of the published number.
+
+    Inside it is reproduced, outside it is not; a wider interval can only make it less settled.
+    """
     if not claim.published:
         return COMPARED, ("recalled, not checked",)
     if claim.metric == "images_per_second":
         return COMPARED, ("on other hardware",)
     if tolerance is None:
         return COMPARED, (f"no tolerance given for {claim.metric}",)
-    away = abs(measured.mean - claim.value) - 1e-9  # the published decimals are not exact in binary
-    if away <= tolerance:
+    counted = claim.metric in COSTS
+    low, high = (measured.mean,) * 2 if counted else measured.interval or (-inf, inf)
+    away = [claim.value - high, low - claim.value]
+    within = tolerance + 1e-9  # the published decimals are not exact in binary
+    if max(away) > within:
+        return NOT_REPRODUCED, ()
+    if not counted and measured.n < least:
+        return UNSETTLED, (f"{seeds(measured.n)}, it takes {least}",)
+    if -min(away) <= within:
         return REPRODUCED, ()
-    error = measured.standard_error
-    if error is not None and away <= noise * error:
-        return WITHIN_NOISE, (
-            f"{noise:g} standard errors over {measured.n} seeds are {noise * error:.2f}",
-        )
-    return NOT_REPRODUCED, ()
+    return UNSETTLED, ("its interval is not inside the tolerance",)
 
 
 def _measure(

@@ -1,10 +1,13 @@
 """What a classification variant costs on this device, counted and timed."""
 
+import platform
+import time
 from pathlib import Path
 from typing import Any
 
 from pipeline.core import records
 from pipeline.core.errors import UserError
+from pipeline.core.files import digest
 from pipeline.params import Params
 from pipeline.runs.results import ProfileFile
 
@@ -65,7 +68,15 @@ def _measured(params: Params, name: str) -> dict[str, Any]:
         "macs_rule": counted["rule"],
         "inference_macs_per_second": round(counted["total"] * timed["inference_images_per_second"]),
         **timed,
+        "boot": _boot(),
+        "measured": int(time.time()),
     }
+
+
+def _boot() -> str:
+    """Return what names this machine from one start to the next, and says nothing else of it."""
+    told = Path("/proc/sys/kernel/random/boot_id")
+    return digest(told.read_text() if told.exists() else platform.node())[:12]
 
 
 def _doubts(profile: dict[str, Any], folder: Path) -> list[str]:

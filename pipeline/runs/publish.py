@@ -20,6 +20,7 @@ from pipeline.runs.results import (
     ClassLine,
     HistoryLine,
     Metrics,
+    PredictionsFile,
     publish_json,
     publish_table,
 )
@@ -42,6 +43,10 @@ def publish(call: Call, runs: list[Run]) -> None:
         publish_history(folder / "history.csv", records)
         if any(record["per_class"] for record in records):
             _publish_classes(folder / "per_class.csv", records)
+        if all(record.get("right") for record in records):
+            publish_json(
+                folder / "predictions.json", PredictionsFile, _predictions(metrics, records)
+            )
         description = describe(runs[0], _class_names(runs[0]), metrics)
         write_json(folder / "config.json", description)
         write_text(folder / "README.md", card(description, metrics, _home(call, runs[0])))
@@ -147,6 +152,17 @@ def publish_history(path: Path, records: list[dict[str, Any]]) -> None:
     rows = [{"seed": record["seed"], **row} for record in records for row in record["history"]]
     metrics = sorted({name for row in rows for name in row} - set(HISTORY))
     publish_table(path, HistoryLine, [*HISTORY, *metrics], rows)
+
+
+def _predictions(metrics: Metrics, records: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return which images each seed had right at its last evaluation."""
+    data = metrics.data
+    return {
+        "metric": metrics.main_metric,
+        "manifest": data.manifest,
+        "evaluated_on": data.evaluated_on,
+        "seeds": [{"seed": record["seed"], **record["right"]} for record in records],
+    }
 
 
 def _publish_classes(path: Path, records: list[dict[str, Any]]) -> None:

@@ -6,9 +6,10 @@ A file may hold more than its model, as one of a later version does; none is wri
 
 import csv
 import json
+from base64 import b64decode
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -24,8 +25,12 @@ from pydantic import (
 from pipeline.core.csv import csv_text
 from pipeline.core.errors import UserError, discreet
 from pipeline.core.files import finite, write_json, write_text
-from pipeline.core.records import Adopted, Count, Record, Rounded
+from pipeline.core.records import Adopted, Count, Record, Right, Rounded
 from pipeline.params.folders import TaskName
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 AGAIN = "run its stage again"
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
@@ -176,11 +181,51 @@ class ClassLine(Record):
     name: str = Field(alias="class")
 
 
+class RightRow(Right):
+    """Which images a seed had right at its last evaluation."""
+
+    seed: Count
+
+    @property
+    def right(self) -> "NDArray[np.bool_]":
+        """Whether each image was right, in the order of the split (images,)."""
+        import numpy as np
+
+        packed = np.frombuffer(b64decode(self.bits), np.uint8)
+        return np.unpackbits(packed, count=self.images).astype(bool)
+
+    @model_validator(mode="after")
+    def whole(self) -> Self:
+        """Check that there are as many bits as images."""
+        try:
+            size = len(b64decode(self.bits, validate=True))
+        except ValueError:
+            size = -1
+        if size != -(-self.images // 8):
+            raise ValueError("its bits are not those of as many images")
+        return self
+
+
+class PredictionsFile(Record):
+    """`predictions.json`: which images of the split each seed had right at its last evaluation.
+
+    Images come in the order of the split: shard by shard as `manifest.json` names them, and in a
+    shard as they lie in it. A seed takes a bit an image, 8.4 KB for 50,000.
+    """
+
+    metric: Name
+    manifest: str
+    evaluated_on: Literal["val", "train", "held_out"]
+    seeds: Annotated[list[RightRow], Field(min_length=1)]
+
+
 class ProfileFile(Record):
     """`results/profile/<variant>/profile.json`.
 
     Parameters and MACs are those with `classes` classes, the paper's 1,000; `metrics.json` has
-    those with the classes of the data.
+    those with the classes of the data. Speeds have the quartiles over the timed batches; `boot`
+    names the machine since it started, `measured` is the time in seconds since 1970: both tell
+    sessions apart.
     """
 
     variant: str
@@ -208,6 +253,8 @@ class ProfileFile(Record):
     warmup: Count
     timed: Positive
     torch: str | None = None
+    boot: str | None = None
+    measured: Count | None = None
     doubts: list[str] = Field(default_factory=list)
 
 

@@ -18,10 +18,14 @@ from pipeline.shards.manifest import Manifest
 class Result:
     """Metrics by name, and by class name where a task has them for single classes; numbers are
     finite.
+
+    `right` says which samples were right, where a sample is right or wrong: how many `images`, and
+    a bit for each in the order of the split, in base64 (`bits`).
     """
 
     metrics: dict[str, float]
     per_class: dict[str, dict[str, float]] = field(default_factory=dict)
+    right: dict[str, Any] | None = None
 
 
 class Evaluator(Protocol):

@@ -398,7 +398,7 @@ class Loop:
             self.logic, state.evaluated, self.val_loader, self.recipe, self.ranks, self.device
         )
         metrics = _measured(result.metrics)
-        state.per_class = result.per_class
+        state.per_class, state.right = result.per_class, result.right
         if self.logic.main_metric not in metrics:
             raise UserError(
                 f"{self.run.label}: split {self.recipe.evaluate_on} has nothing to judge by, no "
@@ -451,6 +451,7 @@ class Loop:
                 "best": state.best,
                 "history": state.history,
                 "per_class": state.per_class,
+                "right": state.right,
                 "skipped_steps": state.skipped,
                 "parameters": sum(p.numel() for p in state.model.parameters()),
                 "macs": self.macs,

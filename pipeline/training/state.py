@@ -17,6 +17,7 @@ PLAIN = (
     "best",
     "history",
     "per_class",
+    "right",
     "interval_loss",
     "interval_steps",
     "interval_skipped",
@@ -38,6 +39,7 @@ class State:
     best: dict[str, float] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
     per_class: dict[str, dict[str, float]] = field(default_factory=dict)
+    right: dict[str, Any] | None = None
     interval_loss: float = 0.0
     interval_steps: int = 0
     interval_skipped: int = 0

@@ -99,13 +99,13 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
 def test_an_ad_hoc_call_reads_its_own_results_first_and_writes_beside(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text(PARAMS)
     publish(tmp_path, 61.2)
-    done = compare(tmp_path, "--set", "compare.within_noise=3", "--out", "mine")
+    done = compare(tmp_path, "--set", "compare.least_seeds=4", "--out", "mine")
     assert done.returncode == 0, done.stderr
     assert not (tmp_path / "results/report").exists()
     text = (tmp_path / "mine/results/report/report.md").read_text()
     assert "| 61.2 |" in text
     assert "(../../../results/classify/dwnet_micro/metrics.json)" in text
-    assert "3 standard errors" in text
+    assert "at least 4 seeds" in text
     publish(tmp_path / "mine", 44.4)
-    compare(tmp_path, "--set", "compare.within_noise=3", "--out", "mine")
+    compare(tmp_path, "--set", "compare.least_seeds=4", "--out", "mine")
     assert "| 44.4 |" in (tmp_path / "mine/results/report/report.md").read_text()

@@ -66,7 +66,7 @@ PARAMS: dict[str, Any] = {
         "variants": {"dwnet_micro": {"mixer": "dwnet", "size": "micro"}},
     },
     "profile": {"batch_size": 4, "warmup": 1, "timed": 2},
-    "compare": {"within_noise": 2.0},
+    "compare": {"least_seeds": 3},
     "cluster": {"workers": 2},
 }
 STAGES = {

@@ -82,7 +82,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, ray_address: str) -> Itera
     params |= {
         "tune": {**one_epoch, "space": {"mixer": ["dwnet", "dynamic_dwnet"]}},
         "factorial": {**one_epoch, "group_channels": [1], "seeds": [0, 1], "controls": False},
-        "compare": {"within_noise": 2.0},
+        "compare": {"least_seeds": 3},
         "cluster": {"together": True},
     }
     (folder / "params.yaml").write_text(yaml.safe_dump(params))

@@ -13,6 +13,7 @@ from helpers import REAL, run_stage
 
 from pipeline.core.errors import UserError
 from pipeline.params import load
+from pipeline.runs.results import PredictionsFile, read_json
 from pipeline.runs.run import Run
 from pipeline.shards.manifest import Manifest
 from pipeline.shards.reader import ShardReader
@@ -92,7 +93,9 @@ def test_published_weights_evaluate_to_the_published_metrics(
 def test_reassessed_labels_judge_the_published_weights(
     project: Path, small_shards: Path, uninterrupted: dict[str, Any]
 ) -> None:
-    """Counted anew from the published weights, by nothing that the evaluation uses."""
+    """Counted anew from the published weights, by nothing that the evaluation uses; and so is which
+    image is right, in the order of the split, though two ranks evaluated.
+    """
     import torch
 
     logic = create(
@@ -103,7 +106,7 @@ def test_reassessed_labels_judge_the_published_weights(
     )
     model = logic.build().eval()
     model.load_state_dict(weights(project, "whole"))
-    reader, right = ShardReader(small_shards, "val"), 0
+    reader, right, labelled = ShardReader(small_shards, "val"), 0, []
     for shard, size in enumerate(reader.shard_sizes):
         for sample in (
             logic.sampling.eval_sample(reader.read(shard, place)) for place in range(size)
@@ -117,6 +120,10 @@ def test_reassessed_labels_judge_the_published_weights(
                     ).argmax()
                 )
             right += guess in REAL[int(sample["key"][-8:]) - 1]
+            labelled.append(guess == sample["label"])
+    file = project / "out/whole/results/classify/dwnet_micro/predictions.json"
+    (kept,) = read_json(file, PredictionsFile).seeds
+    assert kept.right.tolist() == labelled
     assert uninterrupted["final"]["real_top1"] == pytest.approx(100 * right / sum(map(bool, REAL)))
     header, *rows = (
         (project / "out/whole/results/classify/dwnet_micro/history.csv").read_text().splitlines()

@@ -39,6 +39,10 @@ the first network in units of the second one's.
 AUTHORS = (50, 30)  # warm-up and timed batches in the paper's protocol
 MARKS = dict(zip(MEASURES, ("o", "s", "^", "D", "P"), strict=True))
 SHADES = dict(zip(MEASURES, ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#6B6B6B"), strict=True))
+SPEEDS = (
+    "Speeds are compared within one device and one session alone. In brackets: a slow quarter of "
+    "batches against a fast one, and a fast one against a slow one."
+)
 BLOCK = (
     "Swin and the depth-wise networks differ in normalisation and in the rest of the block "
     "too, as in the paper."
@@ -82,6 +86,8 @@ def against_swin(evidence: Evidence) -> Answer:
         *(_sentence(cost, evidence.mixed) for cost in classify),
     ]
     timed = {_protocol(side.profile) for side in sides(pairs) if side.profile}
+    if timed:
+        timed.add(SPEEDS)
     sure = [*words.certainty(pairs), *([BLOCK] if pairs else []), *sorted(timed)]
     table = _table(compared) if compared else None
     return Answer(
@@ -92,9 +98,7 @@ def against_swin(evidence: Evidence) -> Answer:
 def _sentence(cost: RunCosts, mixed: bool) -> str:
     """Costs of one pair of variants in words."""
     pair = cost.contrast
-    told = [
-        f"{found.ratio:.2f} times the {_called(found)} ({_both(found)})" for found in cost.found
-    ]
+    told = [f"{found.times} times the {_called(found)} ({_both(found)})" for found in cost.found]
     refused = f"; the rest is not compared, for {cost.refused}" if cost.refused else ""
     head = words.opened(
         f"`{pair.left.name}` took, beside `{pair.right.name}`",
@@ -137,9 +141,9 @@ def _protocol(profile: ProfileFile) -> str:
 
 
 def _table(compared: list[RunCosts]) -> Table:
-    head = ["contrast", "where", "points", "95% interval", "seeds"]
+    head = ["contrast", "where", "points", "95% interval", "seeds", words.CHANCE]
     head += [f"{measure}, times" for measure in MEASURES] + ["also differs in", "scale"]
-    return Table(head, [_line(cost) for cost in compared], frozenset(range(2, 5 + len(MEASURES))))
+    return Table(head, [_line(cost) for cost in compared], frozenset(range(2, 6 + len(MEASURES))))
 
 
 def _line(cost: RunCosts) -> list[str]:
@@ -150,6 +154,7 @@ def _line(cost: RunCosts) -> list[str]:
         numbers.signed(pair.metric, difference.mean if difference else None),
         numbers.interval(pair.metric, difference) if difference else "no seed in common",
         str(difference.n if difference else 0),
+        numbers.chance(difference),
         *(_cell(cost.of(measure)) for measure in MEASURES),
         plain(", ".join(pair.confounded) or "nothing"),
         words.scale(pair),

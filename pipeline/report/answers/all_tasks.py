@@ -28,6 +28,7 @@ HEAD = [
     "margin",
     "verdict",
     "seeds",
+    words.CHANCE,
     "also differs in",
     "scale",
 ]
@@ -63,7 +64,7 @@ def all_tasks(evidence: Evidence) -> Answer:
         else None
     )
     table = (
-        Table(HEAD, [_line(pair, margin) for pair in pairs], frozenset({2, 3, 4, 6}))
+        Table(HEAD, [_line(pair, margin) for pair in pairs], frozenset({2, 3, 4, 6, 7}))
         if pairs
         else None
     )
@@ -144,6 +145,7 @@ def _line(pair: Contrast, margin: Mapping[str, float]) -> list[str]:
         f"{within:g}",
         f"**{verdict(pair, within)}**",
         str(difference.n if difference else 0),
+        numbers.chance(difference),
         plain(", ".join(pair.confounded) or "nothing"),
         words.scale(pair),
     ]

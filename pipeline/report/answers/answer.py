@@ -131,6 +131,8 @@ class Answer:
         blocks: list[Block] = [Heading(3, self.title), Paragraph(first)]
         blocks += [self.figure.figure] if self.figure else []
         blocks += [self.table] if self.table else []
+        if found := words.variances(self.contrasts):
+            blocks.append(Folded("Which variance is which: seeds, images, both", [found]))
         blocks += [Bullets(self.sentences)] if self.sentences else []
         if self.certainty:
             blocks.append(Paragraph("**How sure:** " + " ".join(self.certainty)))

@@ -13,16 +13,28 @@ from pipeline.runs.results import ProfileFile
 
 @dataclass(frozen=True)
 class Cost:
-    """One measure of both networks; `unit` divides what is shown."""
+    """One measure of both networks; a timing with the spread of its ratio.
+
+    `spread` is between a quarter slow against a quarter fast and the other way round.
+    """
 
     measure: str
     left: float
     right: float
+    spread: tuple[float, float] | None = None
 
     @property
     def ratio(self) -> float:
         """Left in units of right."""
         return self.left / self.right
+
+    @property
+    def times(self) -> str:
+        """The ratio in words, with its spread where there is one."""
+        if self.spread is None:
+            return f"{self.ratio:.2f}"
+        low, high = self.spread
+        return f"{self.ratio:.2f} ({low:.2f} to {high:.2f})"
 
 
 @dataclass(frozen=True)
@@ -47,6 +59,7 @@ PARAMETERS, MACS, INFERENCE, TRAINING, MEMORY = (
 )
 MEASURES = (PARAMETERS, MACS, INFERENCE, TRAINING, MEMORY)
 UNITS = {PARAMETERS: "M", MACS: "G", INFERENCE: "images/s", TRAINING: "images/s", MEMORY: "MB"}
+SESSION = 24 * 3600  # seconds
 SCALED = {PARAMETERS: 1e6, MACS: 1e9}
 
 
@@ -76,18 +89,24 @@ def costs(contrast: Contrast) -> RunCosts:
         counted += _made([(MACS, left.macs, right.macs)])
     if protocol(one) != protocol(other):
         return RunCosts(contrast, counted, "the two profiles were not made by one protocol")
-    timed = [
-        (INFERENCE, one.inference_images_per_second, other.inference_images_per_second),
-        (TRAINING, one.train_images_per_second, other.train_images_per_second),
-        (MEMORY, one.peak_memory_mb, other.peak_memory_mb),
-    ]
-    return RunCosts(contrast, counted + _made(timed))
+    if not one_session(one, other):
+        return RunCosts(contrast, counted, "the two profiles were not made in one session")
+    return RunCosts(contrast, counted + _timed(one, other))
+
+
+def one_session(one: ProfileFile, other: ProfileFile) -> bool:
+    """Whether two profiles say that one machine made them within a day of one start."""
+    if one.boot is None or one.boot != other.boot or not (one.measured and other.measured):
+        return False
+    return abs(one.measured - other.measured) <= SESSION
 
 
 def protocol(profile: ProfileFile) -> tuple[object, ...]:
     """Return what must be the same for two speeds to compare."""
     return (
         profile.device,
+        profile.threads,
+        profile.torch,
         profile.precision,
         profile.layout,
         profile.batch_size,
@@ -97,8 +116,35 @@ def protocol(profile: ProfileFile) -> tuple[object, ...]:
     )
 
 
+def _timed(one: ProfileFile, other: ProfileFile) -> tuple[Cost, ...]:
+    speeds = [
+        (
+            INFERENCE,
+            one.inference_images_per_second,
+            other.inference_images_per_second,
+            _spread(one.inference_quartiles, other.inference_quartiles),
+        ),
+        (
+            TRAINING,
+            one.train_images_per_second,
+            other.train_images_per_second,
+            _spread(one.train_quartiles, other.train_quartiles),
+        ),
+    ]
+    made = tuple(Cost(*speed) for speed in speeds if speed[1] and speed[2])
+    return made + _made([(MEMORY, one.peak_memory_mb, other.peak_memory_mb)])
+
+
+def _spread(left: list[float] | None, right: list[float] | None) -> tuple[float, float] | None:
+    """Return the ratio of a slow quarter to a fast one, and of a fast one to a slow one."""
+    if not left or not right or not min(right):
+        return None
+    return min(left) / max(right), max(left) / min(right)
+
+
 def _of_runs(left: SamplePicture, right: SamplePicture) -> tuple[Cost, ...]:
-    alike = left.machine == right.machine
+    # The cells of a factorial are trained by one stage; variants are trained whenever they are.
+    alike = bool(left.where) and left.machine == right.machine
     speeds = (
         (left.train_images_per_second, right.train_images_per_second) if alike else (None, None)
     )

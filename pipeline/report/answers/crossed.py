@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import groupby
 
 from pipeline.core.errors import UserError
 from pipeline.report import numbers
@@ -10,7 +11,7 @@ from pipeline.report.answers import words
 from pipeline.report.answers.answer import Evidence, Said
 from pipeline.report.claims import TASK_NAMES
 from pipeline.report.document import Table
-from pipeline.report.effects import LEVEL, Analysis, Effect, Observation, analyse
+from pipeline.report.effects import Analysis, Effect, Observation, TermTest, analyse
 from pipeline.report.samples import SamplePicture, of_budget
 from pipeline.report.trials import FactorialResults
 
@@ -27,8 +28,9 @@ HEAD = [
     "effect",
     "points",
     "95% interval",
+    "t or F",
     "p",
-    "p, Holm",
+    "p, adjusted",
     "smallest detectable",
     "runs",
     "stands on",
@@ -81,7 +83,10 @@ def effects(evidence: Evidence, factors: Iterable[str]) -> Said:
     metric = evidence.factorial.design.metric
     holds = dict.fromkeys(effect.assumption for effect in chosen if effect.assumption)
     start = f"{opening(evidence, evidence.factorial, budget)}effects on {numbers.label(metric)}:"
-    said = [start, *(f"{told(metric, effect)}." for effect in chosen), *holds]
+    said = [start]
+    for effect in chosen:
+        said += [f"{told(metric, effect)}.", *levels(metric, analysis, effect)]
+    said += holds
     return Said(said, cells(evidence.factorial, budget))
 
 
@@ -122,30 +127,64 @@ def told(metric: str, effect: Effect) -> str:
     name = f"**{MAIN.get(effect.name, effect.name)}**"
     if effect.refused:
         return f"{name} cannot be stated ({lowered(effect.refused.rstrip('.'))})"
-    settled = "" if clear(effect) else ", not told apart from zero"
+    settled = "" if effect.clear else ", not told apart from zero"
     return (
         f"{name} {numbers.signed(metric, effect.estimate)} points ({interval(metric, effect)}, "
-        f"Holm p {p_value(effect.p_adjusted)}, smallest detectable "
+        f"adjusted p {p_value(effect.p_adjusted)}, smallest detectable "
         f"{numbers.value(metric, effect.detectable)}{settled})"
     )
 
 
+def levels(metric: str, analysis: Analysis, main: Effect) -> list[str]:
+    """Return a main effect at the levels of what it changes with; nothing where it does not."""
+    return [
+        f"**{MAIN.get(main.name, main.name)}** is not the same throughout: "
+        f"{', '.join(_at(metric, effect) for effect in found)}."
+        for found in _together(analysis.by_level(main))
+    ]
+
+
+def whole(term: TermTest) -> str:
+    """Name a term where it stands beside its pairs."""
+    return f"{term.name} as a whole"
+
+
 def table(evidence: Evidence) -> Table | None:
-    """Return a line for each effect and budget."""
+    """Return a line for each effect and budget, and for each term of several pairs before them."""
     factorial = evidence.factorial
     if factorial is None or not evidence.analyses:
         return None
+    rows: list[list[str]] = []
+    for budget, made in evidence.analyses.items():
+        first = {term.effects[0].name: term for term in made.terms if term.rank > 1}
+        for effect in made.effects:
+            if term := first.get(effect.name):
+                rows.append(_whole_line(factorial, budget, term))
+            rows.append(_line(factorial, budget, effect))
+    return Table(HEAD, rows, frozenset(range(2, 9)))
+
+
+def simple_table(evidence: Evidence) -> Table | None:
+    """Return a line for each main effect at a level of one other factor, in the longest
+    training.
+    """
+    if evidence.factorial is None or not evidence.analyses:
+        return None
+    budget, analysis = next(iter(evidence.analyses.items()))
+    metric = evidence.factorial.design.metric
     rows = [
-        _line(factorial, budget, effect)
-        for budget, made in evidence.analyses.items()
-        for effect in made.effects
+        [
+            effect.name,
+            numbers.signed(metric, effect.estimate),
+            _bounds(metric, effect),
+            str(effect.runs),
+            _scale(evidence.factorial, budget),
+        ]
+        for effect in analysis.simple
+        if len(effect.comparison.at) == 1
     ]
-    return Table(HEAD, rows, frozenset(range(2, 8)))
-
-
-def clear(effect: Effect) -> bool:
-    """Whether an effect differs from none, after Holm's adjustment."""
-    return effect.p_adjusted is not None and effect.p_adjusted < LEVEL
+    head = ["effect, at", "points", "95% interval", "runs", "scale"]
+    return Table(head, rows, frozenset(range(1, 4))) if rows else None
 
 
 def interval(metric: str, effect: Effect) -> str:
@@ -170,21 +209,65 @@ def lowered(text: str) -> str:
 
 def _line(factorial: FactorialResults, budget: str, effect: Effect) -> list[str]:
     metric = factorial.design.metric
-    bounds = (
-        numbers.NOTHING
-        if effect.refused
-        else f"{numbers.signed(metric, effect.low)} to {numbers.signed(metric, effect.high)}"
-    )
-    small = any(sample.small for sample in cells(factorial, budget))
     return [
         f"`{budget}`",
         effect.name,
         numbers.signed(metric, effect.estimate),
-        bounds,
+        _bounds(metric, effect),
+        _statistic(effect.t),
         p_value(effect.p),
         p_value(effect.p_adjusted),
         numbers.value(metric, effect.detectable),
         str(effect.runs) if effect.runs else numbers.NOTHING,
         effect.refused or effect.assumption or "all cells that it compares",
-        words.scale_of(small, factorial.design.data.synthetic),
+        _scale(factorial, budget),
     ]
+
+
+def _whole_line(factorial: FactorialResults, budget: str, term: TermTest) -> list[str]:
+    return [
+        f"`{budget}`",
+        whole(term),
+        *[numbers.NOTHING] * 2,
+        _statistic(term.f),
+        p_value(term.p),
+        p_value(term.p_adjusted),
+        *[numbers.NOTHING] * 2,
+        f"{term.rank} and {term.freedom} degrees of freedom",
+        _scale(factorial, budget),
+    ]
+
+
+def _statistic(value: float | None) -> str:
+    return numbers.NOTHING if value is None else f"{value:.2f}"
+
+
+def _bounds(metric: str, effect: Effect) -> str:
+    if effect.refused:
+        return numbers.NOTHING
+    return f"{numbers.signed(metric, effect.low)} to {numbers.signed(metric, effect.high)}"
+
+
+def _scale(factorial: FactorialResults, budget: str) -> str:
+    small = any(sample.small for sample in cells(factorial, budget))
+    return words.scale_of(small, factorial.design.data.synthetic)
+
+
+def _together(effects: Iterable[Effect]) -> Iterator[list[Effect]]:
+    """Yield simple effects that fit one sentence: the levels of one factor, or a level of one at
+    the levels of the other.
+    """
+
+    def alike(effect: Effect) -> tuple[object, ...]:
+        *outer, (factor, _) = effect.comparison.at
+        return (*outer, factor)
+
+    for _, found in groupby(effects, key=alike):
+        yield list(found)
+
+
+def _at(metric: str, effect: Effect) -> str:
+    return (
+        f"{effect.comparison.place} {numbers.signed(metric, effect.estimate)} "
+        f"({_bounds(metric, effect)})"
+    )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pipeline.report import numbers
-from pipeline.report.answers import crossed, missing
+from pipeline.report.answers import crossed, missing, words
 from pipeline.report.answers.answer import Answer, Drawing, Evidence, joined
 from pipeline.report.document import code
 from pipeline.report.effects import Analysis, Effect
@@ -37,7 +37,9 @@ def factors(evidence: Evidence) -> Answer:
     mains = [effect for effect in analysis.effects if len(effect.factors) == 1]
     crossings = [effect for effect in analysis.effects if len(effect.factors) > 1]
     said = [
+        *_terms(start, analysis),
         *_ranked(start, "main effects", metric, mains),
+        *(line for effect in mains for line in crossed.levels(metric, analysis, effect)),
         *_ranked(start, "interactions", metric, crossings),
         *_refused(start, analysis),
         *_not_run(factorial),
@@ -62,7 +64,11 @@ def factors(evidence: Evidence) -> Answer:
         samples,
         _certainty(factorial, evidence.analyses),
         lacking,
-        brief="; ".join(_short(metric, effect) for effect in mains if not effect.refused),
+        brief="; ".join(
+            f"{_short(metric, effect)}{_changing(analysis, effect)}"
+            for effect in mains
+            if not effect.refused
+        ),
     )
 
 
@@ -72,22 +78,42 @@ def _short(metric: str, effect: Effect) -> str:
     return f"{effect.name} {points} ({low} to {high})"
 
 
+def _changing(analysis: Analysis, main: Effect) -> str:
+    """Name the factors that a main effect changes with."""
+    others = dict.fromkeys(
+        factor for effect in analysis.by_level(main) for factor, _ in effect.comparison.at
+    )
+    return f", changing with {words.listed(others)}" if others else ""
+
+
+def _terms(start: str, analysis: Analysis) -> list[str]:
+    """Return which terms as a whole are told apart from zero, those with most evidence first."""
+    ranked = sorted(analysis.terms, key=lambda term: term.p)
+    told, rest = ([t.name for t in ranked if t.clear is clear] for clear in (True, False))
+    if not ranked:
+        return []
+    other = f" Not told apart: {', '.join(rest)}." if told and rest else ""
+    return [f"{start}terms told apart from zero: {', '.join(told) or 'none'}.{other}"]
+
+
 def _ranked(start: str, what: str, metric: str, effects: list[Effect]) -> list[str]:
-    """Effects that are told apart from zero, the largest first, and what is known of the rest."""
-    stated = sorted((e for e in effects if not e.refused), key=lambda e: -abs(e.estimate or 0.0))
+    """Effects that are told apart from zero, those with most evidence first, and what is known of
+    the rest.
+    """
+    stated = sorted((e for e in effects if not e.refused), key=lambda e: -abs(e.t or 0.0))
     if not stated:
         return []
-    told = [e for e in stated if crossed.clear(e)]
+    told = [e for e in stated if e.clear]
     listed = ". ".join(_brief(metric, effect) for effect in told)
     said = (
-        f"{start}{what} told apart from zero, the largest first: {listed}."
+        f"{start}{what} told apart from zero, most evidence first: {listed}."
         if told
         else (
-            f"{start}none of the {what} is told apart from zero. The largest: "
+            f"{start}none of the {what} is told apart from zero. Most evidence: "
             f"{_brief(metric, stated[0])}."
         )
     )
-    if rest := [effect for effect in stated if not crossed.clear(effect)]:
+    if rest := [effect for effect in stated if not effect.clear]:
         reach = numbers.value(metric, max(effect.detectable or 0.0 for effect in rest))
         others = "the others" if told else "them"
         said += f" An effect of up to {reach} points can hide in {others}."
@@ -97,7 +123,7 @@ def _ranked(start: str, what: str, metric: str, effects: list[Effect]) -> list[s
 def _brief(metric: str, effect: Effect) -> str:
     points = numbers.signed(metric, effect.estimate)
     return (
-        f"**{effect.name}** {points} ({crossed.interval(metric, effect)}, Holm p "
+        f"**{effect.name}** {points} ({crossed.interval(metric, effect)}, adjusted p "
         f"{crossed.p_value(effect.p_adjusted)})"
     )
 

@@ -34,6 +34,7 @@ KINDS = {
     "static swin": ("the depth-wise network in place of Swin", "network"),
     "baseline": ("the network in place of the baseline", "network"),
 }
+CHANCE = "left beats right, sign-flip p"
 HEAD = [
     "what changes",
     "contrast",
@@ -41,21 +42,37 @@ HEAD = [
     "sd",
     "95% interval",
     "seeds",
+    CHANCE,
     "parameters",
     "also differs in",
     "scale",
 ]
+VARIANCES = [
+    "contrast",
+    "task",
+    "points",
+    "over seeds",
+    "over images",
+    "over both",
+    "images",
+    "scale",
+]
 SMALL, PAPERS, PAPERS_SCALE = "small-scale run", "the paper's", "At the paper's scale"
 CAVEATS = (
-    "Each interval is a 95% t-interval over paired seeds, not widened for being one of many.",
+    "Each interval is a 95% t-interval over paired seeds, not widened for being one of many. It "
+    "holds for these evaluation images and leaves out their sampling.",
+    "Beside it stand the share of seeds in which left beats right (Bouthillier et al., 2021) and "
+    "the exact p of flipped signs. With fewer than 6 seeds no distribution-free claim is possible.",
     "A contrast of one seed has no interval and settles nothing.",
     "Networks of a pair differ in parameters as given; a control is made to have as many as its "
     "cell.",
     "The search chose by the numbers that it is quoted with, on images held out of the training "
     "set. That flatters its best settings.",
     "Effects of the factorial: ordinary least squares with a block for each seed. Intervals are "
-    "at 95% each; p-values are adjusted after Holm over all effects of a budget. The smallest "
-    "detectable effect is at 5% with 80% power.",
+    "at 95% each. A term is tested as a whole before its pairs, at 5% over all terms and pairs of "
+    "a budget together; p-values are adjusted for that. The smallest detectable effect is one that "
+    "this rule tells apart in 80% of repetitions. A main effect stands with its levels where an "
+    "interaction is told apart or larger than its interval.",
 )
 """What holds for all answers."""
 
@@ -175,10 +192,29 @@ def sure(metric: str, difference: Difference | None) -> str:
 def table(contrasts: list[Contrast]) -> Table | None:
     """Return a line for each contrast."""
     return (
-        Table(HEAD, [_line(contrast) for contrast in contrasts], frozenset(range(2, 7)))
+        Table(HEAD, [_line(contrast) for contrast in contrasts], frozenset(range(2, 8)))
         if contrasts
         else None
     )
+
+
+def variances(contrasts: Iterable[Contrast]) -> Table | None:
+    """Return the intervals over seeds, over images, and over both, where images were kept."""
+    rows = [
+        [
+            named(pair),
+            TASK_NAMES[pair.left.task],
+            numbers.signed(pair.metric, pair.difference.mean),
+            numbers.interval(pair.metric, pair.difference),
+            numbers.ends(pair.metric, images.interval),
+            numbers.ends(pair.metric, images.both) if images.both else "one seed",
+            f"{images.images:,}",
+            scale(pair),
+        ]
+        for pair in contrasts
+        if pair.difference and (images := pair.over_images)
+    ]
+    return Table(VARIANCES, rows, frozenset(range(2, 7))) if rows else None
 
 
 def ratio(value: float | None) -> str:
@@ -230,6 +266,22 @@ def certainty(contrasts: list[Contrast]) -> list[str]:
     return said
 
 
+def sampled(contrasts: Iterable[Contrast]) -> str:
+    """Say of which pairs the sampling of the evaluation images is known."""
+    kept = {contrast.over_images is not None for contrast in contrasts}
+    where = (
+        "Where predictions of single images were kept of both sides, a table under the answer says "
+        "which variance is of seeds, which of images (paired bootstrap, seeds as they are), and "
+        "what both come to."
+    )
+    if kept == {False}:
+        return (
+            "No predictions of single images were kept of these runs, so nothing is said of the "
+            "sampling of evaluation images."
+        )
+    return f"{where} Other pairs are without it." if False in kept else where
+
+
 def _line(contrast: Contrast) -> list[str]:
     difference, metric = contrast.difference, contrast.metric
     return [
@@ -239,6 +291,7 @@ def _line(contrast: Contrast) -> list[str]:
         numbers.value(metric, difference.sd if difference else None),
         numbers.interval(metric, difference) if difference else "no seed in common",
         str(difference.n if difference else 0),
+        numbers.chance(difference),
         ratio(contrast.parameters_ratio),
         plain(", ".join(contrast.confounded) or "nothing"),
         scale(contrast),

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import re
 from typing import Any
 
@@ -249,6 +250,79 @@ def test_a_search_in_which_nothing_finished_says_why(project: Any) -> None:
     text = project.text()
     assert "No best setting: `every trial failed`" in text
     assert "`out \\| of memory`" in text
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"boot": "c" * 12}, {"measured": 1_777_629_600 + 2 * 86_400}, {"boot": None}],
+)
+def test_speeds_of_another_session_are_not_compared(laptop: Any, changes: Any) -> None:
+    assert "times the inference speed" in answer(laptop, 3)
+    laptop.profile("swin_micro", "swin", **changes)
+    said = answer(laptop, 3)
+    assert "times the inference speed" not in said
+    assert "the rest is not compared, for the two profiles were not made in one session" in said
+    assert "times the MACs" in said
+
+
+def test_a_speed_is_told_with_its_spread(laptop: Any) -> None:
+    for name, mixer, speed in (("dwnet_micro", "dwnet", 2000.0), ("swin_micro", "swin", 1000.0)):
+        ends = {"inference_quartiles": [0.9 * speed, 1.2 * speed]}
+        laptop.profile(name, mixer, inference_images_per_second=speed, **ends)
+    assert "2.00 (1.50 to 2.67) times the inference speed" in answer(laptop, 3)
+
+
+def test_which_variance_is_which(laptop: Any) -> None:
+    """Pairs with predictions of single images stand in a table; others are said to have none."""
+    none = "No predictions of single images were kept of these runs"
+    assert none in laptop.text()
+    for variant in ("swin_micro", "dwnet_micro"):
+        laptop.predictions("classify", variant)
+    text = laptop.text()
+    assert none not in text
+    assert "Other pairs are without it." in text
+    said = answer(laptop, 5)
+    table = said[said.index("over seeds | over images | over both") :]
+    assert table.splitlines()[2].startswith("| `dwnet_micro` minus `swin_micro` | classification |")
+    line = json.loads((laptop.root / "results/classify/swin_micro/predictions.json").read_text())
+    line["manifest"] = "cd" * 32
+    path = laptop.root / "results/classify/swin_micro/metrics.json"
+    tree = json.loads(path.read_text())
+    tree["data"]["manifest"] = "cd" * 32  # other images
+    path.write_text(json.dumps(tree))
+    assert "over seeds | over images" not in answer(laptop, 5)
+
+
+def test_terms_come_before_pairs_and_main_effects_with_their_levels(project: Any) -> None:
+    project.factorial()
+    rows = project.trials("factorial")
+    for row in rows:  # dynamic weights help where positions are shared, and hurt elsewhere
+        if "dynamic" in row["setting"]:
+            row["top1"] = float(row["top1"]) + (6 if "shared" in row["setting"] else -9)
+    project.write_trials("factorial", rows)
+    said = answer(project, 4)
+    told = [line for line in said.splitlines() if line.startswith("- ")]
+    apart = told[0].partition(" Not told apart: ")[0].partition("told apart from zero: ")[2]
+    assert set(apart.rstrip(".").split(", ")) == {
+        "shared over positions",
+        "channel groups",
+        "shared over positions × dynamic",
+    }
+    levels = next(line for line in told if line.startswith("- **dynamic weights (minus static)**"))
+    assert re.search(
+        r"is not the same throughout: shared over positions \+[67]\.\d .*, per position -[78]\.\d",
+        levels,
+    )
+    table = [line.split(" | ")[1] for line in said.splitlines() if line.startswith("| `short`")]
+    assert table.index("channel groups as a whole") == table.index("channel − group") - 1
+
+
+def test_a_search_says_what_luck_would_have_shown(project: Any) -> None:
+    project.run("classify", "dw", "dwnet")
+    project.search()
+    text = project.text()
+    assert "Selection floor: the best of 8 equal settings would show" in text
+    assert "What scatters is seeds and 300 held-out images." in text
 
 
 def test_costs_of_profiles_of_another_protocol_are_not_compared(laptop: Any) -> None:

@@ -176,7 +176,7 @@ def test_an_example_by_hand() -> None:
     sd = sqrt(square / 11)
     analysis = analyse(run(cell, seed, table[cell][seed]) for cell in CELLS for seed in (0, 1))
     assert (analysis.freedom, analysis.residual_sd) == (11, pytest.approx(sd))
-    found = named(analysis)
+    found = named(analysis) | {effect.name: effect for effect in analysis.simple}
     # The variance of a difference of means of n runs and n others is 2/n; of twice a difference of
     # differences, 4/n.
     errors = {
@@ -191,20 +191,31 @@ def test_an_example_by_hand() -> None:
         half = stats.t.ppf(0.975, 11) * error
         assert (low, high) == pytest.approx((estimate - half, estimate + half))
         assert p == pytest.approx(2 * stats.t.sf(abs(estimate) / error, 11))
-        assert stats.nct.sf(stats.t.ppf(0.975, 11), 11, detectable / error) == pytest.approx(
-            0.8, abs=1e-5
-        )
-    assert {name: effect.estimate for name, effect in found.items()} == pytest.approx(
+        limit = stats.t.ppf(1 - 0.025 / 7, 11)  # of seven terms
+        if "−" not in name:
+            assert stats.nct.sf(limit, 11, detectable / error) == pytest.approx(0.8, abs=1e-5)
+    assert {name: found[name].estimate for name in expected(means)} == pytest.approx(
         expected(means)
     )
-    assert {effect.runs for effect in found.values()} == {24, 16}
+    assert {effect.runs for effect in analysis.effects} == {24, 16}
     assert found["shared over positions"].runs == 24
     assert found["channel − all"].runs == 16
-    ps = sorted((numbers(effect)[3], name) for name, effect in found.items())
-    largest = 0.0
-    for rank, (p, name) in enumerate(ps):
-        largest = max(largest, min(1.0, (len(ps) - rank) * p))
-        assert found[name].p_adjusted == pytest.approx(largest)
+    groups = np.array(
+        [[means[c] for c in CELLS if c.channel_groups == g] for g in ("channel", "group", "all")]
+    )
+    f = 8 * groups.mean(1).var(ddof=1) / sd**2  # eight runs a level
+    tested = {term.name: term for term in analysis.terms}
+    assert len(tested) == 7
+    term = tested["channel groups"]
+    assert (term.rank, term.freedom) == (2, 11)
+    assert (term.f, term.p) == pytest.approx((f, stats.f.sf(f, 2, 11)))
+    for name in ("dynamic", BOTH):
+        assert tested[name].p == pytest.approx(found[name].p)
+        assert tested[name].f == pytest.approx((found[name].t or 0) ** 2)
+    assert found["dynamic, per channel"].estimate == pytest.approx(
+        fmean(means[c] for c in CELLS if c.channel_groups == "channel" and c.dynamic)
+        - fmean(means[c] for c in CELLS if c.channel_groups == "channel" and not c.dynamic)
+    )
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -227,64 +238,6 @@ def test_large_effects_are_found_and_none_where_there_are_none() -> None:
     found = named(analyse(drawn(means, draw, block=2.0)))
     sure = {name for name, effect in found.items() if numbers(effect)[4] < 0.05}
     assert sure == {"dynamic", "channel − all", "group − all"}
-
-
-UNEQUAL = {(True, True): 0.3, (True, False): 0.8, (False, True): 0.5, (False, False): 0.6}
-
-
-@pytest.mark.parametrize(
-    ("block", "sd"),
-    [
-        pytest.param(0.0, lambda cell: 0.5, id="no blocks"),
-        pytest.param(20.0, lambda cell: 0.5, id="large blocks"),
-        pytest.param(
-            1.0, lambda cell: UNEQUAL[cell.shared_positions, cell.dynamic], id="unequal scatter"
-        ),
-    ],
-)
-def test_intervals_cover_the_truth_in_95_percent(
-    block: float, sd: Callable[[FactorCell], float]
-) -> None:
-    draw = np.random.default_rng(20)
-    covered: dict[str, list[bool]] = {}
-    for _ in range(300):
-        means = made_of(TERMS, draw)
-        truth = expected(means)
-        for effect in analyse(drawn(means, draw, sd=sd, block=block)).effects:
-            _, low, high, *_ = numbers(effect)
-            covered.setdefault(effect.name, []).append(low <= truth[effect.name] <= high)
-    shares = [fmean(inside) for inside in covered.values()]
-    assert len(shares) == 15
-    assert 0.94 < fmean(shares) < 0.96
-    assert min(shares) > 0.92 and max(shares) < 0.98
-
-
-def test_chance_is_found_in_5_percent_and_the_smallest_detectable_effect_in_80() -> None:
-    draw = np.random.default_rng(6)
-    before = detectable_before(0.5, seeds=3)
-    planted = ("shared over positions", BOTH)
-
-    def signs(cell: FactorCell) -> tuple[int, int]:
-        return (1 if cell.shared_positions else -1), (1 if cell.dynamic else -1)
-
-    means = {
-        cell: before[planted[0]] * shared / 2 + before[BOTH] * shared * dynamic / 4
-        for cell in CELLS
-        for shared, dynamic in [signs(cell)]
-    }
-    assert expected(means)[BOTH] == pytest.approx(before[BOTH])
-    below: dict[str, list[bool]] = {}
-    stated: dict[str, list[float]] = {}
-    for _ in range(800):
-        for effect in analyse(drawn(means, draw, block=3.0)).effects:
-            below.setdefault(effect.name, []).append(numbers(effect)[3] < 0.05)
-            stated.setdefault(effect.name, []).append(numbers(effect)[5])
-    rates = {name: fmean(hits) for name, hits in below.items()}
-    assert all(0.77 < rates[name] < 0.83 for name in planted), rates
-    chance = [rate for name, rate in rates.items() if name not in planted]
-    assert 0.04 < fmean(chance) < 0.06
-    for name, values in stated.items():
-        assert fmean(values) == pytest.approx(before[name], rel=0.03)
 
 
 def test_before_anything_is_run() -> None:

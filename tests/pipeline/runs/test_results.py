@@ -2,10 +2,12 @@
 
 import json
 from argparse import Namespace
+from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from helpers import ONE_WEIGHT, PROJECT, SEALED, finished_record, write_shards
 from pydantic import ValidationError
@@ -21,6 +23,7 @@ from pipeline.runs.results import (
     BestFile,
     HistoryLine,
     Metrics,
+    PredictionsFile,
     line_of,
     publish_json,
     publish_table,
@@ -86,6 +89,23 @@ def test_the_files_hold_what_was_measured_and_nothing_else(published: Published)
         "0,1.0,5,0.1,1.5,,10.0,40.0\n1,1.0,5,0.1,1.5,,10.0,40.0\n"
     )
     assert (folder / "per_class.csv").read_text() == "seed,class,top1\n0,n01,40.0\n1,n01,40.0\n"
+
+
+def test_which_images_were_right_is_published_in_few_bytes(published: Published) -> None:
+    """50,000 images of three seeds take less than 200 KB; runs from before have no such file."""
+    assert not (published().folder / "predictions.json").exists()
+    right = np.random.default_rng(0).random(50_000) < 0.8
+    bits = b64encode(np.packbits(right).tobytes()).decode()
+    path = published(right={"images": 50_000, "bits": bits}).folder / "predictions.json"
+    assert path.stat().st_size < 2 * 8_600
+    found = read_json(path, PredictionsFile)
+    assert [row.seed for row in found.seeds] == [0, 1]
+    assert (found.seeds[1].right == right).all()
+    tree = json.loads(path.read_text())
+    tree["seeds"][0]["images"] -= 8
+    write_json(path, tree)
+    with pytest.raises(UserError, match=r"predictions.json does not fit .*not those of as many"):
+        read_json(path, PredictionsFile)
 
 
 def test_the_plan_and_the_report_read_the_same_file(published: Published) -> None:

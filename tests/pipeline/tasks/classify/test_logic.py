@@ -1,7 +1,10 @@
 """Accuracy, ImageNet-Real's included, is a sum over samples: the same on any number of ranks."""
 
 import json
+from base64 import b64decode
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from helpers import make_project, run_stage
@@ -18,7 +21,7 @@ LABELS = torch.tensor([0, 1, 0, 0, 0])
 REAL = [[0, 5], [2, 3], [], [1, 3], [5]]
 
 
-def sums(rows: list[int], real: bool = True) -> torch.Tensor:
+def sums(rows: list[int], real: bool = True) -> Any:
     accuracy = Accuracy()
     for row in rows:
         batch = {"labels": LABELS[row : row + 1], **({"real": REAL[row : row + 1]} if real else {})}
@@ -33,8 +36,17 @@ def test_a_prediction_counts_that_is_among_the_labels() -> None:
     assert found["real_top1"] == 50.0  # of four images with labels, the first and the fourth
     assert found["top1"] == 40.0
     over_ranks = [sums([0, 3]), sums([1, 2, 4]), sums([])]
-    assert torch.equal(sum(over_ranks)[[0, 1, 2, 4, 5]], whole.state()[[0, 1, 2, 4, 5]])
+    joined = sum(found for found, _ in over_ranks)
+    assert torch.equal(joined[[0, 1, 2, 4, 5]], whole.state()[0][[0, 1, 2, 4, 5]])
     assert Accuracy().result(over_ranks).metrics["real_top1"] == 50.0
+
+
+def test_which_images_are_right_is_kept_in_the_order_of_the_split() -> None:
+    """Batch after batch goes to the next rank, and comes back to its place."""
+    found = Accuracy().result([sums([0, 3]), sums([1, 4]), sums([2])]).right
+    assert found is not None and found["images"] == 5
+    bits = np.unpackbits(np.frombuffer(b64decode(found["bits"]), np.uint8), count=5)
+    assert bits.tolist() == [1, 1, 0, 0, 0]
 
 
 def test_without_reassessed_labels_nothing_is_said_of_them() -> None:
