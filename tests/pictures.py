@@ -13,16 +13,36 @@ PICTURES = Path("docs/pictures")
 SIZES = {"report.webp": (1280, 800), "report-phone.webp": (390, 844)}
 """What a reader sees first, by file: the window's width and height in pixels."""
 
+DRAWN = "drawn.webp"
+SHEETS = ("samples_classify", "samples_detect", "samples_segment")
+"""What a network saw in drawn images, by what the report's files begin with."""
+HEIGHT = 300
+"""Of the picture of these, in pixels."""
+
 
 def make(page: Path, folder: Path) -> list[Path]:
-    """Write the pictures of a report's first screen."""
+    """Write the pictures of a report's first screen, and one of what is drawn."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, size in SIZES.items():
         with TemporaryDirectory() as scratch:
             shot = Path(scratch) / "shot.png"
             screenshot(page.resolve().as_uri(), size, shot)
             Image.open(shot).convert("RGB").save(folder / name, lossless=True, method=6)
-    return [folder / name for name in SIZES]
+    drawn(page.parent).save(folder / DRAWN, quality=80, method=6)
+    return [folder / name for name in (*SIZES, DRAWN)]
+
+
+def drawn(report: Path) -> Image.Image:
+    """Return the upper left of a sheet of samples of each task, side by side."""
+    corners = []
+    for start in SHEETS:
+        sheet = Image.open(min(report.glob(f"{start}_*.webp"))).convert("RGB")
+        corner = sheet.crop((0, 0, sheet.width // 2, sheet.height * 2 // 3))
+        corners.append(corner.resize((corner.width * HEIGHT // corner.height, HEIGHT)))
+    whole = Image.new("RGB", (sum(corner.width for corner in corners), HEIGHT), "white")
+    for index, corner in enumerate(corners):
+        whole.paste(corner, (sum(before.width for before in corners[:index]), 0))
+    return whole
 
 
 def main() -> None:
