@@ -68,6 +68,7 @@ def blocks(page: str) -> list[str]:
         *(text for language, text in fences if language == "sh"),
         *(re.sub(r"^ {4}", "", part, flags=re.MULTILINE) for part in indented),
         *(piece for piece in pieces if CALL.fullmatch(piece) and "<" not in piece),
+        *(f"env {piece}" for piece in pieces if piece.startswith("--set ")),
     ]
 
 

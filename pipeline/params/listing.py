@@ -26,8 +26,9 @@ TYPES = {"integer": "whole number", "number": "number", "string": "text", "null"
 
 TOP = """# Every parameter
 
-Keys of `params.yaml` as `--set` takes them, with what holds where nothing is said. `NAME` stands for a name of yours; a
-variant's keys stand under its name, as in `classify.variants.dwnet_micro.kernel_size`. The page is made of the models by
+Keys of `params.yaml` as `--set` takes them, with what holds where nothing is said. `NAME` stands
+for a name of yours; a variant's keys stand under its name, as in
+`classify.variants.dwnet_micro.kernel_size`. The page is made of the models by
 `python -m pipeline.params --markdown docs/parameters-reference.md`, and a test says when it is old.
 [How parameters are read](parameters.md) explains the values.
 """
@@ -64,7 +65,8 @@ def page(listed: list[Parameter]) -> str:
     """Return parameters as a page of Markdown, a table for each section of params.yaml."""
     lines = [TOP]
     for section, members in groupby(listed, lambda parameter: parameter.key.partition(".")[0]):
-        lines += [f"## `{section}`", "", "| key | default | may be | meaning |", "|---|---|---|---|"]
+        lines += [f"## `{section}`", ""]
+        lines += ["| key | default | may be | meaning |", "|---|---|---|---|"]
         lines += [parameter.row() for parameter in members]
         lines.append("")
     return "\n".join(lines)
