@@ -52,6 +52,7 @@ FOLLOWED = {"adding-a-dataset.md", "adding-a-mixer.md", "adding-a-task.md"}
 LANGUAGES = {"json", "mermaid", "python", "sh", "text", "tsv", "yaml"}
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
 INDENTED = re.compile(r"(?:^ {4}.*\n)+", re.MULTILINE)
+SENTENCE = re.compile(r"^\| `[^`]+`(?= \| [^|]*\|$)", re.MULTILINE)
 QUOTED = re.compile(r"`([^`]+)`")
 CALL = re.compile(rf"(?:[A-Z_]+=\S+ )*(?:{'|'.join(map(re.escape, (*OURS, *FOREIGN)))}) [^\s].*")
 PREPARED = "cd() { :; }\n"
@@ -248,7 +249,12 @@ def test_both_shells_and_the_program_read_what_a_page_says(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shells = [shell for shell in ("bash", "zsh") if shutil.which(shell)]
-    for number, block in enumerate(blocks(path.read_text())):
+    page = path.read_text()
+    if (
+        path.name == "troubleshooting.md"
+    ):  # whose rows begin with what the code says, not with calls
+        page = SENTENCE.sub("|", page)
+    for number, block in enumerate(blocks(page)):
         first, *others = [recorded(shell, block, tmp_path / f"{number}{shell}") for shell in shells]
         assert first, f"{block} calls nothing"
         assert all(other == first for other in others), f"zsh reads otherwise: {block}"
