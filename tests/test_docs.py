@@ -17,6 +17,7 @@ from PIL import Image
 
 from pipeline.datasets.inventory import resolve
 from pipeline.params import load
+from tests import pictures
 
 PAGE = (PROJECT / "docs" / "adding-a-mixer.md").read_text()
 PAGES = [*sorted(PROJECT.glob("*.md")), *sorted((PROJECT / "docs").glob("*.md"))]
@@ -205,9 +206,9 @@ def test_the_readme_is_read_in_minutes() -> None:
 
 def test_pictures_are_small_and_shown() -> None:
     pages = "".join(path.read_text() for path in PAGES)
-    pictures = sorted((PROJECT / "docs" / "pictures").iterdir())
-    assert len(pictures) >= 3
-    for path in pictures:
+    shown = sorted((PROJECT / "docs" / "pictures").iterdir())
+    assert len(shown) >= 3
+    for path in shown:
         assert path.stat().st_size < 150_000
         assert f"pictures/{path.name})" in pages
 
@@ -243,3 +244,13 @@ def test_the_lines_that_write_photographs_give_the_layout_that_is_read(
         "train": 2,
         "val": 2,
     }
+
+
+def test_pictures_without_a_browser_or_a_report_are_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for browser, lacking in ((None, "not on PATH"), ("chromium", "`make repro` writes it")):
+        monkeypatch.setattr(pictures, "CHROMIUM", browser)
+        with pytest.raises(SystemExit, match=lacking):
+            pictures.main()
