@@ -48,10 +48,13 @@ pull: $(READY)  ## the results that somebody published with `dvc push`, without 
 bench: $(READY)  ## benchmarks, one JSON line a figure
 	@for file in benchmarks/[a-z]*.py; do PYTHONPATH=. python $$file || exit 1; done
 
+pictures: $(READY)  ## the pictures of docs/pictures/, anew of results/report/report.html (Chromium takes them)
+	@python -m tests.pictures
+
 lock: $(READY)  ## pin what pyproject.toml adds; with upgrade=--upgrade pin everything anew
 	uv pip compile --quiet --universal --python-version 3.11 --extra dev --extra export --no-emit-index-url --custom-compile-command "make lock" $(upgrade) pyproject.toml -o requirements.lock
 
 clean:  ## remove scratch state: unfinished and finished runs, ad-hoc results (what DVC tracks stays)
 	rm -rf runs adhoc data/raw/synthetic
 
-.PHONY: help setup repro scm plan walk test test-faults lint ui pull bench lock clean
+.PHONY: help setup repro scm plan walk test test-faults lint ui pull bench pictures lock clean

@@ -1,10 +1,12 @@
 """Every parameter that `--set` takes: `python -m pipeline.params [--search WORD]`."""
 
 import shutil
+from pathlib import Path
 
 from pipeline.core import command
 from pipeline.core.errors import UserError
-from pipeline.params.listing import parameters
+from pipeline.core.files import write_text
+from pipeline.params.listing import page, parameters
 
 
 def main() -> None:
@@ -14,10 +16,15 @@ def main() -> None:
         "python -m pipeline.params --search dropout",
     )
     parser.add_argument("--search", metavar="WORD", help="those with WORD in key or meaning")
-    word = parser.parse_args().search or ""
+    parser.add_argument("--markdown", metavar="FILE", help="write them as a page of tables")
+    args = parser.parse_args()
+    word = args.search or ""
     found = [parameter for parameter in parameters() if parameter.matches(word)]
     if not found:
         raise UserError(f"no parameter has '{word}' in its key or meaning; try a part of the word")
+    if args.markdown:
+        write_text(Path(args.markdown), page(found))
+        return
     columns = shutil.get_terminal_size().columns
     for parameter in found:
         print(parameter.text(columns))

@@ -4,6 +4,7 @@ import json
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
@@ -21,6 +22,16 @@ BOUNDS = {
     "maximum": "<=",
 }
 TYPES = {"integer": "whole number", "number": "number", "string": "text", "null": "null"}
+
+
+TOP = """# Every parameter
+
+Keys of `params.yaml` as `--set` takes them, with what holds where nothing is said. `NAME` stands
+for a name of yours; a variant's keys stand under its name, as in
+`classify.variants.dwnet_micro.kernel_size`. The page is made of the models by
+`python -m pipeline.params --markdown docs/parameters-reference.md`, and a test says when it is old.
+[How parameters are read](parameters.md) explains the values.
+"""
 
 
 @dataclass(frozen=True)
@@ -43,6 +54,22 @@ class Parameter:
         wrapped = textwrap.wrap(first, columns, subsequent_indent=2 * INDENT)
         wrapped += textwrap.wrap(second, columns, initial_indent=INDENT, subsequent_indent=INDENT)
         return "\n".join(wrapped)
+
+    def row(self) -> str:
+        """Return it as a row of a table in Markdown."""
+        cells = [f"`{self.key}`", f"`{self.default}`" if self.default else "", self.choices]
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in [*cells, self.meaning]) + " |"
+
+
+def page(listed: list[Parameter]) -> str:
+    """Return parameters as a page of Markdown, a table for each section of params.yaml."""
+    lines = [TOP]
+    for section, members in groupby(listed, lambda parameter: parameter.key.partition(".")[0]):
+        lines += [f"## `{section}`", ""]
+        lines += ["| key | default | may be | meaning |", "|---|---|---|---|"]
+        lines += [parameter.row() for parameter in members]
+        lines.append("")
+    return "\n".join(lines)
 
 
 def parameters() -> list[Parameter]:

@@ -19,6 +19,11 @@ FOREIGN = re.compile(
     r"<\?xml.*?\?>|<!DOCTYPE.*?>|<!--.*?-->|<metadata>.*?</metadata>|<style.*?</style>", re.DOTALL
 )
 COLOUR = re.compile("|".join(THEME))
+WORD = re.compile(r'(<text style="[^"]*fill: )(#[0-9a-f]{6})')
+SHARE = 50
+"""Per cent of its colour that a word in a network's colour keeps. The rest is that of the page's
+text, so that it can be read on a light page and on a dark one.
+"""
 NAME = re.compile(r'(\bid="|url\(#|xlink:href="#)')
 
 
@@ -34,5 +39,6 @@ def inlined(svg: str, name: str, spoken: str) -> str:
     head, _, body = picture.partition(">")
     box = re.search(r'viewBox="[^"]*"', head)
     body = COLOUR.sub(lambda colour: THEME[colour[0]], NAME.sub(rf"\1{name}-", body))
+    body = WORD.sub(rf"\1color-mix(in srgb, \2 {SHARE}%, var(--text))", body)
     size = box[0] if box else ""
     return f'<svg {size} role="img" aria-label="{escape(spoken)}">{body}'

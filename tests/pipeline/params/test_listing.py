@@ -4,13 +4,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from helpers import PROJECT
 from pydantic import ValidationError
 
 from pipeline.params import Params
 from pipeline.params.__main__ import main
-from pipeline.params.listing import ANY_NAME, Parameter, parameters
+from pipeline.params.listing import ANY_NAME, Parameter, page, parameters
 from pipeline.params.overrides import override
 
+REFERENCE = PROJECT / "docs" / "parameters-reference.md"
 LISTED = {parameter.key: parameter for parameter in parameters()}
 
 
@@ -81,3 +83,8 @@ def test_a_search_looks_at_key_and_meaning() -> None:
     parameter = Parameter("a.drop_path_rate", "0.1", "number", "Probability of a skip.")
     assert parameter.matches("Drop_Path") and parameter.matches("SKIP")
     assert not parameter.matches("number")
+
+
+def test_the_page_of_the_reference_is_that_of_the_models() -> None:
+    remade = "python -m pipeline.params --markdown docs/parameters-reference.md"
+    assert REFERENCE.read_text() == page(parameters()), f"{REFERENCE} is old: {remade}"
