@@ -9,6 +9,7 @@ from typing import Any
 from pipeline.core.units import amount, clock, count, duration, size
 from pipeline.planning.estimate import Plan, PlannedTrials, PlanRow
 from pipeline.planning.rounds import BASIS
+from pipeline.planning.speed import Kind
 
 WIDTH = 100
 UNKNOWN, NOTHING, ROUND = "?", "-", "round"
@@ -136,15 +137,15 @@ def _table(plan: Plan, bases: list[str]) -> str:
 
 def _cells(row: PlanRow, bases: list[str]) -> list[str]:
     if row.idle:
-        return [row.stage.name, NOTHING, NOTHING, NOTHING, _size(row), "finished", "", NOTHING]
+        return [row.stage.name, NOTHING, NOTHING, NOTHING, disk_size(row), "finished", "", NOTHING]
     letters = ROUND if row.rounded else "".join(_letter(basis, bases) for basis in row.bases)
     return [
         row.stage.name,
         _count(row.images, amount),
         _count(row.evaluated, amount),
         _count(row.steps, "{:,}".format),
-        _size(row),
-        _time(row),
+        disk_size(row),
+        device_time(row),
         letters,
         UNKNOWN if row.wall is None else clock(row.wall) if row.times else NOTHING,
     ]
@@ -167,7 +168,8 @@ def _totals(plan: Plan) -> list[str]:
 
 def _totals_by_verb(plan: Plan) -> Iterator[str]:
     """Yield what all stages together take, and which verbs that is: in hours, and in money."""
-    for kind, devices in (("GPU", "GPU"), ("CPU", "worker")):
+    devices: dict[Kind, str] = {"GPU": "GPU", "CPU": "worker"}
+    for kind, device in devices.items():
         verbs = {verb: busy for verb, busy in plan.verbs(kind).items() if busy}
         total = sum(verbs.values())
         said = [
@@ -175,7 +177,7 @@ def _totals_by_verb(plan: Plan) -> Iterator[str]:
             for verb, busy in verbs.items()
         ]
         if said:
-            wall = f"{clock(plan.wall)} on {count(plan.workers, devices)}"
+            wall = f"{clock(plan.wall)} on {count(plan.workers, device)}"
             yield f"In all {duration(total, f'{kind}-')}, {wall}: {', '.join(said)}."
     if plan.price is not None:
         parts = [
@@ -189,11 +191,13 @@ def _count(number: int | None, shown: Any) -> str:
     return UNKNOWN if number is None else shown(number) if number else NOTHING
 
 
-def _size(row: PlanRow) -> str:
+def disk_size(row: PlanRow) -> str:
+    """Return what a stage leaves on disk."""
     return UNKNOWN if row.disk is None else size(row.disk.kept) if row.disk.kept else NOTHING
 
 
-def _time(row: PlanRow) -> str:
+def device_time(row: PlanRow) -> str:
+    """Return how long devices are busy with a stage; a `~` marks what was scaled."""
     if row.times is None:
         return UNKNOWN
     kinds = dict.fromkeys(time.kind for time in row.times)
@@ -242,7 +246,7 @@ def _trials(row: PlanRow) -> str:
             "rungs cut as they are meant"
         )
     budgets = [
-        f"{row.stage.name}, budget {name}: {count(one.runs, 'trial')}, {_time(one)}."
+        f"{row.stage.name}, budget {name}: {count(one.runs, 'trial')}, {device_time(one)}."
         for name, one in found.budgets
     ]
     return "\n".join([_wrapped(f"{said}."), *budgets])
