@@ -1,8 +1,8 @@
 """What a run would cost, before anything runs: `python -m pipeline.plan`, as a table, with `--json`
-as JSON.
+as JSON, with `--rows` beside each row of the paper.
 
-Stages, images, optimizer steps, disk, and the time of GPUs or CPU cores. Nothing is written and
-nothing is started.
+Stages, images, optimizer steps, disk, the time of GPUs or CPU cores, and money where
+`plan.price_per_gpu_hour` is set. Nothing is written and nothing is started.
 """
 
 import json
@@ -11,6 +11,7 @@ from pipeline.planning.advice import advice
 from pipeline.planning.estimate import plan
 from pipeline.planning.table import as_json, as_text
 from pipeline.project import cli
+from pipeline.reproducing.rows import as_markdown, expected_rows
 
 
 def main() -> None:
@@ -19,9 +20,18 @@ def main() -> None:
         "What a run would cost, before anything runs.",
         "python -m pipeline.plan --params params/paper.yaml",
     )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    shape = parser.add_mutually_exclusive_group()
+    shape.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    shape.add_argument(
+        "--rows",
+        action="store_true",
+        help="print each row of the paper with its command, number and cost, as Markdown",
+    )
     call = cli.call(parser.parse_args())
     made = plan(call)
+    if call.args.rows:
+        print(as_markdown(expected_rows(call, made)), end="")
+        return
     sentences = list(advice(call, made))
     print(
         json.dumps(as_json(made, sentences), indent=2)

@@ -14,7 +14,7 @@ from pipeline.params.recipes import (
     Schedule,
 )
 from pipeline.params.searches import Factorial, Trials, Tune
-from pipeline.params.sections import Cluster, Compare, Shard, Tracking
+from pipeline.params.sections import Cluster, Compare, Gpu, Planning, Shard, Tracking
 from pipeline.params.tasks import Task
 from pipeline.params.variants import MIXER_FIELDS, Variant, mixer_options
 from pipeline.params.whole import Params, load
@@ -29,8 +29,10 @@ __all__ = [
     "Dataset",
     "Duration",
     "Factorial",
+    "Gpu",
     "Optimizer",
     "Params",
+    "Planning",
     "Precision",
     "RemoteFile",
     "Schedule",

@@ -1,4 +1,6 @@
-"""The small sections of params.yaml: sharding, profiling, comparing, the cluster, tracking."""
+"""The small sections of params.yaml: sharding, profiling, planning, comparing, the cluster,
+tracking.
+"""
 
 from typing import Annotated, Literal
 
@@ -8,6 +10,7 @@ from pipeline.params.registry import metrics
 from pipeline.params.section import Positive, Section
 
 PROTOCOLS = ("http://", "https://", "s3://", "gs://", "file://")
+Gpu = Literal["V100", "A100", "H100", "H200"]
 STORES = ("s3://", "gs://")
 """Where runs may be kept beside a folder: objects are written there, some only once."""
 
@@ -44,6 +47,17 @@ class Profile(Section):
     """Batches before the clock starts."""
     timed: Positive = 30
     """Batches that are timed."""
+
+
+class Planning(Section):
+    """What a plan reckons with, where nothing was measured and nothing was paid yet; nothing here
+    changes a result.
+    """
+
+    gpu: Gpu = "A100"
+    """Whose round figures price a network on GPUs that nobody measured."""
+    price_per_gpu_hour: Annotated[float, Field(ge=0)] | None = None
+    """Money an hour of one GPU, in any currency; null: no money is reckoned."""
 
 
 class Compare(Section):

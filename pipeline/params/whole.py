@@ -15,7 +15,7 @@ from pipeline.params.reading import read_tree
 from pipeline.params.registry import classifier, datasets, tasks
 from pipeline.params.searches import Factorial, Tune
 from pipeline.params.section import Section, merged
-from pipeline.params.sections import Cluster, Compare, Profile, Shard, Tracking
+from pipeline.params.sections import Cluster, Compare, Planning, Profile, Shard, Tracking
 from pipeline.params.sentences import sentence
 from pipeline.params.tasks import Task
 from pipeline.params.variants import Variant
@@ -63,6 +63,7 @@ class Params(_Tasks):
     tune: Tune = Tune()
     factorial: Factorial = Factorial()
     profile: Profile = Profile()
+    plan: Planning = Planning()
     compare: Compare = Compare()
     cluster: Cluster = Cluster()
     tracking: Tracking = Tracking()

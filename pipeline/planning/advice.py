@@ -15,7 +15,7 @@ WORTH_SAYING = 10**9
 def advice(call: Call, plan: Plan) -> Iterator[str]:
     """Yield the sentences for a plan."""
     yield from _data(call, plan)
-    yield from _unknown_times(call, plan)
+    yield from _round_times(call, plan)
     yield from _estimated_times(call, plan)
     yield from _disk(call, plan)
     if later := [row for row in plan.rows if row.stage.after]:
@@ -40,24 +40,21 @@ def _data(call: Call, plan: Plan) -> Iterator[str]:
             )
 
 
-def _unknown_times(call: Call, plan: Plan) -> Iterator[str]:
-    """Yield what would tell the time of stages whose networks nobody measured."""
-    untimed = [row for row in plan.rows if row.times is None]
-    names = list(
-        dict.fromkeys(
-            row.stage.key for row in untimed if row.stage.key in call.params.classify.variants
-        )
-    )
-    if untimed and (names := names or list(call.params.classify.variants)):
+def _round_times(call: Call, plan: Plan) -> Iterator[str]:
+    """Yield what would measure the networks whose times are round figures."""
+    rounded = [row for row in plan.rows if row.rounded]
+    keys = dict.fromkeys(row.stage.key for row in rounded)
+    names = [key for key in keys if key in call.params.classify.variants]
+    if rounded and (names := names or list(call.params.classify.variants)):
         more = (
             f" (one of {len(names)} variants; networks that are alike are then estimated)"
             if len(names) > 1
             else ""
         )
         yield (
-            f"The time of {count(len(untimed), 'stage')} is unknown: "
-            f"{call.again('profile', names[0])} measures "
-            f"{names[0]} on this machine{more}."
+            f"The time of {count(len(rounded), 'stage')} (round) is from round figures and may be "
+            f"wrong by a factor of three: {call.again('profile', names[0])} measures {names[0]} on "
+            f"this machine{more}; plan.gpu says which GPU is meant."
         )
 
 
@@ -73,13 +70,14 @@ def _estimated_times(call: Call, plan: Plan) -> Iterator[str]:
             f"is {gpus:g}; profile "
             "on the machine that will train."
         )
-    if rough := [row for row in plan.rows if row.rough]:
+    if rough := [row for row in plan.rows if row.rough and not row.rounded]:
         yield (
             f"The time of {count(len(rough), 'stage')} (~) is scaled from what another network "
             "or size took; expect "
             "it within a factor of two."
         )
-    if any(basis != LAST and row.stage.verb in TASKS for row in plan.rows for basis in row.bases):
+    timed = [row for row in plan.rows if row.stage.verb in TASKS and not row.rounded]
+    if any(basis != LAST for row in timed for basis in row.bases):
         yield "A profile times steps alone; a training that waits for its images takes longer."
 
 

@@ -54,9 +54,9 @@ def of_training(
     call: Call,
     recipe: BaseRecipe,
     work: PlannedWork,
-    parameters: int | None,
+    parameters: int,
     published: bool = True,
-) -> Disk | None:
+) -> Disk:
     """Return what a training's weights take: each run's own, those that are published, and DVC's
     copy of them.
 
@@ -64,9 +64,7 @@ def of_training(
     """
     runs, files = work.runs - work.finished, copies(call) if published else 0
     if not runs:
-        return Disk((parameters or 0) * FLOAT * files)
-    if parameters is None:
-        return None
+        return Disk(parameters * FLOAT * files)
     state = STATE + (recipe.ema is not None)
     passing = state * CHECKPOINTS + min(BESTS, -(-work.evaluations // runs))
     return Disk(FLOAT * parameters * (WEIGHTS * runs + files), FLOAT * parameters * passing)

@@ -7,10 +7,10 @@ from operator import mul
 
 from pipeline.params import DATASETS, TASKS, Cluster
 from pipeline.params.registry import classifier
-from pipeline.planning import disk
+from pipeline.planning import disk, rounds
 from pipeline.planning.data import Amount, amount_of
 from pipeline.planning.disk import Disk
-from pipeline.planning.speed import Kind, Measured, Speed, Speeds, threads
+from pipeline.planning.speed import Kind, Speed, Speeds, threads
 from pipeline.planning.stages import DATA, SEARCHES, PlannedStage, stages_of
 from pipeline.planning.trainings import Group, group_of, runs_left, share
 from pipeline.planning.work import PlannedWork, Training, training_of, work_of
@@ -34,14 +34,12 @@ class PlannedTrials:
     """What is particular to a search.
 
     `epochs` are those of all its trials at the most, `cut` where rungs cut as they are meant.
-    `left_out` combinations cannot be run; at most `uncounted` controls are not in the figures.
-    `budgets` has a row for each budget of a factorial.
+    `left_out` combinations cannot be run; `budgets` has a row for each budget of a factorial.
     """
 
     epochs: float
     cut: float
     left_out: int
-    uncounted: int
     budgets: "tuple[tuple[str, PlanRow], ...]" = ()
 
 
@@ -76,6 +74,11 @@ class PlanRow:
         return None if self.times is None else sum(time.wall for time in self.times)
 
     @property
+    def rounded(self) -> bool:
+        """Whether its time is from round figures that nobody measured."""
+        return any(basis.startswith(rounds.BASIS) for basis in self.bases)
+
+    @property
     def idle(self) -> bool:
         """Whether all its runs are finished: it costs nothing but publishing."""
         return 0 < self.runs == self.finished
@@ -86,7 +89,8 @@ class Plan:
     """Rows in the order of the pipeline, the data sets that they read, and the names of stages that
     would not run.
 
-    `cached` are those whose outputs DVC has kept; `free` are bytes on the project's disk.
+    `cached` are those whose outputs DVC has kept; `free` are bytes on the project's disk; a
+    training has so many `workers`, and an hour of a GPU costs `price`.
     """
 
     rows: tuple[PlanRow, ...]
@@ -94,10 +98,23 @@ class Plan:
     current: tuple[str, ...]
     cached: tuple[str, ...]
     free: int
+    workers: int = 1
+    price: float | None = None
+
+    def money(self, seconds: float) -> float | None:
+        """Return what so many seconds of a GPU cost; None where params name no price."""
+        return None if self.price is None else seconds / 3600 * self.price
 
     def busy(self, kind: Kind) -> float:
         """Return the device-seconds of one kind that are known."""
         return sum(row.busy(kind) for row in self.rows)
+
+    def verbs(self, kind: Kind) -> dict[str, float]:
+        """Return the device-seconds of one kind by verb, the longest first."""
+        seconds: dict[str, float] = {}
+        for row in self.rows:
+            seconds[row.stage.verb] = seconds.get(row.stage.verb, 0.0) + row.busy(kind)
+        return dict(sorted(seconds.items(), key=lambda item: -item[1]))
 
     @property
     def wall(self) -> float:
@@ -147,7 +164,13 @@ class _Planner:
         read |= {row.stage.key for row in rows if row.stage.verb in DATA}
         amounts = tuple(self.amount(name) for name in DATASETS if name in read)
         return Plan(
-            rows, amounts, names["current"], names["cached"], disk.free(self.call.folders.root)
+            rows,
+            amounts,
+            names["current"],
+            names["cached"],
+            disk.free(self.call.folders.root),
+            self.call.params.cluster.most,
+            self.call.params.plan.price_per_gpu_hour,
         )
 
     def row(self, stage: PlannedStage) -> PlanRow:
@@ -156,7 +179,7 @@ class _Planner:
             return self.data(stage)
         if stage.verb == "profile":
             return self.profile(stage)
-        group = group_of(self.call, stage.verb, stage.key, controls=bool(self.speeds.profiles))
+        group = group_of(self.call, stage.verb, stage.key)
         return PlanRow(stage) if group is None else self.trained(stage, group)
 
     def data(self, stage: PlannedStage) -> PlanRow:
@@ -201,7 +224,7 @@ class _Planner:
         """Return the cost of a training on all its seeds."""
         if work is None:
             return PlanRow(stage, None, None, None, None, None, runs=len(training.seeds))
-        known = self.speeds.of(training) if work.steps else Measured(None, None)
+        known = self.speeds.of(training)
         kept = disk.of_training(
             self.call, training.recipe, work, known.parameters, published=group.search is None
         )
@@ -209,8 +232,7 @@ class _Planner:
         row = replace(row, runs=work.runs, finished=work.finished, begun=work.begun)
         if not work.steps:
             return row
-        busy = _devices(known.speed.kind, self.call.params.cluster, group) if known.speed else 1
-        return _timed(row, known.speed, busy)
+        return _timed(row, known.speed, _devices(known.speed.kind, self.call.params.cluster, group))
 
     def weights(self, group: Group, rows: list[PlanRow]) -> Disk | None:
         """Return what all trainings of a stage leave, and what those that go on at once need beside
@@ -235,17 +257,11 @@ class _Planner:
         images = numbers.batch_size * (numbers.warmup + numbers.timed)
         speed = self.speeds.of_step(training).speed
         cores = os.cpu_count() or 1
-        return _timed(
-            PlanRow(stage, images, images, times=None),
-            speed,
-            cores if speed and speed.kind == "CPU" else 1,
-        )
+        return _timed(PlanRow(stage, images, images), speed, cores if speed.kind == "CPU" else 1)
 
 
-def _timed(row: PlanRow, speed: Speed | None, devices: float) -> PlanRow:
+def _timed(row: PlanRow, speed: Speed, devices: float) -> PlanRow:
     """Return a row with what its images take at a speed, on so many devices at once."""
-    if speed is None:
-        return replace(row, times=None)
     busy = (row.images or 0) * speed.train + (row.evaluated or 0) * speed.evaluation
     time = Time(busy, busy / devices, speed.kind, speed.device)
     return replace(row, times=(time,), bases=(speed.basis,), rough=speed.rough)
@@ -305,6 +321,4 @@ def _trials(
         share(group.halved, one.total / one.per_epoch, one.total) if group.halved else 1.0
         for one in known
     ]
-    return PlannedTrials(
-        sum(epochs), sum(map(mul, epochs, shares)), group.left_out, group.uncounted, budgets
-    )
+    return PlannedTrials(sum(epochs), sum(map(mul, epochs, shares)), group.left_out, budgets)

@@ -1,5 +1,5 @@
-"""How long an image takes, from the nearest measurement: the last run, the profile, or another
-network's profile.
+"""How long an image takes, from the nearest measurement: the last run, the profile, another
+network's profile, or else round figures.
 
 A last run says most: it read its data and averaged its gradients as the next one will. A profile
 times the step alone.
@@ -15,6 +15,7 @@ from models.network.sizes import SIZES
 from pipeline.core import records
 from pipeline.params import Cluster, Dataset, Duration, Variant
 from pipeline.params.registry import classifier
+from pipeline.planning import rounds
 from pipeline.planning.operations import PHOTOGRAPH, operations_of
 from pipeline.planning.work import Training, evaluations, steps_in
 from pipeline.project.call import Call, Folders
@@ -66,12 +67,10 @@ class Speed:
 
 @dataclass(frozen=True)
 class Measured:
-    """What is known of a training's network: its speed and number of parameters; None where nobody
-    knows.
-    """
+    """What is known of a training's network: its speed and number of parameters."""
 
-    speed: Speed | None
-    parameters: int | None
+    speed: Speed
+    parameters: int
 
 
 class Speeds:
@@ -87,8 +86,12 @@ class Speeds:
         return self._last_run(training) or self.of_step(training)
 
     def of_step(self, training: Training) -> Measured:
-        """Return what profiles say of a training's network."""
-        return self._own_profile(training) or self._by_operations(training)
+        """Return what profiles say of a training's network, or else round figures."""
+        return (
+            self._own_profile(training)
+            or self._by_operations(training)
+            or self._by_round_figures(training)
+        )
 
     def _last_run(self, training: Training) -> Measured | None:
         """Return what the published run of the same variant measured, unless something in it took
@@ -142,7 +145,7 @@ class Speeds:
             _of_profile(profile).scaled(area, area, basis, rough=area != 1), profile["parameters"]
         )
 
-    def _by_operations(self, training: Training) -> Measured:
+    def _by_operations(self, training: Training) -> Measured | None:
         """Return the speed of the profiled network that is most alike, scaled by what an image
         costs.
         """
@@ -152,7 +155,7 @@ class Speeds:
             if (rank := _likeness(p, training.variant)) is not None
         ]
         if not alike:
-            return Measured(None, None)
+            return None
         counted = self._counted(training)
         _, _, _, nearest = min(
             (rank, abs(log(counted.train / profile["macs"])), profile["variant"], profile)
@@ -161,6 +164,20 @@ class Speeds:
         times = counted.train / nearest["macs"], counted.evaluation / nearest["macs"]
         basis = f"the profile of {nearest['variant']}, scaled by operations"
         return Measured(_of_profile(nearest).scaled(*times, basis, rough=True), counted.parameters)
+
+    def _by_round_figures(self, training: Training) -> Measured:
+        """Return what a device of its kind takes for as many operations, in round figures."""
+        device = rounds.device_of(self.call.params.cluster, self.call.params.plan.gpu)
+        counted = self._counted(training)
+        of = "a laptop's CPU core" if device == rounds.CORE else f"one {device}"
+        speed = Speed(
+            rounds.TRAINING * rounds.seconds(device, counted.train),
+            rounds.seconds(device, counted.evaluation),
+            device,
+            f"{rounds.BASIS} of {of}, scaled by operations; nothing was measured",
+            rough=True,
+        )
+        return Measured(speed, counted.parameters)
 
     def _fitting(self, training: Training) -> list[dict[str, Any]]:
         """Return the profiles taken in the precision and layout of a recipe."""

@@ -2,15 +2,17 @@
 
 import io
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from string import ascii_lowercase
 from typing import Any
 
 from pipeline.core.units import amount, clock, count, duration, size
 from pipeline.planning.estimate import Plan, PlannedTrials, PlanRow
+from pipeline.planning.rounds import BASIS
+from pipeline.planning.speed import Kind
 
 WIDTH = 100
-UNKNOWN, NOTHING = "?", "-"
+UNKNOWN, NOTHING, ROUND = "?", "-", "round"
 HEAD = ("stage", "images", "evaluated", "steps", "disk", "device time", "", "wall")
 
 
@@ -20,10 +22,8 @@ def as_text(plan: Plan, sentences: Sequence[str]) -> str:
     """
     bases = list(dict.fromkeys(basis for row in plan.rows for basis in row.bases))
     parts = [_headline(plan), _table(plan, bases) if plan.rows else ""]
-    parts += [
-        _wrapped(f"{letter}  from {basis}")
-        for letter, basis in zip(ascii_lowercase, bases, strict=False)
-    ]
+    parts += [_wrapped(sentence) for sentence in _totals_by_verb(plan)]
+    parts += [_wrapped(f"{_letter(basis, bases)}  from {basis}") for basis in bases]
     parts += [
         _passing(plan),
         *(_runs(row) for row in plan.rows if (row.finished or row.begun) and not row.idle),
@@ -43,7 +43,9 @@ def as_json(plan: Plan, sentences: Sequence[str]) -> dict[str, Any]:
     knows.
     """
     return {
-        "stages": [_row(row) for row in plan.rows],
+        "stages": [
+            {**_row(row), "price": row.times and plan.money(row.busy("GPU"))} for row in plan.rows
+        ],
         "up_to_date": list(plan.current),
         "from_cache": list(plan.cached),
         "totals": {
@@ -55,6 +57,7 @@ def as_json(plan: Plan, sentences: Sequence[str]) -> dict[str, Any]:
             "gpu_hours": plan.busy("GPU") / 3600,
             "cpu_hours": plan.busy("CPU") / 3600,
             "wall_hours": plan.wall / 3600,
+            "price": plan.money(plan.busy("GPU")),
             "untimed": sum(row.times is None for row in plan.rows),
         },
         "free_disk_bytes": plan.free,
@@ -78,6 +81,7 @@ def _row(row: PlanRow) -> dict[str, Any]:
         "devices": sorted({time.device for time in row.times or ()}),
         "speed_from": list(row.bases),
         "scaled": row.rough,
+        "round_figures": row.rounded,
         "runs": row.runs,
         "finished": row.finished,
         "begun": row.begun,
@@ -90,7 +94,6 @@ def _search(trials: PlannedTrials) -> dict[str, Any]:
         "epochs": trials.epochs,
         "epochs_if_cut": trials.cut,
         "left_out": trials.left_out,
-        "controls_not_counted": trials.uncounted,
         "budgets": {name: _row(row) for name, row in trials.budgets},
     }
 
@@ -103,9 +106,14 @@ def _headline(plan: Plan) -> str:
     return f"{count(len(plan.rows), 'stage')} would run, {' and '.join(rest)}."
 
 
+def _letter(basis: str, bases: list[str]) -> str:
+    """Return the mark of what a time is from."""
+    return ROUND if basis.startswith(BASIS) else ascii_lowercase[bases.index(basis) % 26]
+
+
 def _table(plan: Plan, bases: list[str]) -> str:
-    """Return the rows and their totals; a `~` marks times that are scaled, a letter what they are
-    from.
+    """Return the rows and their totals; a `~` marks times that are scaled, a letter or `round` what
+    they are from.
     """
     from rich.console import Console
     from rich.table import Table
@@ -129,15 +137,15 @@ def _table(plan: Plan, bases: list[str]) -> str:
 
 def _cells(row: PlanRow, bases: list[str]) -> list[str]:
     if row.idle:
-        return [row.stage.name, NOTHING, NOTHING, NOTHING, _size(row), "finished", "", NOTHING]
-    letters = "".join(ascii_lowercase[bases.index(basis) % 26] for basis in row.bases)
+        return [row.stage.name, NOTHING, NOTHING, NOTHING, disk_size(row), "finished", "", NOTHING]
+    letters = ROUND if row.rounded else "".join(_letter(basis, bases) for basis in row.bases)
     return [
         row.stage.name,
         _count(row.images, amount),
         _count(row.evaluated, amount),
         _count(row.steps, "{:,}".format),
-        _size(row),
-        _time(row),
+        disk_size(row),
+        device_time(row),
         letters,
         UNKNOWN if row.wall is None else clock(row.wall) if row.times else NOTHING,
     ]
@@ -158,15 +166,38 @@ def _totals(plan: Plan) -> list[str]:
     ]
 
 
+def _totals_by_verb(plan: Plan) -> Iterator[str]:
+    """Yield what all stages together take, and which verbs that is: in hours, and in money."""
+    devices: dict[Kind, str] = {"GPU": "GPU", "CPU": "worker"}
+    for kind, device in devices.items():
+        verbs = {verb: busy for verb, busy in plan.verbs(kind).items() if busy}
+        total = sum(verbs.values())
+        said = [
+            f"{verb} {duration(busy, f'{kind}-')} ({busy / total:.0%})"
+            for verb, busy in verbs.items()
+        ]
+        if said:
+            wall = f"{clock(plan.wall)} on {count(plan.workers, device)}"
+            yield f"In all {duration(total, f'{kind}-')}, {wall}: {', '.join(said)}."
+    if plan.price is not None:
+        parts = [
+            f"{verb} {plan.money(busy):,.0f}" for verb, busy in plan.verbs("GPU").items() if busy
+        ]
+        whole = f"{plan.money(plan.busy('GPU')):,.0f}"
+        yield f"At {plan.price:g} a GPU-hour {whole}: {', '.join(parts) or 'no GPU is used'}."
+
+
 def _count(number: int | None, shown: Any) -> str:
     return UNKNOWN if number is None else shown(number) if number else NOTHING
 
 
-def _size(row: PlanRow) -> str:
+def disk_size(row: PlanRow) -> str:
+    """Return what a stage leaves on disk."""
     return UNKNOWN if row.disk is None else size(row.disk.kept) if row.disk.kept else NOTHING
 
 
-def _time(row: PlanRow) -> str:
+def device_time(row: PlanRow) -> str:
+    """Return how long devices are busy with a stage; a `~` marks what was scaled."""
     if row.times is None:
         return UNKNOWN
     kinds = dict.fromkeys(time.kind for time in row.times)
@@ -214,13 +245,8 @@ def _trials(row: PlanRow) -> str:
             f"; counted in full, about {found.cut / found.epochs:.0%} of that where the "
             "rungs cut as they are meant"
         )
-    if found.uncounted:
-        said += (
-            f"; controls of equal size, {found.uncounted} trials at most, are not counted "
-            "before a profile is there"
-        )
     budgets = [
-        f"{row.stage.name}, budget {name}: {count(one.runs, 'trial')}, {_time(one)}."
+        f"{row.stage.name}, budget {name}: {count(one.runs, 'trial')}, {device_time(one)}."
         for name, one in found.budgets
     ]
     return "\n".join([_wrapped(f"{said}."), *budgets])

@@ -25,8 +25,7 @@ class Group:
 
     `workers` train one run together. `search` makes the search of its shards' folder: as many runs
     go on at once as the cluster holds, `concurrent` at most; `left_out` counts combinations that
-    cannot be run, and `halved` are the rungs at which trials stop early. Of controls at most
-    `uncounted` runs are not among the trainings.
+    cannot be run, and `halved` are the rungs at which trials stop early.
     """
 
     trainings: tuple[Training, ...]
@@ -35,7 +34,6 @@ class Group:
     search: "Callable[[Path], Search] | None" = None
     left_out: int = 0
     halved: Asha | None = None
-    uncounted: int = 0
 
     def at_once(self, cluster: Cluster) -> int:
         """Return how many runs go on at once, where the cluster is what `cluster` asks for."""
@@ -45,15 +43,13 @@ class Group:
         return min(max(1, cluster.most // self.workers), self.concurrent or runs, runs)
 
 
-def group_of(call: Call, verb: str, key: str, controls: bool) -> Group | None:
+def group_of(call: Call, verb: str, key: str) -> Group | None:
     """Return what a stage trains, None where it does not train.
 
     Args:
         call: the whole parameters, and where the project is.
         verb: the stage's.
         key: the variant of a task.
-        controls: count the factorial's controls of equal size too, which builds networks and needs
-            torch.
 
     Raises:
         UserError: a search has no setting, or a wrong one.
@@ -62,7 +58,7 @@ def group_of(call: Call, verb: str, key: str, controls: bool) -> Group | None:
         return Group((training_of(call.params, verb, key),), call.params.cluster.most)
     if verb == "tune":
         return _search(call)
-    return _design(call, controls) if verb == "factorial" else None
+    return _design(call) if verb == "factorial" else None
 
 
 def _search(call: Call) -> Group:
@@ -83,29 +79,23 @@ def _search(call: Call) -> Group:
     )
 
 
-def _design(call: Call, controls: bool) -> Group:
+def _design(call: Call) -> Group:
     from pipeline.search.factorial.design import designs_of
     from pipeline.search.factorial.trials import search_of
 
-    factorial, designs = call.params.factorial, designs_of(call.params, controls)
+    factorial, designs = call.params.factorial, designs_of(call.params)
     trainings = (
         Training(factorial.task, setting.name, setting.section, factorial.seeds, budget)
         for budget, design in designs.items()
         for setting in design.settings
     )
     left_out = sum(len(design.left_out) for design in designs.values())
-    missing = (
-        sum(len(design.cells) for design in designs.values())
-        if factorial.controls and not controls
-        else 0
-    )
     return Group(
         tuple(trainings),
         factorial.workers,
         factorial.concurrent,
         partial(search_of, call, designs),
         left_out,
-        uncounted=missing * len(factorial.seeds),
     )
 
 

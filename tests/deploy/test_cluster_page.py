@@ -21,7 +21,7 @@ ROWS = {
     "detect": "detect@dwnet_tiny",
     "segment": "segment@dwnet_tiny",
     "`tune`, 75 trials of 100 epochs": "tune",
-    "`factorial`, 114 runs of 100 or 300 epochs": "factorial",
+    "`factorial`, 138 runs of 100 or 300 epochs": "factorial",
 }
 
 

@@ -15,6 +15,8 @@ import pytest
 import yaml
 from helpers import PROJECT, SEALED, finished_record, make_project, run_stage, write_shards
 
+from models import create_model
+from models.counting.macs import count_macs
 from pipeline import repro
 from pipeline.core.errors import UserError
 from pipeline.core.files import write_json
@@ -79,6 +81,7 @@ STAGES = {
     "segment@dwnet_micro",
     "compare",
 }
+DATA_STAGES = ("fetch", "shard")
 SEARCHES = {
     "tune": {"cmd": "python -m pipeline.tune", "params": ["tune"], "outs": ["results/tune"]},
     "factorial": {
@@ -259,8 +262,11 @@ def test_a_fresh_clone_runs_everything(fresh: Path, capsys: pytest.CaptureFixtur
     profile = found["profile@swin_micro"]
     assert (profile["images"], profile["evaluated"], profile["steps"]) == (4 * 3, 4 * 3, 0)
     assert found["shard@coco"]["images"] == 197
-    assert {row["gpu_hours"] for row in found.values() if row["steps"]} == {None}
-    assert said["totals"]["steps"] == 217 and said["totals"]["untimed"] == 5
+    timed = [
+        row for row in found.values() if row["images"] and not row["stage"].startswith(DATA_STAGES)
+    ]
+    assert len(timed) == 5 and all(row["round_figures"] for row in timed)
+    assert said["totals"]["steps"] == 217 and said["totals"]["untimed"] == 0
     assert any("dvc repro profile@" in sentence for sentence in said["warnings"])
     assert files(fresh) == before
 
@@ -544,8 +550,8 @@ def test_searches_are_counted_by_trials(
     )
     assert f"factorial, budget long: {each} trials, ~" in text
     shutil.rmtree(project / "results/profile")
-    without = rows(planned(project, capsys))["factorial"]  # and without torch
-    assert (without["runs"], without["trials"]["controls_not_counted"]) == (2 * 8 * 3, 2 * 8 * 3)
+    without = rows(planned(project, capsys))["factorial"]
+    assert without["runs"] == design["runs"] and without["round_figures"]
 
 
 @pytest.mark.parametrize("start", [None, "weights.bin"])
@@ -648,15 +654,47 @@ def test_an_ad_hoc_call_needs_no_dvc_and_leaves_no_folder(
         run_stage(project, "pipeline.plan")
 
 
-@pytest.mark.parametrize("path", sorted((PROJECT / "params").glob("*.yaml")), ids=lambda p: p.stem)
-def test_every_file_of_parameters_is_planned(
-    tmp_path: Path, path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("name", ["real", "debug"])
+def test_every_file_of_parameters_is_priced(
+    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A file without a search or a design has no stage of it."""
+    """A file without a search or a design has no stage of it; `paper` is priced by its rows."""
     shutil.copy(PROJECT / "dvc.yaml", make_project(tmp_path))
+    path = PROJECT / f"params/{name}.yaml"
     said = planned(tmp_path, capsys, "--params", str(path))
     tree = yaml.safe_load(path.read_text())
     assert SEARCHES.keys() & rows(said).keys() == SEARCHES.keys() & tree.keys()
+    assert said["totals"]["untimed"] == 0 and said["totals"]["price"] is None
+    for row in said["stages"]:
+        trained = row["steps"] or row["stage"].startswith("profile")
+        assert row["round_figures"] == bool(trained) == bool(row["gpu_hours"] or row["cpu_hours"])
+
+
+def test_round_figures_give_money_until_something_is_measured(
+    fresh: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = tmp_path / "project"
+    shutil.copytree(fresh, project)
+    gpu = ["--set", "cluster.gpus_per_worker=1", "--set", "plan.gpu=V100"]
+    options = [*gpu, "--set", "plan.price_per_gpu_hour=2.5"]
+    said = planned(project, capsys, *options)
+    row = rows(said)["classify@dwnet_micro"]
+    # 2,880 images are trained on, which counts three times, and 222 evaluated.
+    macs = count_macs(create_model("dwnet_micro", num_classes=1000), 32)["total"]
+    seconds = (3 * 2880 + 222) * macs / (3.8e9 * 1000)
+    assert row["gpu_hours"] == pytest.approx(seconds / 3600, rel=1e-6)
+    assert row["speed_from"][0].startswith("round figures of one V100")
+    for part in (*(row for row in said["stages"] if row["steps"]), said["totals"]):
+        assert part["price"] == pytest.approx(2.5 * part["gpu_hours"])
+    text = shown(project, capsys, *options)
+    line = next(line for line in text.splitlines() if line.startswith("classify@dwnet_micro"))
+    assert "~" in line and " round " in line and "\nAt 2.5 a GPU-hour " in text
+    assert "on 2 GPUs: " in text
+    profile = {**PROFILE, "device": "NVIDIA V100", "train_images_per_second": 1.0}
+    write_json(project / "results/profile/dwnet_micro/profile.json", profile)
+    row = rows(planned(project, capsys, *gpu))["classify@dwnet_micro"]
+    assert (row["round_figures"], row["price"]) == (False, None)
+    assert row["gpu_hours"] == pytest.approx((2880 + 222 / 400) / 3600)
 
 
 def test_too_small_a_disk_is_named(
@@ -690,10 +728,19 @@ def test_bad_input_is_one_sentence(
         run_stage(project, "pipeline.plan", "--set", "cluster.workers=1")
 
 
-def test_a_plan_needs_neither_torch_nor_ray(fresh: Path) -> None:
+def test_a_plan_of_what_was_measured_needs_neither_torch_nor_ray(
+    fresh: Path, tmp_path: Path
+) -> None:
+    project = tmp_path / "project"
+    shutil.copytree(fresh, project)
+    for name in PARAMS["classify"]["variants"]:
+        write_json(project / f"results/profile/{name}/profile.json", profile_of(name))
     script = (
-        "import sys; from pipeline.plan import main; sys.argv[1:] = ['--json']; main();"
+        "import sys; from pipeline.plan import main;"
+        "sys.argv[1:] = ['--json', '--set', 'segment.variants={}']; main();"
         "sys.exit(sorted({'torch', 'ray', 'mlflow', 'timm'} & set(sys.modules)))"
     )
-    ran = subprocess.run([sys.executable, "-c", script], cwd=fresh, capture_output=True, text=True)
+    ran = subprocess.run(
+        [sys.executable, "-c", script], cwd=project, capture_output=True, text=True
+    )
     assert (ran.returncode, ran.stderr) == (1, "[]\n") and rows(json.loads(ran.stdout))

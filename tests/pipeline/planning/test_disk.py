@@ -37,7 +37,6 @@ def test_weights_of_all_runs_are_counted(call_with: Callable[..., Call], tmp_pat
     found = disk.of_training(call, recipe, work, 1000)
     # two runs keep two files each, one is published, and DVC keeps it once more
     assert found == disk.Disk(4000 * (2 * 2 + 2), 4000 * (3 * 3 + 3))
-    assert disk.of_training(call, recipe, work, None) is None
     (tmp_path / ".dvc").mkdir()
     (tmp_path / ".dvc/config").write_text("[cache]\n    type = hardlink,copy\n")
     assert disk.of_training(call, recipe, work, 1000) == disk.Disk(

@@ -1,0 +1,1 @@
+"""Each published row beside the variant that reproduces it, and what that would cost."""

@@ -1,0 +1,88 @@
+"""The plan of params/paper.yaml on a fresh clone, docs/reproducing.md and the comments against it."""
+
+import re
+import shutil
+from argparse import Namespace
+
+import pytest
+import torch
+from helpers import PROJECT, make_project
+
+from models import create_model
+from models.counting.macs import count_parameters
+from pipeline.params import TASKS, load
+from pipeline.planning.estimate import Plan, plan
+from pipeline.project.call import Call, Folders
+from pipeline.reproducing.rows import ExpectedRow, as_markdown, comment, expected_rows
+
+PAGE = (PROJECT / "docs" / "reproducing.md").read_text()
+PAPER = PROJECT / "params" / "paper.yaml"
+COUNTS = {
+    "swin_small": 49_606_258,
+    "local_mlp_base": 78_485_032,
+    "swin_tiny_no_shift": 28_288_354,
+    "swin_tiny_no_position_bias": 28_288_354 - 169 * (2 * 3 + 2 * 6 + 6 * 12 + 2 * 24),
+    "mixer_b16": 59_880_472,
+}
+"""Parameters of variants, of the official code or from it."""
+
+
+@pytest.fixture(scope="module")
+def call(tmp_path_factory: pytest.TempPathFactory) -> Call:
+    """A call with the paper's parameters, in a project where nothing was measured."""
+    project = make_project(tmp_path_factory.mktemp("paper"))
+    shutil.copy(PROJECT / "dvc.yaml", project)
+    args = Namespace(params=str(PAPER), set=[], out=None)
+    return Call(args, load(PAPER), project, Folders(project / "adhoc" / "paper"))
+
+
+@pytest.fixture(scope="module")
+def planned(call: Call) -> Plan:
+    """What that would cost."""
+    return plan(call)
+
+
+@pytest.fixture(scope="module")
+def rows(call: Call, planned: Plan) -> list[ExpectedRow]:
+    """The published rows beside it."""
+    return expected_rows(call, planned)
+
+
+def test_no_stage_of_the_paper_is_without_a_price(planned: Plan) -> None:
+    data = ("fetch", "shard", "compare")
+    for row in planned.rows:
+        assert row.times is not None and row.disk is not None, row.stage.name
+        assert bool(row.busy("GPU")) == row.rounded == (row.stage.verb not in data), row.stage.name
+    assert planned.busy("CPU") == 0
+    assert sum(planned.verbs("GPU").values()) == pytest.approx(planned.busy("GPU"))
+    assert next(iter(planned.verbs("GPU"))) in ("classify", "factorial")
+
+
+def test_the_page_is_what_the_command_prints(rows: list[ExpectedRow]) -> None:
+    assert PAGE.endswith(as_markdown(rows)), "python -m pipeline.plan --params ... --rows"
+
+
+def test_a_row_has_a_variant_or_a_reason(rows: list[ExpectedRow]) -> None:
+    reasons = PAGE.partition("## Rows without a variant")[2].partition("\n## ")[0]
+    without = {row.row.id for row in rows if not row.name}
+    assert without == set(re.findall(r"`([a-z0-9_]+-[a-z0-9_]+)`", reasons))
+    trained = {(row.row.task, row.name) for row in rows}
+    for task in TASKS:
+        assert {(task, name) for name in getattr(load(PAPER), task).variants} <= trained
+
+
+def test_each_variant_says_its_published_number_and_hours(rows: list[ExpectedRow]) -> None:
+    text = PAPER.read_text()
+    for task in TASKS:
+        section = text.partition(f"\n{task}:\n")[2].partition("\n\n")[0]
+        for name in getattr(load(PAPER), task).variants:
+            (said,) = re.findall(rf"^    {name}:.*?  # (.*)$", section, re.MULTILINE)
+            assert said == comment(rows, task, name), name
+
+
+@pytest.mark.parametrize(("name", "parameters"), COUNTS.items())
+def test_a_variant_is_as_large_as_the_official_network(name: str, parameters: int) -> None:
+    variant = load(PAPER).classify.variants[name]
+    with torch.device("meta"):
+        model = create_model(variant.model_name, num_classes=1000, **variant.overrides)
+    assert count_parameters(model) == parameters
