@@ -1,0 +1,91 @@
+"""Training steps of whole networks against the same networks in the form of their authors' code.
+
+One thread, CPU time, batch of 2 at 224 pixels; same weights, same drop path, AdamW. Loss and
+gradient are first held against the authors' form in float64. Prints one JSON line a figure.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from benchmarks.common.authors import AuthorsForm
+from benchmarks.common.side_by_side import agree, interleaved, one_thread, tell
+from models import create_model
+from models.aggregate import kernels
+
+BATCH, SIDE, CLASSES, ROUNDS = 2, 224, 1000, 5
+COMMAND = "make bench only=steps"
+GOALS = {
+    "dwnet": {"fp32": 1.08, "bf16": 1.3},
+    "dynamic_dwnet": {"fp32": 1.15, "bf16": 1.3},
+    "i_dynamic_dwnet": {"fp32": 2.2, "bf16": 2.0},
+}
+BORNE = {"fp32": (1e-5, 1e-3), "bf16": (2e-2, 0.5)}
+"""Largest relative difference of loss and of head's gradient."""
+
+
+def forward(model: nn.Module, images: Tensor, labels: Tensor, precision: str) -> Tensor:
+    """Return the loss; drop path is drawn anew from the same seed."""
+    torch.manual_seed(0)
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+        logits = model(images)
+    return F.cross_entropy(logits if images.dtype == torch.float64 else logits.float(), labels)
+
+
+def stepper(
+    model: nn.Module, images: Tensor, labels: Tensor, precision: str, choice: str
+) -> Callable[[], None]:
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.05)
+
+    def step() -> None:
+        with kernels(choice):
+            forward(model, images, labels, precision).backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return step
+
+
+def check(ours: nn.Module, images: Tensor, labels: Tensor, precision: str, choice: str) -> None:
+    """Hold the project's loss and gradient against the authors' form in float64."""
+    exact = AuthorsForm(ours).double()
+    right = forward(exact, images.double(), labels, "fp32")
+    with kernels(choice):
+        got = forward(ours, images, labels, precision)
+    loss, gradient = BORNE[precision]
+    agree("the loss", got, right, loss)
+    theirs = torch.autograd.grad(right, [exact.model.backbone.stem.proj.weight])
+    mine = torch.autograd.grad(got, [ours.backbone.stem.proj.weight])  # type: ignore[union-attr, arg-type]
+    agree("the stem's gradient", mine[0], theirs[0], gradient)
+
+
+def measure(name: str, precision: str, choice: str) -> None:
+    torch.manual_seed(0)
+    ours = create_model(f"{name}_tiny", num_classes=CLASSES).train()
+    images, labels = torch.randn(BATCH, 3, SIDE, SIDE), torch.randint(0, CLASSES, (BATCH,))
+    theirs = AuthorsForm(ours)
+    ours = ours.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    check(ours, images, labels, precision, choice)
+    last = images.contiguous(memory_format=torch.channels_last)
+    times = interleaved(
+        stepper(ours, last, labels, precision, choice),
+        stepper(theirs, images, labels, precision, "plain"),
+        ROUNDS,
+    )
+    goal = GOALS[name][precision] if choice == "native" else None
+    figure = f"{name}_tiny, training step, {precision}, {choice} kernels"
+    tell(figure, "the authors' form", times, goal, None, COMMAND, rounds=ROUNDS, batch=BATCH)
+
+
+def main() -> None:
+    one_thread()
+    for precision in ("fp32", "bf16"):
+        for name in GOALS:
+            for choice in ("native", "plain"):
+                measure(name, precision, choice)
+
+
+if __name__ == "__main__":
+    main()
