@@ -45,8 +45,8 @@ ui: $(READY)  ## compare runs in the browser (MLflow on loopback, port 5000 or P
 pull: $(READY)  ## the results that somebody published with `dvc push`, without training anything
 	@python -m pipeline.pull
 
-bench: $(READY)  ## benchmarks, one JSON line a figure
-	@for file in benchmarks/[a-z]*.py; do PYTHONPATH=. python $$file || exit 1; done
+bench: $(READY)  ## benchmarks beside their peers, into docs/performance.md; a part: only=operators
+	@python -m benchmarks $(only)
 
 lock: $(READY)  ## pin what pyproject.toml adds; with upgrade=--upgrade pin everything anew
 	uv pip compile --quiet --universal --python-version 3.11 --extra dev --extra export --no-emit-index-url --custom-compile-command "make lock" $(upgrade) pyproject.toml -o requirements.lock

@@ -35,7 +35,7 @@ def grouped(x: Tensor, weight: Tensor) -> Tensor:
 
 def unfolded(x: Tensor, weight: Tensor) -> Tensor:
     """Any weights: every window written out, multiplied and summed."""
-    batch, channels, height, width = x.shape
+    batch, _, height, width = x.shape
     windows = F.unfold(x, SIZE, padding=SIZE // 2)
     windows = windows.view(batch, weight.shape[1], -1, SIZE * SIZE, height, width)
     return (weight.unsqueeze(2) * windows).sum(dim=3).view_as(x)
@@ -122,9 +122,10 @@ def measure(case: Case, choice: str) -> None:
         lambda: step(case.theirs, x, weight, direction),
         ROUNDS,
     )
-    goals = (case.goal, case.stretch) if choice == "native" else (None, None)
+    goal = case.goal if choice == "native" else None
+    stretch = case.stretch if choice == "native" else None
     figure = f"{case.name}, C {CHANNELS}, {SIDE}², forward and backward, fp32, {choice} kernels"
-    tell(figure, case.peer, times, *goals, COMMAND, rounds=ROUNDS)
+    tell(figure, case.peer, times, goal, stretch, COMMAND, rounds=ROUNDS)
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """Training steps of whole networks against the same networks in the form of their authors' code.
 
-One thread, CPU time, batch of 2 at 224 pixels; same weights, same drop path, AdamW. Loss and
-gradient are first held against the authors' form in float64. Prints one JSON line a figure.
+One thread, CPU time, batch of 2 at 224 pixels; same weights, same drop path, AdamW. Logits
+and gradient are first held against the authors' form in float64. Prints one JSON line a figure.
 """
 
 from collections.abc import Callable
@@ -22,8 +22,8 @@ GOALS = {
     "dynamic_dwnet": {"fp32": 1.15, "bf16": 1.3},
     "i_dynamic_dwnet": {"fp32": 2.2, "bf16": 2.0},
 }
-BORNE = {"fp32": (1e-5, 1e-3), "bf16": (2e-2, 0.5)}
-"""Largest relative difference of loss and of head's gradient."""
+BORNE = {"fp32": (1e-5, 1e-4), "bf16": (5e-2, 0.2)}
+"""Largest difference of the logits, and of the first layer's gradient."""
 
 
 def forward(model: nn.Module, images: Tensor, labels: Tensor, precision: str) -> Tensor:
@@ -31,7 +31,7 @@ def forward(model: nn.Module, images: Tensor, labels: Tensor, precision: str) ->
     torch.manual_seed(0)
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
         logits = model(images)
-    return F.cross_entropy(logits if images.dtype == torch.float64 else logits.float(), labels)
+    return F.cross_entropy(logits.float(), labels)
 
 
 def stepper(
@@ -49,16 +49,25 @@ def stepper(
 
 
 def check(ours: nn.Module, images: Tensor, labels: Tensor, precision: str, choice: str) -> None:
-    """Hold the project's loss and gradient against the authors' form in float64."""
-    exact = AuthorsForm(ours).double()
-    right = forward(exact, images.double(), labels, "fp32")
-    with kernels(choice):
-        got = forward(ours, images, labels, precision)
-    loss, gradient = BORNE[precision]
-    agree("the loss", got, right, loss)
-    theirs = torch.autograd.grad(right, [exact.model.backbone.stem.proj.weight])
-    mine = torch.autograd.grad(got, [ours.backbone.stem.proj.weight])  # type: ignore[union-attr, arg-type]
-    agree("the stem's gradient", mine[0], theirs[0], gradient)
+    """Hold the project's logits and gradient against the authors' form in float64.
+
+    With running statistics: over two images batch norm magnifies rounding beyond comparison.
+    """
+    exact = AuthorsForm(ours).double().eval()
+    right = exact(images.double())
+    with kernels(choice), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+        got = ours.eval()(images)
+    theirs, mine = (
+        torch.autograd.grad(F.cross_entropy(logits, labels), [weight])[0]
+        for logits, weight in (
+            (right, exact.model.backbone.stem.proj.weight),
+            (got.float(), ours.get_parameter("backbone.stem.proj.weight")),
+        )
+    )
+    logits, gradient = BORNE[precision]
+    agree("the logits", got, right, logits)
+    agree("the first layer's gradient", mine, theirs, gradient)
+    ours.train()
 
 
 def measure(name: str, precision: str, choice: str) -> None:

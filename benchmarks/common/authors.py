@@ -1,8 +1,8 @@
 """The depth-wise networks in the form of their authors' code, with the weights of this project's.
 
 Tokens are (B, L, C); each block copies them to NCHW for its convolutions and back. Kernels of an
-image are applied by a grouped convolution with the batch in its groups, kernels of a position to windows
-that `F.unfold` writes out.
+image are applied by a grouped convolution with the batch in its groups, kernels of a position to
+windows that `F.unfold` writes out.
 """
 
 import copy
@@ -69,7 +69,7 @@ def sandwich(mixer: Any, x: Tensor) -> Tensor:
 
 
 def pointwise(layer: nn.Conv2d, x: Tensor) -> Tensor:
-    """A 1x1 convolution by the convolution library."""
+    """Apply a 1x1 convolution by the convolution library."""
     return F.conv2d(x, layer.weight, layer.bias)
 
 

@@ -15,7 +15,6 @@ from models import create_model
 from models.aggregate import aggregate, aggregate_predicted, kernels
 from models.aggregate.native import library, operators
 
-
 needs_compiler = pytest.mark.skipif(shutil.which("c++") is None, reason="there is no C++ compiler")
 # Batch, channels, height, width, groups, kernel size: odd maps, maps smaller than the kernel, one
 # image, groups of one channel and of several, tiles that end inside a map.
@@ -84,7 +83,7 @@ def test_values_and_gradients_are_those_of_float64(shape, sharing, calls):
 @pytest.mark.parametrize("sharing", SHARING)
 def test_operands_in_any_memory_order(sharing, calls):
     shape = (2, 32, 9, 11, 16, 7)
-    x, weight, bias = operands(shape, sharing)
+    _, weight, bias = operands(shape, sharing)
     wide = torch.randn(2, 32, 11, 20)[:, :, :, ::2][:, :, :, :9].transpose(2, 3)
     wide = wide.detach().requires_grad_()
     scattered = weight.detach().permute(4, 3, 2, 1, 0).contiguous().permute(4, 3, 2, 1, 0)

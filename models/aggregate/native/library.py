@@ -18,7 +18,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-SOURCE = Path(__file__).with_name("kernels.cpp")
+FOLDER = Path(__file__).parent
+SOURCES = sorted(FOLDER.glob("*.cpp"))
 FLAGS = ("-std=c++20", "-O3", "-march=native", "-shared", "-fPIC", "-w")
 SECONDS = 120
 
@@ -65,7 +66,7 @@ def _build(compiler: str, path: Path) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         made = Path(folder) / path.name
         subprocess.run(
-            [compiler, *FLAGS, str(SOURCE), "-o", str(made)],
+            [compiler, *FLAGS, *map(str, SOURCES), "-o", str(made)],
             check=True,
             capture_output=True,
             text=True,
@@ -76,7 +77,8 @@ def _build(compiler: str, path: Path) -> None:
 
 def _key(compiler: str) -> str:
     """Return a digest of what the compiled file depends on; home folders are shared by machines."""
-    parts = [SOURCE.read_text(), compiler, *FLAGS, platform.machine(), _processor()]
+    sources = [path.read_text() for path in (*SOURCES, *sorted(FOLDER.glob("*.h")))]
+    parts = [*sources, compiler, *FLAGS, platform.machine(), _processor()]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
