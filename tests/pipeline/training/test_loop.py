@@ -162,7 +162,7 @@ def test_weights_of_mixed_training_are_judged_in_fp32(small_shards: Path, tmp_pa
 
 @pytest.mark.skipif(shutil.which("c++") is None, reason="there is no C++ compiler")
 def test_native_kernels_train_the_same_within_rounding(
-    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     called: list[str] = []
     call = operators._call
@@ -170,13 +170,13 @@ def test_native_kernels_train_the_same_within_rounding(
     variant = {"mixer": "dynamic_dwnet", "size": "micro"}
     rows = {}
     for choice in ("plain", "native"):
-        run = run_of(shards, tmp_path / choice, variant=variant, kernels=choice)
+        run = run_of(small_shards, tmp_path / choice, variant=variant, kernels=choice)
         rows[choice] = finish(run)["history"]
         assert set(called) == ({"depthwise", "depthwise_weights"} if choice == "native" else set())
     losses = [[row["train_loss"] for row in rows[choice]] for choice in rows]
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
     with pytest.raises(ValueError, match="plain"):
-        run_of(shards, tmp_path / "other", kernels="fast")
+        run_of(small_shards, tmp_path / "other", kernels="fast")
 
 
 def test_compiled_training_gives_the_same_losses(
