@@ -75,7 +75,7 @@ def measure(name: str, precision: str, choice: str) -> None:
     ours = create_model(f"{name}_tiny", num_classes=CLASSES).train()
     images, labels = torch.randn(BATCH, 3, SIDE, SIDE), torch.randint(0, CLASSES, (BATCH,))
     theirs = AuthorsForm(ours)
-    ours = ours.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    ours = ours.to(memory_format=torch.channels_last)
     check(ours, images, labels, precision, choice)
     last = images.contiguous(memory_format=torch.channels_last)
     times = interleaved(

@@ -180,11 +180,11 @@ def predicted(
     tokens = F.pad(features.permute(0, 2, 3, 1).float(), (0, 1), value=1.0).flatten(1, 2)
     affine = torch.cat((projection, bias.unsqueeze(1)), dim=1).float()
     rows = affine.view(groups, size * size, -1).transpose(0, 1).flatten(0, 1)
-    y: Tensor = Predicted.apply(maps, tokens, rows, size)
+    y: Tensor = PredictedWindows.apply(maps, tokens, rows, size)
     return y.transpose(3, 4).flatten(3).permute(0, 3, 1, 2)
 
 
-class Predicted(torch.autograd.Function):
+class PredictedWindows(torch.autograd.Function):
     """x (B, H, W, D, G), tokens (B, H*W, E), rows (K*K*G, E) -> y like x; contiguous, float32."""
 
     @staticmethod
