@@ -36,6 +36,9 @@ test: $(READY)  ## the tests, without network or GPU
 test-faults: $(READY)  ## the long versions: every kill, cut and garbled file that the project claims to survive
 	@python -m pytest -m faults
 
+test-gpu: $(READY)  ## the tests that need a GPU; without one each says that it was skipped
+	@python -m pytest -m gpu -rs tests/models/test_gpu.py
+
 lint: $(READY)  ## ruff, mypy, and which room may import which
 	@ruff check . && ruff format --check . && lint-imports --no-cache --no-logo && mypy
 
@@ -54,4 +57,4 @@ lock: $(READY)  ## pin what pyproject.toml adds; with upgrade=--upgrade pin ever
 clean:  ## remove scratch state: unfinished and finished runs, ad-hoc results (what DVC tracks stays)
 	rm -rf runs adhoc data/raw/synthetic
 
-.PHONY: help setup repro scm plan walk test test-faults lint ui pull bench lock clean
+.PHONY: help setup repro scm plan walk test test-faults test-gpu lint ui pull bench lock clean
