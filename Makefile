@@ -36,6 +36,9 @@ test: $(READY)  ## the tests, without network or GPU
 test-faults: $(READY)  ## the long versions: every kill, cut and garbled file that the project claims to survive
 	@python -m pytest -m faults
 
+test-gpu: $(READY)  ## the tests that need a GPU; without one each says that it was skipped
+	@python -m pytest -m gpu -rs tests/models/test_gpu.py
+
 lint: $(READY)  ## ruff, mypy, and which room may import which
 	@ruff check . && ruff format --check . && lint-imports --no-cache --no-logo && mypy
 
@@ -45,8 +48,8 @@ ui: $(READY)  ## compare runs in the browser (MLflow on loopback, port 5000 or P
 pull: $(READY)  ## the results that somebody published with `dvc push`, without training anything
 	@python -m pipeline.pull
 
-bench: $(READY)  ## benchmarks, one JSON line a figure
-	@for file in benchmarks/[a-z]*.py; do PYTHONPATH=. python $$file || exit 1; done
+bench: $(READY)  ## benchmarks beside their peers, into docs/performance.md; a part: only=operators
+	@python -m benchmarks $(only)
 
 pictures: $(READY)  ## the pictures of docs/pictures/, anew of results/report/report.html (Chromium takes them)
 	@python -m tests.pictures
@@ -57,4 +60,4 @@ lock: $(READY)  ## pin what pyproject.toml adds; with upgrade=--upgrade pin ever
 clean:  ## remove scratch state: unfinished and finished runs, ad-hoc results (what DVC tracks stays)
 	rm -rf runs adhoc data/raw/synthetic
 
-.PHONY: help setup repro scm plan walk test test-faults lint ui pull bench pictures lock clean
+.PHONY: help setup repro scm plan walk test test-faults test-gpu lint ui pull bench pictures lock clean

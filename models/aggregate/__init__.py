@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from models.aggregate.native import kernels
 from models.aggregate.per_position import per_position
 from models.aggregate.predicted import aggregate_predicted
 from models.aggregate.shapes import kernel_size
 from models.aggregate.shared import per_image, static
 
-__all__ = ["aggregate", "aggregate_predicted"]
+__all__ = ["aggregate", "aggregate_predicted", "kernels"]
 
 
 def aggregate(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from models.aggregate import plain
+from models.aggregate.native import operators as native
 from models.aggregate.taps import at, laid_out_like, taps_on
 from models.aggregate.tracing import traced
 
@@ -23,7 +24,10 @@ def per_position(x: Tensor, weight: Tensor, bias: Tensor | None, size: int) -> T
 
     Sums over taps are kept in float32 where the input is shorter.
     """
-    y = plain.per_position(x, weight, size) if traced() else _tap_by_tap(x, weight, size)
+    if native.serves_windows(x, weight, size):
+        y = native.per_position(x, weight, size)
+    else:
+        y = plain.per_position(x, weight, size) if traced() else _tap_by_tap(x, weight, size)
     y = y.to(x.dtype)
     return y if bias is None else y + bias.view(1, -1, 1, 1)
 

@@ -16,6 +16,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from models.aggregate import plain
+from models.aggregate.native import operators as native
 from models.aggregate.shapes import odd_root
 from models.aggregate.taps import at, laid_out_like, rows_on
 from models.aggregate.tracing import traced
@@ -51,6 +52,8 @@ def aggregate_predicted(
     size = odd_root(projection.shape[0] // groups)
     if traced():
         return plain.predicted(x, features, projection, bias, groups)
+    if native.serves_predicted(x, features, groups, size):
+        return native.predicted(x, features, projection, bias, groups, size).to(x.dtype)
     kind = torch.promote_types(x.dtype, torch.float32)
     # The batch becomes the innermost axis: memory runs stay long on the smallest map, with its rows
     # of two.

@@ -8,12 +8,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from models.aggregate import plain
+from models.aggregate.native import operators as native
 from models.aggregate.tracing import traced
 
 
 def static(x: Tensor, weight: Tensor, bias: Tensor | None, size: int) -> Tensor:
     """One kernel a channel for all images: x (B, C, H, W), weight (1, G, K*K, 1, 1)."""
     channels = x.shape[1]
+    if native.serves_depthwise(x, weight, size):
+        return native.depthwise(x, _per_channel(weight, channels), bias)
     kernels = _per_channel(weight[0], channels).view(channels, 1, size, size)
     return F.conv2d(x, kernels, bias, padding=size // 2, groups=channels)
 
@@ -26,6 +29,8 @@ def per_image(x: Tensor, weight: Tensor, bias: Tensor | None, size: int) -> Tens
         y = plain.per_position(x, weight, size).to(x.dtype)
         return y if bias is None else y + bias.view(1, -1, 1, 1)
     batch, channels, height, width = x.shape
+    if native.serves_depthwise(x, weight, size):
+        return native.depthwise(x, _per_channel(weight, channels), bias)
     kernels = _per_channel(weight, channels).reshape(batch * channels, 1, size, size)
     folded = x.reshape(1, batch * channels, height, width)
     biases = None if bias is None else bias.repeat(batch)

@@ -150,6 +150,8 @@ class BaseRecipe(Section):
     """Keep images channels-last in memory."""
     compile: bool = False
     """Compile the network with torch.compile."""
+    kernels: Literal["plain", "native"] = "plain"
+    """Of training on CPUs; native: compiled there, one thread, same within rounding."""
     on_non_finite: Literal["stop", "skip"] = "stop"
     """A loss or gradient that is not finite ends the run, or its step is passed over."""
     evaluate_on: Literal["val", "train", "held_out"] = "val"

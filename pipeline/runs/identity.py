@@ -48,10 +48,15 @@ def modules(project: Path, code: list[str]) -> list[str]:
     files = [
         file
         for path in paths
-        for file in (sorted(path.glob("*.py")) if path.is_dir() else [path])
+        for file in (_sources(path) if path.is_dir() else [path])
         if file.name not in BY_VALUE
     ]
     return [file.relative_to(project).as_posix() for file in files]
+
+
+def _sources(folder: Path) -> list[Path]:
+    """Return a folder's modules, and the kernels that are compiled on the machine."""
+    return sorted(file for file in folder.rglob("*.*") if file.suffix in (".py", ".cpp", ".h"))
 
 
 def decides(

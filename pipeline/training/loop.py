@@ -16,6 +16,7 @@ import torch.distributed as dist
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
+from models.aggregate import kernels
 from pipeline.core import failpoints
 from pipeline.core.errors import UserError
 from pipeline.core.files import write_bytes
@@ -349,7 +350,7 @@ class Loop:
         micro = self.ranks.rank + index * self.ranks.world
         quiet = index < self.micros - 1 and hasattr(self.wrapped, "no_sync")
         with cast(Any, self.wrapped).no_sync() if quiet else nullcontext():
-            with autocast(self.recipe.amp, self.device):
+            with autocast(self.recipe.amp, self.device), kernels(self.recipe.kernels):
                 prepared = self.logic.prepare(batch, self.device)
                 loss = self.logic.loss(self.wrapped, prepared, (self.run.seed, step, micro))
             self.state.scaler.scale(loss / self.micros).backward()

@@ -84,8 +84,20 @@ def listed(task: str, mixer: str) -> set[str]:
     return {
         name
         for name in modules(PROJECT, code_of(task, mixer))
-        if not (name.startswith(APART) or name.endswith("__init__.py"))
+        if not (name.startswith(APART) or name.endswith(("__init__.py", *COMPILED)))
     }
+
+
+COMPILED = (".cpp", ".h")
+"""What no module imports: it is compiled by one that is imported."""
+
+
+def test_the_digest_holds_the_sources_that_are_compiled() -> None:
+    names = set(modules(PROJECT, code_of("classify", "dwnet")))
+    sources = {
+        p.name for p in (PROJECT / "models/aggregate/native").iterdir() if p.suffix in COMPILED
+    }
+    assert sources and {f"models/aggregate/native/{name}" for name in sources} <= names
 
 
 @pytest.mark.parametrize(("task", "mixer"), ROWS)

@@ -3,6 +3,7 @@ numbers.
 """
 
 import json
+import shutil
 import threading
 from dataclasses import replace
 from math import isfinite
@@ -15,6 +16,7 @@ import yaml
 from ranks import train_on
 from safetensors.torch import load_file, save_file
 
+from models.aggregate.native import operators
 from pipeline.cluster.progress import RunProgress
 from pipeline.core import failpoints
 from pipeline.core.errors import UserError
@@ -156,6 +158,25 @@ def test_weights_of_mixed_training_are_judged_in_fp32(small_shards: Path, tmp_pa
     assert evaluate(logic, model, batches, full, Ranks(), CPU).metrics["loss"] == scores["trained"]
     assert scores["trained"] != scores["shorter"]
     assert all(torch.equal(value, weights(shorter)[key]) for key, value in weights(trained).items())
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="there is no C++ compiler")
+def test_native_kernels_train_the_same_within_rounding(
+    small_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: list[str] = []
+    call = operators._call
+    monkeypatch.setattr(operators, "_call", lambda name, *a: (called.append(name), call(name, *a)))
+    short = {"duration": {"steps": 4}}
+    rows = {}
+    for choice in ("plain", "native"):
+        run = run_of(small_shards, tmp_path / choice, **short, kernels=choice)
+        rows[choice] = finish(run)["history"]
+        assert set(called) == ({"depthwise_weights"} if choice == "native" else set())
+    losses = [[row["train_loss"] for row in rows[choice]] for choice in rows]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+    with pytest.raises(ValueError, match="plain"):
+        run_of(small_shards, tmp_path / "other", kernels="fast")
 
 
 def test_compiled_training_gives_the_same_losses(
