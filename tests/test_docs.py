@@ -26,8 +26,6 @@ OURS = ("benchmarks/", "deploy/", "docs/", "models/", "params/", "pipeline/", "t
 PLACEHOLDER = re.compile(r"[<{*]")
 TO_BE_WRITTEN = {"models/mixers/mine.py"}
 """Files that a reader is told to make."""
-AWAITED = {"performance.md", "reproducing.md"}
-"""Pages that are being written."""
 STEP = """
 import torch
 from models import create_model
@@ -58,9 +56,7 @@ def missing_files(page: str) -> list[str]:
 def missing_pages(page: str, folder: Path) -> list[str]:
     """Return the files that a page links to and that are not there."""
     links = [link for link in re.findall(r"\]\(([^)#\s]+)", page) if "://" not in link]
-    return [
-        link for link in links if not (folder / link).exists() and Path(link).name not in AWAITED
-    ]
+    return [link for link in links if not (folder / link).exists()]
 
 
 def missing_modules(page: str) -> list[str]:

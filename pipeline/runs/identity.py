@@ -14,6 +14,7 @@ TRAINING = (
     "models/mixers/__init__.py",
     "models/network",
     "models/registry.py",
+    "pipeline/core/pixels",
     "pipeline/loading",
     "pipeline/tasks/base.py",
     "pipeline/training",
@@ -56,7 +57,9 @@ def modules(project: Path, code: list[str]) -> list[str]:
 
 def _sources(folder: Path) -> list[Path]:
     """Return a folder's modules, and the kernels that are compiled on the machine."""
-    return sorted(file for file in folder.rglob("*.*") if file.suffix in (".py", ".cpp", ".h"))
+    return sorted(
+        file for file in folder.rglob("*.*") if file.suffix in (".py", ".c", ".cpp", ".h")
+    )
 
 
 def decides(

@@ -29,8 +29,14 @@ APART = (
     "pipeline/storage/",
 )
 
+PIXELS = "pipeline/core/pixels/"
+"""Of what serves everybody, the part that makes pixels."""
 USES = ("models/published/",)
 """What loads weights that are published already."""
+
+
+def apart(name: str, folders: tuple[str, ...] = APART) -> bool:
+    return name.startswith(folders) and not name.startswith(PIXELS)
 
 
 def imported(path: Path) -> set[Path]:
@@ -46,15 +52,15 @@ def imported(path: Path) -> set[Path]:
     return {p for c in candidates for p in (c.with_suffix(".py"), c / "__init__.py") if p.exists()}
 
 
-def closure(start: list[Path], apart: tuple[str, ...] = ()) -> set[str]:
-    """Return the modules that some modules import, and those import; what is `apart` is not
+def closure(start: list[Path], closed: tuple[str, ...] = ()) -> set[str]:
+    """Return the modules that some modules import, and those import; what is `closed` is not
     opened.
     """
     found, todo = set(), start
     while todo:
         path = todo.pop()
         name = str(path.relative_to(PROJECT))
-        if name not in found and not name.startswith(apart):
+        if name not in found and not apart(name, closed):
             found.add(name)
             todo += imported(path)
     return found
@@ -76,7 +82,7 @@ def decides(task: str, mixer: str) -> set[str]:
     return {
         name
         for name in closure([PROJECT / name for name in start], USES)
-        if not (name.startswith(APART) or name.endswith(("__init__.py", *BY_VALUE)))
+        if not (apart(name) or name.endswith(("__init__.py", *BY_VALUE)))
     }
 
 
@@ -174,9 +180,9 @@ def test_a_stage_depends_on_what_shapes_what_it_publishes(verb: str) -> None:
     deps = stages()[verb]["deps"]
     code = [dep.replace("${item.mixer}.py", "") for dep in deps if (PROJECT / dep).exists()]
     code += ["models/mixers/"] if any("${item.mixer}" in dep for dep in deps) else []
-    apart = APART_OF_STAGES if verb == "shard" else (*APART_OF_STAGES, *READING)
+    closed = APART_OF_STAGES if verb == "shard" else (*APART_OF_STAGES, *READING)
     start = [PROJECT / name for name in PARTS[verb]]
-    needed = {name for name in closure(start, apart) if not name.endswith("__init__.py")}
+    needed = {name for name in closure(start, closed) if not name.endswith("__init__.py")}
     commands = {name for name in PARTS[verb] if name.count("/") == 1} - {"pipeline/profile.py"}
     watched = tuple(dep if dep.endswith((".py", "/")) else f"{dep}/" for dep in code)
     assert {name for name in needed - commands if not name.startswith(watched)} == set()
