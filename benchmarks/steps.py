@@ -22,8 +22,10 @@ GOALS = {
     "dynamic_dwnet": {"fp32": 1.15, "bf16": 1.3},
     "i_dynamic_dwnet": {"fp32": 2.2, "bf16": 2.0},
 }
-BORNE = {"fp32": (1e-5, 1e-4), "bf16": (5e-2, 0.2)}
-"""Largest difference of the logits, and of the first layer's gradient."""
+BORNE = {"fp32": (1e-5, 3e-3), "bf16": (5e-2, 0.2)}
+"""Largest difference of the logits, and of the first layer's gradient: rounding turns some ReLUs on
+or off, and the authors' form in float32 differs from itself in float64 by 5e-4 there.
+"""
 
 
 def forward(model: nn.Module, images: Tensor, labels: Tensor, precision: str) -> Tensor:
