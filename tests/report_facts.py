@@ -120,7 +120,10 @@ class Facts:
         self._pairs: dict[tuple[tuple[str, str], tuple[str, str]], Values] = {}
         for task in TASKS.values():
             for path in sorted((self.results / task).glob("*/metrics.json")):
-                self._variant(task, path.parent.name, json.loads(path.read_text()))
+                metrics = json.loads(path.read_text())
+                self._variant(task, path.parent.name, metrics)
+                spent = metrics["wall_time_s"] / 60
+                self.of_section["Provenance"] += [metrics["world_size"], spent]
         for path in sorted((self.results / "profile").glob("*/profile.json")):
             self._profile(path.parent.name, json.loads(path.read_text()))
         if (self.results / "factorial").is_dir():
@@ -634,6 +637,8 @@ def _pieces(
         yield cell, facts.claims, constants
     elif not section and line.startswith("> "):
         yield cell, facts.of_section["reach"], constants
+    elif section == "Provenance":
+        yield cell, facts.of_section[section], constants
     elif section == "Not run" or (
         section == "Measured beside published" and over.startswith("published")
     ):

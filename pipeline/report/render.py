@@ -82,6 +82,7 @@ def gather(call: Call) -> Material:
         pictures=[],
         tracked=tracked(call.params.tracking),
         folder=call.folders.results("report"),
+        project=call.project,
         claims=claims,
         dated={commit: known for commit, known in days.items() if known},
     )

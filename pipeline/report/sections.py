@@ -15,6 +15,7 @@ from pipeline.report.contrasts import against_baseline
 from pipeline.report.document import Block, Bullets, Figure, Folded, Heading, Paragraph
 from pipeline.report.factorial_section import factorial_blocks
 from pipeline.report.first import first_screen
+from pipeline.report.provenance import provenance
 from pipeline.report.reading import how_to_read
 from pipeline.report.results import Results
 from pipeline.report.scale import small_because
@@ -40,7 +41,7 @@ WHY_SMALL = "Why these are small-scale runs, with the paper's figure in brackets
 class Material:
     """All that the report is made from.
 
-    `folder` is where it will lie, `dated` the day of each commit that git knows.
+    `folder` is where it will lie in the `project`, `dated` the day of each commit that git knows.
     """
 
     params: Params
@@ -50,6 +51,7 @@ class Material:
     pictures: list[Figure]
     tracked: Tracked
     folder: Path
+    project: Path
     claims: list[Claim]
     dated: Mapping[str, str]
 
@@ -84,6 +86,8 @@ def report(material: Material) -> list[Block]:
         *([] if material.pictures else [Paragraph("Nothing to draw yet.")]),
         Heading(2, "How to read this"),
         Bullets(how_to_read(material.params.compare)),
+        Heading(2, "Provenance"),
+        *provenance(results, material.dated, material.project),
         Heading(2, "Not run"),
         *not_run(material.judged),
     ]

@@ -5,6 +5,7 @@ import csv
 import hashlib
 import json
 import re
+from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -119,6 +120,17 @@ def test_every_measured_number_of_the_csv_is_in_the_inputs(reported: Any) -> Non
             else float(row["sd"]) == pytest.approx(stdev(values), abs=1e-6)
         )
         assert row["commit"] == read["metrics"]["commit"]
+
+
+def test_where_the_numbers_come_from_is_said(reported: Any) -> None:
+    text = (reported.root / "results/report/report.md").read_text()
+    rows = {row[0]: row for row in table(text, "## Provenance", "| configuration |")}
+    for path in sorted((reported.root / "results/classify").glob("*/metrics.json")):
+        metrics = json.loads(path.read_text())
+        row = rows[f"classification `{path.parent.name}`"]
+        assert f"`{metrics['commit'][:10]}`" in row[1]
+        assert row[3:5] == [f"`{metrics['data']['manifest'][:10]}`", f"`{metrics['device']}`"]
+    assert f"`torch {version('torch')}`" in text
 
 
 def test_the_same_inputs_give_the_same_bytes(laptop: Any, reported: Any) -> None:
