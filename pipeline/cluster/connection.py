@@ -41,13 +41,15 @@ def connected(cluster: Cluster) -> Iterator[None]:
     else:
         _refuse_open(address, cluster)
         project = {"working_dir": str(Path.cwd()), "excludes": NOT_SHIPPED}
-        _join(address, **({} if environment.in_shipped_job() else {"runtime_env": project}))
+        joined = _join(
+            address, **({} if environment.in_shipped_job() else {"runtime_env": project})
+        )
     with ExitStack() as own:
         if not address:
             session = os.environ.get(SESSION) or own.enter_context(new_session())
-            _join(session_head(Path(session), cluster))
+            joined = _join(session_head(Path(session), cluster))
         own.callback(ray.shutdown)
-        own.enter_context(followed(ray.get_runtime_context().gcs_address))
+        own.enter_context(followed(joined))
         yield
 
 
@@ -117,13 +119,14 @@ def _refuse_open(address: str, cluster: Cluster) -> None:
     )
 
 
-def _join(address: str, **options: Any) -> None:
+def _join(address: str, **options: Any) -> str:
+    """Join a cluster and return the address of its head."""
     import ray
 
     if address != "auto":
         _knock(address)
     try:
-        init_ray(address=address, **options)
+        return str(init_ray(address=address, **options).address_info["gcs_address"])
     except (ConnectionError, ray.exceptions.RayError, ValueError) as error:
         raise UserError(
             f"cannot join the Ray cluster at {address}: {str(error).splitlines()[0]}"

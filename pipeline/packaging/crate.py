@@ -17,8 +17,9 @@ import yaml
 
 from pipeline.core.errors import UserError
 from pipeline.core.files import sha256_file, whole_folder, write_json
-from pipeline.packaging.croissant import About, croissant
+from pipeline.packaging.croissant import croissant
 from pipeline.params import DATASETS
+from pipeline.params.registry import Origin
 from pipeline.project import git
 from pipeline.project.call import Call
 from pipeline.shards.manifest import Manifest
@@ -68,7 +69,7 @@ def _write_datasets(call: Call, folder: Path, day: str) -> list[str]:
             missing.append(name)
             continue
         drawn = getattr(call.params.data, name).source == "synthetic"
-        own = About("drawn images", PAPER, LICENSE)
+        own = Origin("drawn images", PAPER, LICENSE)
         write_json(folder / f"{name}.json", croissant(manifest, drawn, own, day))
     return missing
 

@@ -1,8 +1,8 @@
 """A data set's shards in Croissant's words: files with digests, records, fields; no images."""
 
-from dataclasses import dataclass
 from typing import Any
 
+from pipeline.params.registry import Origin, datasets
 from pipeline.shards.manifest import Manifest, SplitEntry
 
 CONTEXT: dict[str, Any] = {
@@ -53,29 +53,7 @@ TARGETS = {"cls": ("text/plain", "sc:Integer"), "json": ("application/json", "sc
 MASK = ("image/png", "sc:ImageObject")
 
 
-@dataclass(frozen=True)
-class About:
-    """Where a data set is from, and under which terms."""
-
-    title: str
-    url: str
-    license: str
-
-
-ABOUT = {
-    "imagenet": About(
-        "ImageNet-1K", "https://www.image-net.org/", "https://www.image-net.org/download.php"
-    ),
-    "coco": About("COCO 2017", "https://cocodataset.org/", "https://cocodataset.org/#termsofuse"),
-    "ade20k": About(
-        "ADE20K",
-        "https://ade20k.csail.mit.edu/",
-        "https://groups.csail.mit.edu/vision/datasets/ADE20K/terms/",
-    ),
-}
-
-
-def croissant(manifest: Manifest, drawn: bool, own: About, day: str) -> dict[str, Any]:
+def croissant(manifest: Manifest, drawn: bool, own: Origin, day: str) -> dict[str, Any]:
     """Return a data set's metadata.
 
     Args:
@@ -84,14 +62,15 @@ def croissant(manifest: Manifest, drawn: bool, own: About, day: str) -> dict[str
         own: of the project, whose drawn images are.
         day: when the metadata count as published, e.g. 2021-06-08.
     """
-    about = own if drawn else ABOUT[manifest.dataset]
+    official = datasets()[manifest.dataset].origin or own
+    about = own if drawn else official
     kind = "images drawn in its place" if drawn else "the official images"
     return {
         "@context": CONTEXT,
         "@type": "sc:Dataset",
         "conformsTo": "http://mlcommons.org/croissant/1.0",
         "name": manifest.dataset,
-        "description": f"{ABOUT[manifest.dataset].title} as tar shards (webdataset): {kind}.",
+        "description": f"{official.title} as tar shards (webdataset): {kind}.",
         "url": about.url,
         "license": about.license,
         "datePublished": day,

@@ -18,6 +18,15 @@ Split = Literal["train", "val"]
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Where a data set is from, and under which terms."""
+
+    title: str
+    url: str
+    license: str
+
+
+@dataclass(frozen=True)
 class AboutDataset:
     """What a data set is.
 
@@ -31,6 +40,7 @@ class AboutDataset:
         rehearsal: the synthetic images that a rehearsal trains on.
         rehearsal_width: pixels that those are widened to, where a recipe wants wide images.
         section: its section of params.yaml, `data.<name>`.
+        origin: where the official data set is from; None for data of one's own.
     """
 
     reader: str
@@ -42,6 +52,7 @@ class AboutDataset:
     rehearsal: Synthetic
     rehearsal_width: int | None = None
     section: type[Dataset] = Dataset
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """What ADE20K is."""
 
 from pipeline.params.data import Synthetic
-from pipeline.params.registry import AboutDataset
+from pipeline.params.registry import AboutDataset, Origin
 
 ABOUT = AboutDataset(
     reader="pipeline.datasets.ade20k.ade20k",
@@ -11,4 +11,9 @@ ABOUT = AboutDataset(
     bytes=1_000_000_000,
     synthetic="pipeline.datasets.synthetic.regions",
     rehearsal=Synthetic(train=4, val=1, image_size=512),
+    origin=Origin(
+        "ADE20K",
+        "https://ade20k.csail.mit.edu/",
+        "https://groups.csail.mit.edu/vision/datasets/ADE20K/terms/",
+    ),
 )

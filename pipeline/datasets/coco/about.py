@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from pipeline.params.data import Dataset, Synthetic
-from pipeline.params.registry import AboutDataset
+from pipeline.params.registry import AboutDataset, Origin
 
 
 class Coco(Dataset):
@@ -27,4 +27,5 @@ ABOUT = AboutDataset(
     rehearsal=Synthetic(train=4, val=1, image_size=480),
     rehearsal_width=800,  # as wide as the recipe's largest training images, 800 x 1333
     section=Coco,
+    origin=Origin("COCO 2017", "https://cocodataset.org/", "https://cocodataset.org/#termsofuse"),
 )

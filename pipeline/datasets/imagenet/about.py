@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Discriminator, Tag
 
 from pipeline.params.data import Dataset, Local, RemoteFile, Synthetic
-from pipeline.params.registry import AboutDataset
+from pipeline.params.registry import AboutDataset, Origin
 
 
 class ImageNet(Dataset):
@@ -32,4 +32,7 @@ ABOUT = AboutDataset(
     synthetic="pipeline.datasets.synthetic.relations",
     rehearsal=Synthetic(train=16, val=4, image_size=256),
     section=ImageNet,
+    origin=Origin(
+        "ImageNet-1K", "https://www.image-net.org/", "https://www.image-net.org/download.php"
+    ),
 )

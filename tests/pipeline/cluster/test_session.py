@@ -155,7 +155,12 @@ def test_an_open_cluster_is_joined_only_where_that_was_said(
     monkeypatch.setenv("RAY_ADDRESS", control)
     monkeypatch.setattr("ray.is_initialized", lambda: False)
     monkeypatch.setattr("ray.shutdown", lambda: None)
-    monkeypatch.setattr(connection, "_join", lambda address, **_: joined.append(address))
+
+    def join(address: str, **_: object) -> str:
+        joined.append(address)
+        return address
+
+    monkeypatch.setattr(connection, "_join", join)
     with (
         pytest.raises(UserError, match=r"asks for no token.*cluster.allow_open: true"),
         connected(Cluster()),
