@@ -50,7 +50,7 @@ GOALS = {
     ("256 pixels", PAPER): (2.5, 3.5),
     ("256 pixels", PLAIN): (4.5, 6.0),
 }
-COMMAND = "PYTHONPATH=. python benchmarks/loading.py"
+COMMAND = "make bench only=loading"
 Batches = Callable[[], Iterator[Any]]
 
 
@@ -191,7 +191,7 @@ def time_loader(side: str, source: Path, kind: str, workers: int) -> None:
 
 def whole(side: str, source: Path, kind: str, workers: int) -> float:
     """Return what `time_loader` prints in a process of its own."""
-    command = [sys.executable, __file__, "--side", side, "--source", str(source)]
+    command = [sys.executable, "-m", "benchmarks.loading", "--side", side, "--source", str(source)]
     command += ["--kind", kind, "--workers", str(workers)]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 

@@ -29,7 +29,7 @@ from pipeline.shards.task import write
 
 IMAGES, ROUNDS, SHORT_SIDE, QUALITY, ENOUGH = 300, 5, 256, 90, 500
 GOALS = {None: (1.5, 2.0), SHORT_SIDE: (1.8, 2.2)}
-COMMAND = "PYTHONPATH=. python benchmarks/sharding.py"
+COMMAND = "make bench only=sharding"
 Treat = Callable[[bytes], bytes]
 
 

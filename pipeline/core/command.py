@@ -4,6 +4,8 @@ asked to end.
 
 import argparse
 import io
+import os
+import select
 import shutil
 import signal
 import sys
@@ -53,7 +55,7 @@ def parser(description: str, example: str) -> argparse.ArgumentParser:
 
 def main(run: Callable[[], None]) -> None:
     """Run a command; bad input ends it with one sentence and exit code 2 (a full disk: 1), never a
-    traceback.
+    traceback. A reader that stops early, as `head` does, ends it with 141.
 
     Being asked to end (Ctrl-C, SIGTERM, a closed terminal) is an end like any other, what is open
     is closed; the exit code is 128 and the signal's number: 130 after Ctrl-C, 143 after SIGTERM.
@@ -103,6 +105,11 @@ def _run(run: Callable[[], None]) -> int | str | None:
     """Run a command and return its exit code."""
     try:
         run()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        if not _unread():
+            raise
+        return 128 + signal.SIGPIPE
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1 if isinstance(error, DiskFull) else 2
@@ -114,3 +121,15 @@ def _run(run: Callable[[], None]) -> int | str | None:
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def _unread() -> bool:
+    """Return whether nobody reads what this process prints, as after `| head`; it prints no more
+    then.
+    """
+    output = select.poll()
+    output.register(sys.stdout, select.POLLOUT)
+    unread = any(event & select.POLLERR for _, event in output.poll(0))
+    if unread:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return unread

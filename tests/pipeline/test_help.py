@@ -1,6 +1,7 @@
 """What `--help` says of every command that there is."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -43,3 +44,15 @@ def test_help_names_the_command_as_it_is_typed_and_fits_a_terminal(command: str)
         assert f"{example} ".startswith(f"example: python -m {command} ")
     if "--set" in shown and command != "pipeline.params":
         assert "python -m pipeline.params" in shown
+
+
+def test_a_reader_that_stops_early_is_no_error() -> None:
+    command = [sys.executable, "-m", "pipeline.params"]
+    process = subprocess.Popen(
+        command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None and process.stderr is not None
+    assert process.stdout.readline() != ""
+    process.stdout.close()
+    assert process.wait(60) == 128 + signal.SIGPIPE and process.stderr.read() == ""
+    process.stderr.close()
