@@ -67,9 +67,16 @@ class Store:
         self.write(name, cut if how == "cut" else cut + bytes([data[at] ^ 1]) + data[at + 1 :])
 
     def remove_bucket(self) -> None:
-        for name in self.names():
-            self.client.delete_object(Bucket=BUCKET, Key=name)
-        self.client.delete_bucket(Bucket=BUCKET)
+        """Remove the bucket, also while somebody goes on writing to it."""
+        while True:
+            for name in self.names():
+                self.client.delete_object(Bucket=BUCKET, Key=name)
+            try:
+                self.client.delete_bucket(Bucket=BUCKET)
+                return
+            except self.client.exceptions.ClientError as error:
+                if error.response["Error"]["Code"] != "BucketNotEmpty":
+                    raise
 
     def stop(self) -> None:
         self._server.stop()

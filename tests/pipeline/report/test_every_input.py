@@ -19,7 +19,6 @@ UNUSED = {
         "final.*",
         "best.*",
         "train_images_per_second",
-        "wall_time_s",  # the first seed's once more
         "seeds.*.final.top5",
         "seeds.*.best.top5",  # shown where a claim names it
         "seeds.*.final.loss",
