@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 import requests
 
 START_S = 180
@@ -92,3 +93,15 @@ def _answers(address: str, head: "subprocess.Popen[bytes]") -> bool:
         else:
             return True
     return False
+
+
+def listening(first: psutil.Process) -> set[tuple[str, int]]:
+    """Return the addresses and ports that a process and its children listen on."""
+    addresses = set()
+    for process in (first, *first.children(recursive=True)):
+        try:
+            connections = process.net_connections(kind="tcp")
+        except psutil.Error:
+            continue
+        addresses |= {tuple(one.laddr) for one in connections if one.status == psutil.CONN_LISTEN}
+    return addresses

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import psutil
+from heads import listening
 from helpers import PROJECT
 
 COMMANDS = sorted(path.stem for path in (PROJECT / "pipeline").glob("[a-z]*.py"))
@@ -22,18 +23,6 @@ def test_no_command_imports_ray_before_the_token_is_asked_for() -> None:
         [sys.executable, "-c", code, *COMMANDS], cwd=PROJECT, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-
-
-def listening(first: psutil.Process) -> set[tuple[str, int]]:
-    """Return the (address, port) that a process and its children listen on."""
-    found = set()
-    for process in (first, *first.children(recursive=True)):
-        try:
-            connections = process.net_connections(kind="tcp")
-        except psutil.Error:
-            continue
-        found |= {tuple(c.laddr) for c in connections if c.status == psutil.CONN_LISTEN}
-    return found
 
 
 def test_the_pages_of_mlflow_listen_on_loopback_alone(tmp_path: Path) -> None:

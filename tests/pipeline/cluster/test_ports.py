@@ -12,7 +12,7 @@ import grpc
 import psutil
 import pytest
 import requests
-from heads import head_by_hand
+from heads import head_by_hand, listening
 from helpers import PROJECT
 
 START_S = 180
@@ -79,25 +79,13 @@ def held_head() -> Iterator[psutil.Process]:
             process.wait(60)
 
 
-def ports_of(first: psutil.Process) -> set[tuple[str, int]]:
-    """Return the addresses and ports that a process and its children listen on."""
-    addresses = set()
-    for process in (first, *first.children(recursive=True)):
-        try:
-            connections = process.net_connections(kind="tcp")
-        except psutil.Error:
-            continue
-        addresses |= {tuple(one.laddr) for one in connections if one.status == psutil.CONN_LISTEN}
-    return addresses
-
-
 def settled(head: psutil.Process) -> set[tuple[str, int]]:
     """Return a head's ports once its agents have theirs: none has come for some seconds."""
     deadline = time.monotonic() + START_S
     before: set[tuple[str, int]] = set()
     while time.monotonic() < deadline:
         time.sleep(5)
-        now = ports_of(head)
+        now = listening(head)
         if now == before and len(now) >= 6:
             return now
         before = now
