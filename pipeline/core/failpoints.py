@@ -31,12 +31,13 @@ def reach(point: str, **where: int | str) -> None:
         name, *words = shlex.split(fault) or [""]
         asked = dict(word.split("=", 1) for word in words)
         once, action = asked.pop("once", None), asked.pop("do", "kill")
+        held_by = asked.pop("while", None)
         if (
             name == point
             and all(str(where.get(key)) == value for key, value in asked.items())
             and _first(once)
         ):
-            _act(action, point)
+            _act(action, point, held_by)
 
 
 def armed() -> str | None:
@@ -66,7 +67,7 @@ def _first(marker: str | None) -> bool:
     return True
 
 
-def _act(action: str, point: str) -> None:
+def _act(action: str, point: str, held_by: str | None) -> None:
     if action == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     if action == "stop":
@@ -77,6 +78,8 @@ def _act(action: str, point: str) -> None:
         return
     if action == "fail":
         raise OSError(f"fault at {point}")
-    while action == "wait":
-        time.sleep(0.05)
+    if action == "wait":
+        while held_by is None or os.path.exists(held_by):
+            time.sleep(0.05)
+        return
     raise ValueError(f"{VARIABLE}: do={action} is not known; kill, stop, wait, slow or fail")

@@ -31,9 +31,17 @@ LIMIT_S = 300
 
 
 @pytest.fixture(scope="module")
-def head() -> Iterator[str]:
-    with dashboard_of_a_head() as address:
-        yield address
+def held(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file: while it is there, no training goes beyond its eighth step."""
+    return tmp_path_factory.mktemp("held") / "held"
+
+
+@pytest.fixture(scope="module")
+def head(held: Path) -> Iterator[str]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PIPELINE_FAULT", f"step step=8 do=wait while={held}")
+        with dashboard_of_a_head() as address:
+            yield address
 
 
 @pytest.fixture(scope="module")
@@ -72,17 +80,22 @@ def read_until(client: subprocess.Popen[str], words: str) -> list[str]:
 
 
 def test_a_killed_client_is_followed_by_another_and_a_stopped_job_publishes_nothing(
-    project: Path, head: str
+    project: Path, head: str, held: Path
 ) -> None:
+    held.touch()
     first = submitted(project, head, *CLIENT, "dwnet_micro")
     said = read_until(first, "starts at step")
     first.kill()
     first.wait()
     second = submitted(project, head, *CLIENT, "dwnet_micro")
     third = submitted(project, head, *CLIENT, "dwnet_micro")
-    outputs = [client.communicate(timeout=LIMIT_S)[0] for client in (second, third)]
+    begun = ["\n".join(read_until(one, "does this already")) for one in (second, third)]
+    held.unlink()
+    outputs = [
+        lines + one.communicate(timeout=LIMIT_S)[0]
+        for lines, one in zip(begun, (second, third), strict=True)
+    ]
     assert (second.returncode, third.returncode) == (0, 0), outputs
-    assert all("does this already" in output for output in outputs)
 
     metrics = json.loads((project / "results/classify/dwnet_micro/metrics.json").read_text())
     assert metrics["commit"] is None and len(metrics["seeds"]) == 1
@@ -93,6 +106,7 @@ def test_a_killed_client_is_followed_by_another_and_a_stopped_job_publishes_noth
     job = Dashboard(head).find(notes.name)
     assert job is not None and "canary" not in whole + str(job)
 
+    held.touch()
     client = submitted(project, head, *CLIENT, "dynamic_dwnet_micro")
     read_until(client, "starts at step")
     listed = submitted(project, head, sys.executable, "-m", "pipeline.jobs", "list")
