@@ -16,8 +16,8 @@ $(READY): requirements.lock
 	$(VENV)/bin/uv pip install --quiet --compile-bytecode -r requirements.lock  # imported by dozens of processes
 	@touch $@
 
-repro: $(READY)  ## everything params.yaml asks for: data, shards, training, report (results/report/report.html)
-	@python -m pipeline.repro $(options)
+repro: $(READY)  ## everything params.yaml asks for, from data to report; of another file: params=params/cifar10.yaml
+	@python -m pipeline.repro $(if $(params),--params $(params)) $(options)
 
 repro: scm
 
@@ -25,7 +25,7 @@ scm:  # a downloaded archive has no .git, and DVC wants to be told
 	@git rev-parse --git-dir >/dev/null 2>&1 || dvc config --quiet --local core.no_scm true
 
 plan: $(READY)  ## what that would cost, before anything runs: images, steps, disk, hours
-	@python -m pipeline.plan
+	@python -m pipeline.plan $(if $(params),--params $(params))
 
 walk: $(READY)  ## two steps of everything that params.yaml would train, before hours are spent on it
 	@python -m pipeline.walk

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -95,10 +95,15 @@ def new_session() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def run_session(*commands: list[str], stages: dict[str, float | None] | None = None) -> int:
+def run_session(
+    *commands: list[str],
+    stages: dict[str, float | None] | None = None,
+    begin: Callable[[int], None] = lambda number: None,
+) -> int:
     """Run commands one after the other, until one fails, as a session; return the exit code.
 
     `stages` are those that DVC will run in them, and the seconds of each, as far as is known.
+    `begin` is called before each command, with its number from 0.
 
     They are a process group of their own: whichever way this process is asked to end, they are
     asked once, by SIGINT, which DVC leaves to its stage, and are waited for.
@@ -107,7 +112,8 @@ def run_session(*commands: list[str], stages: dict[str, float | None] | None = N
     with new_session() as folder:
         if stages is not None:
             write_schedule(Path(folder), stages)
-        for command in commands:
+        for number, command in enumerate(commands):
+            begin(number)
             code = _run(command, folder, asked)
             if asked or code:
                 break

@@ -1,26 +1,34 @@
 """What `make repro` would cost, before it begins: in a sentence, and in seconds a stage."""
 
-from argparse import Namespace
-from pathlib import Path
+import sys
 
+from pipeline.core.progress import say
 from pipeline.core.units import clock, count, duration, size
-from pipeline.params import TASKS, load
-from pipeline.planning.estimate import Plan, plan
-from pipeline.project.call import Call, Folders
+from pipeline.params import TASKS
+from pipeline.planning.estimate import Plan
 
 LONG_S = 3600.0
 """From here on a run is asked about."""
 
 
-def plan_of(project: Path) -> Plan:
-    """Return the plan of a project as it stands.
+def refuse_unwanted(plan: Plan, more: str, yes: bool) -> None:
+    """Say what a long run will cost, and on a terminal ask whether it is wanted.
+
+    Args:
+        plan: of all that would run.
+        more: the command that says more of it.
+        yes: whether it was agreed to already.
 
     Raises:
-        UserError: the project cannot be read, or a training could not begin.
+        SystemExit: it is not.
     """
-    params = load(project / "params.yaml")
-    args = Namespace(params=None, set=[], out=None)
-    return plan(Call(args, params, project, Folders(project.resolve())))
+    if plan.wall < LONG_S:
+        return
+    say(f"This will cost {cost(plan)}; more by: {more}")
+    if yes or not sys.stdin.isatty():
+        return
+    if input("Begin? [y/N] ").strip().lower() not in ("y", "yes"):
+        sys.exit("nothing was started; to begin without being asked: make repro options=--yes")
 
 
 def stages_in(plan: Plan, together: bool) -> dict[str, float | None]:

@@ -3,9 +3,11 @@ ad-hoc call.
 """
 
 import logging
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -70,17 +72,24 @@ def stages_of(call: Call) -> list[PlannedStage]:
     return _asked(call.project)
 
 
+def command_of(call: Call, stage: PlannedStage) -> list[str]:
+    """Return the command by which an ad-hoc call does a stage."""
+    verb, words = ("train", [stage.verb]) if stage.verb in TASKS else (stage.verb, [])
+    names = [stage.key] if stage.key else []
+    options = [f"{name}={value}" for name, value in call.options]
+    return [sys.executable, "-m", f"pipeline.{verb}", *words, *names, *options]
+
+
 def _needed(call: Call) -> Iterator[PlannedStage]:
     """Yield the stages that the parameters of an ad-hoc call need."""
-    used, searches = _datasets(call.params), _searches(call.params)
+    searches = _searches(call.params)
+    for verb, dataset in product(DATA, sorted(_datasets(call.params))):
+        yield PlannedStage(f"{verb}@{dataset}", "current" if _there(call, dataset) else "runs")
+
     for name in _expanded(call.project / "dvc.yaml", call.params):
         stage = PlannedStage(name, "runs")
-        if stage.verb in SEARCHES and stage.verb not in searches:
-            continue
-        if stage.verb not in DATA:
+        if stage.verb not in (*DATA, *SEARCHES) or stage.verb in searches:
             yield stage
-        elif stage.key in used:
-            yield PlannedStage(name, "current") if _there(call, stage.key) else stage
 
 
 def _datasets(params: Params) -> set[str]:

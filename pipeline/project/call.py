@@ -117,11 +117,14 @@ class Call:
         """Return the command of a stage with this call's options, to be pasted into a shell;
         secrets are left out.
         """
+        return shell_line("python", "-m", f"pipeline.{verb}", *words, *self.options)
+
+    @property
+    def options(self) -> list[tuple[str, str]]:
+        """The options of this call, each with its value."""
         changes = [("--set", item) for item in self.args.set]
         options = [("--params", self.args.params), *changes, ("--out", self.args.out)]
-        return shell_line(
-            "python", "-m", f"pipeline.{verb}", *words, *(option for option in options if option[1])
-        )
+        return [option for option in options if option[1]]
 
 
 def repro(*stage: str, force: bool = False) -> str:

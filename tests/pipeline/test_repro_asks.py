@@ -14,14 +14,14 @@ from pipeline.planning.stages import PlannedStage
 BEGINS = """
 import sys
 from pipeline.core import command
+from pipeline.planning.cost import refuse_unwanted
 from pipeline.planning.estimate import Plan, PlanRow, Time
 from pipeline.planning.stages import PlannedStage
-from pipeline.repro import _refuse_unwanted
 
 seconds = float(sys.argv[1])
 row = PlanRow(PlannedStage("classify@v", "runs"), times=(Time(seconds, seconds, "CPU", "cpu"),))
 plan = Plan((row,), (), (), (), 0)
-command.main(lambda: (_refuse_unwanted(plan, "--yes" in sys.argv), print("begun")))
+command.main(lambda: (refuse_unwanted(plan, "make plan", "--yes" in sys.argv), print("begun")))
 """
 COST = "This will cost 1 stage, about 3.0 h (3.0 CPU-h), 0 B of disk; more by: make plan"
 LONG, SHORT = "10800", "3599"

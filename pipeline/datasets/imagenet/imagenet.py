@@ -51,15 +51,15 @@ Images = dict[str, list[str]]
 """The paths of images by their class, classes without images included."""
 
 
-def scan(tree: Tree, asked: Asked) -> Listing:
-    """List a tree in ImageNet's layout.
+def scan(tree: Tree, asked: Asked, official: Mapping[str, str] = SPLITS) -> Listing:
+    """List a tree in ImageNet's layout, whose splits lie in the `official` folders.
 
     Raises:
         UserError: a split is missing or has no classes, a class of `val` is not in `train`, or the
             ground truth does not have a line for each validation image.
     """
     listing = Listing(tree.root, [], {}, tree)
-    listing.folders = splits = folders(tree, asked, SPLITS, AROUND)
+    listing.folders = splits = folders(tree, asked, official, AROUND)
     synsets = devkit.read_synsets(listing) if devkit.META in tree.files else {}
     found = {
         split: _images(listing, split, folder, asked, synsets) for split, folder in splits.items()

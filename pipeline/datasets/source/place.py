@@ -18,6 +18,9 @@ LOCAL_START = b"PK\x03\x04"
 class FilePlace(Protocol):
     """The bytes of one file, wherever they lie."""
 
+    def __hash__(self) -> int:
+        """Places of the same bytes are equal."""
+
     @property
     def file(self) -> str:
         """The file on disk that holds them."""
