@@ -61,8 +61,9 @@ class Planning(Section):
 
 
 class Compare(Section):
-    """Tolerances, in points of each metric, within which a published number counts as
-    reproduced.
+    """The report. `tolerance` are points of each metric within which a published number counts as
+    reproduced; without `samples` it holds no image of a data set, and may be passed on where those
+    may not.
     """
 
     tolerance: dict[str, Annotated[float, Field(ge=0)]] = Field(
@@ -75,6 +76,8 @@ class Compare(Section):
     """By metric, in its points: how far from published counts as reproduced."""
     least_seeds: Annotated[int, Field(ge=3)] = 3
     """Seeds below which no trained number counts as reproduced."""
+    samples: bool = True
+    """Show what networks saw in images of the data sets."""
 
 
 class Cluster(Section):

@@ -1,9 +1,11 @@
 """The plan: a row for each stage that would run, and what all of them cost together."""
 
 import os
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cache, reduce
 from operator import mul
+from typing import get_args
 
 from pipeline.params import DATASETS, TASKS, Cluster
 from pipeline.params.registry import classifier
@@ -12,7 +14,7 @@ from pipeline.planning.data import Amount, amount_of
 from pipeline.planning.disk import Disk
 from pipeline.planning.speed import Kind, Speed, Speeds, threads
 from pipeline.planning.stages import DATA, SEARCHES, PlannedStage, stages_of
-from pipeline.planning.trainings import Group, group_of, runs_left, share
+from pipeline.planning.trainings import Group, group_of, runs_left, share, slots
 from pipeline.planning.work import PlannedWork, Training, training_of, work_of
 from pipeline.project.call import Call
 
@@ -89,8 +91,8 @@ class Plan:
     """Rows in the order of the pipeline, the data sets that they read, and the names of stages that
     would not run.
 
-    `cached` are those whose outputs DVC has kept; `free` are bytes on the project's disk; a
-    training has so many `workers`, and an hour of a GPU costs `price`.
+    `cached` are those whose outputs DVC has kept; `free` are bytes on the project's disk; there is
+    room for so many `workers`, and an hour of a GPU costs `price`.
     """
 
     rows: tuple[PlanRow, ...]
@@ -98,7 +100,7 @@ class Plan:
     current: tuple[str, ...]
     cached: tuple[str, ...]
     free: int
-    workers: int = 1
+    workers: Mapping[Kind, int] = field(default_factory=dict)
     price: float | None = None
 
     def money(self, seconds: float) -> float | None:
@@ -169,7 +171,7 @@ class _Planner:
             names["current"],
             names["cached"],
             disk.free(self.call.folders.root),
-            self.call.params.cluster.most,
+            {kind: slots(self.call.params.cluster, kind) for kind in get_args(Kind)},
             self.call.params.plan.price_per_gpu_hour,
         )
 
@@ -242,9 +244,9 @@ class _Planner:
         if len(known) < len(rows):
             return None
         passing = sorted((one.passing for one in known), reverse=True)
-        return Disk(
-            sum(one.kept for one in known), sum(passing[: group.at_once(self.call.params.cluster)])
-        )
+        cluster = self.call.params.cluster
+        most = group.at_once(cluster, slots(cluster, "CPU"))
+        return Disk(sum(one.kept for one in known), sum(passing[:most]))
 
     def profile(self, stage: PlannedStage) -> PlanRow:
         """Return the cost of a profile, which one process takes on one GPU or on all cores of a
@@ -269,7 +271,7 @@ def _timed(row: PlanRow, speed: Speed, devices: float) -> PlanRow:
 
 def _devices(kind: Kind, cluster: Cluster, group: Group) -> float:
     """Return how many devices a stage keeps busy."""
-    workers = group.workers * group.at_once(cluster)
+    workers = group.workers * group.at_once(cluster, slots(cluster, kind))
     if kind == "CPU":
         return workers * threads(cluster)
     shared = cluster.gpus_per_worker

@@ -177,7 +177,7 @@ def _totals_by_verb(plan: Plan) -> Iterator[str]:
             for verb, busy in verbs.items()
         ]
         if said:
-            wall = f"{clock(plan.wall)} on {count(plan.workers, device)}"
+            wall = f"{clock(plan.wall)} on {count(plan.workers[kind], device)}"
             yield f"In all {duration(total, f'{kind}-')}, {wall}: {', '.join(said)}."
     if plan.price is not None:
         parts = [

@@ -2,6 +2,7 @@
 seeds.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 from pipeline.core.errors import UserError
 from pipeline.params import TASKS, Cluster
 from pipeline.params.searches import Asha
+from pipeline.planning.speed import Kind, threads
 from pipeline.planning.work import Training, training_of
 from pipeline.project.call import Call
 
@@ -35,12 +37,22 @@ class Group:
     left_out: int = 0
     halved: Asha | None = None
 
-    def at_once(self, cluster: Cluster) -> int:
-        """Return how many runs go on at once, where the cluster is what `cluster` asks for."""
+    def at_once(self, cluster: Cluster, slots: int) -> int:
+        """Return how many runs go on at once where there is room for so many workers."""
+        most = max(1, slots // self.workers)
         if self.search is None:
-            return 1
+            return most if cluster.together else 1
         runs = sum(len(training.seeds) for training in self.trainings)
-        return min(max(1, cluster.most // self.workers), self.concurrent or runs, runs)
+        return min(most, self.concurrent or runs, runs)
+
+
+def slots(cluster: Cluster, kind: Kind) -> int:
+    """Return how many workers there is room for: as many as `cluster` asks for, or on CPUs more
+    where this machine has more cores and no other cluster is joined.
+    """
+    if kind == "GPU" or "RAY_ADDRESS" in os.environ:
+        return cluster.most
+    return max(cluster.most, (os.cpu_count() or 1) // threads(cluster))
 
 
 def group_of(call: Call, verb: str, key: str) -> Group | None:

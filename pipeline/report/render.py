@@ -54,6 +54,8 @@ def make_report(call: Call) -> Path:
     made, target = material.evidence, material.folder
     with whole_folder(target) as folder:
         pictures = _pictures(made.results, material.claims, folder)
+        if call.params.compare.samples:
+            pictures += _samples(made.results, folder)
         _draw(made, material.answers, folder)
         blocks = report(replace(material, pictures=pictures))
         write_text(folder / "report.md", to_markdown(blocks))
@@ -153,8 +155,6 @@ def _pictures(results: Results, claims: list[Claim], folder: Path) -> list[Figur
             "Images a second on the machine named under the table of variants; longer is faster."
         )
         draw("throughput.svg", caption, lambda path: figures.throughput(profiled, path), speeds)
-    for result in results.run:
-        _copy_samples(result, folder, made)
     return made
 
 
@@ -180,15 +180,17 @@ def _draw_task(task: str, trained: list[VariantResult], draw: Draw) -> None:
         draw(f"curves_{task}.svg", caption, lambda path: figures.curves(trained, path), ends)
 
 
-def _copy_samples(result: VariantResult, folder: Path, made: list[Figure]) -> None:
-    if result.samples:
-        file = f"samples_{result.task}_{result.name}.webp"
-        _shrink(result.samples, folder / file)
-        caption = (
-            f"{TASK_NAMES[result.task].capitalize()} `{result.name}`: predictions of the "
-            "first seed."
-        )
-        made.append(Figure(file, caption))
+def _samples(results: Results, folder: Path) -> list[Figure]:
+    """Copy what each variant saw in images of its data set."""
+    pictures = []
+    for result in results.run:
+        if result.samples:
+            file = f"samples_{result.task}_{result.name}.webp"
+            _shrink(result.samples, folder / file)
+            task = TASK_NAMES[result.task].capitalize()
+            caption = f"{task} `{result.name}`: predictions of the first seed."
+            pictures.append(Figure(file, caption))
+    return pictures
 
 
 def _shrink(picture: Path, target: Path) -> None:

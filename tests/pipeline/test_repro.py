@@ -416,3 +416,37 @@ def test_a_full_disk_of_dvcs_cache_is_one_sentence(tmp_path: Path) -> None:
         assert again.wait(500) == 0
     finally:
         subprocess.run(["umount", "-l", str(disk)])
+
+
+@pytest.mark.faults
+def test_another_params_file_is_run_whole_and_goes_on_where_it_was(project: Path) -> None:
+    recipe = {**yaml.safe_load(SMALL)["classify"]["recipe"], "duration": {"epochs": 1}}
+    params = {
+        "data": {"cifar10": {"synthetic": {"train": 48, "val": 16, "image_size": 32}}},
+        "classify": {
+            "dataset": "cifar10",
+            "recipe": recipe,
+            "variants": {"dwnet_micro": {"mixer": "dwnet", "size": "micro"}},
+        },
+        "detect": {"variants": {}},
+        "segment": {"variants": {}},
+    }
+    (project / "other.yaml").write_text(yaml.safe_dump(params))
+    command = (sys.executable, "-m", "pipeline.repro", "--params", "other.yaml")
+    results = project / "adhoc" / "other" / "results"
+
+    (results.parent / "data/shards").mkdir(parents=True)
+    (results.parent / "data/shards/cifar10").write_text("in the way")
+    refused = subprocess.run(
+        command, cwd=project, env=environment(), capture_output=True, text=True
+    )
+    assert refused.returncode != 0 and "stage 2 of 5: shard@cifar10" in refused.stdout
+    assert "stage 3" not in refused.stdout and not results.exists()
+
+    (results.parent / "data/shards/cifar10").unlink()
+    printed = run(project, *command)
+    assert "stage 5 of 5: compare" in printed and "classify dwnet_micro" in printed
+    assert (results / "report" / "report.html").exists()
+
+    again = run(project, *command)
+    assert "stage 1 of 3: classify@dwnet_micro" in again and "starts at step" not in again

@@ -6,9 +6,11 @@ import pytest
 from helpers import write_shards
 
 from pipeline.loading.hold_out import open_split
+from pipeline.params import Cluster
 from pipeline.params.searches import Asha
 from pipeline.planning.data import Amount
-from pipeline.planning.trainings import share
+from pipeline.planning.speed import Kind
+from pipeline.planning.trainings import Group, share, slots
 from pipeline.planning.work import parts_of
 
 
@@ -40,3 +42,31 @@ def test_halving_leaves_what_single_trials_add_up_to(
     assert share(asha, total, 1000 * total) == pytest.approx(sum(spent) / (trials * total))
     steps = Asha(grace=grace, reduction=reduction, time_attribute="step")
     assert share(steps, total / 1000, total) == pytest.approx(sum(spent) / (trials * total))
+
+
+@pytest.mark.parametrize(
+    ("cores", "address", "kind", "workers", "together", "at_once"),
+    [
+        (8, None, "CPU", 1, True, 8),
+        (8, None, "CPU", 2, True, 4),
+        (8, None, "CPU", 2, False, 1),
+        (1, None, "CPU", 2, True, 1),  # it is asked for, and shares a core
+        (8, "head:6379", "CPU", 2, True, 1),  # whose size nobody knows
+        (8, None, "GPU", 2, True, 1),
+    ],
+)
+def test_as_many_groups_go_on_at_once_as_there_is_room_for(
+    cores: int,
+    address: str | None,
+    kind: Kind,
+    workers: int,
+    together: bool,
+    at_once: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    if address is not None:
+        monkeypatch.setenv("RAY_ADDRESS", address)
+    cluster = Cluster(workers=workers, together=together)
+    assert Group((), workers).at_once(cluster, slots(cluster, kind)) == at_once

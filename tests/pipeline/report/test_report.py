@@ -150,6 +150,14 @@ def test_the_same_inputs_give_the_same_bytes(laptop: Any, reported: Any) -> None
     } <= first.keys()
 
 
+def test_a_report_without_samples_holds_no_image_of_a_data_set(laptop: Any) -> None:
+    path = laptop.root / "params.yaml"
+    path.write_text(f"{path.read_text()}\ncompare: {{samples: false}}\n")
+    folder = laptop.report()
+    assert not list(folder.glob("samples_*"))
+    assert "image/webp" not in (folder / "report.html").read_text()
+
+
 def test_one_changed_number_changes_the_report(laptop: Any, reported: Any) -> None:
     path = laptop.root / "results/classify/swin_micro/metrics.json"
     metrics = json.loads(path.read_text())
