@@ -7,7 +7,8 @@ from pipeline.core.files import whole_folder
 from pipeline.project import cli
 from pipeline.project.call import Call
 from pipeline.runs.profiling import profile_of
-from pipeline.runs.results import ProfileFile, publish_json
+from pipeline.runs.results.files import publish_json
+from pipeline.runs.results.profile import ProfileFile
 
 
 def main() -> None:

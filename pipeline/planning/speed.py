@@ -19,7 +19,8 @@ from pipeline.planning import rounds
 from pipeline.planning.operations import PHOTOGRAPH, operations_of
 from pipeline.planning.work import Training, evaluations, steps_in
 from pipeline.project.call import Call, Folders
-from pipeline.runs.results import Metrics, ProfileFile
+from pipeline.runs.results.profile import ProfileFile
+from pipeline.runs.results.training import Metrics
 from pipeline.tasks.counting import Operations
 
 Kind = Literal["GPU", "CPU"]

@@ -14,7 +14,7 @@ from pipeline.report.samples import SamplePicture, of_budget, of_search, of_vari
 from pipeline.report.statistics import Difference, OverImages, over_images, paired_difference
 from pipeline.report.trials import FactorialResults, SearchResults
 from pipeline.report.verdict import PAPER_KERNEL
-from pipeline.runs.results import Metrics
+from pipeline.runs.results.training import Metrics
 
 BASELINE = "swin"
 MATCHED = 0.05  # by which a control's parameters may differ

@@ -13,7 +13,7 @@ from pipeline.report import numbers
 from pipeline.report.results import VariantResult
 from pipeline.report.scale import small_because
 from pipeline.report.statistics import summarise
-from pipeline.runs.results import Metrics
+from pipeline.runs.results.training import Metrics
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

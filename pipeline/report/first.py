@@ -14,7 +14,7 @@ from pipeline.report.contrasts import Contrast
 from pipeline.report.document import Block, Paragraph, Table, anchor, code, plain
 from pipeline.report.results import Results, VariantResult
 from pipeline.report.scale import small_because
-from pipeline.runs.results import Metrics
+from pipeline.runs.results.training import Metrics
 
 SHORT = (
     "What do few links and shared weights give?",

@@ -13,7 +13,7 @@ from pipeline.core.files import sha256_file
 from pipeline.report.claims import TASK_NAMES
 from pipeline.report.document import Block, Paragraph, Table, code, plain
 from pipeline.report.results import Results
-from pipeline.runs.results import Metrics
+from pipeline.runs.results.training import Metrics
 
 HEAD = ["configuration", "code", "data", "manifest", "device", "workers", "minutes"]
 CAPTION = "Each training: commit and its day, and the digest of its shards' manifest."

@@ -11,16 +11,9 @@ from pipeline.params import Task, Variant
 from pipeline.project.call import Call, repro
 from pipeline.report.claims import TASKS
 from pipeline.report.document import code, plain
-from pipeline.runs.results import (
-    AGAIN,
-    HistoryLine,
-    Metrics,
-    PredictionsFile,
-    ProfileFile,
-    line_of,
-    read_json,
-    read_table,
-)
+from pipeline.runs.results.files import AGAIN, line_of, read_json, read_table
+from pipeline.runs.results.profile import ProfileFile
+from pipeline.runs.results.training import HistoryLine, Metrics, PredictionsFile
 
 
 @dataclass(frozen=True)

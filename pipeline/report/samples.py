@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from pipeline.report.results import VariantResult
 from pipeline.report.scale import small_because, smaller
 from pipeline.report.trials import FactorialResults, SearchResults, TrialFile
-from pipeline.runs.results import Metrics, ProfileFile
+from pipeline.runs.results.profile import ProfileFile
+from pipeline.runs.results.training import Metrics
 
 if TYPE_CHECKING:
     from pipeline.report.statistics import Right

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pipeline.params.registry import classifier, tasks
 from pipeline.report.claims import Claim
 from pipeline.report.numbers import count
-from pipeline.runs.results import DataFacts, Metrics, ProfileFile
+from pipeline.runs.results.fields import DataFacts
+from pipeline.runs.results.profile import ProfileFile
+from pipeline.runs.results.training import Metrics
 
 
 def small_because(metrics: Metrics) -> tuple[str, ...]:

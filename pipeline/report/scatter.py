@@ -16,7 +16,7 @@ from pipeline.report.figures import scale_of
 from pipeline.report.results import VariantResult
 from pipeline.report.scale import small_because
 from pipeline.report.verdict import measured_value
-from pipeline.runs.results import Metrics
+from pipeline.runs.results.training import Metrics
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -20,7 +20,7 @@ from pipeline.report.samples import of_search
 from pipeline.report.statistics import best_by_luck, summarise
 from pipeline.report.tracked import Tracked
 from pipeline.report.trials import SearchResults, TrialFile, called
-from pipeline.runs.results import RangeFile
+from pipeline.runs.results.search import RangeFile
 
 CAPTIONS = {
     "curves": "Every trial of the search over its epochs.",

@@ -14,18 +14,9 @@ from pydantic import Field, FiniteFloat
 
 from pipeline.core.errors import UserError
 from pipeline.project.call import Call
-from pipeline.runs.results import (
-    AGAIN,
-    BestFile,
-    DesignFile,
-    Name,
-    RangeFile,
-    SearchFile,
-    TrialLine,
-    line_of,
-    read_json,
-    read_table,
-)
+from pipeline.runs.results.fields import Name
+from pipeline.runs.results.files import AGAIN, line_of, read_json, read_table
+from pipeline.runs.results.search import BestFile, DesignFile, RangeFile, SearchFile, TrialLine
 
 
 class TrialFile(TrialLine):

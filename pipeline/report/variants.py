@@ -19,7 +19,8 @@ from pipeline.report.scale import small_because
 from pipeline.report.statistics import Summary
 from pipeline.report.tracked import Tracked
 from pipeline.report.verdict import measured_value
-from pipeline.runs.results import Metrics, ProfileFile
+from pipeline.runs.results.profile import ProfileFile
+from pipeline.runs.results.training import Metrics
 
 AT_PAPERS_CLASSES = [
     "variant",

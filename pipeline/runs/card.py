@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.params.registry import Metric, tasks
-from pipeline.runs.results import Evaluated, Metrics
+from pipeline.runs.results.fields import Evaluated
+from pipeline.runs.results.training import Metrics
 
 TEMPLATE = Path(__file__).parent / "card.md.j2"
 KINDS = {

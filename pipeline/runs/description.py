@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from models.network.sizes import MEAN, SIZES, STD
-from pipeline.runs.results import Metrics
+from pipeline.runs.results.training import Metrics
 from pipeline.runs.run import Run
 
 FIRST_CONV, CLASSIFIER = "backbone.stem.proj", "head"

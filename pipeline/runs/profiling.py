@@ -9,7 +9,7 @@ from pipeline.core import records
 from pipeline.core.errors import UserError
 from pipeline.core.files import digest
 from pipeline.params import Params
-from pipeline.runs.results import ProfileFile
+from pipeline.runs.results.profile import ProfileFile
 
 CLASSES = 1000
 """The paper's, so that profiles stand beside published numbers."""

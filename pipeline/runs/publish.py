@@ -15,15 +15,8 @@ from pipeline.project.call import Call
 from pipeline.project.git import commit
 from pipeline.runs.card import card
 from pipeline.runs.description import describe
-from pipeline.runs.results import (
-    HISTORY,
-    ClassLine,
-    HistoryLine,
-    Metrics,
-    PredictionsFile,
-    publish_json,
-    publish_table,
-)
+from pipeline.runs.results.files import publish_json, publish_table
+from pipeline.runs.results.training import HISTORY, ClassLine, HistoryLine, Metrics, PredictionsFile
 from pipeline.runs.run import Run, config_of, mlflow_run_of
 from pipeline.runs.weights import publish_weights
 from pipeline.shards.manifest import Manifest

@@ -12,16 +12,9 @@ from pipeline.core.files import whole_folder
 from pipeline.project.call import Call
 from pipeline.project.git import commit
 from pipeline.runs.publish import data_facts
-from pipeline.runs.results import (
-    COSTS,
-    HISTORY,
-    BestFile,
-    CurveLine,
-    SearchFile,
-    TrialLine,
-    publish_json,
-    publish_table,
-)
+from pipeline.runs.results.files import publish_json, publish_table
+from pipeline.runs.results.search import COSTS, BestFile, CurveLine, SearchFile, TrialLine
+from pipeline.runs.results.training import HISTORY
 from pipeline.search.journal import TrialResult
 from pipeline.search.search import Search, SearchResult, Trial, length
 from pipeline.search.settings import LeftOut, Setting

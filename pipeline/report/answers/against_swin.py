@@ -26,7 +26,7 @@ from pipeline.report.contrasts import declared_pairs, mixer_pairs
 from pipeline.report.document import Table, code, plain
 from pipeline.report.families import SWIN, dynamic, static
 from pipeline.report.forest import draw_forest, title_of
-from pipeline.runs.results import ProfileFile
+from pipeline.runs.results.profile import ProfileFile
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

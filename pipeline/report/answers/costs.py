@@ -8,7 +8,7 @@ from pipeline.params.registry import classifier
 from pipeline.report import numbers
 from pipeline.report.contrasts import Contrast
 from pipeline.report.samples import SamplePicture
-from pipeline.runs.results import ProfileFile
+from pipeline.runs.results.profile import ProfileFile
 
 
 @dataclass(frozen=True)

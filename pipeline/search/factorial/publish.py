@@ -6,7 +6,8 @@ from typing import Any
 from pipeline.core import failpoints
 from pipeline.core.files import whole_folder
 from pipeline.project.call import Call
-from pipeline.runs.results import DesignFile, publish_json
+from pipeline.runs.results.files import publish_json
+from pipeline.runs.results.search import DesignFile
 from pipeline.search.factorial.trials import Budgets
 from pipeline.search.publish import publish_trials, shared_facts, trial_rows
 from pipeline.search.search import Search, SearchResult, length
