@@ -60,7 +60,8 @@ def _metrics(call: Call, section: Any) -> dict[str, float]:
     from pipeline.tasks.base import create
     from pipeline.training.evaluate import collect
 
-    variant, shards = call.args.variant, call.shards(section.dataset)
+    variant = call.args.variant
+    shards = call.shards(section.dataset)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     recipe = section.recipe_of(variant)
     refuse_empty(call, shards, [recipe.evaluate_on])

@@ -35,7 +35,8 @@ def main() -> None:
     args.task, *first = cli.words_of(args.task)
     args.variants = [*first, *args.variants]
     call = cli.call(args)
-    task, section = call.args.task, section_of(call, call.args.task)
+    task = call.args.task
+    section = section_of(call, call.args.task)
     if not args.variants:
         raise UserError(
             f"which variant of {task} is missing; known: {', '.join(section.variants) or 'none'}"

@@ -47,7 +47,8 @@ def _same_layout(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     memory one after the other they stay as they are, else the batch becomes the innermost axis.
     """
     kind = torch.promote_types(x.dtype, torch.float32)
-    x, weight = x.to(kind), weight.to(kind)
+    x = x.to(kind)
+    weight = weight.to(kind)
     if weight.is_contiguous():
         return x.contiguous().permute(1, 2, 3, 0), weight.permute(1, 2, 3, 4, 0)
     return x.permute(1, 2, 3, 0).contiguous(), weight.permute(1, 2, 3, 4, 0).contiguous()

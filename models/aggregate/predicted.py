@@ -75,7 +75,8 @@ class PredictedRows(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, features: Tensor, rows: Tensor) -> Tensor:
         """Row by row of the kernels: predicts its weights, then adds up its taps."""
         ctx.save_for_backward(x, features, rows)
-        y, weight = torch.zeros_like(x), _row_of_weights(x, rows)
+        y = torch.zeros_like(x)
+        weight = _row_of_weights(x, rows)
         for row, taps in rows_on(x.shape[2], x.shape[3], rows.shape[0]):
             torch.mm(rows[row], features, out=weight.view(rows.shape[1], -1))
             for column, to, source in taps:
@@ -88,16 +89,12 @@ class PredictedRows(torch.autograd.Function):
         """Predicts each row again and passes its gradient on to the features and the projection."""
         x, features, rows = ctx.saved_tensors
         dy = laid_out_like(dy, x)
-        dx, dfeatures, drows = (
-            torch.zeros_like(x),
-            torch.zeros_like(features),
-            torch.zeros_like(rows),
-        )
-        weight, dweight, product = (
-            _row_of_weights(x, rows),
-            _row_of_weights(x, rows),
-            torch.empty_like(x),
-        )
+        dx = torch.zeros_like(x)
+        dfeatures = torch.zeros_like(features)
+        drows = torch.zeros_like(rows)
+        weight = _row_of_weights(x, rows)
+        dweight = _row_of_weights(x, rows)
+        product = torch.empty_like(x)
         flat = dweight.view(rows.shape[1], -1)
         for row, taps in rows_on(x.shape[2], x.shape[3], rows.shape[0]):
             torch.mm(rows[row], features, out=weight.view(rows.shape[1], -1))

@@ -47,7 +47,8 @@ def matched_mlp_ratio(
             or it has none, or `models.create_model` refuses the name or an override.
     """
     dims, rest = _feed_forward(name, overrides, num_classes, image_size)
-    narrow, wide = min(dims), max(dims)
+    narrow = min(dims)
+    wide = max(dims)
 
     def total(width: int) -> int:
         """Parameters where the hidden layers of the widest stage have `width` channels."""

@@ -31,7 +31,9 @@ __all__ = [
     "smallest_batch",
 ]
 
-PROPOSALS, CASCADE, UPERNET = ProposalSettings(), CascadeSettings(), UPerNetSettings()
+PROPOSALS = ProposalSettings()
+CASCADE = CascadeSettings()
+UPERNET = UPerNetSettings()
 """The paper's numbers."""
 
 _HOMES = {

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 from torchvision.ops import box_convert, box_iou, clip_boxes_to_image
 
-BACKGROUND, IGNORED = -1, -2
+BACKGROUND = -1
+IGNORED = -2
 MOST = abs(log(16 / 1000))
 """A decoded side is at most 62.5 times longer or shorter than the side that it starts from."""
 

@@ -26,7 +26,8 @@ class BoxHead(nn.Module):
     def __init__(self, num_classes: int, settings: CascadeSettings) -> None:
         """`num_classes` is C, without the background."""
         super().__init__()
-        width, side = settings.fpn_channels, settings.region_size
+        width = settings.fpn_channels
+        side = settings.region_size
         self.features = FastRCNNConvFCHead(
             (width, side, side),
             [width] * settings.box_convs,
@@ -70,7 +71,8 @@ class CascadeHeads(nn.Module):
     def __init__(self, num_classes: int, settings: CascadeSettings) -> None:
         """`num_classes` is C, without the background."""
         super().__init__()
-        self.num_classes, self.settings = num_classes, settings
+        self.num_classes = num_classes
+        self.settings = settings
         self.box_heads = nn.ModuleList(BoxHead(num_classes, settings) for _ in settings.ious)
         self.mask_heads = nn.ModuleList(MaskHead(num_classes, settings) for _ in settings.ious)
 
@@ -90,7 +92,8 @@ class CascadeHeads(nn.Module):
             targets: `boxes` (N, 4), `labels` (N,) and `masks` (N, H, W) of each image; boxes have
                 an area. `masked` (N,) bool, where it is there, says which objects have a mask.
         """
-        settings, found = self.settings, {}
+        settings = self.settings
+        found = {}
         sampler = BalancedPositiveNegativeSampler(settings.regions, settings.positive_fraction)
         for stage, (weight, iou) in enumerate(
             zip(settings.loss_weights, settings.ious, strict=True)
@@ -128,7 +131,8 @@ class CascadeHeads(nn.Module):
         targets: Sequence[Mapping[str, Tensor]],
     ) -> Tensor:
         """GIoU loss of the objects' boxes for their class, over the number of all regions."""
-        positive, label = torch.cat([r.positive for r in regions]), torch.cat(list(labels))
+        positive = torch.cat([r.positive for r in regions])
+        label = torch.cat(list(labels))
         boxes = torch.cat([r.boxes for r in regions])[positive]
         truth = [t["boxes"][r.matched[r.positive]] for r, t in zip(regions, targets, strict=True)]
         moved = decode(boxes, offsets[positive, label[positive]], self.settings.box_stds[stage])
@@ -204,7 +208,9 @@ class CascadeHeads(nn.Module):
 
         Class logits are averaged over the stages, boxes are those of the last one.
         """
-        boxes, logits, last = list(proposals), [], len(self.box_heads) - 1
+        boxes = list(proposals)
+        logits = []
+        last = len(self.box_heads) - 1
         for stage, head in enumerate(self.box_heads):
             scores, offsets = head(pool(maps, boxes, self.settings.region_size))
             logits.append(scores)
@@ -226,7 +232,8 @@ class CascadeHeads(nn.Module):
     def _best(self, boxes: Tensor, scores: Tensor) -> dict[str, Tensor]:
         """Return the detections of an image from boxes (R, C, 4) and scores (R, C), best first."""
         region, label = (scores > self.settings.score_threshold).nonzero(as_tuple=True)
-        boxes, scores = boxes[region, label], scores[region, label]
+        boxes = boxes[region, label]
+        scores = scores[region, label]
         kept = batched_nms(boxes, scores, label, self.settings.nms_iou)[: self.settings.detections]
         return {"boxes": boxes[kept], "labels": label[kept], "scores": scores[kept]}
 

@@ -55,10 +55,8 @@ def paste(masks: Tensor, boxes: Tensor, size: Size, threshold: float = 0.5) -> T
     for start in range(0, len(masks), few):
         part = slice(start, start + few)
         x1, y1, x2, y2 = boxes[part].float().unbind(-1)
-        rows, columns = (
-            _weights(y1, y2, size[0], masks.shape[-2]),
-            _weights(x1, x2, size[1], masks.shape[-1]),
-        )
+        rows = _weights(y1, y2, size[0], masks.shape[-2])
+        columns = _weights(x1, x2, size[1], masks.shape[-1])
         pasted[part] = rows @ masks[part].float() @ columns.transpose(1, 2) >= threshold
     return pasted
 

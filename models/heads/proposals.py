@@ -117,11 +117,9 @@ class ProposalNetwork(nn.Module):
         An image without a positive anchor counts as if it had one, and so does one without a
         negative (mmdetection).
         """
-        every, score, offset = (
-            torch.cat(anchors),
-            torch.cat(scores, dim=1),
-            torch.cat(offsets, dim=1),
-        )
+        every = torch.cat(anchors)
+        score = torch.cat(scores, dim=1)
+        offset = torch.cat(offsets, dim=1)
         matched = torch.stack(
             [self._match(every, size, own) for size, own in zip(sizes, truth, strict=True)]
         )

@@ -46,7 +46,8 @@ class GlobalAttention(nn.Module):
         """
         super().__init__()
         self.switches = replace(SWITCHES, shared_channels=sharing(heads, place.dim))
-        self.heads, self.reach = heads, tuple(side - 1 for side in place.map_size)
+        self.heads = heads
+        self.reach = tuple(side - 1 for side in place.map_size)
         self.scale = head_channels(place.dim, heads) ** -0.5
         self.qkv = nn.Linear(place.dim, 3 * place.dim)
         self.softmax = nn.Softmax(dim=-1)

@@ -49,16 +49,12 @@ class WindowMlp(nn.Module):
         """
         super().__init__()
         self.switches = replace(SWITCHES, shared_channels=sharing(groups, place.dim))
-        self.window, self.groups, self.shifted, self.shrink = (
-            window,
-            groups,
-            shifted,
-            place.shrink_windows,
-        )
-        self.map_size, self.image_size = (
-            (None if shared_windows else place.map_size),
-            place.image_size,
-        )
+        self.window = window
+        self.groups = groups
+        self.shifted = shifted
+        self.shrink = place.shrink_windows
+        self.map_size = None if shared_windows else place.map_size
+        self.image_size = place.image_size
         tokens = window * window
         windows = 1
         if not shared_windows:

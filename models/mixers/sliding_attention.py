@@ -52,7 +52,8 @@ class SlidingAttention(nn.Module):
         """
         super().__init__()
         self.switches = replace(SWITCHES, shared_channels=sharing(heads, dim))
-        self.heads, self.kernel_size = heads, kernel_size
+        self.heads = heads
+        self.kernel_size = kernel_size
         self.scale = head_channels(dim, heads) ** -0.5
         self.qkv = nn.Linear(dim, 3 * dim)
         self.softmax = nn.Softmax(dim=2)
@@ -101,7 +102,8 @@ class AttentionDepthwise(nn.Module):
         """
         super().__init__()
         self.switches = replace(SWITCHES, shared_channels=sharing(heads, dim))
-        self.heads, self.kernel_size = heads, kernel_size
+        self.heads = heads
+        self.kernel_size = kernel_size
         self.scale = head_channels(dim, heads) ** -0.5
         self.query_key = PointConv(dim, 2 * dim, bias=True)
         self.softmax = nn.Softmax(dim=2)
@@ -150,7 +152,8 @@ def sliding_scores(
     if traced():
         return _scores_at_once(query, key, heads, kernel_size, biases)
     height, width = query.shape[2:]
-    size, reach = kernel_size, kernel_size // 2
+    size = kernel_size
+    reach = kernel_size // 2
     query = query.unflatten(1, (heads, -1))
     border = (reach, reach, reach, reach)
     around = F.pad(key, border).unflatten(1, (heads, -1))
@@ -201,7 +204,8 @@ def block(
             "skeleton must be attention (Swin's block) or depthwise (the depth-wise networks'), "
             f"not {skeleton!r}"
         )
-    heads, size = heads_of(place, group_channels), odd_kernel(kernel_size)
+    heads = heads_of(place, group_channels)
+    size = odd_kernel(kernel_size)
     if skeleton == "depthwise":
         operator = AttentionDepthwise(place.dim, heads, size, position_bias=position_bias)
         in_projections = True if projection_norm is None else projection_norm

@@ -51,13 +51,11 @@ class WindowAttention(nn.Module):
         """
         super().__init__()
         self.switches = replace(SWITCHES, shared_channels=sharing(heads, dim))
-        self.dim, self.heads, self.window, self.shifted, self.shrink = (
-            dim,
-            heads,
-            window,
-            shifted,
-            shrink,
-        )
+        self.dim = dim
+        self.heads = heads
+        self.window = window
+        self.shifted = shifted
+        self.shrink = shrink
         self.scale = head_channels(dim, heads) ** -0.5
         self.qkv = nn.Linear(dim, 3 * dim)
         self.softmax = nn.Softmax(dim=-1)

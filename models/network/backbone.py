@@ -100,7 +100,8 @@ class Stem(nn.Module):
         """(B, 3, H, W) -> (B, ceil(H/4), ceil(W/4), C) with zeros in the last patches, or rounded
         down without them.
         """
-        bottom, right = -images.shape[2] % PATCH, -images.shape[3] % PATCH
+        bottom = -images.shape[2] % PATCH
+        right = -images.shape[3] % PATCH
         if self.remainder == "pad" and (bottom or right):
             images = nn.functional.pad(images, (0, right, 0, bottom))
         tokens = self.proj(images.contiguous(memory_format=torch.channels_last)).permute(0, 2, 3, 1)

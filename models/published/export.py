@@ -165,7 +165,9 @@ class OneSize(nn.Module):
     def __init__(self, traced: nn.Module, height: int, width: int) -> None:
         """`traced` was traced with images of `height` and `width`."""
         super().__init__()
-        self.traced, self.height, self.width = traced, height, width
+        self.traced = traced
+        self.height = height
+        self.width = width
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, height, width) -> what the network gives."""

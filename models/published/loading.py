@@ -124,7 +124,9 @@ def _name(config: Mapping[str, Any]) -> str:
 
 
 def _classifier(config: Mapping[str, Any]) -> nn.Module:
-    name, classes, options = _name(config), config["num_classes"], dict(config["model_args"])
+    name = _name(config)
+    classes = config["num_classes"]
+    options = dict(config["model_args"])
     if name.startswith(PREFIX):
         if ELSEWHERE & options.keys():
             raise ValueError(f"weights of {name} name other weights: {', '.join(options)}")

@@ -109,7 +109,8 @@ def convert_dense(state_dict: Mapping[str, Any], name: str, model: nn.Module) ->
     Raises:
         ValueError: as `convert`; or the weights are of another kind of network, which is named.
     """
-    source, expected = unwrap(state_dict), model.state_dict()
+    source = unwrap(state_dict)
+    expected = model.state_dict()
     _refuse_other_kind(source, kind_of(expected))
     heads = {key: value for key, value in source.items() if not key.startswith(BACKBONE)}
     backbone = _backbone({key: value for key, value in source.items() if key.startswith(BACKBONE)})
@@ -262,18 +263,18 @@ def _guess(name: str, weights: Mapping[str, Tensor]) -> str:
     """Half a sentence on the network whose names and shapes these are, or are most, if it is
     another one.
     """
-    given, stem = (
-        _shapes(weights),
-        weights.get("backbone.stem.proj.weight", weights.get("stem.proj.weight")),
-    )
-    best, most = name, 0.0
+    given = _shapes(weights)
+    stem = weights.get("backbone.stem.proj.weight", weights.get("stem.proj.weight"))
+    best = name
+    most = 0.0
     for candidate in list_models():
         if stem is None or SIZES[split_name(candidate)[1]].embed_dim != stem.shape[0]:
             continue
         own = _shapes(_skeleton(candidate, 1000, {}).state_dict())
         alike = len(given & own) / len(given | own)
         if alike > most or (alike == most and candidate == name):
-            best, most = candidate, alike
+            best = candidate
+            most = alike
     if best == name or most < 0.5:
         return ""
     return f", they are those of {best}" if most == 1 else f", they are nearest to those of {best}"

@@ -144,7 +144,8 @@ class _Reader(pickle._Unpickler):
         return self._storage(pid[1:])
 
     def load_reduce(self) -> None:
-        args, function = self.stack.pop(), self.stack.pop()
+        args = self.stack.pop()
+        function = self.stack.pop()
         self.append(_name(function)(*_checked(args, tuple)))
 
     def _instantiate(self, klass: Any, args: Any) -> None:

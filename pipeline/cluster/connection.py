@@ -78,7 +78,8 @@ def _refuse_missing_gpus(cluster: Cluster) -> None:
         return
     import torch
 
-    need, have = float(cluster.gpus_per_worker) * cluster.least, torch.cuda.device_count()
+    need = float(cluster.gpus_per_worker) * cluster.least
+    have = torch.cuda.device_count()
     if need > have:
         raise UserError(
             f"{cluster.least} workers need {need:g} GPU, this machine has {have}; lower "

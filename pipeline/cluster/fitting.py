@@ -35,7 +35,8 @@ def refuse_unfit(named: Iterable[tuple[str, Run]]) -> None:
 
 def refuse_unfit_run(run: Run, manifest: Manifest) -> None:
     """Refuse one run as `refuse_unfit` does."""
-    size, name = run.recipe.network_size, run.section.variants[run.variant].model_name
+    size = run.recipe.network_size
+    name = run.section.variants[run.variant].model_name
     try:
         with torch.device("meta"):
             model = create(run.task, run.section, run.variant, manifest).build()

@@ -71,7 +71,8 @@ class WorkerGroup(threading.Thread):
 
     def __init__(self, runs: list[Run], cluster: Cluster) -> None:
         super().__init__(daemon=True)
-        self.runs, self.cluster = runs, cluster
+        self.runs = runs
+        self.cluster = cluster
         self.key = f"{runs[0].id}-{time.time_ns()}"
         self.wrong: dict[str, str] = {}
         self.error: Exception | None = None

@@ -55,7 +55,8 @@ class LeaveRequest:
     """Rank 0's ear: says, without waiting, whether the group was asked to leave."""
 
     def __init__(self, group: str) -> None:
-        self._group, self._heard = group, threading.Event()
+        self._group = group
+        self._heard = threading.Event()
         threading.Thread(target=self._listen, daemon=True).start()
 
     def __call__(self) -> bool:

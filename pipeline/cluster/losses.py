@@ -35,7 +35,8 @@ class Losses(WorkerGroupCallback):
 
     def after_worker_group_training_start(self, worker_group: Any) -> None:
         """Begin to watch a group."""
-        self._group, self._looks = worker_group, {}
+        self._group = worker_group
+        self._looks = {}
 
     def after_worker_group_poll_status(self, status: Any) -> None:
         """Have silent ranks looked at, and name those that a group ends for."""

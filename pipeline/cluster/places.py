@@ -81,7 +81,9 @@ def find_place(cluster: Cluster, groups: int, patience: float = 0.0) -> int:
     Raises:
         UserError: the nodes do not hold a group, whatever else they do.
     """
-    began, waits, worker = time.monotonic(), False, worker_of(cluster)
+    began = time.monotonic()
+    waits = False
+    worker = worker_of(cluster)
     while True:
         waited = time.monotonic() - began
         possible = fitting(nodes(), worker)

@@ -27,7 +27,8 @@ class RunProgress:
             task: whose main metric is shown; None where nobody knows.
             past: whether what is there already counts as new.
         """
-        self._progress, self._numbers = progress, numbers
+        self._progress = progress
+        self._numbers = numbers
         self._about = tasks().get(task or "")
         self._offset = 0 if past or not progress.exists() else progress.stat().st_size
         self._numbers_offset = 0

@@ -20,7 +20,8 @@ from pipeline.tracking.trainings import recorded, register, settled
 
 def train(call: Call, shards: Path) -> None:
     """Train the asked-for runs that are not finished, bring MLflow up to date, publish."""
-    task, variants = call.args.task, call.args.variants
+    task = call.args.task
+    variants = call.args.variants
     wanted = [run for variant in variants for run in runs_of(call, task, variant, shards)]
     if call.args.adopt:
         adopt(call.args.adopt, wanted)
@@ -55,7 +56,8 @@ def _companions(call: Call, shards: Path, wanted: list[Run]) -> list[Run]:
     """
     if not call.params.cluster.together:
         return []
-    task, asked = call.args.task, {run.variant for run in wanted}
+    task = call.args.task
+    asked = {run.variant for run in wanted}
     others = [name for name in section_of(call, task).variants if name not in asked]
     runs = [run for name in others for run in runs_of(call, task, name, shards)]
     return [run for run in runs if run.finished() is None and not _published(call, run)]

@@ -30,7 +30,8 @@ def reach(point: str, **where: int | str) -> None:
     for fault in armed.split(";"):
         name, *words = shlex.split(fault) or [""]
         asked = dict(word.split("=", 1) for word in words)
-        once, action = asked.pop("once", None), asked.pop("do", "kill")
+        once = asked.pop("once", None)
+        action = asked.pop("do", "kill")
         held_by = asked.pop("while", None)
         if (
             name == point

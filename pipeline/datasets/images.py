@@ -22,11 +22,13 @@ from pipeline.datasets.notes import brief
 
 REPAIR_QUALITY = 95
 LONGEST_JPEG = 65_500  # pixels of a side that an encoder takes
-JPEG_START, PNG_START = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+JPEG_START = b"\xff\xd8\xff"
+PNG_START = b"\x89PNG\r\n\x1a\n"
 PNG_DEPTH = 24  # where a PNG says how many bits a channel has
 PNG_END = b"IEND\xaeB`\x82"
 EXIF_START = b"Exif\0\0"
-ORIENTATION, EXIF_TABLE = 0x0112, 0x8769  # tags of the EXIF standard
+ORIENTATION = 0x0112  # a tag of the EXIF standard
+EXIF_TABLE = 0x8769  # another one
 MODES = {
     "CMYK": "cmyk",
     "1": "mode_bilevel",
@@ -212,7 +214,9 @@ def _orientation(image: Image.Image) -> int | None:
 
 def without_exif(data: bytes) -> bytes:
     """Return a JPEG without its EXIF segments; every other byte stays, so the pixels do too."""
-    kept, start, at = [], 0, len(JPEG_START) - 1
+    kept = []
+    start = 0
+    at = len(JPEG_START) - 1
     while (
         (at := data.find(b"\xff", at)) >= 0 and at + 4 <= len(data) and data[at + 1] != 0xDA
     ):  # start of the scan

@@ -115,10 +115,8 @@ def annotation_file(tree: Tree, asked: Asked, split: str, folder: str) -> str:
     Raises:
         UserError: there is none, or several may be meant.
     """
-    setting, official = (
-        f"data.{asked.name}.annotations.{split}",
-        f"annotations/instances_{os.path.basename(folder)}.json",
-    )
+    setting = f"data.{asked.name}.annotations.{split}"
+    official = f"annotations/instances_{os.path.basename(folder)}.json"
     if (named := asked.annotations.get(split)) is not None:
         if named not in tree.files:
             raise UserError(f"{tree.root / named}, named by {setting}, does not exist")

@@ -49,7 +49,8 @@ def _feistel(values: Word, half: np.uint64, keys: tuple[np.uint64, ...], inverse
     reversed.
     """
     mask = (np.uint64(1) << half) - np.uint64(1)
-    left, right = values >> half, values & mask
+    left = values >> half
+    right = values & mask
     if inverse:
         left, right = right, left
     for key in keys:

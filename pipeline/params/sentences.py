@@ -9,7 +9,8 @@ from pydantic_core import ErrorDetails
 
 from pipeline.core.errors import discreet, nearest, shortened
 
-LONGEST_NAME, LONGEST = 60, 2000
+LONGEST_NAME = 60
+LONGEST = 2000
 NO_NAME = ("string_pattern_mismatch", "string_unicode")
 EMPTY = ("model_type", "model_attributes_type", "dict_type")
 

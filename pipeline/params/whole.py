@@ -89,7 +89,8 @@ class Params(_Tasks):
 
     def _check_data(self, task: str, section: Task) -> None:
         """Check that the data set has targets of the kind that the task reads."""
-        reads, has = tasks()[task].target, datasets()[section.dataset].target
+        reads = tasks()[task].target
+        has = datasets()[section.dataset].target
         if reads not in (None, has):
             fitting = [name for name, about in datasets().items() if about.target == reads]
             raise ValueError(

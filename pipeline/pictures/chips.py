@@ -8,7 +8,9 @@ from PIL import Image, ImageDraw
 from pipeline.pictures import paint
 from pipeline.pictures.paint import Colour
 
-HEIGHT, POINTS, PADDING = 17, 12, 4
+HEIGHT = 17
+POINTS = 12
+PADDING = 4
 Rectangle = tuple[int, int, int, int]
 
 
@@ -70,7 +72,8 @@ def _place(
         return None
     for y in (top - HEIGHT, top + 1, bottom - HEIGHT, bottom + 1):
         for x in (left, right - width):
-            x, y = min(max(x, 0), size[0] - width), min(max(y, 0), size[1] - HEIGHT)
+            x = min(max(x, 0), size[0] - width)
+            y = min(max(y, 0), size[1] - HEIGHT)
             place = (x, y, x + width, y + HEIGHT)
             if not any(_meet(place, chip.place) for chip in taken):
                 return place

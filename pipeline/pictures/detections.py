@@ -12,7 +12,8 @@ from pipeline.pictures import chips, legend, paint
 from pipeline.pictures.chips import Caption, Rectangle
 from pipeline.pictures.paint import Colour, Mask, Pixels
 
-FILL, CROWD_FILL = 0.42, 0.25
+FILL = 0.42
+CROWD_FILL = 0.25
 MOST_NAMES = 12
 LEAST_SIDE = 400
 """Pixels of the longer side from which on names can be read."""
@@ -117,7 +118,8 @@ def _panel(image: Pixels, objects: Objects, classes: Sequence[str], side: int) -
     """Return an image with its objects: the small ones lie on top of the large."""
     height, width = image.shape[:2]
     size = paint.size_within(height, width, side)
-    canvas, scale = paint.resized(image, size), size[0] / width
+    canvas = paint.resized(image, size)
+    scale = size[0] / width
     boxes = [_box(box, scale, size) for box in objects.boxes]
     for index in sorted(range(len(boxes)), key=lambda i: -_area(boxes[i])):
         colour = paint.class_colour(int(objects.labels[index]))
@@ -187,7 +189,8 @@ def of_record(record: Mapping[str, Any], index: Mapping[int | str, int]) -> Obje
 
     from pipeline.datasets.coco.segmentations import compressed
 
-    rows, size = record["annotations"], (record["height"], record["width"])
+    rows = record["annotations"]
+    size = (record["height"], record["width"])
     boxes = np.array([row["bbox"] for row in rows], dtype=np.float64).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
     runs = [{"size": size, "counts": compressed(row["segmentation"], size)} for row in rows]

@@ -12,7 +12,9 @@ from PIL import Image, ImageDraw
 from pipeline.pictures import paint
 from pipeline.pictures.paint import Colour
 
-SWATCH, ROW, GAP = 12, 19, 18
+SWATCH = 12
+ROW = 19
+GAP = 18
 GREY: Colour = (150, 150, 150)
 
 
@@ -34,12 +36,15 @@ def entries(labels: NDArray[Any], classes: Sequence[str]) -> list[LegendEntry]:
 
 def under(picture: Image.Image, shown: Sequence[LegendEntry]) -> Image.Image:
     """Return a picture over swatches and names, in as many rows as they need."""
-    places, left, row = [], paint.MARGIN, 0
+    places = []
+    left = paint.MARGIN
+    row = 0
     for entry in shown:
         name = paint.shortened(entry.name, picture.width - SWATCH - GAP)
         wide = SWATCH + 5 + paint.text_width(name)
         if left > paint.MARGIN and left + wide > picture.width:
-            left, row = paint.MARGIN, row + 1
+            left = paint.MARGIN
+            row = row + 1
         places.append((entry, name, left, picture.height + row * ROW))
         left += wide + GAP
     height = (row + 1) * ROW + paint.MARGIN if places else 0

@@ -17,7 +17,8 @@ Colour = tuple[int, int, int]
 # in golden steps at three lightnesses. More than these seven cannot be told apart by colour alone,
 # so pictures name what they show.
 FIRST = ("#e69f00", "#56b4e9", "#009e73", "#cc79a7", "#d55e00", "#f0e442", "#0072b2")
-INK, PAPER = (36, 41, 47), (255, 255, 255)
+INK = (36, 41, 47)
+PAPER = (255, 255, 255)
 MARGIN = 6
 
 

@@ -6,7 +6,9 @@ from PIL import Image, ImageDraw
 
 from pipeline.pictures import paint
 
-ROW, NUMBER, LEAST_WIDTH = 20, 52, 240
+ROW = 20
+NUMBER = 52
+LEAST_WIDTH = 240
 
 
 def draw(picture: Image.Image, ranked: Sequence[tuple[str, float]]) -> Image.Image:

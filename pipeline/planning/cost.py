@@ -31,7 +31,8 @@ def stages_in(plan: Plan, together: bool) -> dict[str, float | None]:
     seconds: dict[str, float | None] = {}
     first: dict[str, str] = {}
     for row in plan.rows:
-        name, verb = row.stage.name, row.stage.verb
+        name = row.stage.name
+        verb = row.stage.verb
         seconds[name] = row.wall
         if not together or verb not in TASKS or row.wall is None:
             continue

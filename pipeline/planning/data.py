@@ -84,8 +84,10 @@ def _expected(call: Call, name: str, asked: Dataset) -> Amount:
     """Return what the parameters alone say."""
     if asked.source == "synthetic":
         drawn: dict[Split, int] = {"train": asked.synthetic.train, "val": asked.synthetic.val}
-        images, each = _limited(drawn, asked), DRAWN[0] + DRAWN[1] * asked.synthetic.image_size**2
-        raw, kept = round(sum(drawn.values()) * each), round(sum(images.values()) * each)
+        images = _limited(drawn, asked)
+        each = DRAWN[0] + DRAWN[1] * asked.synthetic.image_size**2
+        raw = round(sum(drawn.values()) * each)
+        kept = round(sum(images.values()) * each)
         return Amount(
             name,
             images,

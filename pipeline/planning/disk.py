@@ -62,7 +62,8 @@ def of_training(
 
     While a run trains, its checkpoints are there, and the best weights that they may need.
     """
-    runs, files = work.runs - work.finished, copies(call) if published else 0
+    runs = work.runs - work.finished
+    files = copies(call) if published else 0
     if not runs:
         return Disk(parameters * FLOAT * files)
     state = STATE + (recipe.ema is not None)

@@ -145,7 +145,9 @@ class _Planner:
     """
 
     def __init__(self, call: Call) -> None:
-        self.call, self.stages, self.speeds = call, stages_of(call), Speeds(call)
+        self.call = call
+        self.stages = stages_of(call)
+        self.speeds = Speeds(call)
         self.amount = cache(lambda name: amount_of(call, name))
 
     def plan(self) -> Plan:
@@ -250,10 +252,8 @@ class _Planner:
         """Return the cost of a profile, which one process takes on one GPU or on all cores of a
         machine.
         """
-        numbers, training = (
-            self.call.params.profile,
-            training_of(self.call.params, classifier(), stage.key),
-        )
+        numbers = self.call.params.profile
+        training = training_of(self.call.params, classifier(), stage.key)
         images = numbers.batch_size * (numbers.warmup + numbers.timed)
         speed = self.speeds.of_step(training).speed
         cores = os.cpu_count() or 1

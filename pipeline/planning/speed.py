@@ -135,7 +135,8 @@ class Speeds:
         )
         if not own:
             return None
-        profile, area = own[0], (side / own[0]["image_size"]) ** 2
+        profile = own[0]
+        area = (side / own[0]["image_size"]) ** 2
         name = (
             "its own profile"
             if profile["variant"] == training.name
@@ -249,13 +250,12 @@ def _likeness(profile: dict[str, Any], variant: Variant) -> int | None:
         return 0
     if "timm" in (variant.mixer, profile["mixer"]):
         return None
-    width, other = (
-        _width(variant.size, variant.overrides),
-        _width(profile["size"], profile["overrides"]),
-    )
+    width = _width(variant.size, variant.overrides)
+    other = _width(profile["size"], profile["overrides"])
     if max(width, other) > WIDER * min(width, other):
         return None
-    mixer, size = variant.mixer == profile["mixer"], variant.size == profile["size"]
+    mixer = variant.mixer == profile["mixer"]
+    size = variant.size == profile["size"]
     return 1 if mixer and size else 2 if mixer else 3 if size else None
 
 
@@ -272,7 +272,8 @@ def _timed(recipe: dict[str, Any]) -> dict[str, Any]:
 def _of_profile(profile: dict[str, Any]) -> Speed:
     """Return what a profile measured: one GPU, or all the cores that it used."""
     cores = profile["threads"] if profile["device"].startswith("cpu") else 1
-    train, infer = profile["train_images_per_second"], profile["inference_images_per_second"]
+    train = profile["train_images_per_second"]
+    infer = profile["inference_images_per_second"]
     return Speed(cores / train, cores / infer, profile["device"], "")
 
 
@@ -282,7 +283,8 @@ def _of_record(record: dict[str, Any], cluster: Cluster) -> Measured:
     Raises:
         KeyError, TypeError, ValueError, ZeroDivisionError: the record is not one of this version.
     """
-    recipe, data = record["recipe"], record["data"]
+    recipe = record["recipe"]
+    data = record["data"]
     batch = recipe["micro_batch"] * recipe["micro_batches"]
     every = steps_in(
         Duration.model_validate(recipe["evaluate_every"]), data["train_samples"] // batch

@@ -72,7 +72,8 @@ def stages_of(call: Call) -> list[PlannedStage]:
 
 def _needed(call: Call) -> Iterator[PlannedStage]:
     """Yield the stages that the parameters of an ad-hoc call need."""
-    used, searches = _datasets(call.params), _searches(call.params)
+    used = _datasets(call.params)
+    searches = _searches(call.params)
     for name in _expanded(call.project / "dvc.yaml", call.params):
         stage = PlannedStage(name, "runs")
         if stage.verb in SEARCHES and stage.verb not in searches:
@@ -188,7 +189,8 @@ def _judge(
     repo: "Repo", stage: "DvcStage", before: list[PlannedStage], stages: dict[str, "DvcStage"]
 ) -> PlannedStage:
     """Return what would become of a stage, given what becomes of those before it."""
-    name, status = stage.addressing, stage.status().get(stage.addressing, [])
+    name = stage.addressing
+    status = stage.status().get(stage.addressing, [])
     after = tuple(one.name for one in before if one.changes)
     if not status and not after:
         return PlannedStage(name, "current")

@@ -12,7 +12,9 @@ from pipeline.planning.rounds import BASIS
 from pipeline.planning.speed import Kind
 
 WIDTH = 100
-UNKNOWN, NOTHING, ROUND = "?", "-", "round"
+UNKNOWN = "?"
+NOTHING = "-"
+ROUND = "round"
 HEAD = ("stage", "images", "evaluated", "steps", "disk", "device time", "", "wall")
 
 
@@ -234,10 +236,8 @@ def _trials(row: PlanRow) -> str:
     """
     if row.trials is None:
         return ""
-    found, said = (
-        row.trials,
-        f"{row.stage.name}: {count(row.runs, 'trial')}, {row.trials.epochs:,.0f} epochs in all",
-    )
+    found = row.trials
+    said = f"{row.stage.name}: {count(row.runs, 'trial')}, {row.trials.epochs:,.0f} epochs in all"
     if found.left_out:
         said += f"; {count(found.left_out, 'combination')} left out"
     if found.cut < found.epochs:

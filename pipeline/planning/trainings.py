@@ -83,7 +83,8 @@ def _design(call: Call) -> Group:
     from pipeline.search.factorial.design import designs_of
     from pipeline.search.factorial.trials import search_of
 
-    factorial, designs = call.params.factorial, designs_of(call.params)
+    factorial = call.params.factorial
+    designs = designs_of(call.params)
     trainings = (
         Training(factorial.task, setting.name, setting.section, factorial.seeds, budget)
         for budget, design in designs.items()
@@ -129,8 +130,13 @@ def share(asha: Asha, epochs: float, steps: float) -> float:
         steps: the same in steps.
     """
     total = epochs if asha.time_attribute == "epoch" else steps
-    spent, reached, going, rung = 0.0, 0.0, 1.0, float(asha.grace)
+    spent = 0.0
+    reached = 0.0
+    going = 1.0
+    rung = float(asha.grace)
     while rung < total:
         spent += going * (rung - reached)
-        reached, going, rung = rung, going / asha.reduction, rung * asha.reduction
+        reached = rung
+        going = going / asha.reduction
+        rung = rung * asha.reduction
     return (spent + going * (total - reached)) / total

@@ -76,7 +76,8 @@ def work_of(training: Training, amount: Amount, runs: "list[Run] | None") -> Pla
     """
     if amount.images is None:
         return None
-    recipe, images = training.recipe, parts_of(amount, training.recipe.hold_out)
+    recipe = training.recipe
+    images = parts_of(amount, training.recipe.hold_out)
     per_epoch = images["train"] // recipe.global_batch
     if not per_epoch:
         raise UserError(

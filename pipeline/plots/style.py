@@ -95,7 +95,8 @@ def label_points(axes: Axes, points: Sequence[tuple[str, float, float]], size: f
     taken = [_box(at[0], at[1], 12 * pixels, 12 * pixels) for at in centres]
     taken.extend(_outside(axes))
     for (name, x, y), at in zip(points, centres, strict=True):
-        width, height = 0.62 * size * len(name) * pixels, 1.25 * size * pixels
+        width = 0.62 * size * len(name) * pixels
+        height = 1.25 * size * pixels
         places = [
             (
                 right,
@@ -127,7 +128,8 @@ def label_points(axes: Axes, points: Sequence[tuple[str, float, float]], size: f
 
 def _outside(axes: Axes) -> list[tuple[float, float, float, float]]:
     """Return what lies left, right, below and above of the axes, as far as a name reaches."""
-    area, far = axes.bbox, 1e3
+    area = axes.bbox
+    far = 1e3
     return [
         (area.x0 - far, area.y0 - far, area.x0, area.y1 + far),
         (area.x1, area.y0 - far, area.x1 + far, area.y1 + far),

@@ -61,7 +61,8 @@ def _within(folder: Path) -> list[Path]:
 
 def _free(name: Path, taken: set[Path]) -> Path:
     """Return the name, numbered where an earlier picture has it."""
-    chosen, number = name, 2
+    chosen = name
+    number = 2
     while chosen in taken:
         chosen = name.with_name(f"{name.name}-{number}")
         number += 1

@@ -60,7 +60,8 @@ class Predictions:
             )
         self.model = model.to(device())
         self.predictor: Predictor = member(known[task])(self.model, confidence)
-        self.out, self.records = out, records
+        self.out = out
+        self.records = records
 
     def outcomes(self, inputs: Sequence[Input]) -> Iterator[Outcome]:
         """Yield what became of each picture, in their order."""
@@ -82,7 +83,8 @@ class Predictions:
             picture = read_picture(one.path)
         except UnreadableError as error:
             return str(error)
-        image, size = self.model.transform(picture), (picture.height, picture.width)
+        image = self.model.transform(picture)
+        size = (picture.height, picture.width)
         picture.thumbnail((SHOWN_SIDE, SHOWN_SIDE))  # many large ones would not fit into memory
         return Picture(image, size, picture)
 

@@ -13,7 +13,8 @@ FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF"
 """What is read: no format whose reader starts another program."""
 MOST_PIXELS = 100_000_000
 """The largest sensors but a few; a label map of so many pixels takes about 6 GB to make."""
-LEAST_SIDE, MOST_RATIO = 8, 100
+LEAST_SIDE = 8
+MOST_RATIO = 100
 HEIC = (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypmsf1", b"ftyphevc")
 
 

@@ -88,7 +88,8 @@ class Call:
             return folder  # taken from `cluster.shards`, which knows nothing of what was asked for
         if not manifest.exists() or found is None:
             raise UserError(f"{folder} has no shards, or {inventory} does not say of what; {again}")
-        asked, made = getattr(self.params.data, dataset).model_dump(mode="json"), found["request"]
+        asked = getattr(self.params.data, dataset).model_dump(mode="json")
+        made = found["request"]
         if made != asked:
             wrong = next(
                 key for key in {**asked, **made} if made.get(key, ...) != asked.get(key, ...)

@@ -48,7 +48,8 @@ def stage_digest(project: Path, stage: str) -> str | None:
     """
     group, _, key = stage.partition("@")
     try:
-        stages, tree = read_tree(project / "dvc.yaml")["stages"], read_tree(project / "params.yaml")
+        stages = read_tree(project / "dvc.yaml")["stages"]
+        tree = read_tree(project / "params.yaml")
         body = stages[group]
         item = _lookup(tree, body["foreach"][2:-1])[key] if key else None
     except (UserError, KeyError, TypeError):
@@ -73,7 +74,8 @@ def refuse_unmade(project: Path) -> None:
         UserError: naming the first such stage.
     """
     try:
-        stages, tree = read_tree(project / "dvc.yaml")["stages"], read_tree(project / "params.yaml")
+        stages = read_tree(project / "dvc.yaml")["stages"]
+        tree = read_tree(project / "params.yaml")
         paths = {
             name: {
                 kind: [_filled(path, fill, tree) for path in body.get(kind, [])] for kind in KINDS

@@ -72,7 +72,8 @@ def mend_lock_file(project: Path) -> None:
     Raises:
         UserError: it is damaged, and there is no copy.
     """
-    file, copy = project / "dvc.lock", _copy(project)
+    file = project / "dvc.lock"
+    copy = _copy(project)
     if not file.exists():
         return
     content = file.read_bytes()

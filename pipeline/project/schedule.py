@@ -23,7 +23,8 @@ def write_schedule(session: Path, stages: dict[str, float | None]) -> None:
 
 def announce() -> None:
     """Say which stage this is, where DVC runs it in a session that has a schedule."""
-    session, stage = os.environ.get(SESSION), os.environ.get("DVC_STAGE")
+    session = os.environ.get(SESSION)
+    stage = os.environ.get("DVC_STAGE")
     if session is None or stage is None or not (Path(session) / FILE).exists():
         return
     schedule = json.loads((Path(session) / FILE).read_text())

@@ -19,7 +19,8 @@ from pipeline.shards.task import Done, ShardWork, write
 
 def shards_of(dataset: str, params: Shard, scratch: Path) -> Path:
     """Draw a data set below `scratch`, write its shards there, and return their folder."""
-    raw, shards = scratch / "raw" / dataset, scratch / "shards" / dataset
+    raw = scratch / "raw" / dataset
+    shards = scratch / "shards" / dataset
     about = datasets()[dataset]
     materialise(dataset, about.rehearsal, raw)
     if about.rehearsal_width is not None:

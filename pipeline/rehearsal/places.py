@@ -13,7 +13,8 @@ from pipeline.search.factorial.design import designs_of
 from pipeline.search.settings import Setting
 from pipeline.search.tune.space import settings_of
 
-TUNE, FACTORIAL = "tune", "factorial"
+TUNE = "tune"
+FACTORIAL = "factorial"
 PARTS = (*TASKS, TUNE, FACTORIAL)
 
 
@@ -32,7 +33,8 @@ class WalkItem:
         """A digest of what would decide its result, seeds aside; two places may be the same
         training.
         """
-        entry, recipe = self.section.variants[self.variant], self.section.recipe_of(self.variant)
+        entry = self.section.variants[self.variant]
+        recipe = self.section.recipe_of(self.variant)
         return digest(
             [self.task, entry.model_name, entry.overrides, recipe.model_dump(mode="json")]
         )

@@ -136,7 +136,8 @@ def _start(place: WalkItem, scratch: Path) -> Path | None:
 
     import models
 
-    entry, path = place.section.variants[place.variant], scratch / "start.safetensors"
+    entry = place.section.variants[place.variant]
+    path = scratch / "start.safetensors"
     torch.manual_seed(0)
     weights = models.create_model(entry.model_name, num_classes=10, **entry.overrides).state_dict()
     path.unlink(missing_ok=True)

@@ -43,7 +43,8 @@ def text(rows: list[Row]) -> str:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    what, outcome = f"{row.part} {row.label}", row.outcome
+    what = f"{row.part} {row.label}"
+    outcome = row.outcome
     if outcome is None:
         return what, "", "", "", "", row.note
     losses = " ".join(f"{loss:.3f}" for loss in outcome.losses)

@@ -83,7 +83,9 @@ def _timed(
 
 def _train(call: Call, place: WalkItem, shards: Path) -> StepsTaken:
     section = place.section.model_copy(update={"seeds": (0,)})
-    call.args.task, call.args.variants, call.args.adopt = place.task, [place.variant], None
+    call.args.task = place.task
+    call.args.variants = [place.variant]
+    call.args.adopt = None
     call = replace(call, params=call.params.model_copy(update={place.task: section}))
     train(call, shards)
     [run] = runs_of(call, place.task, place.variant, shards)

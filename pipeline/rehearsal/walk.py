@@ -61,7 +61,8 @@ def _alone(places: list[WalkItem], shards: dict[str, Path], scratch: Path) -> It
     """Walk places one after the other, each training once: another budget may have the same one
     made small.
     """
-    process, trained = Process(), dict[str, WalkItem]()
+    process = Process()
+    trained = dict[str, WalkItem]()
     for place in places:
         first = trained.setdefault(small(place, 1).decides, place)
         if first is not place:

@@ -88,8 +88,10 @@ def _same(item: Judged, claim: Claim) -> tuple[object, ...]:
 
 
 def _line(group: list[Judged]) -> list[str]:
-    item, claims = group[0], [item.claim for item in group if item.claim]
-    claim, metric = claims[0], item.metric
+    claims = [item.claim for item in group if item.claim]
+    item = group[0]
+    claim = claims[0]
+    metric = item.metric
     told = (
         item.verdict == SMALL or not claim.published
     )  # once above the tables, and in the published column

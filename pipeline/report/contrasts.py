@@ -43,7 +43,8 @@ class Contrast:
     @property
     def parameters_ratio(self) -> float | None:
         """Parameters of the left network in units of the right one's."""
-        left, right = self.left.parameters, self.right.parameters
+        left = self.left.parameters
+        right = self.right.parameters
         return left / right if left and right else None
 
     @property
@@ -119,7 +120,8 @@ def mixer_pairs(
     kind: str, results: list[VariantResult], left: Iterable[str], right: Iterable[str]
 ) -> list[Contrast]:
     """Run of the one mixers against runs of the others, same size and options."""
-    lefts, rights = tuple(left), tuple(right)
+    lefts = tuple(left)
+    rights = tuple(right)
     runs = _trained(results)
     return [
         _of_runs(kind, one, other)

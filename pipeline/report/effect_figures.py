@@ -31,7 +31,8 @@ BAND = "#e6e9ee"
 # other.
 DYNAMIC = {True: ("#D55E00", "^"), False: ("#0072B2", "o")}
 SHARED = {True: "-", False: "--"}
-GAP, ASIDE = 0.075, 0.03  # between lines, and from means to dots, in distances of groups
+GAP = 0.075  # between lines, in distances of groups
+ASIDE = 0.03  # from means to dots, likewise
 
 
 def forest(analysis: Analysis, metric: str, title: str, path: Path) -> None:

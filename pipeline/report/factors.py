@@ -254,7 +254,8 @@ class FactorDesign:
         needed = {factor: {left, right} for factor, left, right in comparison.pairs}
         needed |= {factor: {level} for factor, level in comparison.at}
         for factor, wanted in needed.items():
-            words, levels = FACTORS[factor], self.levels[factor]
+            words = FACTORS[factor]
+            levels = self.levels[factor]
             if len(levels) == 1:
                 return f"Nothing to compare: all runs are {words[levels[0]]}."
             if lacking := [level for level in words if level in wanted and level not in levels]:

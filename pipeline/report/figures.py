@@ -104,7 +104,8 @@ def _names(runs: list[tuple[str, Metrics]]) -> list[str]:
 
 def _dots(axes: Axes, line: int, metrics: Metrics) -> None:
     values = [row.last[metrics.main_metric] for row in metrics.seeds]
-    summary, shade = summarise(values), colour(metrics.mixer)
+    summary = summarise(values)
+    shade = colour(metrics.mixer)
     if summary.sd is not None:
         axes.plot(
             values,
@@ -136,7 +137,8 @@ def _curves(
     drawn: dict[str, int] = defaultdict(int)
     names = _names([(result.name, metrics) for result, metrics in runs])
     for name, (result, metrics) in zip(names, runs, strict=True):
-        points, shade = _over_seeds(result, column), colour(metrics.mixer)
+        points = _over_seeds(result, column)
+        shade = colour(metrics.mixer)
         dashes = DASHES[drawn[metrics.mixer] % len(DASHES)]
         drawn[metrics.mixer] += 1
         if not points:

@@ -43,8 +43,12 @@ PAPER = (
 """The paper's answers; braces hold claims, and those that are recalled get a mark."""
 
 RECALLED = "†"
-AGREES, DIFFERS, UNSETTLED = "agrees", "differs", "not settled"
-NOT_RUN, NO_ANSWER, UNJUDGED = "not run", "no answer", "not judged"
+AGREES = "agrees"
+DIFFERS = "differs"
+UNSETTLED = "not settled"
+NOT_RUN = "not run"
+NO_ANSWER = "no answer"
+UNJUDGED = "not judged"
 HEAD = ["question", "the paper", "these runs", "verdict"]
 
 

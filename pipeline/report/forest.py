@@ -72,7 +72,8 @@ def title_of(contrasts: Sequence[Contrast]) -> str:
 
 
 def _line(axes: Axes, line: int, contrast: Contrast) -> None:
-    difference, shade = contrast.difference, colour(contrast.left.mixer)
+    difference = contrast.difference
+    shade = colour(contrast.left.mixer)
     if difference is None:
         axes.annotate(
             "no seed in common",

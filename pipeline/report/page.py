@@ -23,7 +23,8 @@ from pipeline.report.vector import inlined
 
 TEMPLATE = Path(__file__).parent / "page.html.j2"
 SCRIPT = Path(__file__).parent / "page.js"
-NOTICE, NUMBER = ' class="notice"', ' class="n"'
+NOTICE = ' class="notice"'
+NUMBER = ' class="n"'
 
 
 def to_html(blocks: list[Block], pictures: Path) -> str:

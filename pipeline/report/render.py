@@ -51,7 +51,8 @@ def make_report(call: Call) -> Path:
         UserError: a results file or the claims cannot be read.
     """
     material = gather(call)
-    made, target = material.evidence, material.folder
+    made = material.evidence
+    target = material.folder
     with whole_folder(target) as folder:
         pictures = _pictures(made.results, material.claims, folder)
         _draw(made, material.answers, folder)
@@ -71,7 +72,8 @@ def gather(call: Call) -> Material:
     Raises:
         UserError: a results file or the claims cannot be read.
     """
-    claims, made = load_claims(), read_evidence(call)
+    claims = load_claims()
+    made = read_evidence(call)
     commits = {result.metrics.commit for result in made.results.run if result.metrics}
     days = {commit: day(call.project, commit) for commit in sorted(filter(None, commits))}
     return Material(
@@ -103,7 +105,8 @@ def read_evidence(call: Call) -> Evidence:
 
 def tables(material: Material) -> dict[str, str]:
     """Return the tables for other programs, by file name."""
-    evidence, found = material.evidence, material.answers
+    evidence = material.evidence
+    found = material.answers
     baseline = [pair for task in TASKS for pair in against_baseline(evidence.results.of(task))]
     return {
         "results.csv": to_csv(material.judged),

@@ -124,7 +124,8 @@ def _history(path: Path) -> tuple[Evaluation, ...]:
 
 def _departures(result: VariantResult) -> list[str]:
     """Say it where results were made by another setting than the parameters now give."""
-    metrics, variant = result.metrics, result.variant
+    metrics = result.metrics
+    variant = result.variant
     if metrics is None:
         return []
     wanted = json.loads(json.dumps({"model": variant.model_name, **variant.overrides}))

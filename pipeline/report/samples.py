@@ -89,7 +89,8 @@ def of_variant(result: VariantResult, metrics: Metrics) -> SamplePicture:
 
 def of_budget(factorial: FactorialResults, budget: str) -> dict[str, SamplePicture]:
     """Return the settings of the factorial that finished in a budget, in the design's order."""
-    design, length = factorial.design, factorial.design.budgets[budget]
+    design = factorial.design
+    length = factorial.design.budgets[budget]
     rows = _finished(factorial.budget(budget))
     return {
         name: _sample(

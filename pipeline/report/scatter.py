@@ -112,7 +112,8 @@ def _measured(
 ) -> Iterable[Point]:
     """Yield the runs of one scale that have the cost."""
     for result, metrics in runs:
-        value, accuracy = _cost(result, metrics)[cost], measured_value(result, metrics.main_metric)
+        value = _cost(result, metrics)[cost]
+        accuracy = measured_value(result, metrics.main_metric)
         if value and accuracy and bool(small_because(metrics)) == small:
             name = result.name if small else f"{result.name} *"
             yield Point(name, metrics.mixer, value, accuracy.mean, accuracy.interval)

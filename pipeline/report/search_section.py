@@ -84,7 +84,8 @@ def caption_of(stem: str) -> str:
 
 
 def _found(search: SearchResults, tracked: Tracked) -> list[str]:
-    space, best = search.space, search.best
+    space = search.space
+    best = search.best
     states = Counter(trial.state for trial in search.trials)
     counted = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
     items = [
@@ -118,7 +119,8 @@ def _found(search: SearchResults, tracked: Tracked) -> list[str]:
 
 def _floor(search: SearchResults) -> list[str]:
     """Return what the best of as many equal settings would show by luck."""
-    space, best = search.space, search.best
+    space = search.space
+    best = search.best
     settings = [list(sample.values.values()) for _, sample in of_search(search)]
     tried = len({trial.setting for trial in search.trials if trial.state != "failed"})
     if best.mean is None or len(settings) < 2:
@@ -128,7 +130,8 @@ def _floor(search: SearchResults) -> list[str]:
     above = best_by_luck(settings, tried, images if right else None)
     if above is None:
         return ["Selection floor: not known, with one seed a setting."]
-    mean, sign = fmean(fmean(values) for values in settings), 1 if space.mode == "max" else -1
+    mean = fmean(fmean(values) for values in settings)
+    sign = 1 if space.mode == "max" else -1
     sources = [
         *(["seeds"] if any(len(values) > 1 for values in settings) else []),
         *([f"{images:,} held-out images"] if right else []),

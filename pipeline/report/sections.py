@@ -58,7 +58,8 @@ class Material:
 
 def report(material: Material) -> list[Block]:
     """Return the whole report."""
-    results, tracked = material.evidence.results, material.tracked
+    results = material.evidence.results
+    tracked = material.tracked
     pairs = [pair for answer in material.answers for pair in answer.contrasts]
     return [
         Heading(1, "Local attention beside depth-wise convolution"),

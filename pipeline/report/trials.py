@@ -79,7 +79,8 @@ def read_factorial(call: Call) -> FactorialResults | None:
     folder = call.source(lambda folders: folders.results("factorial"))
     if not folder.is_dir():
         return None
-    design, path = read_json(folder / "design.json", DesignFile), folder / "trials.csv"
+    design = read_json(folder / "design.json", DesignFile)
+    path = folder / "trials.csv"
     _check_names(folder / "design.json", design)
     trials = _read_trials(path, design.metric, lambda row: row)
     for trial in trials:

@@ -83,7 +83,8 @@ def _variant_table(task: str, results: list[VariantResult], folder: Path) -> Tab
 
 
 def _variant_row(result: VariantResult, metric: str, folder: Path, timed: bool) -> list[str]:
-    metrics, profile = result.metrics, result.profile
+    metrics = result.metrics
+    profile = result.profile
     speed = numbers.speed(profile.inference_images_per_second if profile else None)
     inference = [speed] if timed else []
     if metrics is None:

@@ -71,10 +71,14 @@ def judge_all(claims: list[Claim], results: Results, compare: Compare) -> list[J
 
 def matches(claim: Claim, result: VariantResult) -> bool:
     """Whether a variant is the claim's network, or its micro stand-in."""
-    row, variant, metrics = claim.row, result.variant, result.metrics
+    row = claim.row
+    variant = result.variant
+    metrics = result.metrics
     # What was trained, should the parameters have changed since.
     trained = metrics or variant
-    mixer, size, overrides = trained.mixer, trained.size, trained.overrides
+    mixer = trained.mixer
+    size = trained.size
+    overrides = trained.overrides
     model = metrics.model if metrics else variant.model_name
     if mixer == "timm":
         return row.timm_name is not None and model == f"timm:{row.timm_name}"

@@ -98,6 +98,7 @@ def _without_code(decided: dict[str, Any]) -> dict[str, Any]:
 
 def _difference(old: dict[str, Any], run: Run) -> str:
     """Say what differs between a run and the one asked for."""
-    mine, theirs = _without_code(run.decides), _without_code(old)
+    mine = _without_code(run.decides)
+    theirs = _without_code(old)
     names = [name for name in mine if mine[name] != theirs.get(name)]
     return f"it differs from {run.label} in {', '.join(names)}"

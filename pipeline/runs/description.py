@@ -11,7 +11,8 @@ from models.network.sizes import MEAN, SIZES, STD
 from pipeline.runs.results.training import Metrics
 from pipeline.runs.run import Run
 
-FIRST_CONV, CLASSIFIER = "backbone.stem.proj", "head"
+FIRST_CONV = "backbone.stem.proj"
+CLASSIFIER = "head"
 
 
 def describe(run: Run, classes: list[str], metrics: Metrics) -> dict[str, Any]:

@@ -26,13 +26,16 @@ def make_runs(
     """Return the runs of a section's variant, one a seed; `init` is the file of weights that they
     start from.
     """
-    storage, home = call.params.cluster.storage, home_of_runs(call)
+    storage = call.params.cluster.storage
+    home = home_of_runs(call)
     manifest = Manifest.load(shards).content
     made = []
     for seed in seeds:
         decided = decides(call.project, task, section, variant, seed, manifest, init)
-        identifier, workers = run_id(decided), call.params.cluster.loader_workers
-        folder, cache = home / identifier, ShardCache.of(call.params.cluster, shards)
+        identifier = run_id(decided)
+        workers = call.params.cluster.loader_workers
+        folder = home / identifier
+        cache = ShardCache.of(call.params.cluster, shards)
         made.append(
             Run(
                 identifier,

@@ -43,7 +43,8 @@ def _measured(params: Params, name: str) -> dict[str, Any]:
     from models.counting.macs import count_macs, count_parameters
     from models.counting.speed import Protocol, measure
 
-    variant, recipe = params.classify.variants[name], params.classify.recipe_of(name)
+    variant = params.classify.variants[name]
+    recipe = params.classify.recipe_of(name)
     bound = {} if variant.mixer == "timm" else {"image_size": recipe.image_size}
     torch.manual_seed(0)
     try:

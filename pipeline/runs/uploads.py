@@ -62,7 +62,9 @@ class StoreUploads(Uploads):
 
     def __init__(self, run: Run, stored: StoredRun, say: Say) -> None:
         """Prepare the folder of what waits; `say` takes sentences for people."""
-        self._run, self._stored, self._say = run, stored, say
+        self._run = run
+        self._stored = stored
+        self._say = say
         self._store = stored.store
         self._outbox = run.folder / "outbox"
         self._trusting = True
@@ -131,7 +133,8 @@ class StoreUploads(Uploads):
 
     def _replace(self, offered: Offered | None) -> None:
         with self._changed:
-            earlier, self._waiting = self._waiting, offered
+            earlier = self._waiting
+            self._waiting = offered
             self._changed.notify_all()
         if earlier is not None:
             shutil.rmtree(earlier.box, ignore_errors=True)
@@ -141,7 +144,8 @@ class StoreUploads(Uploads):
             self._busy = False
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._waiting is not None or self._closed)
-            offered, self._waiting = self._waiting, None
+            offered = self._waiting
+            self._waiting = None
             self._busy = offered is not None
         return offered
 

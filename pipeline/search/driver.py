@@ -166,7 +166,8 @@ def _at_once(cluster: Cluster, gpus: float, there: dict[str, float], most: int |
     """
     fitting = []
     for kind, each in (("CPU", cluster.cpus_per_worker), ("GPU", gpus)):
-        need, have = each * cluster.most, there.get(kind, 0)
+        need = each * cluster.most
+        have = there.get(kind, 0)
         if need > have:
             raise UserError(
                 f"a trial of {cluster.most} workers needs {need:g} {kind}, the Ray cluster "

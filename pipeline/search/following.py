@@ -26,7 +26,9 @@ class Following(Callback):
         recorder: SearchRecorder,
         at_once: int,
     ) -> None:
-        self.search, self.book, self.recorder = search, book, recorder
+        self.search = search
+        self.book = book
+        self.recorder = recorder
         self.known = {one.run.id: one for one in left}
         self.left = dict(self.known)
         self.rows: dict[str, list[dict[str, Any]]] = {one.run.id: [] for one in left}
@@ -98,7 +100,8 @@ class Following(Callback):
         say(f"{tried.label}: {self._result(tried, state, error)}; {self._left()}")
 
     def _result(self, tried: Trial, state: State, error: str) -> str:
-        rows, metric = self.rows[tried.run.id], self.search.metric
+        rows = self.rows[tried.run.id]
+        metric = self.search.metric
         reached = (
             f"{metric} {rows[-1][metric]:.2f} after {rows[-1]['epoch']:g} epochs"
             if rows

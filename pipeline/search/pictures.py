@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Rows = list[dict[str, Any]]
-KERNEL, GROUPS = "kernel_size", ("group_channels", "groups")
+KERNEL = "kernel_size"
+GROUPS = ("group_channels", "groups")
 MANY = 12
 """With more curves than so many, only the best are named."""
 
@@ -172,7 +173,8 @@ def _pareto(search: Search, rows: Rows, path: Path) -> None:
             front.append((name, size, value))
     figure, (axes,) = canvas(5.0)
     for _, size, value, found in points:
-        mixer, whole = _mixer(found[0]), all(row["state"] == "finished" for row in found)
+        mixer = _mixer(found[0])
+        whole = all(row["state"] == "finished" for row in found)
         shade = colour(mixer)
         axes.scatter(
             size,

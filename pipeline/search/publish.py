@@ -82,7 +82,8 @@ def trial_rows(search: Search, outcome: SearchResult) -> list[dict[str, Any]]:
     """
     from pipeline.search.costs import Costs
 
-    costs, rows = Costs(), []
+    costs = Costs()
+    rows = []
     for tried in search.tried:
         row = _trial_row(search, tried, outcome)
         rows.append(row if row.get("macs") is not None else {**row, **costs.of(tried.run)})
@@ -91,7 +92,8 @@ def trial_rows(search: Search, outcome: SearchResult) -> list[dict[str, Any]]:
 
 def _trial_row(search: Search, tried: Trial, outcome: SearchResult) -> dict[str, Any]:
     """Return how a trial ended: values, the last evaluation, costs."""
-    run, ending = tried.run, outcome.endings[tried.run.id]
+    run = tried.run
+    ending = outcome.endings[tried.run.id]
     record = run.finished() or {}
     last = ending.rows[-1] if ending.rows else {}
     metrics = {name: value for name, value in last.items() if name not in NOT_METRICS}

@@ -16,7 +16,8 @@ from pipeline.params.sentences import sentence
 
 PATCH = 4
 """Pixels of the image to a position of the first stage's map (paper, section 1.1)."""
-RECIPE, OPTIONS = "recipe", "options"
+RECIPE = "recipe"
+OPTIONS = "options"
 
 
 class Impossible(Exception):
@@ -115,7 +116,8 @@ def _refuse(variant: Variant, recipe: BaseRecipe, where: str) -> None:
             f"{where}.recipe.init_from: a setting has no classification weights of its own; give "
             "a file, or null"
         )
-    image, kernel = recipe.network_size, variant.kernel_size
+    image = recipe.network_size
+    kernel = variant.kernel_size
     if image is not None and kernel is not None and kernel > (side := -(-image // PATCH)):
         raise Impossible(
             f"kernel_size {kernel} is larger than the largest map, {side}x{side} of {image} pixels"

@@ -126,7 +126,8 @@ def _publish(beside: Path, folder: Path, old: Path) -> None:
 
 def _plan(name: str, listing: Listing, split: str, params: Shard, partial: Path) -> list[ShardWork]:
     """Cut a split into shards of equal size, the last one smaller."""
-    module, samples = dataset(name), in_shard_order(name, split, listing.splits[split])
+    module = dataset(name)
+    samples = in_shard_order(name, split, listing.splits[split])
     size = params.samples_per_shard
     short_side = params.short_side if module.RESIZABLE else None
     return [

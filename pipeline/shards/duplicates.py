@@ -37,6 +37,7 @@ def find(hashes: Sequence[bytes], samples: Sequence[tuple[str, str]], notes: Not
         first, *others = order[starts[begin] : starts[begin + 1]]
         if words[first].any():
             for other in others:
-                (image, place), (twin, elsewhere) = samples[first], samples[other]
+                image, place = samples[first]
+                twin, elsewhere = samples[other]
                 if place != elsewhere:
                     notes.add("dup_hash", f"{image} = {twin}")

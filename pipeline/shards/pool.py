@@ -23,7 +23,8 @@ def run_tasks(works: Sequence[ShardWork], in_flight: int | None, label: str) -> 
 
     task = ray.remote(write)
     limit = in_flight or max(1, int(IN_FLIGHT_PER_CPU * ray.cluster_resources().get("CPU", 1)))
-    progress, results = Progress(label, len(works), "shards"), dict[int, Done]()
+    progress = Progress(label, len(works), "shards")
+    results = dict[int, Done]()
     waiting: dict[ray.ObjectRef[Done], int] = {}
     while len(results) < len(works):
         for number in range(len(results) + len(waiting), min(len(works), len(results) + limit)):

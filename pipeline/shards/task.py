@@ -153,12 +153,14 @@ def _members(work: ShardWork, done: Done) -> Iterator[ShardMember]:
 
     for sample in work.samples:
         mask = [sample.target] if isinstance(sample.target, str) else []
-        culprit, partners = sample.image, mask
+        culprit = sample.image
+        partners = mask
         try:
             data = read(sample.image)
             image = check(sample.image, data, work.max_pixels, work.short_side, work.jpeg_quality)
             if mask:
-                culprit, partners = mask[0], [sample.image]
+                culprit = mask[0]
+                partners = [sample.image]
             size = (image.width, image.height)
             target = module.target_bytes(read, sample, size, work.classes, work.max_pixels)
         except RefusedError as error:

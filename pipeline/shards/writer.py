@@ -16,7 +16,8 @@ INDEX_TYPE = np.dtype([("offset", "<u8"), ("image", "<u4"), ("target", "<u4")])
 members.
 """
 PNG_START = b"\x89PNG\r\n\x1a\n"
-JPEG_MEMBER, PNG_MEMBER = "jpg", "image.png"
+JPEG_MEMBER = "jpg"
+PNG_MEMBER = "image.png"
 """Extensions of a sample's image.
 
 A key ends at the first dot, and KEY.png is a mask, so a PNG has one of two parts.
@@ -64,8 +65,10 @@ def write_shard(path: Path, members: Iterable[ShardMember], target: str, classes
     Raises:
         OSError: the disk takes no more; it carries the shard's name.
     """
-    digest, offset = hashlib.sha256(), 0
-    counts, rows = [0] * classes, []
+    digest = hashlib.sha256()
+    offset = 0
+    counts = [0] * classes
+    rows = []
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(beside, "wb", buffering=1 << 20) as file:

@@ -69,7 +69,8 @@ class _Lease:
     """A lease that this process holds or wants."""
 
     def __init__(self, objects: ObjectFolder, note: Path) -> None:
-        self.objects, self.note = objects, note
+        self.objects = objects
+        self.note = note
         self.name = ""
         self.signed = {name: signature()[name] for name in ("pid", "host", "since")}
         self.token = os.urandom(8).hex()

@@ -117,7 +117,8 @@ def _stream(dashboard: Dashboard, name: str, log: Log, stop: threading.Event) ->
 async def _read(dashboard: Dashboard, name: str, log: Log, stop: threading.Event) -> None:
     """Show what a stream brings beyond what was shown; a line that is not ended yet waits."""
     stream = dashboard.tail(name)
-    position, rest = 0, ""
+    position = 0
+    rest = ""
     while not stop.is_set():
         part = asyncio.ensure_future(anext(stream))
         while not part.done() and not stop.is_set():

@@ -24,7 +24,8 @@ from pipeline.submission.stage import SubmittedStage, dashboard
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails
 
-PENDING, FETCHED = "job.json", "fetched.json"
+PENDING = "job.json"
+FETCHED = "fetched.json"
 """What is known of a job, while its results are waited for and when they are here."""
 SECOND_S = 4.0
 """How long after Ctrl-C another one stops the job."""

@@ -46,7 +46,8 @@ def training(call: Call, shards: Path) -> SubmittedStage | None:
     """Return the stage of `pipeline.train`; None where it is to be done here, or is done."""
     if dashboard() is None:
         return None
-    task, variants = call.args.task, call.args.variants
+    task = call.args.task
+    variants = call.args.variants
     runs = [run for variant in variants for run in runs_of(call, task, variant, shards)]
     adopted = ["--adopt", call.args.adopt] if call.args.adopt else []
     published = tuple(f"{task}/{variant}" for variant in variants)

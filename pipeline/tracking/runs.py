@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 PARENT = "mlflow.parentRunId"
 SEARCH = "search"
 STATE = "state."  # of a run in one folder of runs, which the rest of the tag's name tells
-PARAMS_AT_ONCE, METRICS_AT_ONCE, LONGEST_PARAM = 100, 1000, 6000  # MLflow's limits
+PARAMS_AT_ONCE = 100  # MLflow's limits, as are the next two
+METRICS_AT_ONCE = 1000
+LONGEST_PARAM = 6000
 Tags = dict[str, str]
 
 

@@ -150,7 +150,8 @@ def _newest_checkpoint(setup: Setup) -> dict[str, Any] | None:
     where a checkpoint is damaged or has not reached all machines, and the ranks would train
     different weights.
     """
-    run, ranks = setup.run, setup.ranks
+    run = setup.run
+    ranks = setup.ranks
     path = None
     saved = None
     chosen = None

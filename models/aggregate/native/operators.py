@@ -133,7 +133,8 @@ def _correlated(x: Tensor, taps: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def _taps_gradient(x: Tensor, dy: Tensor, taps: Tensor) -> Tensor:
-    size, own = round(taps.shape[1] ** 0.5), taps.shape[0] > 1
+    size = round(taps.shape[1] ** 0.5)
+    own = taps.shape[0] > 1
     dtaps = torch.empty_like(taps)
     arguments = (x, dy, dtaps, Maps(*x.shape), c_long(size), c_int(own), _halves(x))
     _call("depthwise_weights", *arguments)
@@ -165,7 +166,8 @@ class PerPosition(torch.autograd.Function):
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor, None]:
         """Return both gradients from one walk over the weights, the largest tensor."""
         x, weight = ctx.saved_tensors
-        dx, dweight = torch.empty_like(x), torch.empty_like(weight)
+        dx = torch.empty_like(x)
+        dweight = torch.empty_like(weight)
         _call("per_position_gradient", x, weight, dy.contiguous(), dx, dweight, ctx.windows)
         return dx, dweight, None
 
@@ -206,8 +208,11 @@ class PredictedWindows(torch.autograd.Function):
         """Predict them again, and pass their gradient on to the tokens and the projection."""
         x, tokens, rows = ctx.saved_tensors
         dy = dy.contiguous()
-        dx, dtokens, drows = torch.zeros_like(x), torch.empty_like(tokens), torch.zeros_like(rows)
-        room, droom = _room(x, rows), _room(x, rows)
+        dx = torch.zeros_like(x)
+        dtokens = torch.empty_like(tokens)
+        drows = torch.zeros_like(rows)
+        room = _room(x, rows)
+        droom = _room(x, rows)
         for image, run, part in _runs(x, ctx.size):
             weight, dweight = (full[: part.stop - part.start] for full in (room, droom))
             torch.mm(tokens[image, part], rows.T, out=weight)

@@ -34,7 +34,9 @@ class Kernels:
 
     def __init__(self, library: ctypes.CDLL, tall: bool) -> None:
         """Take a library; `tall` says that Pillow resizes the lines of tall images first."""
-        self._resize, self._affine, self._tall = library.resize, library.affine, tall
+        self._resize = library.resize
+        self._affine = library.affine
+        self._tall = tall
         self._resize.argtypes = [c_void_p, c_ssize_t, c_int, c_int, c_void_p, *[c_int] * 6]
         self._affine.argtypes = [c_void_p, c_int, c_int, c_void_p, c_void_p, c_void_p]
         self._affine.restype = None

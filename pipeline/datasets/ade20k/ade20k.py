@@ -122,7 +122,8 @@ def target_bytes(
     data = read(sample.target)
     pixels = check_mask(data, size, len(classes), max_pixels)
     unlabelled = pixels.pop(IGNORE, 0)
-    tally, notes = Tally(), Notes()
+    tally = Tally()
+    notes = Notes()
     tally.drop(UNLABELLED, unlabelled)
     tally.listed += sum(pixels.values())
     tally.seen += sum(pixels.values())
@@ -143,7 +144,8 @@ def _names(listing: Listing) -> list[Class]:
             f"{path}: expected tab-separated columns with a header that has Idx and Name, as in "
             f"ADEChallengeData2016; its first line is {' '.join(header)[:80]!r}"
         )
-    index, name = columns.index("Idx"), columns.index("Name")
+    index = columns.index("Idx")
+    name = columns.index("Name")
     classes = []
     for number, line in enumerate(lines, start=1):
         if len(line) <= max(index, name) or line[index].strip() != str(number):
@@ -191,7 +193,8 @@ def _by_stem(
     """Return the usable files of a folder by their name without extension; the others are
     quarantined.
     """
-    tree, found = listing.tree, dict[str, str]()
+    tree = listing.tree
+    found = dict[str, str]()
     for path in tree.under(folder):
         stem, suffix = os.path.splitext(os.path.basename(path))
         if suffix.lower() not in suffixes:

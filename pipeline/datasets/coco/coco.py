@@ -121,12 +121,14 @@ def target_bytes(
         RefusedError: size_mismatch, where boxes would be in another frame than the pixels.
     """
     rows: dict[str, Any] = sample.target
-    width, height = rows["width"], rows["height"]
+    width = rows["width"]
+    height = rows["height"]
     if size != (width, height):
         raise RefusedError(
             "size_mismatch", f"image {size[0]}x{size[1]}, annotations for {width}x{height}"
         )
-    tally, notes = Tally(), Notes()
+    tally = Tally()
+    notes = Notes()
     cleaned = [
         instances.clean(row, width, height, rows["exact"], sample.image, tally, notes)
         for row in rows["annotations"]

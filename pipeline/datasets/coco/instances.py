@@ -47,7 +47,8 @@ def read(listing: Listing, path: str) -> dict[str, list[Row]]:
         UserError: the file is not JSON, a list is missing, a row is of another shape, or ids
             repeat.
     """
-    value, where = read_json(listing, path, finite=False), Path(listing.tree.where(path))
+    value = read_json(listing, path, finite=False)
+    where = Path(listing.tree.where(path))
     for name, fields in FIELDS.items():
         rows = value.get(name) if isinstance(value, dict) else None
         if not isinstance(rows, list):
@@ -138,7 +139,10 @@ def _clipped(box: list[float], width: int, height: int) -> list[float]:
     """Return a box inside the image: the same where it is, else with two digits."""
     if not _is_outside(box, width, height) or min(box[2:]) < 0:
         return box
-    left, top, right, bottom = box[0], box[1], box[0] + box[2], box[1] + box[3]
+    left = box[0]
+    top = box[1]
+    right = box[0] + box[2]
+    bottom = box[1] + box[3]
     left, right = (min(max(edge, 0), width) for edge in (left, right))
     top, bottom = (min(max(edge, 0), height) for edge in (top, bottom))
     return [left, top, round(right - left, 2), round(bottom - top, 2)]
@@ -157,7 +161,10 @@ def _is_corners(box: list[float], mask: Mask) -> bool:
 
 
 def _is_outside(box: list[float], width: int, height: int) -> bool:
-    left, top, right, bottom = box[0], box[1], box[0] + box[2], box[1] + box[3]
+    left = box[0]
+    top = box[1]
+    right = box[0] + box[2]
+    bottom = box[1] + box[3]
     return (
         min(left, top) < -OVER_THE_EDGE
         or right > width + OVER_THE_EDGE
@@ -281,7 +288,8 @@ def _is_segmentation(value: Any) -> bool:
         return all(map(_are_numbers, value))
     if not isinstance(value, dict) or "size" not in value or "counts" not in value:
         return False
-    size, counts = value["size"], value["counts"]
+    size = value["size"]
+    counts = value["counts"]
     whole = isinstance(counts, str) or (type(counts) is list and {*map(type, counts)} <= {int})
     return whole and type(size) is list and {*map(type, size)} == {int}
 

@@ -94,7 +94,8 @@ def lengths_of(counts: str) -> list[int] | None:
 
 def _runs(segmentation: dict[str, Any], width: int, height: int) -> Mask:
     """Return run lengths that are of this image's size and cover it exactly."""
-    size, counts = segmentation["size"], segmentation["counts"]
+    size = segmentation["size"]
+    counts = segmentation["counts"]
     if size != [height, width]:
         swapped = ", which is [width, height]" if size == [width, height] else ""
         return Mask(
@@ -130,8 +131,12 @@ def _problem(polygon: Sequence[float], width: int, height: int) -> tuple[str, st
         map(float("inf").__gt__, map(abs, polygon))
     ):  # false for NaN too; 60 million numbers in COCO
         return "not_finite", "a polygon"
-    xs, ys = polygon[0::2], polygon[1::2]
-    left, right, top, bottom = min(xs), max(xs), min(ys), max(ys)
+    xs = polygon[0::2]
+    ys = polygon[1::2]
+    left = min(xs)
+    right = max(xs)
+    top = min(ys)
+    bottom = max(ys)
     if max(right, bottom, -left, -top) > FARTHEST:
         return "polygon_far_outside", f"reaches beyond {FARTHEST:,} pixels"
     if right < -1 or bottom < -1 or left > width + 1 or top > height + 1:
@@ -143,7 +148,8 @@ def _problem(polygon: Sequence[float], width: int, height: int) -> tuple[str, st
 
 def _outline(polygon: Sequence[float]) -> float:
     """Return an upper bound of a polygon's length, the exact one where that may be too long."""
-    xs, ys = polygon[0::2], polygon[1::2]
+    xs = polygon[0::2]
+    ys = polygon[1::2]
     bound = len(xs) * max(max(xs) - min(xs), max(ys) - min(ys))
     if bound <= LONGEST:
         return bound

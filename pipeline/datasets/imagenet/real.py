@@ -31,7 +31,8 @@ def attach(listing: Listing, path: Path, name: str) -> None:
     except (ValueError, RecursionError) as error:
         raise UserError(f"data.{name}.real_labels: {path} is not JSON: {error}") from None
     _check(entries, f"data.{name}.real_labels: {path}", len(listing.classes))
-    labels, lacking = {}, []
+    labels = {}
+    lacking = []
     for sample in listing.splits["val"]:
         match = NUMBERED.fullmatch(sample.key)
         if match is None or not 0 < int(match[1]) <= len(entries):

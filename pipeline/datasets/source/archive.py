@@ -54,11 +54,13 @@ def open_source(
             raise UserError(
                 f"{root} is a file, but none of the archives that are read: {', '.join(official)}"
             )
-        tree, found = Tree(root), [root.absolute()]
+        tree = Tree(root)
+        found = [root.absolute()]
     elif not root.is_dir():
         raise UserError(f"the folder {root} does not exist")
     elif only is not None:
-        tree, found = Tree(root), [root.absolute() / name for name in only]
+        tree = Tree(root)
+        found = [root.absolute() / name for name in only]
     else:
         tree = walk(root, official, follow_links)
         found = [
@@ -99,7 +101,8 @@ def _add(tree: Tree, path: Path, archive: Archive) -> None:
     hidden: dict[str, int] = {}
     folders: set[str] = set()
     for member in members_of(path, archive.nested):
-        inside, name = _plain(member.inside), _plain(member.name)
+        inside = _plain(member.inside)
+        name = _plain(member.name)
         if inside is None or name is None:
             given = _joined(archive.at, _joined(member.inside, member.name))
             given = given if len(given) <= LONGEST_PATH else shortened(given, 200)

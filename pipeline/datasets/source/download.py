@@ -25,8 +25,10 @@ from pipeline.params import RemoteFile
 
 BLOCK = 1 << 20
 TRIES = 8  # in a row that bring nothing new
-FIRST_WAIT, LONGEST_WAIT = 1.0, 30.0  # seconds before the next try, doubled each time
-CONNECT, SILENCE = 15.0, 60.0  # seconds until a server counts as gone
+FIRST_WAIT = 1.0  # seconds before the next try, doubled each time
+LONGEST_WAIT = 30.0
+CONNECT = 15.0  # seconds until a server counts as gone: before it answers, and while it sends
+SILENCE = 60.0
 
 
 class _BrokenError(Exception):
@@ -76,7 +78,9 @@ def _receive_all(remote: RemoteFile, part: Path) -> bool:
     """
     import requests
 
-    tries, most, started = 0, _size(part), _size(part) > 0
+    tries = 0
+    most = _size(part)
+    started = _size(part) > 0
     while True:
         try:
             _receive(remote.url, part)
@@ -94,7 +98,8 @@ def _receive_all(remote: RemoteFile, part: Path) -> bool:
                 f"{discreet(remote.url)} cannot be downloaded: {type(error).__name__}"
             ) from None
         tries = 1 if _size(part) > most else tries + 1
-        most, started = max(most, _size(part)), True
+        most = max(most, _size(part))
+        started = True
         if tries >= TRIES:
             raise UserError(
                 f"{discreet(remote.url)} broke off {tries} times in a row after {_size(part)} "
@@ -119,7 +124,8 @@ def _receive(url: str, part: Path) -> None:
     """
     import requests
 
-    have, tag = _size(part), _tag(part, url)
+    have = _size(part)
+    tag = _tag(part, url)
     headers = {"Accept-Encoding": "identity"}
     if have:
         headers |= {"Range": f"bytes={have}-"} | ({"If-Range": tag} if tag else {})
@@ -138,7 +144,8 @@ def _receive(url: str, part: Path) -> None:
 
 def _start(response: Any, url: str, part: Path, have: int, tag: str | None) -> int | None:
     """Return from which byte on the answer goes; None where nothing is left to come."""
-    status, offered = response.status_code, response.headers.get("Content-Range", "")
+    status = response.status_code
+    offered = response.headers.get("Content-Range", "")
     if status == 416 and have:
         if offered == f"bytes */{have}":
             return None
@@ -205,7 +212,8 @@ def _check_room(part: Path, needed: int) -> None:
 def _wrong(path: Path, remote: RemoteFile) -> str | None:
     """Return how a file differs from its checksums, or None."""
     hashes = {name: hashlib.new(name, usedforsecurity=False) for name in remote.digests}
-    size, done = path.stat().st_size, 0
+    size = path.stat().st_size
+    done = 0
     progress = Progress(f"check {path.name}", size, "bytes", brief=True)
     with open(path, "rb") as file:
         while block := file.read(BLOCK):
@@ -238,7 +246,8 @@ def _note(path: Path, remote: RemoteFile) -> None:
 def _noted(path: Path, remote: RemoteFile) -> bool:
     """Return whether a file was checked and has not changed since."""
     try:
-        seen, note = path.stat(), json.loads(_note_file(path).read_bytes())
+        seen = path.stat()
+        note = json.loads(_note_file(path).read_bytes())
         same = (note["size"], note["mtime_ns"]) == (seen.st_size, seen.st_mtime_ns)
         return same and all(
             note["digests"].get(name) == digest for name, digest in remote.digests.items()

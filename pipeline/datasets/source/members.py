@@ -163,7 +163,8 @@ def _tar_kind(info: tarfile.TarInfo) -> str:
 
 def _unpacked_size(path: Path) -> int:
     """Return what a gzip file unpacks to, and stop where that is out of all proportion."""
-    packed, size = path.stat().st_size, 0
+    packed = path.stat().st_size
+    size = 0
     allowed = LARGEST_RATIO * packed + ALWAYS_ALLOWED
     try:
         with gzip.open(path) as file:
@@ -223,7 +224,8 @@ def _zip_name(info: zipfile.ZipInfo) -> str:
 
 def _zip_member(path: Path, info: zipfile.ZipInfo) -> ArchiveMember:
     """Return a zip's member."""
-    name, kind = _zip_name(info), stat.S_IFMT(info.external_attr >> 16)
+    name = _zip_name(info)
+    kind = stat.S_IFMT(info.external_attr >> 16)
     if name.endswith("/"):
         return ArchiveMember(name)
     if kind not in (0, stat.S_IFREG):

@@ -17,7 +17,8 @@ from pipeline.datasets.synthetic import painting
 from pipeline.datasets.synthetic.painting import Generator, Mask, Pixels
 
 CATEGORIES = {1: "disc", 3: "square", 7: "triangle", 16: "star", 44: "cross", 62: "diamond"}
-EMPTY_EVERY, CROWD_EVERY = 25, 10
+EMPTY_EVERY = 25
+CROWD_EVERY = 10
 MOST_OBJECTS = 6
 Polygon = np.ndarray[tuple[int, int], np.dtype[np.float64]]
 
@@ -130,7 +131,8 @@ def _crowd(rng: Generator, canvas: Pixels, taken: Mask) -> dict[str, Any]:
     taken |= where
     category = min(CATEGORIES)
     _fill(rng, canvas, where, category)
-    rows, columns = np.flatnonzero(where.any(1)), np.flatnonzero(where.any(0))
+    rows = np.flatnonzero(where.any(1))
+    columns = np.flatnonzero(where.any(0))
     box = [columns[0], rows[0], columns[-1] + 1 - columns[0], rows[-1] + 1 - rows[0]]
     return {
         "category_id": category,
@@ -150,5 +152,6 @@ def run_lengths(mask: Mask) -> list[int]:
 
 def _box(polygon: Polygon) -> list[float]:
     """Return left, top, width and height of an outline in pixels."""
-    low, high = polygon.min(axis=0), polygon.max(axis=0)
+    low = polygon.min(axis=0)
+    high = polygon.max(axis=0)
     return [round(float(edge), 2) for edge in (*low, *(high - low))]

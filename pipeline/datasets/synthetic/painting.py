@@ -72,8 +72,10 @@ def patch(canvas: Pixels, cy: float, cx: float, radius: float) -> tuple[Pixels, 
     centre, in pixels.
     """
     side = canvas.shape[0]
-    top, left = max(0, int(cy - radius)), max(0, int(cx - radius))
-    bottom, right = min(side, int(np.ceil(cy + radius))), min(side, int(np.ceil(cx + radius)))
+    top = max(0, int(cy - radius))
+    left = max(0, int(cx - radius))
+    bottom = min(side, int(np.ceil(cy + radius)))
+    right = min(side, int(np.ceil(cx + radius)))
     y, x = grid(side)
     return (
         canvas[top:bottom, left:right],

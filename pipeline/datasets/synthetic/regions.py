@@ -86,7 +86,8 @@ def _outline(rng: Generator, side: int, name: str, size: float | None = None) ->
     radius = side * (size if size is not None else rng.uniform(0.08, 0.18))
     cy, cx = rng.uniform(radius, side - radius, 2)
     y, x = painting.grid(side)
-    v, u = y - np.float32(cy), x - np.float32(cx)
+    v = y - np.float32(cy)
+    u = x - np.float32(cx)
     far = v * v + u * u
     shapes: dict[str, Callable[[], Mask]] = {
         "disc": lambda: far < radius**2,

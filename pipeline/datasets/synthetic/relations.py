@@ -58,7 +58,8 @@ def placements(label: int) -> tuple[Placement, ...]:
     dx, dy = CLASSES[label]
     found = []
     for step in {dx, -dx}:
-        rows, columns = _along(dy), _along(step)
+        rows = _along(dy)
+        columns = _along(step)
         weight = 1 / len(rows) / len(columns) / len({dx, -dx})
         found += [
             Placement((ay, ax), (by, bx), weight) for (ay, by), (ax, bx) in product(rows, columns)

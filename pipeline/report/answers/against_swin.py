@@ -51,7 +51,8 @@ BLOCK = (
 
 def against_swin(evidence: Evidence) -> Answer:
     """Every pair of sizes alike, and the steps of the bridge."""
-    results, factorial = evidence.results, evidence.factorial
+    results = evidence.results
+    factorial = evidence.factorial
     depthwise = (*static(), *dynamic())
     pairs = [
         pair for task in TASKS for pair in mixer_pairs("swin", results.of(task), depthwise, SWIN)
@@ -147,7 +148,8 @@ def _table(compared: list[RunCosts]) -> Table:
 
 
 def _line(cost: RunCosts) -> list[str]:
-    pair, difference = cost.contrast, cost.contrast.difference
+    pair = cost.contrast
+    difference = cost.contrast.difference
     return [
         words.named(pair),
         words.located(pair.left),

@@ -15,7 +15,10 @@ from pipeline.report.families import SWIN, static
 from pipeline.report.forest import forest
 
 TITLE = "5. Does the simpler network match or beat Swin on all three tasks?"
-MATCHES, BEATS, BEHIND, OPEN = "matches", "beats", "falls behind", "not settled"
+MATCHES = "matches"
+BEATS = "beats"
+BEHIND = "falls behind"
+OPEN = "not settled"
 CAPTION = """
 The static depth-wise network minus Swin with 95% intervals over paired seeds; the band is the
 margin within which a difference counts as none, and a hollow mark comes from one seed.
@@ -38,7 +41,8 @@ def all_tasks(evidence: Evidence) -> Answer:
     """Return the static depth-wise network minus Swin, judged against a margin, task by task and
     together.
     """
-    results, margin = evidence.results, evidence.margin
+    results = evidence.results
+    margin = evidence.margin
     pairs = [
         pair
         for task in TASKS
@@ -126,7 +130,8 @@ def _together(pairs: list[Contrast], margin: Mapping[str, float], mixed: bool) -
         "; ".join(told[kind] for kind, names in tasks.items() if names)
         or "matches or beats it on each"
     )
-    small, synthetic = any(pair.small for pair in pairs), any(pair.synthetic for pair in pairs)
+    small = any(pair.small for pair in pairs)
+    synthetic = any(pair.synthetic for pair in pairs)
     head = words.opened("all three tasks together", mixed=mixed, small=small, synthetic=synthetic)
     return f"{head}, `{first.left.name}` against `{first.right.name}`: **{said}**."
 
@@ -136,7 +141,8 @@ def _tasks(verdicts: Mapping[str, str], kind: str) -> list[str]:
 
 
 def _line(pair: Contrast, margin: Mapping[str, float]) -> list[str]:
-    difference, within = pair.difference, margin.get(pair.metric, 0.0)
+    difference = pair.difference
+    within = margin.get(pair.metric, 0.0)
     return [
         TASK_NAMES[pair.left.task],
         words.named(pair),

@@ -50,13 +50,11 @@ class RunCosts:
         return next((cost for cost in self.found if cost.measure == measure), None)
 
 
-PARAMETERS, MACS, INFERENCE, TRAINING, MEMORY = (
-    "parameters",
-    "MACs",
-    "inference",
-    "training",
-    "memory",
-)
+PARAMETERS = "parameters"
+MACS = "MACs"
+INFERENCE = "inference"
+TRAINING = "training"
+MEMORY = "memory"
 MEASURES = (PARAMETERS, MACS, INFERENCE, TRAINING, MEMORY)
 UNITS = {PARAMETERS: "M", MACS: "G", INFERENCE: "images/s", TRAINING: "images/s", MEMORY: "MB"}
 SESSION = 24 * 3600  # seconds
@@ -77,10 +75,12 @@ def costs(contrast: Contrast) -> RunCosts:
 
     Profiles are of the classification network, so they say nothing of a network with another head.
     """
-    left, right = contrast.left, contrast.right
+    left = contrast.left
+    right = contrast.right
     if left.where or left.task != classifier():
         return RunCosts(contrast, _of_runs(left, right))
-    one, other = left.profile, right.profile
+    one = left.profile
+    other = right.profile
     if one is None or other is None:
         lacking = " and ".join(f"`{side.name}`" for side in (left, right) if side.profile is None)
         return RunCosts(contrast, _of_runs(left, right), f"{lacking} has no profile")

@@ -15,7 +15,9 @@ from pipeline.report.effects import Analysis, Effect, Observation, TermTest, ana
 from pipeline.report.samples import SamplePicture, of_budget
 from pipeline.report.trials import FactorialResults
 
-POSITIONS, GROUPS, DYNAMIC = "shared over positions", "channel groups", "dynamic"
+POSITIONS = "shared over positions"
+GROUPS = "channel groups"
+DYNAMIC = "dynamic"
 MAIN = {
     "shared over positions": "sharing over positions (yes minus no)",
     "channel − group": "weights of their own for every channel minus one set a group",

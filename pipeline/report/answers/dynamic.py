@@ -13,8 +13,10 @@ TITLE = "2. How much do dynamic weights add over static ones?"
 
 def dynamic(evidence: Evidence) -> Answer:
     """Dynamic networks minus their static ones, and the two ways of computing weights."""
-    results, factorial = evidence.results, evidence.factorial
-    static_ones, dynamic_ones = families.static(), families.dynamic()
+    results = evidence.results
+    factorial = evidence.factorial
+    static_ones = families.static()
+    dynamic_ones = families.dynamic()
     found = [
         *(
             pair

@@ -33,7 +33,8 @@ def factors(evidence: Evidence) -> Answer:
     if factorial is None or not evidence.analyses:
         return Answer(TITLE, [], None, None, [], [], lacking)
     budget, analysis = next(iter(evidence.analyses.items()))
-    start, metric = crossed.opening(evidence, factorial, budget), factorial.design.metric
+    start = crossed.opening(evidence, factorial, budget)
+    metric = factorial.design.metric
     mains = [effect for effect in analysis.effects if len(effect.factors) == 1]
     crossings = [effect for effect in analysis.effects if len(effect.factors) > 1]
     said = [

@@ -39,7 +39,8 @@ def of_kind(
     lacking = [_train(result) for result in named if not result.metrics]
     if lacking:
         return lacking
-    mixer, size = next(iter(mixers)), _size(results.of(classifier()))
+    mixer = next(iter(mixers))
+    size = _size(results.of(classifier()))
     name = f"{mixer}_{size}_{suffix}"
     entry = f"{name}: {{mixer: {mixer}, size: {size}, {option}}}"
     return [f"For {what}: add `{entry}` to `classify.variants`, then `dvc repro classify@{name}`."]

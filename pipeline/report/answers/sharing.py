@@ -20,7 +20,9 @@ TITLE = "1. What do sparse connectivity and weight sharing contribute?"
 
 def sharing(evidence: Evidence) -> Answer:
     """Kernel sizes, neighbourhoods, sharing over positions and over channels."""
-    results, factorial, search = evidence.results, evidence.factorial, evidence.search
+    results = evidence.results
+    factorial = evidence.factorial
+    search = evidence.search
     found = [
         *(pair for task in TASKS for pair in kernel_pairs(results.of(task))),
         *search_pairs(search, "search kernel", "kernel_size"),

@@ -57,7 +57,9 @@ VARIANCES = [
     "images",
     "scale",
 ]
-SMALL, PAPERS, PAPERS_SCALE = "small-scale run", "the paper's", "At the paper's scale"
+SMALL = "small-scale run"
+PAPERS = "the paper's"
+PAPERS_SCALE = "At the paper's scale"
 CAVEATS = (
     "Each interval is a 95% t-interval over paired seeds, not widened for being one of many. It "
     "holds for these evaluation images and leaves out their sampling.",
@@ -127,7 +129,8 @@ def sentences(contrasts: Iterable[Contrast], mixed: bool) -> list[str]:
     spoken: dict[str, str] = {}
     for _, found in groupby(contrasts, key=_group):
         group = list(found)
-        kind, where = group[0].kind, group[0].left.where
+        kind = group[0].kind
+        where = group[0].left.where
         if spoken.setdefault(kind, where) == where:
             made.append(sentence(group, mixed))
     return made
@@ -252,7 +255,8 @@ def certainty(contrasts: list[Contrast]) -> list[str]:
     if not contrasts:
         return []
     counts = [contrast.difference.n if contrast.difference else 0 for contrast in contrasts]
-    least, most = min(counts), max(counts)
+    least = min(counts)
+    most = max(counts)
     said = [
         f"{numbers.seeds(most)} a contrast."
         if least == most
@@ -283,7 +287,8 @@ def sampled(contrasts: Iterable[Contrast]) -> str:
 
 
 def _line(contrast: Contrast) -> list[str]:
-    difference, metric = contrast.difference, contrast.metric
+    difference = contrast.difference
+    metric = contrast.metric
     return [
         f"{KINDS[contrast.kind][1]}; {located(contrast.left)}",
         named(contrast),
@@ -314,7 +319,8 @@ def _mean(contrast: Contrast) -> float:
 
 def _settled(group: list[Contrast], about: str) -> str:
     """Return what the intervals settle about the direction."""
-    what, signs = KINDS[group[0].kind][0], {contrast.sign for contrast in group}
+    what = KINDS[group[0].kind][0]
+    signs = {contrast.sign for contrast in group}
     settled = signs - {0}
     if not settled:
         return f"no effect of {what} on {about} is settled"

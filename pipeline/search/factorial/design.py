@@ -39,10 +39,8 @@ class Cell:
     @property
     def name(self) -> str:
         """What the cell's setting is called."""
-        positions, weights = (
-            "shared" if self.shared_positions else "own",
-            "dynamic" if self.dynamic else "static",
-        )
+        positions = "shared" if self.shared_positions else "own"
+        weights = "dynamic" if self.dynamic else "static"
         return f"{positions}_{self.channel_groups}_{weights}"
 
 
@@ -86,7 +84,9 @@ def designs_of(params: Params, controls: bool = True) -> dict[str, Design]:
 
 def _design(params: Params, changes: Mapping[str, Any], controls: bool) -> Design:
     section = params.factorial
-    settings, cells, left_out = [], dict[str, Cell](), dict[str, str]()
+    settings = []
+    cells = dict[str, Cell]()
+    left_out = dict[str, str]()
     entries = [*((cell.name, cell, entry) for cell, entry in _cells(params)), *_others(params)]
     for name, cell, entry in entries:
         try:
@@ -153,11 +153,9 @@ def _controls(
         return {}
     from models.counting.matching import matched_mlp_ratio
 
-    variant, image_size, base = (
-        reference.variant,
-        reference.recipe.network_size,
-        count(reference),
-    )
+    variant = reference.variant
+    image_size = reference.recipe.network_size
+    base = count(reference)
     made: dict[int, Setting] = {}
     found = {}
     for name in cells:

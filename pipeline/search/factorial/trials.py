@@ -21,7 +21,8 @@ def search_of(call: Call, budgets: Budgets, shards: Path) -> Search:
         for run in runs_of(call, factorial.task, setting, factorial.seeds, shards)
     ]
     shown = {"metric": factorial.judged_by, "budgets": list(budgets), "seeds": factorial.seeds}
-    label, metric = "factorial design", factorial.judged_by
+    label = "factorial design"
+    metric = factorial.judged_by
     return Search(
         "factorial",
         label,

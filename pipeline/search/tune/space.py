@@ -42,7 +42,8 @@ def settings_of(params: Params) -> tuple[list[Setting], list[LeftOut]]:
     known = known_parameters(tune.task, type(getattr(params, tune.task).recipe))
     for name in tune.space:
         refuse_unknown(name, known, "tune.space")
-    kept, left_out = [], []
+    kept = []
+    left_out = []
     for values in _combinations(tune):
         try:
             kept.append(_setting(params, values))
@@ -86,7 +87,8 @@ def _draw(tune: Tune, number: int) -> dict[str, Any]:
             values[name] = axis[int(random.integers(len(axis)))]
             continue
         whole = isinstance(axis.low, int) and isinstance(axis.high, int)
-        low, high = float(axis.low), float(axis.high) + whole
+        low = float(axis.low)
+        high = float(axis.high) + whole
         spread = random.random()
         value = (
             math.exp(math.log(low) + spread * math.log(high / low))

@@ -120,10 +120,8 @@ class ShardCache:
         """Return a sentence for each way in which training on these shards will fetch more than it
         has to.
         """
-        whole, limit = (
-            sum(shard.bytes for shard in shards),
-            f"cluster.cache_gb is {self.limit / 1e9:g}",
-        )
+        whole = sum(shard.bytes for shard in shards)
+        limit = f"cluster.cache_gb is {self.limit / 1e9:g}"
         one = whole if block == "all" else min(whole, block * max(shard.bytes for shard in shards))
         said = []
         if block == "all":
@@ -255,7 +253,8 @@ class ShardCache:
         """Write and hash a file as it comes; return what is wrong with it, nothing where all is
         well.
         """
-        digest, arrived = hashlib.sha256(), 0
+        digest = hashlib.sha256()
+        arrived = 0
         os.lseek(number, 0, os.SEEK_SET)
         try:
             with open(number, "wb", closefd=False) as file:

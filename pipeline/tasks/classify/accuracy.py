@@ -31,7 +31,8 @@ class Accuracy:
 
     def update(self, outputs: Tensor, batch: dict[str, Any]) -> None:
         """Add logits (B, classes) against labels (B,)."""
-        logits, labels = outputs.float(), batch["labels"]
+        logits = outputs.float()
+        labels = batch["labels"]
         guesses = logits.topk(min(5, logits.shape[1]), dim=1).indices
         ranked = guesses == labels[:, None]
         self._right.append(ranked[:, 0].cpu().numpy())

@@ -34,7 +34,8 @@ def train_transform(recipe: Recipe) -> Transform:
     the jitter. The parts and their draws are those of `timm.data.create_transform`, in its order.
     The crop is cut out before it is resized, so that no pixel beyond its box takes part.
     """
-    augment, size = recipe.augment, (recipe.image_size, recipe.image_size)
+    augment = recipe.augment
+    size = (recipe.image_size, recipe.image_size)
     operations = _operations(augment, recipe.image_size)
 
     def transform(pixels: Pixels) -> Pixels:
@@ -67,7 +68,8 @@ def crop_box(width: int, height: int, augment: Augment) -> tuple[int, int, int, 
             top = random.randint(0, height - tall)
             left = random.randint(0, width - wide)
             return top, left, tall, wide
-    wide, tall = width, height
+    wide = width
+    tall = height
     if width / height < low:
         tall = round(wide / low)
     elif width / height > high:
@@ -147,7 +149,8 @@ def eval_transform(recipe: Recipe) -> Transform:
     """Resize the short side to `eval_resize`, then cut the centre square of `image_size`, as
     torchvision does both.
     """
-    short, side = recipe.eval_resize, recipe.image_size
+    short = recipe.eval_resize
+    side = recipe.image_size
 
     def transform(pixels: Pixels) -> Pixels:
         height, width = pixels.shape[:2]

@@ -37,7 +37,8 @@ class Classification:
         return self.recipe.micro_batch
 
     def __init__(self, variant: Variant, recipe: Recipe, manifest: Manifest) -> None:
-        self.variant, self.recipe = variant, recipe
+        self.variant = variant
+        self.recipe = recipe
         self.names = [entry.name for entry in manifest.classes]
         self.sampling: Sampling = ClassifySampling(recipe)
         self._erase = _random_erasing(recipe.augment)
@@ -154,8 +155,10 @@ def mix(
 
 def _span(centre: float, side: int, keep: float) -> tuple[slice, int]:
     """Return the part of a side that cutmix replaces, clipped to the image, and its length."""
-    half, middle = int(side * np.sqrt(1 - keep)) // 2, int(centre * side)
-    low, high = max(0, middle - half), min(side, middle + half)
+    half = int(side * np.sqrt(1 - keep)) // 2
+    middle = int(centre * side)
+    low = max(0, middle - half)
+    high = min(side, middle + half)
     return slice(low, high), high - low
 
 

@@ -82,7 +82,8 @@ class CocoEvaluator:
             ValueError: boxes, scores, labels or masks do not go together, or not with the image.
         """
         for output, record in zip(outputs, batch["records"], strict=True):
-            image, size = record["image_id"], (record["height"], record["width"])
+            image = record["image_id"]
+            size = (record["height"], record["width"])
             self._images.append({"image": np.array([image]), "size": np.array([size])})
             self._truths.append(
                 {"image": np.full(len(record["annotations"]), image), **self._truth(record)}
@@ -123,7 +124,8 @@ class CocoEvaluator:
         images, truths, found = (_gathered(states, name) for name in ("images", "truths", "found"))
         masked = {seen for state in states for seen in state["masked"]}
         _check_once(images, masked)
-        names, metrics = distinct([entry.name for entry in self._classes]), dict[str, float]()
+        names = distinct([entry.name for entry in self._classes])
+        metrics = dict[str, float]()
         per_class: dict[str, dict[str, float]] = {}
         for kind in ("box", "mask") if masked == {True} else ("box",):
             labels = _labels(kind, truths)

@@ -30,7 +30,9 @@ class Detection:
     eval_batch = 1  # as the authors: an image's result must not depend on how far others pad it
 
     def __init__(self, variant: Variant, recipe: DetectRecipe, manifest: Manifest) -> None:
-        self.variant, self.recipe, self.classes = variant, recipe, manifest.classes
+        self.variant = variant
+        self.recipe = recipe
+        self.classes = manifest.classes
         self.sampling: Sampling = DetectSampling(recipe, manifest.classes)
 
     def build(self) -> nn.Module:
@@ -81,10 +83,8 @@ class Detection:
 
     def draw(self, model: nn.Module, batch: Batch, raw: Batch) -> Image.Image:
         """Return a sheet of images, each with what is there beside what was found."""
-        index, names = (
-            {entry.id: i for i, entry in enumerate(self.classes)},
-            [entry.name for entry in self.classes],
-        )
+        index = {entry.id: i for i, entry in enumerate(self.classes)}
+        names = [entry.name for entry in self.classes]
         shown = zip(
             network.photographs(raw), raw["records"], self.predict(model, batch), strict=True
         )

@@ -40,10 +40,8 @@ def moved(segmentation: Any, geometry: Geometry) -> Patch:
         return Patch(0, 0, np.zeros((0, 0), dtype=np.uint8))
     runs = run_lengths(segmentation, geometry.source)
     left, top, width, height = mask.toBbox(runs)
-    rows, columns = (
-        _within(geometry.rows, top, top + height),
-        _within(geometry.columns, left, left + width),
-    )
+    rows = _within(geometry.rows, top, top + height)
+    columns = _within(geometry.columns, left, left + width)
     part = pick(mask.decode(runs), geometry.rows[rows], geometry.columns[columns])
     return Patch(rows.start, columns.start, part)
 

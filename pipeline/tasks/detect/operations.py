@@ -12,7 +12,8 @@ def operations(variant: Variant, recipe: DetectRecipe, classes: int, aspect: flo
     are trained on.
     """
     trained = max(1, round(recipe.cascade.regions * recipe.cascade.positive_fraction))
-    short, long = mean(recipe.augment.short_sides), recipe.augment.long_side
+    short = mean(recipe.augment.short_sides)
+    long = recipe.augment.long_side
     parameters, train = _counted(
         variant,
         recipe,

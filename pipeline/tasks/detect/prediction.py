@@ -24,7 +24,8 @@ class ObjectPredictor:
     at_once = 1  # what is found must not depend on how far other pictures pad it
 
     def __init__(self, model: Any, confidence: float) -> None:
-        self.model, self.confidence = model, confidence
+        self.model = model
+        self.confidence = confidence
         self.classes: tuple[str, ...] = model.classes
 
     @torch.inference_mode()

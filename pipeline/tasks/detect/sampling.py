@@ -80,7 +80,8 @@ class DetectSampling:
 
     def _geometry(self, size: Size, draw: np.random.Generator) -> Geometry:
         """Draw the steps of a training sample."""
-        augment, geometry = self.recipe.augment, Geometry(*size)
+        augment = self.recipe.augment
+        geometry = Geometry(*size)
 
         def resize(short_sides: Sequence[int]) -> None:
             short = short_sides[int(draw.integers(len(short_sides)))]

@@ -32,7 +32,8 @@ class Segmentation:
     eval_batch = 1  # as the authors: an image's result must not depend on how far others pad it
 
     def __init__(self, variant: Variant, recipe: SegmentRecipe, manifest: Manifest) -> None:
-        self.variant, self.recipe = variant, recipe
+        self.variant = variant
+        self.recipe = recipe
         self.names = [entry.name for entry in manifest.classes]
         self.sampling: Sampling = SegmentSampling(recipe)
 

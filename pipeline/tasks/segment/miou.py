@@ -52,11 +52,14 @@ class MeanIoU:
         none.
         """
         confusion = torch.stack([state.cpu() for state in states]).sum(dim=0).double()
-        right, there, predicted = confusion.diagonal(), confusion.sum(dim=1), confusion.sum(dim=0)
+        right = confusion.diagonal()
+        there = confusion.sum(dim=1)
+        predicted = confusion.sum(dim=0)
         union = there + predicted - right
         if not there.any():
             return Result({}, {})
-        iou, accuracy = 100 * right / union, 100 * right / there
+        iou = 100 * right / union
+        accuracy = 100 * right / there
         metrics = {
             "miou": float(iou[union > 0].mean()),
             "mean_accuracy": float(accuracy[there > 0].mean()),
@@ -78,7 +81,8 @@ def _confusion(predicted: Tensor, label: Tensor, classes: int) -> Tensor:
             f"prediction {tuple(predicted.shape)} and ground truth {tuple(label.shape)} differ "
             "in size"
         )
-    predicted, label = predicted.long(), label.to(predicted.device).long()
+    predicted = predicted.long()
+    label = label.to(predicted.device).long()
     counted = label != IGNORED
     for name, values in (("prediction", predicted), ("ground truth", label[counted])):
         if values.numel() and not 0 <= int(values.min()) <= int(values.max()) < classes:

@@ -39,8 +39,10 @@ class SegmentSampling:
 
     def train_sample(self, raw: dict[str, Any], seed: int, epoch: int) -> dict[str, Any]:
         """Decode and augment, as a function of (seed, epoch, sample)."""
-        draw, augment = generator("augment", seed, epoch, raw["__key__"]), self.recipe.augment
-        image, labels = pixels(photograph(raw)), read_labels(raw["png"])
+        draw = generator("augment", seed, epoch, raw["__key__"])
+        augment = self.recipe.augment
+        image = pixels(photograph(raw))
+        labels = read_labels(raw["png"])
         geometry = self._geometry(labels, draw)
         image = geometry.image(image)
         if augment.photometric:
@@ -63,7 +65,8 @@ class SegmentSampling:
         """Return what evaluation averages over: an image (3, H, W) at each scale, and whether it is
         mirrored.
         """
-        head, views = self.recipe.upernet, []
+        head = self.recipe.upernet
+        views = []
         for scale in head.test_scales:
             for flipped in (False, True)[: 1 + head.test_flip]:
                 geometry = Geometry(image.shape[1], image.shape[2])
@@ -100,7 +103,8 @@ class SegmentSampling:
 
     def _geometry(self, labels: Mask, draw: np.random.Generator) -> Geometry:
         """Draw the steps of a training sample."""
-        augment, geometry = self.recipe.augment, Geometry(*labels.shape)
+        augment = self.recipe.augment
+        geometry = Geometry(*labels.shape)
         geometry.resize(
             fitted(geometry.size, _scaled(augment.resize, draw.uniform(*augment.ratio)))
         )
@@ -108,10 +112,8 @@ class SegmentSampling:
         tries = CROPS if augment.category_ratio < 1 else 0
         for _ in range(1 + tries):
             top, left = corner(geometry.size, size, draw)
-            rows, columns = (
-                geometry.rows[top : top + size[0]],
-                geometry.columns[left : left + size[1]],
-            )
+            rows = geometry.rows[top : top + size[0]]
+            columns = geometry.columns[left : left + size[1]]
             if is_varied(pick(labels, rows, columns), augment.category_ratio):
                 break
         geometry.crop(top, left, size)
