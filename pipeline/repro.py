@@ -29,6 +29,7 @@ def _main() -> None:
     )
     parser.add_argument("--yes", action="store_true", help="begin long runs without asking")
     args = parser.parse_args()
+
     project = Path.cwd()
     refuse_unmade(project)
     with held(Folders(project).lock("repro"), "make repro"):

@@ -61,12 +61,14 @@ def load(name: str) -> MixerFile:
     """
     if name not in names():
         raise ValueError(f"there is no mixer '{name}'; {nearest(name, names())}")
+
     module = import_module(f"{__name__}.{name}")
-    for part in ("SWITCHES", "block"):
-        if not hasattr(module, part):
+    for attribute in ("SWITCHES", "block"):
+        if not hasattr(module, attribute):
             raise ValueError(
-                f"the mixer file {name}.py must define {part}, see models/mixers/__init__.py"
+                f"the mixer file {name}.py must define {attribute}, see models/mixers/__init__.py"
             )
+
     return MixerFile(name, module.SWITCHES, module.block)
 
 

@@ -38,6 +38,7 @@ def resolve_groups(dim: int, groups: int | None, group_channels: int | None, def
                 f"group_channels={group_channels} does not divide the {dim} channels of a stage"
             )
         return dim // group_channels
+
     number = default if groups is None else groups
     if number < 1 or dim % number:
         raise ValueError(

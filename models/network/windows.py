@@ -52,6 +52,7 @@ def relative_index(window: int, table_window: int, device: torch.device) -> Tens
     columns = line.repeat(window)
     reach = table_window - 1
     side = 2 * table_window - 1
+
     down = rows[:, None] - rows[None, :] + reach
     right = columns[:, None] - columns[None, :] + reach
     return down * side + right

@@ -251,7 +251,8 @@ def _pairs(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
     """
     result = {}
     for key, value in pairs:
-        for part in key if isinstance(key, tuple) else (key,):
-            _checked(part, (str, bytes, int, float, bool, type(None), Shell, GlobalName))
+        for item in key if isinstance(key, tuple) else (key,):
+            _checked(item, (str, bytes, int, float, bool, type(None), Shell, GlobalName))
         result[key] = value
+
     return result

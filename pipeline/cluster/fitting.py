@@ -37,6 +37,7 @@ def refuse_unfit_run(run: Run, manifest: Manifest) -> None:
     """Refuse one run as `refuse_unfit` does."""
     size = run.recipe.network_size
     name = run.section.variants[run.variant].model_name
+
     try:
         with torch.device("meta"):
             model = create(run.task, run.section, run.variant, manifest).build()
@@ -58,6 +59,7 @@ def refuse_unfit_run(run: Run, manifest: Manifest) -> None:
             "made for, or take "
             "another network"
         ) from None
+
     if run.recipe.micro_batch < least:
         raise UserError(
             f"{name} cannot be trained in micro-batches of {run.recipe.micro_batch} at {size} "

@@ -67,7 +67,8 @@ def trainer(
     """
     storage = runs[0].folder.parent
     scaling, sizes = _scaling(runs, cluster)
-    made = GroupTrainer(
+
+    group_trainer = GroupTrainer(
         _work,
         train_loop_config={
             "runs": runs,
@@ -88,8 +89,9 @@ def trainer(
             logging_config=LoggingConfig("WARNING"),
         ),
     )
-    made.sizes = sizes
-    return made
+
+    group_trainer.sizes = sizes
+    return group_trainer
 
 
 def threads_of(cluster: Cluster) -> int:
@@ -107,10 +109,11 @@ def _scaling(runs: list[Run], cluster: Cluster) -> tuple[ScalingConfig, tuple[in
         resources_per_worker=worker,
         elastic_resize_monitor_interval_s=RESIZE_S,
     )
+
     counts = {run.recipe.micro_batches for run in runs}
     sizes = range(cluster.least, cluster.most + 1)
-    whole = tuple(size for size in sizes if not any(count % size for count in counts))
-    return config, whole if elastic else ()
+    divisors = tuple(size for size in sizes if not any(count % size for count in counts))
+    return config, divisors if elastic else ()
 
 
 def _work(config: dict[str, Any]) -> dict[str, str]:
@@ -126,10 +129,12 @@ def _work(config: dict[str, Any]) -> dict[str, str]:
     prepare_process(device, config["threads"])
     context = ray.train.get_context()
     ranks = Ranks(context.get_world_rank(), context.get_world_size())
+
     wrong: dict[str, str] = {}
     gate: StopDecision | None = config["gate"]
     hears = config["group"] is not None and ranks.rank == 0
     leave = LeaveRequest(config["group"]) if hears else _never
+
     for run in config["runs"]:
         try:
             past = gate is not None
@@ -147,6 +152,7 @@ def _work(config: dict[str, Any]) -> dict[str, str]:
             break
         except UserError as error:  # the same on every rank; the other runs are not at fault
             wrong[run.id] = str(error)
+
     return wrong
 
 

@@ -56,6 +56,7 @@ class Progress:
             return
         if done == self._total and self._brief and self._shown is None:
             return
+
         self._shown = now
         text = f"{self._label}: {self._amount(done)}"
         end = "" if moving else "\n"
@@ -64,6 +65,7 @@ class Progress:
         else:
             text = f"{self._label}: {self._amount(None)} in {now - self._start:.1f} s"
             end = "\n"
+
         print(f"\r{text:<60}" if moving else text, end=end, file=sys.stderr, flush=True)
 
     def _left(self, done: int, now: float) -> float:
@@ -77,6 +79,7 @@ class Progress:
                 if done is None
                 else f"{done} of {self._total} {self._unit}"
             )
+
         total = f"{self._total / 1e6:,.1f} MB"
         return total if done is None else f"{done / 1e6:,.1f} of {total}"
 
@@ -113,6 +116,7 @@ class ProgressLines:
                 self._said[name] = now
                 say(line)
             return
+
         self._lines[name] = line
         if last:
             del self._lines[name]

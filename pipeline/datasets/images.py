@@ -84,11 +84,13 @@ def check(
     """
     if not data:
         raise RefusedError("empty")
+
     image, pixels = _decode(data, max_pixels, short_side)
     turned = _orientation(image)
     repaired = _repair_reason(name, data, image) or ("exif_bad" if turned is None else None)
     notes = ("exif_rotated",) if turned in range(2, 9) else ()
     shrink = short_side is not None and min(image.size) > short_side
+
     if short_side is not None and shrink:
         scale = short_side / min(image.size)
         size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
@@ -96,10 +98,12 @@ def check(
         small = Image.fromarray(resize(source, size))
         small.info = image.info  # a comment is written again
         return Checked(_jpeg(small, quality), *size, repaired, notes)
+
     if data.startswith(PNG_START):
         data = data if repaired in (None, "format_mismatch") else _png(rgb(image))
     elif repaired is not None:
         data = without_exif(data) if repaired == "exif_bad" else _jpeg(rgb(image), REPAIR_QUALITY)
+
     return Checked(data, *image.size, repaired, notes)
 
 
@@ -122,6 +126,7 @@ def check_mask(data: bytes, size: tuple[int, int], largest: int, max_pixels: int
         raise RefusedError(
             "mask_not_png", f"{INDEX_MASK}: labels survive only lossless compression"
         )
+
     mask, _ = _decode(data, max_pixels)
     if mask.mode in ("1", "I", "I;16") or (
         mask.mode == "L" and data[PNG_DEPTH] != 8
@@ -133,6 +138,7 @@ def check_mask(data: bytes, size: tuple[int, int], largest: int, max_pixels: int
         raise RefusedError(
             "mask_size", f"mask {mask.width}x{mask.height}, image {size[0]}x{size[1]}"
         )
+
     counts = {value: pixels for value, pixels in enumerate(mask.histogram()) if pixels}
     if unnamed := [value for value in counts if value > largest]:
         advice = (
@@ -141,6 +147,7 @@ def check_mask(data: bytes, size: tuple[int, int], largest: int, max_pixels: int
             else ""
         )
         raise RefusedError("mask_value", f"{_values(unnamed)}; {NAMED.format(largest)}{advice}")
+
     return counts
 
 
@@ -163,6 +170,7 @@ def _decode(
         data.startswith(PNG_START) and PNG_END not in data
     ):  # the decoder is content once it has all pixels
         raise RefusedError("truncated", f"no end marker, {len(data)} bytes")
+
     with warnings.catch_warnings():  # broken EXIF and large sizes only warn; neither matters here
         warnings.simplefilter("ignore")
         try:
@@ -190,6 +198,7 @@ def _decode(
         ) as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, zlib.error ...
             reason = "truncated" if "truncated" in str(error).lower() else "damaged"
             raise RefusedError(reason, f"{error}, {len(data)} bytes") from None
+
     return image, pixels
 
 
@@ -199,9 +208,11 @@ def _orientation(image: Image.Image) -> int | None:
     """
     if "exif" not in image.info:
         return 1
+
     exif = (
         Image.Exif()
     )  # a fresh one: opening the image may have met the fault already, and it is told once
+
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # all that Pillow says of a broken block
         try:
@@ -226,11 +237,13 @@ def without_exif(data: bytes) -> bytes:
         ):  # padding and markers without a length
             at += 1
             continue
+
         end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
         if marker == 0xE1 and data.startswith(EXIF_START, at + 4):
             kept.append(data[start:at])
             start = end
         at = end
+
     return b"".join([*kept, data[start:]])
 
 
@@ -273,6 +286,7 @@ def _jpeg(image: Image.Image, quality: int) -> bytes:
             f"to {LONGEST_JPEG}"
         )
         raise RefusedError("too_large_for_jpeg", detail)
+
     out = io.BytesIO()
     image.save(out, "JPEG", quality=quality)
     return out.getvalue()

@@ -59,6 +59,7 @@ class PartReader(ShardReader):
         pairs = zip(self._whole, self._shares, strict=True)
         self.shard_sizes = [share if held else size - share for size, share in pairs]
         self._count = sum(self.shard_sizes)
+
         if not self._count:
             raise UserError(
                 f"{self.folder}: every shard has a single sample, so nothing can be held out "

@@ -72,6 +72,7 @@ def _batch(
             raw = reader.read(*place)
             key = raw["__key__"]
             samples.append(sample(raw))
+
         key = ", ".join(sample["key"] for sample in samples if "key" in sample)
         return sampling.collate(samples)
     except Unreadable as error:
@@ -96,6 +97,7 @@ class TrainSamples(Dataset[dict[str, Any] | Broken]):
         self.sampling = sampling
         self.recipe = recipe
         self.seed = seed
+
         self.steps_per_epoch = len(reader) // recipe.global_batch
         self._sizes = Sizes.of(reader.shard_sizes)
         self._order: tuple[int, EpochOrder] | None = None
@@ -112,11 +114,14 @@ class TrainSamples(Dataset[dict[str, Any] | Broken]):
         """Return (shard, index) of each sample of a micro-batch."""
         start = micro * self.recipe.micro_batch
         size = self.recipe.micro_batch
+
         if not self.recipe.group_by_shape:
             return self._ordered(step, start, size)
+
         if self._grouped is None or self._grouped[0] != step:
-            whole = self._ordered(step, 0, self.recipe.global_batch)
-            self._grouped = step, by_shape(self.reader, whole)
+            step_places = self._ordered(step, 0, self.recipe.global_batch)
+            self._grouped = step, by_shape(self.reader, step_places)
+
         return self._grouped[1][start : start + size]
 
     def _ordered(self, step: int, start: int, size: int) -> list[Place]:
@@ -263,11 +268,13 @@ class BlockPlan:
         fitting = []
         total = 0
         limit = reader.cache.limit if reader.cache else 0
+
         for shard in shards:
             total += reader.shard_bytes(shard)
             if total > limit:
                 break
             fitting.append(shard)
+
         return fitting
 
 
@@ -296,10 +303,13 @@ def _loader(
     stay: bool = False,
 ) -> DataLoader[Any]:
     remote = samples.reader.cache is not None
+
+    # a fork of a process with threads may lock up; a fork server imports once for all workers
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__, *samples.sampling.libraries])
     if workers:
         forkserver.ensure_running()  # it imports while this process builds the network
+
     return DataLoader(
         samples,
         batch_size=None,

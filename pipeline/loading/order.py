@@ -51,12 +51,14 @@ def _feistel(values: Word, half: np.uint64, keys: tuple[np.uint64, ...], inverse
     mask = (np.uint64(1) << half) - np.uint64(1)
     left = values >> half
     right = values & mask
+
     if inverse:
         left, right = right, left
     for key in keys:
         left, right = right, left ^ (_mix(right ^ key) & mask)
     if inverse:
         left, right = right, left
+
     return (left << half) | right
 
 
@@ -117,6 +119,7 @@ class EpochOrder:
         """
         blocks = self._sizes.find(positions)[0] // self._block
         flat = np.empty(len(positions), dtype=np.int64)
+
         for block in np.unique(blocks):
             ends = np.array([block, block + 1]) * self._block
             start, end = self._sizes.starts(np.minimum(ends, self._sizes.count)).tolist()
@@ -124,6 +127,7 @@ class EpochOrder:
             flat[inside] = start + permute(
                 positions[inside] - start, end - start, seed_for(self._key, int(block))
             )
+
         places, indices = self._sizes.find(flat)
         return list(zip(self._shards(places).tolist(), indices.tolist(), strict=True))
 

@@ -45,6 +45,7 @@ def placed(names: Sequence[Caption], size: tuple[int, int]) -> list[Chip]:
         place = _place(paint.text_width(text, POINTS) + 2 * PADDING, name.box, size, chips)
         if place is not None:
             chips.append(Chip(text, name.colour, place))
+
     return chips
 
 
@@ -70,6 +71,7 @@ def _place(
     left, top, right, bottom = box
     if width > size[0] or size[1] < HEIGHT:
         return None
+
     for y in (top - HEIGHT, top + 1, bottom - HEIGHT, bottom + 1):
         for x in (left, right - width):
             x = min(max(x, 0), size[0] - width)
@@ -80,5 +82,10 @@ def _place(
     return None
 
 
-def _meet(one: Rectangle, other: Rectangle) -> bool:
-    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+def _meet(first: Rectangle, second: Rectangle) -> bool:
+    return (
+        first[0] < second[2]
+        and second[0] < first[2]
+        and first[1] < second[3]
+        and second[1] < first[3]
+    )

@@ -45,7 +45,7 @@ class Objects:
         """Return some of them, by index."""
         masks = [self.masks[i] for i in chosen] if len(self.masks) else ()
         scores, crowd = (
-            None if part is None else part[chosen] for part in (self.scores, self.crowd)
+            None if column is None else column[chosen] for column in (self.scores, self.crowd)
         )
         return Objects(self.boxes[chosen], self.labels[chosen], masks, scores, crowd)
 
@@ -72,6 +72,7 @@ def draw(
         most: how many detections are shown, those of the highest scores.
     """
     best = _surest(found, least, most)
+
     panels = [
         paint.headed(
             _panel(image, truth, classes, side),
@@ -81,8 +82,9 @@ def draw(
             _panel(image, best, classes, side), _said(len(best.labels), len(found.labels), least)
         ),
     ]
-    shown = legend.entries(np.concatenate([truth.labels, best.labels]), classes)
-    return legend.under(paint.side_by_side(panels), shown)
+
+    named = legend.entries(np.concatenate([truth.labels, best.labels]), classes)
+    return legend.under(paint.side_by_side(panels), named)
 
 
 def draw_found(
@@ -101,17 +103,17 @@ def draw_found(
     return legend.under(Image.fromarray(panel), legend.entries(best.labels, classes))
 
 
-def _surest(found: Objects, least: float, most: int) -> Objects:
+def _surest(detected: Objects, least: float, most: int) -> Objects:
     """Return the detections of the highest scores, the surest first."""
-    scores = found.scores if found.scores is not None else np.ones(len(found.labels))
+    scores = detected.scores if detected.scores is not None else np.ones(len(detected.labels))
     order = np.argsort(-scores, kind="stable")
-    return found.picked(order[scores[order] >= least][:most])
+    return detected.picked(order[scores[order] >= least][:most])
 
 
-def _said(shown: int, found: int, least: float) -> str:
-    if not found:
+def _said(drawn: int, count: int, least: float) -> str:
+    if not count:
         return "nothing found"
-    return f"found: {shown or 'none'} of {found} shown, score {least:g} or more"
+    return f"found: {drawn or 'none'} of {count} shown, score {least:g} or more"
 
 
 def _panel(image: Pixels, objects: Objects, classes: Sequence[str], side: int) -> Pixels:
@@ -120,6 +122,7 @@ def _panel(image: Pixels, objects: Objects, classes: Sequence[str], side: int) -
     size = paint.size_within(height, width, side)
     canvas = paint.resized(image, size)
     scale = size[0] / width
+
     boxes = [_box(box, scale, size) for box in objects.boxes]
     for index in sorted(range(len(boxes)), key=lambda i: -_area(boxes[i])):
         colour = paint.class_colour(int(objects.labels[index]))
@@ -128,6 +131,7 @@ def _panel(image: Pixels, objects: Objects, classes: Sequence[str], side: int) -
             _tint(canvas, paint.resized_mask(objects.masks[index], size), colour, crowd)
         if not crowd:
             _frame(canvas, boxes[index], colour)
+
     picture = Image.fromarray(canvas)
     for chip in chips.placed(_names(objects, boxes, classes), size):
         chips.write(picture, chip)
@@ -172,6 +176,7 @@ def _names(objects: Objects, boxes: Sequence[Rectangle], classes: Sequence[str])
     names the rest.
     """
     weight = [_area(box) for box in boxes] if objects.scores is None else objects.scores.tolist()
+
     names = []
     for index in sorted(range(len(boxes)), key=lambda i: -weight[i])[:MOST_NAMES]:
         label = int(objects.labels[index])
@@ -194,12 +199,13 @@ def of_record(record: Mapping[str, Any], index: Mapping[int | str, int]) -> Obje
     boxes = np.array([row["bbox"] for row in rows], dtype=np.float64).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
     runs = [{"size": size, "counts": compressed(row["segmentation"], size)} for row in rows]
+
     return Objects(
         boxes,
         np.array([index[row["category_id"]] for row in rows], dtype=np.int64),
         [
-            coco_mask.decode(one).astype(bool) if one["counts"] else np.zeros(size, dtype=bool)
-            for one in runs
+            coco_mask.decode(run).astype(bool) if run["counts"] else np.zeros(size, dtype=bool)
+            for run in runs
         ],
         crowd=np.array([row["iscrowd"] for row in rows], dtype=bool),
     )
@@ -214,9 +220,10 @@ def of_output(output: Mapping[str, Any]) -> Objects:
     boxes, labels, scores = (
         output[name].detach().cpu().numpy() for name in ("boxes", "labels", "scores")
     )
+
     return Objects(
         boxes,
         labels,
-        [coco_mask.decode(one).astype(bool) for one in output.get("masks", ())],
+        [coco_mask.decode(run).astype(bool) for run in output.get("masks", ())],
         scores,
     )

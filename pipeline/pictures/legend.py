@@ -27,10 +27,10 @@ class LegendEntry(NamedTuple):
 
 def entries(labels: NDArray[Any], classes: Sequence[str]) -> list[LegendEntry]:
     """Return the classes among labels of any shape, the most frequent first."""
-    there, counts = np.unique(labels, return_counts=True)
+    present, counts = np.unique(labels, return_counts=True)
     return [
         LegendEntry(label, classes[label])
-        for label in there[np.argsort(-counts, kind="stable")].tolist()
+        for label in present[np.argsort(-counts, kind="stable")].tolist()
     ]
 
 
@@ -47,14 +47,16 @@ def under(picture: Image.Image, shown: Sequence[LegendEntry]) -> Image.Image:
             row = row + 1
         places.append((entry, name, left, picture.height + row * ROW))
         left += wide + GAP
+
     height = (row + 1) * ROW + paint.MARGIN if places else 0
-    whole = Image.new("RGB", (picture.width, picture.height + height), paint.PAPER)
-    whole.paste(picture, (0, 0))
-    pen = ImageDraw.Draw(whole)
+    canvas = Image.new("RGB", (picture.width, picture.height + height), paint.PAPER)
+    canvas.paste(picture, (0, 0))
+    pen = ImageDraw.Draw(canvas)
+
     for entry, name, x, y in places:
-        whole.paste(_swatch(entry), (x, y + 2))
+        canvas.paste(_swatch(entry), (x, y + 2))
         pen.text((x + SWATCH + 5, y), name, fill=paint.INK, font=paint.font())
-    return whole
+    return canvas
 
 
 def _swatch(entry: LegendEntry) -> Image.Image:

@@ -125,24 +125,29 @@ class Speeds:
         """
         if training.task != classifier():
             return None
-        own = [profile for profile in self._fitting(training) if _is_of(profile, training.variant)]
+        profiles = [
+            profile for profile in self._fitting(training) if _is_of(profile, training.variant)
+        ]
         side = training.recipe.image_size
-        own.sort(
+        profiles.sort(
             key=lambda profile: (
                 abs(log(profile["image_size"] / side)),
                 profile["variant"] != training.name,
             )
         )
-        if not own:
+
+        if not profiles:
             return None
-        profile = own[0]
-        area = (side / own[0]["image_size"]) ** 2
+
+        profile = profiles[0]
+        area = (side / profiles[0]["image_size"]) ** 2
         name = (
             "its own profile"
             if profile["variant"] == training.name
             else f"the profile of {profile['variant']}"
         )
         basis = name if area == 1 else f"{name}, scaled by image area"
+
         return Measured(
             _of_profile(profile).scaled(area, area, basis, rough=area != 1), profile["parameters"]
         )
@@ -158,11 +163,13 @@ class Speeds:
         ]
         if not alike:
             return None
+
         counted = self._counted(training)
         _, _, _, nearest = min(
             (rank, abs(log(counted.train / profile["macs"])), profile["variant"], profile)
             for rank, profile in alike
         )
+
         times = counted.train / nearest["macs"], counted.evaluation / nearest["macs"]
         basis = f"the profile of {nearest['variant']}, scaled by operations"
         return Measured(_of_profile(nearest).scaled(*times, basis, rough=True), counted.parameters)
@@ -172,6 +179,7 @@ class Speeds:
         device = rounds.device_of(self.call.params.cluster, self.call.params.plan.gpu)
         counted = self._counted(training)
         of = "a laptop's CPU core" if device == rounds.CORE else f"one {device}"
+
         speed = Speed(
             rounds.TRAINING * rounds.seconds(device, counted.train),
             rounds.seconds(device, counted.evaluation),
@@ -179,6 +187,7 @@ class Speeds:
             f"{rounds.BASIS} of {of}, scaled by operations; nothing was measured",
             rough=True,
         )
+
         return Measured(speed, counted.parameters)
 
     def _fitting(self, training: Training) -> list[dict[str, Any]]:
@@ -188,6 +197,7 @@ class Speeds:
             "fp32" if recipe.amp == "none" else recipe.amp,
             "channels_last" if recipe.channels_last else "contiguous",
         )
+
         return [
             profile for profile in self.profiles if (profile["precision"], profile["layout"]) == how
         ]
@@ -197,6 +207,7 @@ class Speeds:
         key = json.dumps(
             [training.task, _network_of(training.variant), _timed(recipe)], sort_keys=True
         )
+
         if key not in self._operations:
             drawn = (
                 training.task != classifier()
@@ -208,8 +219,8 @@ class Speeds:
         return self._operations[key]
 
     def _asked(self, dataset: str) -> Dataset:
-        asked: Dataset = getattr(self.call.params.data, dataset)
-        return asked
+        section: Dataset = getattr(self.call.params.data, dataset)
+        return section
 
 
 def _profiles(call: Call) -> Iterator[dict[str, Any]]:
@@ -231,8 +242,8 @@ def _network(model: str, overrides: dict[str, Any]) -> list[Any]:
 
 
 def _network_of(variant: Variant) -> list[Any]:
-    found: list[Any] = json.loads(json.dumps(_network(variant.model_name, variant.overrides)))
-    return found
+    network: list[Any] = json.loads(json.dumps(_network(variant.model_name, variant.overrides)))
+    return network
 
 
 def _is_of(profile: dict[str, Any], variant: Variant) -> bool:
@@ -250,10 +261,12 @@ def _likeness(profile: dict[str, Any], variant: Variant) -> int | None:
         return 0
     if "timm" in (variant.mixer, profile["mixer"]):
         return None
+
     width = _width(variant.size, variant.overrides)
-    other = _width(profile["size"], profile["overrides"])
-    if max(width, other) > WIDER * min(width, other):
+    profiled = _width(profile["size"], profile["overrides"])
+    if max(width, profiled) > WIDER * min(width, profiled):
         return None
+
     mixer = variant.mixer == profile["mixer"]
     size = variant.size == profile["size"]
     return 1 if mixer and size else 2 if mixer else 3 if size else None
@@ -289,21 +302,24 @@ def _of_record(record: dict[str, Any], cluster: Cluster) -> Measured:
     every = steps_in(
         Duration.model_validate(recipe["evaluate_every"]), data["train_samples"] // batch
     )
-    images = evaluated = train = whole = 0.0
+
+    images = evaluated = train = wall = 0.0
     for seed in record["seeds"]:
         steps = seed["final"]["step"]
         images += steps * batch
         train += steps * batch / seed["train_images_per_second"]
-        whole += seed["wall_time_s"]
+        wall += seed["wall_time_s"]
         evaluated += evaluations(steps, every) * data[f"{data['evaluated_on']}_samples"]
+
     cores = threads(cluster) if record["device"].startswith("cpu") else 1
     devices = record["world_size"] * cores
     speed = Speed(
         devices * train / images,
-        devices * max(0.0, whole - train) / evaluated,
+        devices * max(0.0, wall - train) / evaluated,
         record["device"],
         LAST,
     )
+
     return Measured(speed, record["parameters"])
 
 

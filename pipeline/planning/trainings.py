@@ -67,6 +67,7 @@ def _search(call: Call) -> Group:
 
     tune = call.params.tune
     settings, left_out = settings_of(call.params)
+
     return Group(
         tuple(
             Training(tune.task, setting.name, setting.section, tune.seeds) for setting in settings
@@ -91,6 +92,7 @@ def _design(call: Call) -> Group:
         for setting in design.settings
     )
     left_out = sum(len(design.left_out) for design in designs.values())
+
     return Group(
         tuple(trainings),
         factorial.workers,
@@ -110,13 +112,16 @@ def runs_left(call: Call, group: Group) -> "list[list[Run] | None]":
     try:
         shards = call.shards(first.section.dataset)
         if group.search is None:
-            runs = [runs_of(call, one.task, one.name, shards) for one in group.trainings]
+            runs = [
+                runs_of(call, training.task, training.name, shards) for training in group.trainings
+            ]
             return [[run for run in some if run.finished() is None] for some in runs]
         search = group.search(shards)
     except UserError:
         return [None for _ in group.trainings]
+
     journal = search.journal()
-    runs = [search.runs_of(one.section) for one in group.trainings]
+    runs = [search.runs_of(training.section) for training in group.trainings]
     return [[run for run in some if not journal.ended(run)] for some in runs]
 
 
@@ -134,6 +139,7 @@ def share(asha: Asha, epochs: float, steps: float) -> float:
     reached = 0.0
     going = 1.0
     rung = float(asha.grace)
+
     while rung < total:
         spent += going * (rung - reached)
         reached = rung

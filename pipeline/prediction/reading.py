@@ -60,12 +60,12 @@ def _readable() -> list[str]:
 def _refuse_what_is_no_file(path: Path) -> None:
     """Stop before anything is opened that is none: a pipe would wait for ever."""
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError as error:
         raise UnreadableError(f"it is not there ({error.strerror})") from None
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         raise UnreadableError("it is no file")
-    if not found.st_size:
+    if not status.st_size:
         raise UnreadableError("it is empty")
 
 

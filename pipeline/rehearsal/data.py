@@ -25,6 +25,7 @@ def shards_of(dataset: str, params: Shard, scratch: Path) -> Path:
     materialise(dataset, about.rehearsal, raw)
     if about.rehearsal_width is not None:
         _widen(raw, about.rehearsal_width)
+
     listing = list_folder(dataset, raw, {})
     build(dataset, listing, params, shards, listing.digest(), run=_here)
     return shards

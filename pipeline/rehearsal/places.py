@@ -79,6 +79,7 @@ def _tune(params: Params) -> tuple[list[WalkItem], list[NotWalked]]:
     if not params.tune.space:
         return [], []
     settings, left_out = settings_of(params)
+
     task = params.tune.task
     named = [
         NotWalked(TUNE, " ".join(f"{k}={v}" for k, v in row.values.items()), row.reason)
@@ -91,6 +92,7 @@ def _factorial(params: Params) -> tuple[list[WalkItem], list[NotWalked]]:
     section = params.factorial
     if not section.group_channels and not section.settings:
         return [], []
+
     return list(_cells(params)), [
         NotWalked(FACTORIAL, f"{budget} {name}", reason)
         for budget, design in designs_of(params, controls=False).items()

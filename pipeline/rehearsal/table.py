@@ -32,8 +32,10 @@ def text(rows: list[Row]) -> str:
     lines = [HEAD, *map(_cells, rows)]
     widths = [max(len(cells[column]) for cells in lines) for column in range(len(HEAD) - 1)]
     padded = ["  ".join([*map(str.ljust, cells, widths), cells[-1]]) for cells in lines]
+
     trained = [row for row in rows if row.outcome is not None]
     failed = sum(row.failed for row in rows)
+
     return "\n".join(
         [
             *padded,

@@ -46,6 +46,7 @@ def walk_under_ray(
     for name in OURS:
         os.environ.pop(name, None)
     local = Cluster(workers=max(WORKERS.values()), storage=str(scratch / "runs"))
+
     with connected(local):
         for place in places:
             little = small(place, MORE, WORKERS[place.part])
@@ -66,6 +67,7 @@ def _called(call: Call, place: WalkItem, cluster: Cluster, scratch: Path) -> Cal
         changes[place.part] = section.model_copy(
             update={"seeds": (0,), "workers": WORKERS[place.part]}
         )
+
     params = call.params.model_copy(update=changes)
     return replace(call, params=params, folders=Folders(scratch))
 
@@ -87,6 +89,7 @@ def _train(call: Call, place: WalkItem, shards: Path) -> StepsTaken:
     call.args.variants = [place.variant]
     call.args.adopt = None
     call = replace(call, params=call.params.model_copy(update={place.task: section}))
+
     train(call, shards)
     [run] = runs_of(call, place.task, place.variant, shards)
     return outcome_of(run)

@@ -29,8 +29,10 @@ def accuracy(results: list[VariantResult], path: Path) -> None:
     """
     runs = [(result.name, result.metrics) for result in results if result.metrics]
     figure, (axes,) = canvas(1.4 + ROW * len(runs))
+
     for line, (_, metrics) in enumerate(runs):
         _dots(axes, line, metrics)
+
     axes.set_yticks(range(len(runs)), _names(runs))
     axes.set_ylim(len(runs) - 0.4, -0.75)
     axes.margins(x=0.12)
@@ -47,9 +49,11 @@ def curves(results: list[VariantResult], path: Path) -> None:
     runs = [(result, result.metrics) for result in results if result.metrics and result.history]
     figure, (left, right) = canvas(4.4, columns=2)
     metric = runs[0][1].main_metric
+
     _curves(left, runs, "train_loss")
     # One set of names is enough: colour and dashes are the same in both panels.
     _label_ends(right, _curves(right, runs, metric))
+
     left.set_title("training loss")
     right.set_title(f"validation {numbers.labelled(metric)}")
     save(figure, path)
@@ -59,6 +63,7 @@ def throughput(results: list[VariantResult], path: Path) -> None:
     """Images a second in inference and in training steps, as profiled."""
     rows = [(result, result.profile) for result in results if result.profile]
     figure, panels = canvas(1.5 + ROW * len(rows), columns=2)
+
     inference = [profile.inference_images_per_second for _, profile in rows]
     training = [profile.train_images_per_second or 0.0 for _, profile in rows]
     several = len({profile.image_size for _, profile in rows}) > 1
@@ -67,6 +72,7 @@ def throughput(results: list[VariantResult], path: Path) -> None:
         for result, profile in rows
     ]
     shades = [colour(result.variant.mixer) for result, _ in rows]
+
     for axes, title, values in zip(
         panels, ("inference", "training steps"), (inference, training), strict=True
     ):
@@ -78,6 +84,7 @@ def throughput(results: list[VariantResult], path: Path) -> None:
         axes.margins(x=0.16)
         axes.grid(axis="y", visible=False)
         axes.set_title(f"{title}, images/s")
+
     panels[1].tick_params(labelleft=False)
     save(figure, path)
 
@@ -106,6 +113,7 @@ def _dots(axes: Axes, line: int, metrics: Metrics) -> None:
     values = [row.last[metrics.main_metric] for row in metrics.seeds]
     summary = summarise(values)
     shade = colour(metrics.mixer)
+
     if summary.sd is not None:
         axes.plot(
             values,
@@ -116,6 +124,7 @@ def _dots(axes: Axes, line: int, metrics: Metrics) -> None:
             markersize=6,
             markeredgewidth=0,
         )
+
     shape: dict[str, Any] = {
         "color": shade,
         "marker": marker(metrics.mixer),
@@ -124,6 +133,7 @@ def _dots(axes: Axes, line: int, metrics: Metrics) -> None:
         "linewidth": 1.6,
     }
     axes.errorbar(summary.mean, line, xerr=summary.sd, **shape)
+
     text = numbers.value(metrics.main_metric, summary.mean)
     place: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "fontsize": 9.5}
     axes.annotate(text, (summary.mean, line), (0, 9), color=shade, **place)
@@ -136,6 +146,7 @@ def _curves(
     ends: list[tuple[str, str, float]] = []
     drawn: dict[str, int] = defaultdict(int)
     names = _names([(result.name, metrics) for result, metrics in runs])
+
     for name, (result, metrics) in zip(names, runs, strict=True):
         points = _over_seeds(result, column)
         shade = colour(metrics.mixer)
@@ -143,6 +154,7 @@ def _curves(
         drawn[metrics.mixer] += 1
         if not points:
             continue
+
         epochs, means, least, most = zip(*points, strict=True)
         single = (
             marker(metrics.mixer) if len(points) == 1 else None
@@ -150,6 +162,7 @@ def _curves(
         axes.plot(epochs, means, dashes, color=shade, linewidth=1.8, marker=single)
         axes.fill_between(epochs, least, most, color=shade, alpha=0.14, linewidth=0)
         ends.append((name.replace("\n", " "), shade, means[-1]))
+
     axes.set_xlabel("epoch")
     return ends
 
@@ -172,6 +185,7 @@ def _label_ends(axes: Axes, ends: list[tuple[str, str, float]]) -> None:
     low, high = axes.get_ylim()
     beside = axes.get_yaxis_transform()
     heights = spread([value for _, _, value in ends], gap=(high - low) * 0.065)
+
     for (name, shade, value), height in zip(ends, heights, strict=True):
         axes.plot(
             [1.0, 1.04],
@@ -183,4 +197,5 @@ def _label_ends(axes: Axes, ends: list[tuple[str, str, float]]) -> None:
             clip_on=False,
         )
         axes.text(1.05, height, name, color=shade, fontsize=10, va="center", transform=beside)
+
     axes.set_ylim(low, high)

@@ -51,18 +51,20 @@ def make_report(call: Call) -> Path:
         UserError: a results file or the claims cannot be read.
     """
     material = gather(call)
-    made = material.evidence
+    evidence = material.evidence
     target = material.folder
+
     with whole_folder(target) as folder:
-        pictures = _pictures(made.results, material.claims, folder)
-        _draw(made, material.answers, folder)
+        pictures = _pictures(evidence.results, material.claims, folder)
+        _draw(evidence, material.answers, folder)
         blocks = report(replace(material, pictures=pictures))
         write_text(folder / "report.md", to_markdown(blocks))
         write_text(folder / "report.html", to_html(blocks, folder))
         made_tables = tables(material)
         for name, text in made_tables.items():
             write_text(folder / name, text)
-    write_summaries(call, made, made_tables["effects.csv"])
+
+    write_summaries(call, evidence, made_tables["effects.csv"])
     return target
 
 
@@ -73,20 +75,21 @@ def gather(call: Call) -> Material:
         UserError: a results file or the claims cannot be read.
     """
     claims = load_claims()
-    made = read_evidence(call)
-    commits = {result.metrics.commit for result in made.results.run if result.metrics}
+    evidence = read_evidence(call)
+    commits = {result.metrics.commit for result in evidence.results.run if result.metrics}
     days = {commit: day(call.project, commit) for commit in sorted(filter(None, commits))}
+
     return Material(
         params=call.params,
-        evidence=made,
-        answers=answers(made),
-        judged=judge_all(claims, made.results, call.params.compare),
+        evidence=evidence,
+        answers=answers(evidence),
+        judged=judge_all(claims, evidence.results, call.params.compare),
         pictures=[],
         tracked=tracked(call.params.tracking),
         folder=call.folders.results("report"),
         project=call.project,
         claims=claims,
-        dated={commit: known for commit, known in days.items() if known},
+        dated={commit: date for commit, date in days.items() if date},
     )
 
 
@@ -106,20 +109,20 @@ def read_evidence(call: Call) -> Evidence:
 def tables(material: Material) -> dict[str, str]:
     """Return the tables for other programs, by file name."""
     evidence = material.evidence
-    found = material.answers
+    all_answers = material.answers
     baseline = [pair for task in TASKS for pair in against_baseline(evidence.results.of(task))]
     return {
         "results.csv": to_csv(material.judged),
-        "contrasts.csv": contrasts_csv(found, baseline, evidence.margin),
-        "costs.csv": costs_csv(found),
+        "contrasts.csv": contrasts_csv(all_answers, baseline, evidence.margin),
+        "costs.csv": costs_csv(all_answers),
         "effects.csv": effects_csv(evidence),
         "hours.csv": hours_csv(evidence),
     }
 
 
-def _draw(evidence: Evidence, found: list[Answer], folder: Path) -> None:
+def _draw(evidence: Evidence, all_answers: list[Answer], folder: Path) -> None:
     """Draw the answers' pictures and the factorial's; those of the search are copied."""
-    drawings = [answer.figure for answer in found if answer.figure]
+    drawings = [answer.figure for answer in all_answers if answer.figure]
     for drawing in [*drawings, *interaction_drawings(evidence)]:
         drawing.plot(folder / drawing.file)
     for picture in evidence.search.pictures if evidence.search else ():
@@ -127,16 +130,17 @@ def _draw(evidence: Evidence, found: list[Answer], folder: Path) -> None:
 
 
 def _pictures(results: Results, claims: list[Claim], folder: Path) -> list[Figure]:
-    made: list[Figure] = []
+    pictures: list[Figure] = []
 
     def draw(
         file: str, caption: str, plot: Callable[[Path], None], shown: Iterable[str] = ()
     ) -> None:
         plot(folder / file)
-        made.append(Figure(file, caption, f"Values: {'; '.join(shown)}." if shown else ""))
+        pictures.append(Figure(file, caption, f"Values: {'; '.join(shown)}." if shown else ""))
 
     for task in TASKS:
         _draw_task(task, [result for result in results.of(task) if result.metrics], draw)
+
     trained = [result for result in results.of(classifier()) if result.metrics]
     for cost in COSTS if trained else ():
         caption = (
@@ -145,6 +149,7 @@ def _pictures(results: Results, claims: list[Claim], folder: Path) -> list[Figur
         )
         plot = partial(over_cost, trained, claims, cost)
         draw(f"{SCATTER}{cost}.svg", caption, plot, spoken(trained, claims, cost))
+
     profiled = [result for result in results.of(classifier()) if result.profile]
     if profiled:
         speeds = [
@@ -156,14 +161,17 @@ def _pictures(results: Results, claims: list[Claim], folder: Path) -> list[Figur
             "Images a second on the machine named under the table of variants; longer is faster."
         )
         draw("throughput.svg", caption, lambda path: figures.throughput(profiled, path), speeds)
+
     for result in results.run:
-        _copy_samples(result, folder, made)
-    return made
+        _copy_samples(result, folder, pictures)
+
+    return pictures
 
 
 def _draw_task(task: str, trained: list[VariantResult], draw: Draw) -> None:
     if not trained:
         return
+
     name = TASK_NAMES[task].capitalize()
     ends = [
         f"{result.name} {numbers.value(metrics.main_metric, measured.mean)}"
@@ -176,14 +184,16 @@ def _draw_task(task: str, trained: list[VariantResult], draw: Draw) -> None:
         if several
         else "one seed, no spread known"
     )
+
     caption = f"{name} at the last evaluation: {dots}."
     draw(f"accuracy_{task}.svg", caption, lambda path: figures.accuracy(trained, path), ends)
+
     if any(result.history for result in trained):
         caption = f"{name} over the epochs: mean over the seeds, and their range behind it."
         draw(f"curves_{task}.svg", caption, lambda path: figures.curves(trained, path), ends)
 
 
-def _copy_samples(result: VariantResult, folder: Path, made: list[Figure]) -> None:
+def _copy_samples(result: VariantResult, folder: Path, pictures: list[Figure]) -> None:
     if result.samples:
         file = f"samples_{result.task}_{result.name}.webp"
         _shrink(result.samples, folder / file)
@@ -191,7 +201,7 @@ def _copy_samples(result: VariantResult, folder: Path, made: list[Figure]) -> No
             f"{TASK_NAMES[result.task].capitalize()} `{result.name}`: predictions of the "
             "first seed."
         )
-        made.append(Figure(file, caption))
+        pictures.append(Figure(file, caption))
 
 
 def _shrink(picture: Path, target: Path) -> None:

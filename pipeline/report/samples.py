@@ -92,6 +92,7 @@ def of_budget(factorial: FactorialResults, budget: str) -> dict[str, SamplePictu
     design = factorial.design
     length = factorial.design.budgets[budget]
     rows = _finished(factorial.budget(budget))
+
     return {
         name: _sample(
             budget,
@@ -121,14 +122,15 @@ def of_search(search: SearchResults) -> list[tuple[dict[str, Any], SamplePicture
     """Return the settings of the search that finished, with their values."""
     space = search.space
     rows = _finished(search.trials)
-    found: list[tuple[dict[str, Any], SamplePicture]] = []
+    settings: list[tuple[dict[str, Any], SamplePicture]] = []
+
     for name, trials in rows.items():
         ended = min(space.epochs if trial.epoch is None else trial.epoch for trial in trials)
         # Without a size of its own: images held out of the training set make every search a
         # small-scale run.
         small = smaller(space.task, space.data, None, space.epochs, space.image_size or 0, ended)
         mixer = str(trials[0].values.get("mixer", ""))
-        made = _sample(
+        sample = _sample(
             SEARCH,
             space.task,
             name,
@@ -140,8 +142,9 @@ def of_search(search: SearchResults) -> list[tuple[dict[str, Any], SamplePicture
             synthetic=space.data.synthetic,
             manifest=space.data.manifest,
         )
-        found.append((trials[0].values, made))
-    return found
+        settings.append((trials[0].values, sample))
+
+    return settings
 
 
 def _finished(trials: Iterable[TrialFile]) -> dict[str, list[TrialFile]]:
@@ -174,6 +177,7 @@ def _sample(
         for trial in trials
         if trial.train_images_per_second is not None
     ]
+
     first = trials[0]
     return SamplePicture(
         where=where,

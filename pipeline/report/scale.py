@@ -27,6 +27,7 @@ def smaller(
     scale = tasks()[task].paper
     if scale is None:
         return (f"no published run of {tasks()[task].label}",)
+
     checks = {
         "synthetic images": data.synthetic,
         "size micro": size == "micro",
@@ -44,16 +45,18 @@ def smaller(
         f"ended after {ended:,.4g} of {count(epochs, 'epoch')}": ended < epochs - 1,
         f"image size {image_size} ({scale.image_size})": image_size < (scale.image_size or 0),
     }
+
     return tuple(reason for reason, holds in checks.items() if holds)
 
 
 def run_reasons(metrics: Metrics, claim: Claim) -> tuple[str, ...]:
     """Why a run cannot stand for a claim: it is small, or of another image size."""
     size = metrics.image_size
-    other = metrics.task == classifier() and size != claim.row.image_size and size >= 224
+    resized = metrics.task == classifier() and size != claim.row.image_size and size >= 224
+
     return (
         *small_because(metrics),
-        *([f"image size {size} ({claim.row.image_size})"] if other else []),
+        *([f"image size {size} ({claim.row.image_size})"] if resized else []),
     )
 
 
@@ -68,4 +71,5 @@ def profile_reasons(profile: ProfileFile, size: str | None, claim: Claim) -> tup
         != claim.row.image_size
         and claim.metric != "parameters_m",
     }
+
     return tuple(reason for reason, holds in checks.items() if holds)

@@ -46,6 +46,7 @@ def _line(item: Judged) -> list[str]:
     published = [claim.id, claim.row.table, claim.row.model] if claim else ["", "", ""]
     unit = METRICS[item.metric].unit if item.metric in METRICS else ""
     value = [f"{claim.value:g}", claim.row.confidence, claim.row.source] if claim else ["", "", ""]
+
     return [
         item.task,
         result.name if result else "",

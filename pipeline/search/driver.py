@@ -55,26 +55,30 @@ def run_search(call: Call, search: Search) -> SearchResult:
     _refuse_workers(search)
     book = search.journal()
     book.forget_failures()
+
     with held(book.folder / "lock", search.label):
-        once = {
+        distinct = {
             tried.run.id: tried for tried in search.tried
         }  # two settings may come to the same run
-        left = [tried for tried in once.values() if not book.ended(tried.run)]
-        if left:
+        unfinished = [tried for tried in distinct.values() if not book.ended(tried.run)]
+        if unfinished:
             for advice in refuse_damage(call, runs[0].shards, runs):
                 print(advice, file=sys.stderr, flush=True)
-            _refuse_unfit(left)
+            _refuse_unfit(unfinished)
+
         with recorded(call, search, book.id) as recorder:
             for tried in search.tried:
                 if (ending := book.ending(tried.run)) is not None:
                     recorder.trial(tried, ending)
-            if left:
-                _train(call, search, left, book, recorder)
+            if unfinished:
+                _train(call, search, unfinished, book, recorder)
+
             endings = {run.id: ending for run in runs if (ending := book.ending(run)) is not None}
             if missing := [tried.label for tried in search.tried if tried.run.id not in endings]:
                 raise UserError(
                     f"{len(missing)} trials did not run, e.g. {missing[0]}; run the command again"
                 )
+
         return SearchResult(endings, recorder.mlflow_run(), recorder.mlflow_runs())
 
 
@@ -88,31 +92,37 @@ def _refuse_workers(search: Search) -> None:
             )
 
 
-def _refuse_unfit(left: list[Trial]) -> None:
+def _refuse_unfit(unfinished: list[Trial]) -> None:
     from pipeline.cluster.fitting import refuse_unfit
 
-    refuse_unfit((tried.label, tried.run) for tried in left)
+    refuse_unfit((tried.label, tried.run) for tried in unfinished)
 
 
 def _train(
-    call: Call, search: Search, left: list[Trial], book: Journal, recorder: SearchRecorder
+    call: Call, search: Search, unfinished: list[Trial], book: Journal, recorder: SearchRecorder
 ) -> None:
     """Train what is left, while nobody else trains any of it."""
     cluster = call.params.cluster.model_copy(update={"workers": search.workers})
     with ExitStack() as locks:
-        for tried in sorted(left, key=lambda tried: tried.run.id):
+        # in one order everywhere: two drivers that share runs cannot wait for each other
+        for tried in sorted(unfinished, key=lambda tried: tried.run.id):
             locks.enter_context(tried.run.alone())
             write_json(tried.run.folder / "decides.json", tried.run.decides)
+
         os.environ.update(TUNE)
         from pipeline.cluster.connection import connected
 
         with connected(cluster):
             recorder.ready()
-            _fit(search, left, book, recorder, cluster)
+            _fit(search, unfinished, book, recorder, cluster)
 
 
 def _fit(
-    search: Search, left: list[Trial], book: Journal, recorder: SearchRecorder, cluster: Cluster
+    search: Search,
+    unfinished: list[Trial],
+    book: Journal,
+    recorder: SearchRecorder,
+    cluster: Cluster,
 ) -> None:
     """Hand the trials to Ray Tune."""
     import ray
@@ -122,23 +132,27 @@ def _fit(
     from pipeline.search.following import Following
     from pipeline.search.trial import TrialWork, TuneTrial
 
-    there = ray.cluster_resources()
-    gpus = gpus_per_worker(cluster, there)
-    at_once = _at_once(cluster, gpus, there, search.concurrent)
-    following = Following(search, left, book, recorder, at_once)
-    storage = left[0].run.folder.parent / "ray"
+    resources = ray.cluster_resources()
+    gpus = gpus_per_worker(cluster, resources)
+    # of itself Tune starts as many trials as fit, which leaves their workers no place
+    at_once = _at_once(cluster, gpus, resources, search.concurrent)
+    following = Following(search, unfinished, book, recorder, at_once)
+
+    storage = unfinished[0].run.folder.parent / "ray"
     name = f"tune-{book.id}-{time.time_ns()}"
+
     work = TrialWork(
-        {tried.run.id: tried.run for tried in left},
+        {tried.run.id: tried.run for tried in unfinished},
         cluster,
         gpus,
         search.metric,
         failpoints.armed(),
     )
+
     try:
         tune.Tuner(
             tune.with_resources(tune.with_parameters(TuneTrial, work=work), _resources(work)),
-            param_space={"run_id": tune.grid_search([tried.run.id for tried in left])},
+            param_space={"run_id": tune.grid_search([tried.run.id for tried in unfinished])},
             tune_config=tune.TuneConfig(
                 scheduler=_scheduler(search, book),
                 max_concurrent_trials=at_once,
@@ -158,7 +172,7 @@ def _fit(
         shutil.rmtree(storage / name, ignore_errors=True)
 
 
-def _at_once(cluster: Cluster, gpus: float, there: dict[str, float], most: int | None) -> int:
+def _at_once(cluster: Cluster, gpus: float, resources: dict[str, float], most: int | None) -> int:
     """Return how many trials the cluster holds at a time.
 
     Raises:
@@ -167,7 +181,7 @@ def _at_once(cluster: Cluster, gpus: float, there: dict[str, float], most: int |
     fitting = []
     for kind, each in (("CPU", cluster.cpus_per_worker), ("GPU", gpus)):
         need = each * cluster.most
-        have = there.get(kind, 0)
+        have = resources.get(kind, 0)
         if need > have:
             raise UserError(
                 f"a trial of {cluster.most} workers needs {need:g} {kind}, the Ray cluster "
@@ -175,6 +189,7 @@ def _at_once(cluster: Cluster, gpus: float, there: dict[str, float], most: int |
                 f"workers or cluster.{kind.lower()}s_per_worker"
             )
         fitting += [int(have / need)] if need else []
+
     return min([*fitting, *([most] if most else [])])
 
 
@@ -200,6 +215,7 @@ def _scheduler(search: Search, book: Journal) -> Any:
     endings = [ending for tried in search.tried if (ending := book.ending(tried.run)) is not None]
     ended = sorted((ending for ending in endings if ending.rows), key=lambda ending: ending.order)
     past = [(ending.run_id, ending.rows) for ending in ended]
+
     return asha(
         search.asha,
         search.metric,

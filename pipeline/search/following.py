@@ -21,7 +21,7 @@ class Following(Callback):
     def __init__(
         self,
         search: Search,
-        left: list[Trial],
+        unfinished: list[Trial],
         book: Journal,
         recorder: SearchRecorder,
         at_once: int,
@@ -29,18 +29,20 @@ class Following(Callback):
         self.search = search
         self.book = book
         self.recorder = recorder
-        self.known = {one.run.id: one for one in left}
+        self.known = {trial.run.id: trial for trial in unfinished}
         self.left = dict(self.known)
-        self.rows: dict[str, list[dict[str, Any]]] = {one.run.id: [] for one in left}
+        self.rows: dict[str, list[dict[str, Any]]] = {trial.run.id: [] for trial in unfinished}
         self.costs: dict[str, dict[str, int]] = {}
         self.last: dict[str, tuple[State, str]] = {}
-        self.epochs = {one.run.id: length(one.run, "epoch") for one in left}
+        self.epochs = {trial.run.id: length(trial.run, "epoch") for trial in unfinished}
         self.begun = time.monotonic()
+
         before = (
-            f", {len(search.tried) - len(left)} of them done before"
-            if len(left) < len(search.tried)
+            f", {len(search.tried) - len(unfinished)} of them done before"
+            if len(unfinished) < len(search.tried)
             else ""
         )
+
         say(f"{len(search.tried)} trials{before}; {at_once} at a time")
 
     def __getstate__(self) -> dict[str, Any]:
@@ -71,8 +73,12 @@ class Following(Callback):
         self.costs[tried.run.id] = costs
         if rows and row["step"] <= rows[-1]["step"]:
             return
+
         rows.append(row)
-        failpoints.reach("search.recorded", trial=len([one for one in self.rows.values() if one]))
+        failpoints.reach(
+            "search.recorded", trial=len([seen for seen in self.rows.values() if seen])
+        )
+
         if row["epoch"] < self.epochs[tried.run.id]:
             metric = self.search.metric
             reached = f"epoch {row['epoch']:g} of {self.epochs[tried.run.id]:g}"
@@ -96,6 +102,7 @@ class Following(Callback):
         failpoints.reach("search.noted", state=state)
         if (ending := self.book.ending(tried.run)) is not None:
             self.recorder.trial(tried, ending)
+
         del self.left[identifier]
         say(f"{tried.label}: {self._result(tried, state, error)}; {self._left()}")
 
@@ -107,6 +114,7 @@ class Following(Callback):
             if rows
             else "no evaluation"
         )
+
         return f"{state}, {error}" if state == "failed" else f"{state}, {reached}"
 
     def _left(self) -> str:
@@ -115,12 +123,15 @@ class Following(Callback):
         """
         if not self.left:
             return "that was the last one"
+
         done = sum(rows[-1]["epoch"] for rows in self.rows.values() if rows)
         todo = sum(
-            self.epochs[one] - (self.rows[one][-1]["epoch"] if self.rows[one] else 0)
-            for one in self.left
+            self.epochs[identifier]
+            - (self.rows[identifier][-1]["epoch"] if self.rows[identifier] else 0)
+            for identifier in self.left
         )
         seconds = (time.monotonic() - self.begun) / done * todo if done else None
+
         return f"{len(self.left)} left" + (
             f", about {clock(seconds)}" if seconds is not None else ""
         )

@@ -36,6 +36,7 @@ def publish_search(
     tune = call.params.tune
     rows = trial_rows(search, outcome)
     best = best_of(search, settings, outcome)
+
     with whole_folder(call.folders.results("tune")) as folder:
         publish_json(
             folder / "search.json",
@@ -48,7 +49,10 @@ def publish_search(
                 "space": tune.model_dump(mode="json")["space"],
                 "seeds": tune.seeds,
                 **shared_facts(call, search, outcome),
-                "left_out": [{"values": one.values, "reason": one.reason} for one in left_out],
+                "left_out": [
+                    {"values": combination.values, "reason": combination.reason}
+                    for combination in left_out
+                ],
                 "trials": len(rows),
             },
         )
@@ -57,6 +61,7 @@ def publish_search(
         publish_json(folder / "best.json", BestFile, best)
         pictures.draw(search, rows, outcome, folder)
         failpoints.reach("results.written", variant="tune")
+
     _say(search, best, rows)
     record_published(call, search, outcome, call.folders.results("tune"))
 
@@ -84,9 +89,11 @@ def trial_rows(search: Search, outcome: SearchResult) -> list[dict[str, Any]]:
 
     costs = Costs()
     rows = []
+
     for tried in search.tried:
         row = _trial_row(search, tried, outcome)
         rows.append(row if row.get("macs") is not None else {**row, **costs.of(tried.run)})
+
     return rows
 
 
@@ -97,12 +104,14 @@ def _trial_row(search: Search, tried: Trial, outcome: SearchResult) -> dict[str,
     record = run.finished() or {}
     last = ending.rows[-1] if ending.rows else {}
     metrics = {name: value for name, value in last.items() if name not in NOT_METRICS}
+
     seen = [row[search.metric] for row in ending.rows if row.get(search.metric) is not None]
     best = (
         {f"best_{search.metric}": max(seen) if search.mode == "max" else min(seen)} if seen else {}
     )
     speed = {"train_images_per_second": last["images_per_second"]} if last else {}
-    whole = {name: record[name] for name in COSTS if name in record}
+    costs = {name: record[name] for name in COSTS if name in record}
+
     return {
         **tried.values,
         "run_id": run.id,
@@ -113,7 +122,7 @@ def _trial_row(search: Search, tried: Trial, outcome: SearchResult) -> dict[str,
         **best,
         **ending.costs,
         **speed,
-        **whole,
+        **costs,
         "mlflow_run_id": outcome.mlflow_runs[run.id],
         "error": ending.error,
     }
@@ -135,6 +144,7 @@ def _publish_curves(path: Path, search: Search, outcome: SearchResult) -> None:
         for tried in search.tried
         for row in outcome.endings[tried.run.id].rows
     ]
+
     first = ("run_id", *HISTORY)
     metrics = sorted({name for row in rows for name in row} - set(first))
     publish_table(path, CurveLine, [*first, *metrics], rows)
@@ -145,6 +155,7 @@ def best_of(search: Search, settings: list[Setting], outcome: SearchResult) -> d
     finished.
     """
     scored: list[tuple[float, Setting, list[TrialResult]]] = []
+
     for setting in settings:
         endings = [outcome.endings[run.id] for run in search.runs_of(setting.section)]
         if all(
@@ -153,13 +164,17 @@ def best_of(search: Search, settings: list[Setting], outcome: SearchResult) -> d
             scored.append(
                 (fmean(ending.rows[-1][search.metric] for ending in endings), setting, endings)
             )
+
     if not scored:
         return {
             "metric": search.metric,
             "values": None,
             "reason": "no setting finished with every seed",
         }
-    mean, setting, endings = (max if search.mode == "max" else min)(scored, key=lambda one: one[0])
+
+    mean, setting, endings = (max if search.mode == "max" else min)(
+        scored, key=lambda candidate: candidate[0]
+    )
     values = [ending.rows[-1][search.metric] for ending in endings]
     return {
         "metric": search.metric,
@@ -194,4 +209,5 @@ def _say(search: Search, best: dict[str, Any], rows: list[dict[str, Any]]) -> No
         else (f"best {search.metric} {best['mean']:.2f} with ")
         + " ".join(f"{key}={value}" for key, value in best["values"].items())
     )
+
     print(f"search: {counts}; {named}", flush=True)

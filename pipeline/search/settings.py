@@ -84,10 +84,13 @@ def make_setting(
         UserError: one of them is wrong by itself.
     """
     base: Task = getattr(params, task)
-    own = merged(dict(recipe), entry.get(RECIPE) or {})
-    variant = checked(Variant, {**entry, RECIPE: own}, where)
-    trained = checked(type(base.recipe), merged(base.recipe.model_dump(), own), f"{where}.{RECIPE}")
+    changes = merged(dict(recipe), entry.get(RECIPE) or {})
+    variant = checked(Variant, {**entry, RECIPE: changes}, where)
+    trained = checked(
+        type(base.recipe), merged(base.recipe.model_dump(), changes), f"{where}.{RECIPE}"
+    )
     _refuse(variant, trained, where)
+
     name = name or name_of(values)
     section = type(base)(dataset=base.dataset, recipe=base.recipe, variants={name: variant})
     return Setting(name, values, section)
@@ -116,6 +119,7 @@ def _refuse(variant: Variant, recipe: BaseRecipe, where: str) -> None:
             f"{where}.recipe.init_from: a setting has no classification weights of its own; give "
             "a file, or null"
         )
+
     image = recipe.network_size
     kernel = variant.kernel_size
     if image is not None and kernel is not None and kernel > (side := -(-image // PATCH)):
@@ -149,6 +153,7 @@ def _dotted(model: Any, prefix: str) -> list[str]:
             and not {"epochs"} & set(inner.model_fields)
         )
         names += _dotted(inner, f"{prefix}.{name}") if nested else [f"{prefix}.{name}"]
+
     return names
 
 
@@ -168,6 +173,7 @@ def entry_of(values: Mapping[str, Any]) -> dict[str, Any]:
         for parent in parents:
             place = place.setdefault(parent, {})
         place[last] = value
+
     return entry
 
 

@@ -37,9 +37,10 @@ class SearchRecorder:
 
     def whole(self, status: State) -> None:
         """Write how the search as a whole stands."""
-        known = self.file.read()
+        earlier = self.file.read()
         now = int(time.time() * 1000)
-        again = known is not None and known.store == self.store and known.begun is not None
+        again = earlier is not None and earlier.store == self.store and earlier.begun is not None
+
         entry = Entry(
             store=self.store,
             experiment=self.search.name,
@@ -48,9 +49,10 @@ class SearchRecorder:
             status=status,
             tags=self.tags,
             params={**self.search.shown, "trials": len(self.search.tried)},
-            begun=known.begun if known is not None and again else now,
+            begun=earlier.begun if earlier is not None and again else now,
             ended=None if status == "RUNNING" else now,
         )
+
         self.file.write(entry)
 
     def trial(self, tried: "Trial", ending: TrialResult | None = None) -> None:
@@ -67,21 +69,24 @@ class SearchRecorder:
             params={**params_of(tried.run), **tried.values},
             parent=self.file.key,
         )
+
         if ending is not None:
             entry = _ended(entry, ending)
+
         file = self._file(tried)
         if ending is not None and file.times(entry)[0] is None:  # it failed before its first step
-            known = file.read()
-            now = known.begun if known and known.begun else int(time.time() * 1000)
+            earlier = file.read()
+            now = earlier.begun if earlier and earlier.begun else int(time.time() * 1000)
             entry = entry.model_copy(update={"begun": now, "ended": now})
         file.write(entry)
 
     def _name(self, tried: "Trial") -> str:
         """Return a trial's name, which begins with what tells it from the others."""
-        named = [{**one.values, "seed": one.run.seed} for one in self.search.tried]
-        own = {**tried.values, "seed": tried.run.seed}
-        apart = [key for key in own if len({repr(values.get(key)) for values in named}) > 1]
-        return " ".join(f"{key}={own[key]}" for key in dict.fromkeys([*apart, *own]))
+        named = [{**trial.values, "seed": trial.run.seed} for trial in self.search.tried]
+        setting = {**tried.values, "seed": tried.run.seed}
+        apart = [key for key in setting if len({repr(values.get(key)) for values in named}) > 1]
+
+        return " ".join(f"{key}={setting[key]}" for key in dict.fromkeys([*apart, *setting]))
 
     def mlflow_run(self) -> str | None:
         """Return the MLflow run of the search; None as long as MLflow missed it."""
@@ -121,19 +126,23 @@ def record_published(call: Call, search: "Search", outcome: "SearchResult", fold
     entry = file.read()
     if entry is None:
         return
+
     metric = search.metric
     lasts = [
-        (one.label, ending.rows[-1][metric])
-        for one in search.tried
-        if (ending := outcome.endings[one.run.id]).state == "finished" and metric in ending.rows[-1]
+        (trial.label, ending.rows[-1][metric])
+        for trial in search.tried
+        if (ending := outcome.endings[trial.run.id]).state == "finished"
+        and metric in ending.rows[-1]
     ]
     choose = max if search.mode == "max" else min
     best = choose(lasts, key=lambda last: last[1]) if lasts else None
+
     changed = {
         "artifacts": sorted(str(path) for path in folder.iterdir() if path.is_file()),
         "metrics": {} if best is None else {f"best/{metric}": best[1]},
         "tags": entry.tags if best is None else {**entry.tags, "best": best[0]},
     }
+
     file.write(entry.model_copy(update=changed))
     with shipped(call, storage, required=False):
         pass
@@ -150,6 +159,7 @@ def recorded(call: Call, search: "Search", identifier: str) -> Iterator[SearchRe
     storage = search.tried[0].run.folder.parent
     store = store_of(call.params.tracking, call.project)
     file = EntryFile(storage, storage / "searches" / identifier, search.name)
+
     with shipped(call, storage) as ready:
         recorder = SearchRecorder(
             search,

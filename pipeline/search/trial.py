@@ -126,6 +126,7 @@ class OnRayTrain:
                 if self._error is not None:
                     raise self._error from None
                 return None
+
             self._asked = True
             if row["step"] > self._step:  # workers that started again begin with what is known
                 self._step = row["step"]

@@ -70,6 +70,7 @@ def write_shard(path: Path, members: Iterable[ShardMember], target: str, classes
     counts = [0] * classes
     rows = []
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
     try:
         with open(beside, "wb", buffering=1 << 20) as file:
 
@@ -91,12 +92,14 @@ def write_shard(path: Path, members: Iterable[ShardMember], target: str, classes
             put(tar.END)
             file.flush()
             os.fsync(file.fileno())
+        # on disk before it has its name: a tar of this name is whole
         os.replace(beside, path)
     except OSError as error:
         error.filename = error.filename or str(path)  # writing names no file, opening does
         raise
     finally:
         beside.unlink(missing_ok=True)
+
     return Written(
         digest.hexdigest(), offset + len(tar.END), counts, np.array(rows, dtype=INDEX_TYPE)
     )

@@ -56,6 +56,7 @@ def leased(
     given_back = threading.Event()
     renewing = threading.Thread(target=lease.renew, args=(given_back,), name="lease", daemon=True)
     renewing.start()
+
     try:
         yield
     finally:
@@ -83,13 +84,15 @@ class _Lease:
         """Take the lease, once nobody has it."""
         seen = b""
         since = 0.0
-        told = False
+        announced = False
+
         while True:
             numbers = sorted(self.objects.sizes(FOLDER))
             newest = self._read(numbers[-1]) if numbers else b""
             if newest != seen or not since:
                 seen = newest
                 since = time.monotonic()
+
             lapsed = time.monotonic() - since > LAPSE_S
             if not numbers or lapsed or _free(newest, self.note):
                 if self._create(numbers):
@@ -98,9 +101,9 @@ class _Lease:
             busy = f"{what} is being done by {holder_of(newest)}"
             if not wait:
                 raise Busy(busy)
-            if not told:
+            if not announced:
                 say(f"{busy}; waiting for it")
-                told = True
+                announced = True
             time.sleep(POLL_S)
 
     def renew(self, given_back: threading.Event) -> None:
@@ -131,6 +134,7 @@ class _Lease:
                 "only once (If-None-Match: *), so it can keep no runs; use one with conditional "
                 "writes"
             )
+
         self.objects.remove(f"{FOLDER}/{number}" for number in numbers)
         return True
 

@@ -46,6 +46,7 @@ def publish(call: Call, packed: bytes, folders: Sequence[str]) -> None:
             "the results did not arrive as they were sent; give the same command again, which "
             "fetches them anew"
         )
+
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
         for name in folders:
             place = call.folders.results(*name.split("/"))

@@ -46,12 +46,14 @@ def training(call: Call, shards: Path) -> SubmittedStage | None:
     """Return the stage of `pipeline.train`; None where it is to be done here, or is done."""
     if dashboard() is None:
         return None
+
     task = call.args.task
     variants = call.args.variants
     runs = [run for variant in variants for run in runs_of(call, task, variant, shards)]
     adopted = ["--adopt", call.args.adopt] if call.args.adopt else []
     published = tuple(f"{task}/{variant}" for variant in variants)
     label = "-".join(("train", task, *variants))
+
     return _stage(label, ["train", task, *variants, *adopted], runs, published)
 
 
@@ -71,6 +73,7 @@ def _stage(
 ) -> SubmittedStage | None:
     if all(run.finished() is not None for run in runs):
         return None
+
     ids = sorted({run.id for run in runs})
     return SubmittedStage(
         name=f"{_plain(label)}-{digest([decided, ids])[:12]}",

@@ -45,6 +45,7 @@ def finish(setup: Setup, state: State) -> None:
     write_weights(run.folder / "last.safetensors", state)
     picture = draw(setup.logic, state.evaluated, setup.val, setup.recipe, setup.device)
     picture.save(run.folder / "samples.png")
+
     # by its step: a kill may have left a later best, of a step that was then taken again
     best = best_path(run, int(state.best["step"]))
     write_bytes(run.folder / "best.safetensors", best.read_bytes())

@@ -19,11 +19,14 @@ def lr_at(step: int, recipe: BaseRecipe, steps_per_epoch: int) -> float:
     numbers = recipe.optimizer
     schedule = recipe.schedule
     scale = recipe.global_batch / numbers.lr_batch if numbers.lr_batch else 1.0
+
     peak = numbers.lr * scale
     start = schedule.warmup_lr * scale
     warmup = schedule.warmup_steps(steps_per_epoch)
+
     clock = max(0, step - 1) if schedule.kind == "cosine" else step
     rate = _after_warmup(clock, recipe, peak, schedule.min_lr * scale, steps_per_epoch)
+
     if clock >= warmup:
         return rate
     if schedule.kind == "cosine":
@@ -40,5 +43,6 @@ def _after_warmup(
         return floor + (peak - floor) * (1 + math.cos(math.pi * clock / total)) / 2
     if schedule.kind == "poly":
         return float(floor + (peak - floor) * (1 - clock / total) ** schedule.power)
+
     passed = sum(clock >= milestone.in_steps(steps_per_epoch) for milestone in schedule.milestones)
     return float(peak * schedule.gamma**passed)

@@ -63,6 +63,7 @@ def read(listing: Listing, path: str) -> dict[str, list[Row]]:
             )
         _check_rows(where, name, rows, fields)
         _check_unique(where, name, (row["id"] for row in rows))
+
     return {name: value[name] for name in FIELDS}
 
 
@@ -86,11 +87,13 @@ def clean(
         tally.dropped["not_finite"] += 1
         notes.add("not_finite", f"{example} (its box)")
         return None
+
     mask = drawable(row["segmentation"], width, height)
     if _is_outside(row["bbox"], width, height) and _is_corners(row["bbox"], mask):
         tally.dropped["looks_like_corners"] += 1
         notes.add("looks_like_corners", f"{example} (bbox {row['bbox']})")
         return None
+
     kept = {
         "id": row["id"],
         "category_id": row["category_id"],
@@ -101,15 +104,18 @@ def clean(
         "segmentation": mask.segmentation,
         "area": _area(row, mask, example, notes),
     }
+
     if not exact:
         kept["bbox"] = _clipped(row["bbox"], width, height)
     if kept["bbox"] != row["bbox"] or (exact and _is_outside(row["bbox"], width, height)):
         notes.add("box_outside_kept" if exact else "clipped_box", example)
+
     reason = unseen(kept)
     if reason in (DEGENERATE, NEGATIVE) and not exact:
         tally.dropped[reason] += 1
         notes.add(reason, example)
         return None
+
     _count(reason, mask, example, tally, notes)
     return kept
 
@@ -143,6 +149,7 @@ def _clipped(box: list[float], width: int, height: int) -> list[float]:
     top = box[1]
     right = box[0] + box[2]
     bottom = box[1] + box[3]
+
     left, right = (min(max(edge, 0), width) for edge in (left, right))
     top, bottom = (min(max(edge, 0), height) for edge in (top, bottom))
     return [left, top, round(right - left, 2), round(bottom - top, 2)]
@@ -165,6 +172,7 @@ def _is_outside(box: list[float], width: int, height: int) -> bool:
     top = box[1]
     right = box[0] + box[2]
     bottom = box[1] + box[3]
+
     return (
         min(left, top) < -OVER_THE_EDGE
         or right > width + OVER_THE_EDGE
@@ -180,6 +188,7 @@ def _count(reason: str | None, mask: Mask, example: str, tally: Tally, notes: No
         tally.judging_only[reason] += 1
         if reason != CROWD:
             notes.add(f"{reason}_kept" if reason == DEGENERATE else reason, example)
+
     code, what = mask.problem or (NO_MASK, "")
     if not mask.segmentation:
         tally.without_mask[code] += 1
@@ -204,6 +213,7 @@ def _check_rows(where: Path, name: str, rows: Sequence[Any], fields: Mapping[str
             "instances_train2017.json and instances_val2017.json into annotations/, or convert "
             "it to that form"
         )
+
     for field, (words, holds, optional) in fields.items():
         lacking = (
             [] if optional else [number for number, row in enumerate(rows) if field not in row]
@@ -288,10 +298,13 @@ def _is_segmentation(value: Any) -> bool:
         return all(map(_are_numbers, value))
     if not isinstance(value, dict) or "size" not in value or "counts" not in value:
         return False
+
     size = value["size"]
     counts = value["counts"]
-    whole = isinstance(counts, str) or (type(counts) is list and {*map(type, counts)} <= {int})
-    return whole and type(size) is list and {*map(type, size)} == {int}
+    valid_counts = isinstance(counts, str) or (
+        type(counts) is list and {*map(type, counts)} <= {int}
+    )
+    return valid_counts and type(size) is list and {*map(type, size)} == {int}
 
 
 ID = Field("an integer from 0 to 2^63 - 1 (not text, not a float)", _is_id)

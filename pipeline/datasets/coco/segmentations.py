@@ -63,6 +63,7 @@ def drawable(segmentation: Any, width: int, height: int) -> Mask:
         for polygon, problem in zip(segmentation or (), problems, strict=True)
         if problem is None
     ]
+
     if sum(map(_outline, kept)) > LONGEST:
         return Mask([], ("outline_too_long", f"more than {LONGEST:,} pixels"))
     return Mask(kept, next((problem for problem in problems if problem is not None), None))
@@ -78,6 +79,7 @@ def lengths_of(counts: str) -> list[int] | None:
     """
     runs: list[int] = []
     value = shift = 0
+
     for letter in counts:
         bits = ord(letter) - 48
         if not 0 <= bits < 64 or shift > 60:
@@ -89,6 +91,7 @@ def lengths_of(counts: str) -> list[int] | None:
                 value -= 1 << shift
             runs.append(value + (runs[-2] if len(runs) > 2 else 0))
             value = shift = 0
+
     return None if shift else runs
 
 
@@ -101,11 +104,13 @@ def _runs(segmentation: dict[str, Any], width: int, height: int) -> Mask:
         return Mask(
             [], ("bad_rle", f"size {str(size)[:60]}{swapped}; the image has [{height}, {width}]")
         )
+
     if isinstance(counts, str):
         counts = _plain(counts)
         runs = lengths_of(counts) or []
     else:
         runs = counts
+
     if not runs or min(runs) < 0 or sum(runs) != width * height:
         return Mask([], ("bad_rle", "the run lengths do not fill the image"))
     return Mask({"size": size, "counts": counts})
@@ -131,12 +136,14 @@ def _problem(polygon: Sequence[float], width: int, height: int) -> tuple[str, st
         map(float("inf").__gt__, map(abs, polygon))
     ):  # false for NaN too; 60 million numbers in COCO
         return "not_finite", "a polygon"
+
     xs = polygon[0::2]
     ys = polygon[1::2]
     left = min(xs)
     right = max(xs)
     top = min(ys)
     bottom = max(ys)
+
     if max(right, bottom, -left, -top) > FARTHEST:
         return "polygon_far_outside", f"reaches beyond {FARTHEST:,} pixels"
     if right < -1 or bottom < -1 or left > width + 1 or top > height + 1:

@@ -46,28 +46,34 @@ def download(remote: RemoteFile, folder: Path) -> Path:
     path = folder / remote.file_name
     if _noted(path, remote):
         return path
+
     folder.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    with _held(part):
+    partial = path.with_name(f"{path.name}.part")
+    with _held(partial):
         if path.exists() and _wrong(path, remote) is None:
             _note(path, remote)
             return path
-        joined = _receive_all(remote, part)
-        if (wrong := _wrong(part, remote)) is not None and joined:  # the pieces may be of two files
-            _restart(part)
-            _receive_all(remote, part)
-            wrong = _wrong(part, remote)
+
+        joined = _receive_all(remote, partial)
+        if (
+            wrong := _wrong(partial, remote)
+        ) is not None and joined:  # the pieces may be of two files
+            _restart(partial)
+            _receive_all(remote, partial)
+            wrong = _wrong(partial, remote)
         if wrong is not None:
-            size = part.stat().st_size
-            _restart(part)
+            size = partial.stat().st_size
+            _restart(partial)
             raise UserError(
                 f"{discreet(remote.url)} gives other bytes than it should: {wrong}; {size} "
                 "bytes came"
             )
-        with open(part, "rb") as file:
+
+        # on disk before it has its name: a file of this name is whole
+        with open(partial, "rb") as file:
             os.fsync(file.fileno())
-        os.replace(part, path)
-        _tag_file(part).unlink(missing_ok=True)
+        os.replace(partial, path)
+        _tag_file(partial).unlink(missing_ok=True)
         _note(path, remote)
     return path
 
@@ -97,6 +103,7 @@ def _receive_all(remote: RemoteFile, part: Path) -> bool:
             raise UserError(
                 f"{discreet(remote.url)} cannot be downloaded: {type(error).__name__}"
             ) from None
+
         tries = 1 if _size(part) > most else tries + 1
         most = max(most, _size(part))
         started = True
@@ -106,6 +113,7 @@ def _receive_all(remote: RemoteFile, part: Path) -> bool:
                 f"bytes ({reason}); "
                 "the same command continues there"
             )
+
         wait = min(LONGEST_WAIT, FIRST_WAIT * 2 ** (tries - 1))
         print(
             f"{part.name}: {reason} after {_size(part)} bytes, next try in {wait:.0f} s",
@@ -129,12 +137,14 @@ def _receive(url: str, part: Path) -> None:
     headers = {"Accept-Encoding": "identity"}
     if have:
         headers |= {"Range": f"bytes={have}-"} | ({"If-Range": tag} if tag else {})
+
     with requests.Session() as session:
         session.hooks["response"].append(_check_redirect)
         with session.get(url, headers=headers, stream=True, timeout=(CONNECT, SILENCE)) as response:
             start = _start(response, url, part, have, tag)
             if start is None:
                 return
+
             length = response.headers.get("Content-Length", "")
             total = start + int(length) if length.isdigit() else None
             _check_room(part, (total or start) - start)
@@ -159,6 +169,7 @@ def _start(response: Any, url: str, part: Path, have: int, tag: str | None) -> i
         raise UserError(
             f"{discreet(url)} is a web page and no file; is a login or another address needed?"
         )
+
     if status == 200:
         return 0
     if not offered.startswith(f"bytes {have}-") or (tag and _new_tag(response) != tag):
@@ -174,6 +185,7 @@ def _write(response: Any, part: Path, start: int, total: int | None) -> None:
     from urllib3.exceptions import HTTPError
 
     progress = Progress(f"download {part.stem}", total, "bytes", brief=True) if total else None
+
     with open(part, "r+b", buffering=0) as file:
         file.truncate(start)
         file.seek(start)
@@ -215,18 +227,21 @@ def _wrong(path: Path, remote: RemoteFile) -> str | None:
     size = path.stat().st_size
     done = 0
     progress = Progress(f"check {path.name}", size, "bytes", brief=True)
+
     with open(path, "rb") as file:
         while block := file.read(BLOCK):
             for each in hashes.values():
                 each.update(block)
             done += len(block)
             progress.show(done)
-    found = {name: each.hexdigest() for name, each in hashes.items()}
+
+    hexdigests = {name: each.hexdigest() for name, each in hashes.items()}
     differs = [
-        f"{name} {found[name]}, not {asked}"
-        for name, asked in remote.digests.items()
-        if found[name] != asked
+        f"{name} {hexdigests[name]}, not {expected}"
+        for name, expected in remote.digests.items()
+        if hexdigests[name] != expected
     ]
+
     return ", ".join(differs) or None
 
 

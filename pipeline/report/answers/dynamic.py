@@ -17,7 +17,7 @@ def dynamic(evidence: Evidence) -> Answer:
     factorial = evidence.factorial
     static_ones = families.static()
     dynamic_ones = families.dynamic()
-    found = [
+    contrasts = [
         *(
             pair
             for task in TASKS
@@ -25,13 +25,17 @@ def dynamic(evidence: Evidence) -> Answer:
         ),
         *declared_pairs(factorial, "weights"),
     ]
+
     lacking = [
         *missing.of_mixer(
-            results, any(pair.kind == "dynamic" for pair in found), (*static_ones, *dynamic_ones)
+            results,
+            any(pair.kind == "dynamic" for pair in contrasts),
+            (*static_ones, *dynamic_ones),
         ),
-        *missing.seeds(found),
+        *missing.seeds(contrasts),
         *missing.factorial(factorial),
     ]
+
     return of_contrasts(
-        evidence, 2, TITLE, found, crossed.effects(evidence, (crossed.DYNAMIC,)), lacking
+        evidence, 2, TITLE, contrasts, crossed.effects(evidence, (crossed.DYNAMIC,)), lacking
     )

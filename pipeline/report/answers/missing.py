@@ -18,14 +18,15 @@ def of_mixer(
     for task in tasks:
         named = results.of(task)
         for mixer in mixers:
-            found = [result for result in named if result.variant.mixer == mixer]
-            lacking += [_train(result) for result in found if not result.metrics]
-            if not found and not answered:
+            variants = [result for result in named if result.variant.mixer == mixer]
+            lacking += [_train(result) for result in variants if not result.metrics]
+            if not variants and not answered:
                 size = _size(named)
                 entry = f"{mixer}_{size}: {{mixer: {mixer}, size: {size}}}"
                 lacking.append(
                     f"Add `{entry}` to `{task}.variants`, then `dvc repro {task}@{mixer}_{size}`."
                 )
+
     return lacking
 
 
@@ -39,6 +40,7 @@ def of_kind(
     lacking = [_train(result) for result in named if not result.metrics]
     if lacking:
         return lacking
+
     mixer = next(iter(mixers))
     size = _size(results.of(classifier()))
     name = f"{mixer}_{size}_{suffix}"
@@ -59,6 +61,7 @@ def seeds(contrasts: list[Contrast]) -> list[str]:
     single = [(task, name) for (task, name), count in names.items() if count < 2]
     if not single:
         return []
+
     commands = " ".join(f"{task}@{name}" for task, name in single)
     return [
         "For intervals, give `seeds: [0, 1, 2]` to the variants with one seed, then `dvc repro "

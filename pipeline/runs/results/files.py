@@ -68,11 +68,13 @@ def read_table(path: Path) -> list[dict[str, str]]:
             rows = list(csv.DictReader(file, strict=True))
     except (OSError, ValueError, csv.Error) as error:
         raise UserError(f"{path} cannot be read as a table ({error}); {AGAIN}") from None
+
     for line, row in enumerate(rows, start=2):
         if None in row or None in row.values():
             raise UserError(
                 f"{path} has a row with too few or too many cells in line {line}; {AGAIN}"
             )
+
     return [{key: text for key, text in row.items() if text != ""} for row in rows]
 
 

@@ -84,8 +84,13 @@ class Metrics(Record):
         seeds = [row.seed for row in self.seeds]
         if len(set(seeds)) != len(seeds):
             raise ValueError("it holds a seed twice")
-        if any(self.main_metric not in part for row in self.seeds for part in (row.last, row.peak)):
+        if any(
+            self.main_metric not in evaluated
+            for row in self.seeds
+            for evaluated in (row.last, row.peak)
+        ):
             raise ValueError(f"it lacks its main metric {self.main_metric} in a seed")
+
         return self
 
     @property

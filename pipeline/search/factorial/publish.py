@@ -18,10 +18,11 @@ def publish_factorial(call: Call, search: Search, budgets: Budgets, outcome: Sea
     """Write results/factorial/, whole or not at all."""
     rows = trial_rows(search, outcome)
     facts = shared_facts(call, search, outcome)
-    whole = {
+    common = {
         name: facts[name] for name in ("image_size", "data", "mlflow_run_id", "commit", "dirty")
     }
     first = next(iter(budgets.values()))
+
     with whole_folder(call.folders.results("factorial")) as folder:
         publish_json(
             folder / "design.json",
@@ -31,7 +32,7 @@ def publish_factorial(call: Call, search: Search, budgets: Budgets, outcome: Sea
                 "metric": search.metric,
                 "mode": search.mode,
                 "seeds": call.params.factorial.seeds,
-                **whole,
+                **common,
                 "budgets": {budget: _budget(search, budget) for budget in budgets},
                 "settings": {
                     setting.name: _setting(setting)
@@ -50,6 +51,7 @@ def publish_factorial(call: Call, search: Search, budgets: Budgets, outcome: Sea
             ["budget", "setting", "seed", "run_id"],
         )
         failpoints.reach("results.written", variant="factorial")
+
     states = [row["state"] for row in rows]
     print(
         "factorial: "

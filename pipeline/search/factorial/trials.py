@@ -20,9 +20,14 @@ def search_of(call: Call, budgets: Budgets, shards: Path) -> Search:
         for setting in design.settings
         for run in runs_of(call, factorial.task, setting, factorial.seeds, shards)
     ]
-    shown = {"metric": factorial.judged_by, "budgets": list(budgets), "seeds": factorial.seeds}
+    description = {
+        "metric": factorial.judged_by,
+        "budgets": list(budgets),
+        "seeds": factorial.seeds,
+    }
     label = "factorial design"
     metric = factorial.judged_by
+
     return Search(
         "factorial",
         label,
@@ -32,7 +37,7 @@ def search_of(call: Call, budgets: Budgets, shards: Path) -> Search:
         factorial.workers,
         factorial.concurrent,
         None,
-        shown,
+        description,
     )
 
 

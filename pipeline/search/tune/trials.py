@@ -16,12 +16,14 @@ def search_of(call: Call, settings: list[Setting], shards: Path) -> Search:
         for setting in settings
         for run in runs_of(call, tune.task, setting, tune.seeds, shards)
     ]
-    shown = {
+
+    description = {
         "metric": tune.judged_by,
         "searcher": tune.searcher,
         "scheduler": tune.scheduler,
         "hold_out": tune.hold_out,
     }
+
     label = f"search of {' x '.join(tune.space)}"
     return Search(
         "tune",
@@ -32,7 +34,7 @@ def search_of(call: Call, settings: list[Setting], shards: Path) -> Search:
         tune.workers,
         tune.concurrent,
         halving(tune),
-        shown,
+        description,
     )
 
 

@@ -59,12 +59,13 @@ class Classification:
         """Load weights of the same architecture; a head for another number of classes stays
         fresh.
         """
-        own = model.state_dict()
+        expected = model.state_dict()
         fresh = [
             name
             for name, value in weights.items()
-            if name.startswith("head.") and own[name].shape != value.shape
+            if name.startswith("head.") and expected[name].shape != value.shape
         ]
+
         result = model.load_state_dict(
             {k: v for k, v in weights.items() if k not in fresh}, strict=False
         )
@@ -74,6 +75,7 @@ class Classification:
             raise UserError(
                 f"init_from does not fit {model_name}: {len(wrong)} names differ, first {wrong[0]}"
             )
+
         return fresh
 
     def prepare(self, batch: Batch, device: torch.device) -> Batch:
@@ -91,6 +93,7 @@ class Classification:
         torch.manual_seed(
             seed_for("forward", *seed)
         )  # the device's generator too: drop path, erasing noise
+
         images = batch["images"] if self._erase is None else self._erase(batch["images"])
         smoothed = _one_hot(batch["labels"], len(self.names), self.recipe.augment.label_smoothing)
         images, targets = mix(images, smoothed, self.recipe.augment, seed)
@@ -111,9 +114,10 @@ class Classification:
         wrong.
         """
         guesses = model(batch["images"]).float().softmax(dim=-1).max(dim=-1)
+
         tiles = []
-        shown = zip(raw["images"], raw["labels"], guesses.indices, guesses.values, strict=True)
-        for image, label, guess, sure in shown:
+        rows = zip(raw["images"], raw["labels"], guesses.indices, guesses.values, strict=True)
+        for image, label, guess, sure in rows:
             right = int(label) == int(guess)
             text = f"{self.names[int(guess)]} {float(sure):.0%}" + (
                 "" if right else f"; is {self.names[int(label)]}"
@@ -121,6 +125,7 @@ class Classification:
             tiles.append(
                 tile(image.permute(1, 2, 0).numpy(), text, "#1a7f37" if right else "#cf222e")
             )
+
         return sheet(tiles, columns=6)
 
 
@@ -134,12 +139,14 @@ def mix(
     the draw is a function of (seed, step, micro-batch).
     """
     draw = generator("mix", *seed)
-    chance, kind, centre_y, centre_x = draw.random(4)
+    chance, switch, centre_y, centre_x = draw.random(4)
     if not (numbers.mixup or numbers.cutmix) or chance >= numbers.mix_prob:
         return images, targets
-    cut = numbers.cutmix > 0 and (numbers.mixup == 0 or kind < numbers.switch_prob)
+
+    cut = numbers.cutmix > 0 and (numbers.mixup == 0 or switch < numbers.switch_prob)
     alpha = numbers.cutmix if cut else numbers.mixup
     keep = float(draw.beta(alpha, alpha))
+
     if cut:
         height, width = images.shape[-2:]
         rows, keep_rows = _span(centre_y, height, keep)
@@ -150,6 +157,7 @@ def mix(
         keep = 1 - keep_rows * keep_columns / (height * width)
     else:
         images = (images * keep).add_(images.flip(0).mul_(1 - keep))
+
     return images, targets * keep + targets.flip(0) * (1 - keep)
 
 

@@ -133,6 +133,7 @@ def stacked(
     height, width = (
         -(-max(sides) // multiple) * multiple for sides in zip(*sizes, least, strict=True)
     )
+
     batch = torch.zeros(len(images), height, width, 3, dtype=torch.uint8).permute(0, 3, 1, 2)
     for row, image, (high, wide) in zip(batch, images, sizes, strict=True):
         row[:, :high, :wide] = image

@@ -38,10 +38,12 @@ def moved(segmentation: Any, geometry: Geometry) -> Patch:
 
     if not segmentation:
         return Patch(0, 0, np.zeros((0, 0), dtype=np.uint8))
+
     runs = run_lengths(segmentation, geometry.source)
     left, top, width, height = mask.toBbox(runs)
     rows = _within(geometry.rows, top, top + height)
     columns = _within(geometry.columns, left, left + width)
+
     part = pick(mask.decode(runs), geometry.rows[rows], geometry.columns[columns])
     return Patch(rows.start, columns.start, part)
 

@@ -23,6 +23,7 @@ def distort(image: Image.Image, draw: np.random.Generator) -> Image.Image:
     scale = draw.uniform(*SCALE)
     saturate = draw.uniform(*SCALE)
     turn = float(draw.integers(-HUE, HUE)) / 180
+
     if brightness:
         image = image.point(_line(1, shift) * 3)
     if contrast and early:

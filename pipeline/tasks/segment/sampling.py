@@ -43,11 +43,13 @@ class SegmentSampling:
         augment = self.recipe.augment
         image = pixels(photograph(raw))
         labels = read_labels(raw["png"])
+
         geometry = self._geometry(labels, draw)
         image = geometry.image(image)
         if augment.photometric:
             distorted = distort(Image.fromarray(image.permute(1, 2, 0).numpy()), draw)
             image = torch.from_numpy(np.array(distorted)).permute(2, 0, 1)
+
         return {"key": raw["__key__"], "image": image, "labels": geometry.mask(labels)}
 
     def eval_sample(self, raw: dict[str, Any]) -> dict[str, Any]:
@@ -66,6 +68,7 @@ class SegmentSampling:
         mirrored.
         """
         head = self.recipe.upernet
+
         views = []
         for scale in head.test_scales:
             for flipped in (False, True)[: 1 + head.test_flip]:
@@ -74,6 +77,7 @@ class SegmentSampling:
                 if flipped:
                     geometry.flip()
                 views.append((geometry.image(image), flipped))
+
         return views
 
     def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
@@ -94,11 +98,13 @@ class SegmentSampling:
             ]
             labels = [torch.from_numpy(sample["labels"]) for sample in samples]
             return {"keys": keys, **views[0], "labels": labels, "views": views}
+
         crop = self.recipe.augment.crop
         images, sizes = stacked([sample["image"] for sample in samples], least=crop)
         padded = torch.full((len(samples), *crop), IGNORE, dtype=torch.int64)
         for row, sample, (height, width) in zip(padded, samples, sizes, strict=True):
             row[:height, :width] = torch.from_numpy(sample["labels"])
+
         return {"keys": keys, "images": images, "sizes": sizes, "labels": padded}
 
     def _geometry(self, labels: Mask, draw: np.random.Generator) -> Geometry:
@@ -108,6 +114,7 @@ class SegmentSampling:
         geometry.resize(
             fitted(geometry.size, _scaled(augment.resize, draw.uniform(*augment.ratio)))
         )
+
         size = min(geometry.size[0], augment.crop[0]), min(geometry.size[1], augment.crop[1])
         tries = CROPS if augment.category_ratio < 1 else 0
         for _ in range(1 + tries):
@@ -116,6 +123,7 @@ class SegmentSampling:
             columns = geometry.columns[left : left + size[1]]
             if is_varied(pick(labels, rows, columns), augment.category_ratio):
                 break
+
         geometry.crop(top, left, size)
         if draw.random() < augment.flip:
             geometry.flip()
