@@ -72,6 +72,5 @@ def _weights(start: Tensor, end: Tensor, pixels: int, cells: int) -> Tensor:
     centres = torch.arange(pixels, device=start.device) + 0.5
     position = (centres - start.unsqueeze(1)) / (end - start).unsqueeze(1) * cells - 0.5
     distance = (position.unsqueeze(2) - torch.arange(cells, device=start.device)).abs()
-    return (1 - distance).clamp(
-        min=0
-    )  # for a box without extent 0 or NaN, and neither is above a threshold
+    # for a box without extent 0 or NaN, and neither is above a threshold
+    return (1 - distance).clamp(min=0)

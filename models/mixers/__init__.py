@@ -72,7 +72,7 @@ def load(name: str) -> MixerFile:
     return MixerFile(name, module.SWITCHES, module.block)
 
 
-def nearest(word: str, known: list[str]) -> str:
+def nearest(word: str, names: list[str]) -> str:
     """Half a sentence that points from a wrong name to the nearest right one, or to all of them."""
-    close = get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"did you mean '{close[0]}'?" if close else f"known are {', '.join(known)}"
+    close = get_close_matches(word, names, n=1, cutoff=0.5)
+    return f"did you mean '{close[0]}'?" if close else f"known are {', '.join(names)}"

@@ -44,10 +44,8 @@ def refuse_unfit_run(run: Run, manifest: Manifest) -> None:
             least, reason = (1, "") if size is None else _smallest_batch(model, size)
     except UserError:
         raise
-    except (
-        NotImplementedError,
-        AttributeError,
-    ):  # what `meta` cannot do says nothing about the network
+    except (NotImplementedError, AttributeError):
+        # what `meta` cannot do says nothing about the network
         return
     except Exception as error:
         if "meta" in str(error):

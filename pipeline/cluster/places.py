@@ -25,13 +25,13 @@ def worker_of(cluster: Cluster) -> Resources:
     return {"CPU": cluster.cpus_per_worker, **({"GPU": gpus} if gpus else {})}
 
 
-def gpus_per_worker(cluster: Cluster, there: Resources) -> float:
+def gpus_per_worker(cluster: Cluster, resources: Resources) -> float:
     """Return a worker's GPUs: as asked for, or one each where the resources that are `there` allow
     it.
     """
     if cluster.gpus_per_worker != "auto":
         return cluster.gpus_per_worker
-    return 1.0 if there.get("GPU", 0) >= cluster.least else 0.0
+    return 1.0 if resources.get("GPU", 0) >= cluster.least else 0.0
 
 
 def nodes() -> dict[str, Resources]:

@@ -83,16 +83,14 @@ def _train(call: Call, requested: list[Run], companions: list[Run]) -> None:
     is a companion.
     """
     with ExitStack() as locks:
-        distinct = {
-            run.id: run for run in sorted(requested, key=lambda run: run.id)
-        }  # two variants may be the same run
+        # two variants may be the same run
+        distinct = {run.id: run for run in sorted(requested, key=lambda run: run.id)}
         for run in distinct.values():
             locks.enter_context(run.alone())
 
         runs = [*distinct.values()] + [run for run in companions if _free(run, locks)]
-        unfinished = [
-            run for run in runs if run.finished() is None
-        ]  # another process may have been at them
+        # another process may have been at them
+        unfinished = [run for run in runs if run.finished() is None]
         wrong = _train_recorded(call, unfinished) if unfinished else {}
 
     if reasons := [wrong[run.id] for run in requested if run.id in wrong]:

@@ -143,10 +143,8 @@ def _work(config: dict[str, Any]) -> dict[str, str]:
                     ray.train.report(row)
                     if gate is not None and not _together(gate, row, ranks):
                         break
-        except (
-            Unreadable,
-            DiskFull,
-        ):  # perhaps on this rank alone, so the group ends: the others would wait for ever
+        except (Unreadable, DiskFull):
+            # perhaps on this rank alone, so the group ends: the others would wait for ever
             raise
         except Left:
             break

@@ -48,9 +48,8 @@ class Progress:
         """Say that `done` steps are done."""
         now = time.monotonic()
         moving = sys.stderr.isatty()
-        self._first = (
-            done if self._first is None else min(done, self._first)
-        )  # what was there before took no time
+        # what was there before took no time
+        self._first = done if self._first is None else min(done, self._first)
         last = self._shown if self._shown is not None else self._start if self._brief else 0.0
         if done < self._total and now - last < (MOVING if moving else LOGGED):
             return

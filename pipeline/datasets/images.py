@@ -128,9 +128,8 @@ def check_mask(data: bytes, size: tuple[int, int], largest: int, max_pixels: int
         )
 
     mask, _ = _decode(data, max_pixels)
-    if mask.mode in ("1", "I", "I;16") or (
-        mask.mode == "L" and data[PNG_DEPTH] != 8
-    ):  # readers scale such greys
+    if mask.mode in ("1", "I", "I;16") or (mask.mode == "L" and data[PNG_DEPTH] != 8):
+        # readers scale such greys
         raise RefusedError("mask_depth", f"{INDEX_MASK}, found {data[PNG_DEPTH]} bits a pixel")
     if mask.mode not in ("L", "P"):
         raise RefusedError("mask_channels", f"{INDEX_MASK}, found mode {mask.mode}")
@@ -166,9 +165,8 @@ def _decode(
     pixels = None
     if not data.startswith((JPEG_START, PNG_START)):
         raise RefusedError("not_an_image", f"neither JPEG nor PNG, starts with {data[:8]!r}")
-    if (
-        data.startswith(PNG_START) and PNG_END not in data
-    ):  # the decoder is content once it has all pixels
+    if data.startswith(PNG_START) and PNG_END not in data:
+        # the decoder is content once it has all pixels
         raise RefusedError("truncated", f"no end marker, {len(data)} bytes")
 
     with warnings.catch_warnings():  # broken EXIF and large sizes only warn; neither matters here
@@ -209,9 +207,8 @@ def _orientation(image: Image.Image) -> int | None:
     if "exif" not in image.info:
         return 1
 
-    exif = (
-        Image.Exif()
-    )  # a fresh one: opening the image may have met the fault already, and it is told once
+    # a fresh one: opening the image may have met the fault already, and it is told once
+    exif = Image.Exif()
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # all that Pillow says of a broken block
@@ -228,13 +225,11 @@ def without_exif(data: bytes) -> bytes:
     kept = []
     start = 0
     at = len(JPEG_START) - 1
-    while (
-        (at := data.find(b"\xff", at)) >= 0 and at + 4 <= len(data) and data[at + 1] != 0xDA
-    ):  # start of the scan
+    while (at := data.find(b"\xff", at)) >= 0 and at + 4 <= len(data) and data[at + 1] != 0xDA:
+        # up to 0xDA, the start of the scan
         marker = data[at + 1]
-        if (
-            marker in (0x00, 0x01, 0xFF) or 0xD0 <= marker <= 0xD9
-        ):  # padding and markers without a length
+        if marker in (0x00, 0x01, 0xFF) or 0xD0 <= marker <= 0xD9:
+            # padding and markers without a length
             at += 1
             continue
 

@@ -19,11 +19,12 @@ from pipeline.datasets.source.tree import Tree as Tree
 from pipeline.datasets.targets import Tally
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+# never a matter of what the layout knows
 ASTRAY = (
     "unsafe_name",
     "declared_too_large",
     "encrypted_member",
-)  # never a matter of what the layout knows
+)
 
 
 class Sample(NamedTuple):
@@ -182,9 +183,9 @@ def _outermost(path: str, layout: set[str]) -> str:
     return next((parent for parent in _parents(path) if parent not in layout), path)
 
 
-def wrong_layout(root: Path, expected: str, found: Iterable[str]) -> UserError:
+def wrong_layout(root: Path, expected: str, names: Iterable[str]) -> UserError:
     """Return the error for a source that is not what its data set looks like."""
-    return UserError(f"{root}: expected {expected}; found {examples(found) or 'nothing'}")
+    return UserError(f"{root}: expected {expected}; found {examples(names) or 'nothing'}")
 
 
 def examples(names: Iterable[str], most: int = 6) -> str:

@@ -16,9 +16,8 @@ from pipeline.loading.sizes import Int, Sizes
 
 Word = NDArray[np.uint64]
 ROUNDS = 6
-TABLE = (
-    1 << 16
-)  # up to so many shards their order is kept as a table (half a megabyte), which is quicker
+# up to so many shards their order is kept as a table (half a megabyte), which is quicker
+TABLE = 1 << 16
 
 
 def permute(positions: Int, size: int, key: int) -> Int:

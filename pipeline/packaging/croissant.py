@@ -53,17 +53,17 @@ TARGETS = {"cls": ("text/plain", "sc:Integer"), "json": ("application/json", "sc
 MASK = ("image/png", "sc:ImageObject")
 
 
-def croissant(manifest: Manifest, drawn: bool, own: Origin, day: str) -> dict[str, Any]:
+def croissant(manifest: Manifest, drawn: bool, origin: Origin, day: str) -> dict[str, Any]:
     """Return a data set's metadata.
 
     Args:
         manifest: of its shards.
         drawn: whether the project drew the images, so that they are nobody else's.
-        own: of the project, whose drawn images are.
+        origin: of the project, whose drawn images are.
         day: when the metadata count as published, e.g. 2021-06-08.
     """
-    official = datasets()[manifest.dataset].origin or own
-    about = own if drawn else official
+    official = datasets()[manifest.dataset].origin or origin
+    about = origin if drawn else official
     images = "images drawn in its place" if drawn else "the official images"
 
     return {

@@ -64,9 +64,8 @@ def _type_at(model: type[BaseModel], keys: list[str]) -> Any:
             current = values[0]
         else:
             return Any
-        if key == "recipe" and not any(
-            map(is_section, kinds_of(current))
-        ):  # what differs from the task's
+        if key == "recipe" and not any(map(is_section, kinds_of(current))):
+            # what differs from the task's
             current = BaseRecipe
 
     return current

@@ -64,9 +64,8 @@ def _keys_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
     for key in loc:
         if not _is_section(current):  # a mapping: its values
             current = _section_in(current)
-        elif (
-            str(key) in current.model_fields
-        ):  # or else the number of an item, or the name of a choice
+        elif str(key) in current.model_fields:
+            # or else the number of an item, or the name of a choice
             current = current.model_fields[str(key)].annotation
             if getattr(current, "__origin__", None) is not dict:
                 current = _section_in(current) or current

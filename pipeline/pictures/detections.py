@@ -53,7 +53,7 @@ class Objects:
 def draw(
     image: Pixels,
     truth: Objects,
-    found: Objects,
+    detected: Objects,
     classes: Sequence[str],
     side: int = 400,
     least: float = 0.3,
@@ -65,13 +65,13 @@ def draw(
     Args:
         image: (H, W, 3) uint8.
         truth: what is there.
-        found: what was found, with scores.
+        detected: what was found, with scores.
         classes: names by label.
         side: pixels of a panel's longer side; smaller images are enlarged.
         least: lowest score that is shown.
         most: how many detections are shown, those of the highest scores.
     """
-    best = _surest(found, least, most)
+    best = _surest(detected, least, most)
 
     panels = [
         paint.headed(
@@ -79,7 +79,7 @@ def draw(
             "ground truth" if len(truth.labels) else "nothing there",
         ),
         paint.headed(
-            _panel(image, best, classes, side), _said(len(best.labels), len(found.labels), least)
+            _panel(image, best, classes, side), _said(len(best.labels), len(detected.labels), least)
         ),
     ]
 
@@ -88,17 +88,17 @@ def draw(
 
 
 def draw_found(
-    image: Pixels, found: Objects, classes: Sequence[str], most: int = 50
+    image: Pixels, detected: Objects, classes: Sequence[str], most: int = 50
 ) -> Image.Image:
     """Return an image with what was found in it, over the names of the classes.
 
     Args:
         image: (H, W, 3) uint8; a small one is enlarged.
-        found: in the image's pixels, with scores.
+        detected: in the image's pixels, with scores.
         classes: names by label.
         most: how many detections are shown, those of the highest scores.
     """
-    best = _surest(found, 0.0, most)
+    best = _surest(detected, 0.0, most)
     panel = _panel(image, best, classes, max(LEAST_SIDE, *image.shape[:2]))
     return legend.under(Image.fromarray(panel), legend.entries(best.labels, classes))
 

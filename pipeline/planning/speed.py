@@ -110,13 +110,8 @@ class Speeds:
                 and record["data"]["source"] == self._asked(training.section.dataset).origin
             )
             return _of_record(record, self.call.params.cluster) if same else None
-        except (
-            ValueError,
-            KeyError,
-            TypeError,
-            ZeroDivisionError,
-            OverflowError,
-        ):  # of another version
+        except (ValueError, KeyError, TypeError, ZeroDivisionError, OverflowError):
+            # of another version
             return None
 
     def _own_profile(self, training: Training) -> Measured | None:
@@ -213,9 +208,8 @@ class Speeds:
                 training.task != classifier()
                 and self._asked(training.section.dataset).source == "synthetic"
             )
-            self._operations[key] = operations_of(
-                training, 1.0 if drawn else PHOTOGRAPH
-            )  # drawn ones are square
+            # drawn ones are square
+            self._operations[key] = operations_of(training, 1.0 if drawn else PHOTOGRAPH)
         return self._operations[key]
 
     def _asked(self, dataset: str) -> Dataset:

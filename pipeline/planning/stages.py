@@ -202,9 +202,8 @@ def _judge(
     if not after and not stage.changed(
         allow_missing=True, upstream=[stages[earlier.name] for earlier in before]
     ):
-        if (
-            not stage.changed_outs()
-        ):  # what it reads is missing, and comes back from the cache as it was
+        if not stage.changed_outs():
+            # what it reads is missing, and comes back from the cache as it was
             return PlannedStage(name, "current")
         if stage.outs_cached():
             return PlannedStage(name, "cached")

@@ -96,9 +96,8 @@ def _line(group: list[Judged]) -> list[str]:
     item = group[0]
     claim = claims[0]
     metric = item.metric
-    said_above = (
-        item.verdict == SMALL or not claim.published
-    )  # once above the tables, and in the published column
+    # once above the tables, and in the published column
+    said_above = item.verdict == SMALL or not claim.published
     why = f" ({'; '.join(item.reasons)})" if item.reasons and not said_above else ""
 
     names = list(dict.fromkeys(claim.row.table for claim in claims))

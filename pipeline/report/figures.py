@@ -156,9 +156,8 @@ def _curves(
             continue
 
         epochs, means, least, most = zip(*points, strict=True)
-        single = (
-            marker(metrics.mixer) if len(points) == 1 else None
-        )  # a line of one point would not show
+        # a line of one point would not show
+        single = marker(metrics.mixer) if len(points) == 1 else None
         axes.plot(epochs, means, dashes, color=shade, linewidth=1.8, marker=single)
         axes.fill_between(epochs, least, most, color=shade, alpha=0.14, linewidth=0)
         ends.append((name.replace("\n", " "), shade, means[-1]))

@@ -19,22 +19,22 @@ from pipeline.core.locks import Busy
 from pipeline.runs.run import Run
 
 
-def adopt(identifier: str, wanted: list[Run]) -> None:
-    """Copy the checkpoints of run `identifier` into the run of `wanted` that differs from it in
+def adopt(identifier: str, runs: list[Run]) -> None:
+    """Copy the checkpoints of run `identifier` into the run of `runs` that differs from it in
     code alone.
 
     Raises:
-        UserError: there is no such run, no run of `wanted` matches it, or the matching one has
+        UserError: there is no such run, no run of `runs` matches it, or the matching one has
             begun already.
     """
-    source = _run_of(identifier, wanted[0])
+    source = _run_of(identifier, runs[0])
     source.bring()
     old = _decided(source.folder)
 
-    run = next((run for run in wanted if _without_code(run.decides) == _without_code(old)), None)
+    run = next((run for run in runs if _without_code(run.decides) == _without_code(old)), None)
     if run is None:
         raise UserError(
-            f"--adopt {identifier}: {_difference(old, wanted[0])}; a run with other settings is "
+            f"--adopt {identifier}: {_difference(old, runs[0])}; a run with other settings is "
             "another run"
         )
     if run.id == identifier:
@@ -97,9 +97,8 @@ def _decided(source: Path) -> dict[str, Any]:
 
 
 def _without_code(decided: dict[str, Any]) -> dict[str, Any]:
-    plain: dict[str, Any] = json.loads(
-        json.dumps(decided)
-    )  # tuples and lists are the same settings
+    # tuples and lists are the same settings
+    plain: dict[str, Any] = json.loads(json.dumps(decided))
     return {name: value for name, value in plain.items() if name != "code"}
 
 

@@ -104,12 +104,8 @@ def clear_superseded(folder: Path, weights: dict[int, Path]) -> None:
     """
     try:
         bests = {json.loads((path / SEAL).read_text())["best"] for path in steps_in(folder)}
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-    ):  # a damaged seal: who knows what it would go back to
+    except (OSError, ValueError, KeyError, TypeError):
+        # a damaged seal: who knows what it would go back to
         return
 
     for step, path in weights.items():

@@ -57,9 +57,8 @@ def run_search(call: Call, search: Search) -> SearchResult:
     book.forget_failures()
 
     with held(book.folder / "lock", search.label):
-        distinct = {
-            tried.run.id: tried for tried in search.tried
-        }  # two settings may come to the same run
+        # two settings may come to the same run
+        distinct = {tried.run.id: tried for tried in search.tried}
         unfinished = [tried for tried in distinct.values() if not book.ended(tried.run)]
         if unfinished:
             for advice in refuse_damage(call, runs[0].shards, runs):

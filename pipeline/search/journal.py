@@ -41,9 +41,8 @@ class Journal:
         results = []
 
         for path in sorted(self.folder.glob("*.json")):
-            ended = records.read(
-                path, records.Ended
-            )  # None: the trial is seen again as it is, or run again
+            # None: the trial is seen again as it is, or run again
+            ended = records.read(path, records.Ended)
             if ended is not None and ended["run_id"] == path.stem:
                 results.append(
                     TrialResult(

@@ -157,11 +157,11 @@ def _dotted(model: Any, prefix: str) -> list[str]:
     return names
 
 
-def refuse_unknown(name: str, known: list[str], where: str) -> None:
+def refuse_unknown(name: str, parameters: list[str], where: str) -> None:
     """Raise UserError for a name that is no parameter."""
     options = name.startswith(f"{OPTIONS}.") and name.count(".") == 1
-    if name not in known and not options:
-        raise UserError(f"{where}.{name}: unknown parameter; {nearest(name, known)}")
+    if name not in parameters and not options:
+        raise UserError(f"{where}.{name}: unknown parameter; {nearest(name, parameters)}")
 
 
 def entry_of(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -127,9 +127,8 @@ def write(work: ShardWork) -> Done:
     """
     index = int(work.path.stem)
     failpoints.reach("shard.begun", split=work.split, index=index)
-    key = (
-        work.key() if work.seal is not None else ""
-    )  # before anything is read: what changes from now on counts
+    # before anything is read: what changes from now on counts
+    key = work.key() if work.seal is not None else ""
 
     if work.seal is not None and (record := seal.restore(work.seal, key, work.path)) is not None:
         return Done.of(record)

@@ -185,9 +185,8 @@ def _kind(error: BaseException) -> Unreachable:
         return Taken("it is there already")
     if isinstance(error, PermissionError):
         return Unreachable("access denied")
-    while (
-        error.__cause__ is not None
-    ):  # fsspec turns every failure of HTTP into a file that is not found
+    while error.__cause__ is not None:
+        # fsspec turns every failure of HTTP into a file that is not found
         error = error.__cause__
 
     status = getattr(error, "status", getattr(error, "code", None))

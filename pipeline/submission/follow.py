@@ -110,9 +110,8 @@ def follow(dashboard: Dashboard, name: str, log: Log) -> "JobDetails":
 def _stream(dashboard: Dashboard, name: str, log: Log, stop: threading.Event) -> None:
     """Open the stream again and again, from the log's beginning each time."""
     while not stop.is_set():
-        with suppress(
-            Exception
-        ):  # whatever a proxy, a head or a socket does: the next one may hold
+        with suppress(Exception):
+            # whatever a proxy, a head or a socket does: the next one may hold
             asyncio.run(_read(dashboard, name, log, stop))
         stop.wait(POLL_S)
 

@@ -85,11 +85,12 @@ def project_files(project: Path) -> list[str]:
             ) from None
 
     names = [os.fsdecode(name) for name in done.stdout.split(b"\0") if name]
+    # Ray would leave out what a shipped .gitignore names, the manifest among it
     return sorted(
         name
         for name in names
         if (project / name).is_file() and name.rpartition("/")[2] != ".gitignore"
-    )  # Ray would leave out what a shipped .gitignore names, the manifest among it
+    )
 
 
 def _place(call: Call, path: Path) -> Path:

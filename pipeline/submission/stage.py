@@ -57,11 +57,11 @@ def training(call: Call, shards: Path) -> SubmittedStage | None:
     return _stage(label, ["train", task, *variants, *adopted], runs, published)
 
 
-def search(call: Call, verb: str, whole: "Search") -> SubmittedStage | None:
+def search(call: Call, verb: str, trials: "Search") -> SubmittedStage | None:
     """Return the stage of `pipeline.tune` or `pipeline.factorial`; None as for `training`."""
     if dashboard() is None:
         return None
-    return _stage(verb, [verb], [tried.run for tried in whole.tried], (verb,), whole.journal().id)
+    return _stage(verb, [verb], [tried.run for tried in trials.tried], (verb,), trials.journal().id)
 
 
 def _stage(

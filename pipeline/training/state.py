@@ -80,6 +80,5 @@ class State:
             self.ema.load_state_dict(saved["ema"])
 
         for name in PLAIN:
-            setattr(
-                self, name, saved.get(name, getattr(self, name))
-            )  # an adopted one may lack what is newer
+            # an adopted one may lack what is newer
+            setattr(self, name, saved.get(name, getattr(self, name)))

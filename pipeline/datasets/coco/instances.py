@@ -160,9 +160,8 @@ def _is_corners(box: list[float], mask: Mask) -> bool:
     height.
     """
     extent = mask.extent
-    if (
-        extent is None or max(box[:2]) <= 2 * A_PIXEL
-    ):  # from the corner of the image the two are the same
+    if extent is None or max(box[:2]) <= 2 * A_PIXEL:
+        # from the corner of the image the two are the same
         return False
     return all(abs(number - edge) < A_PIXEL for number, edge in zip(box, extent, strict=True))
 

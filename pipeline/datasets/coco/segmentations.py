@@ -132,9 +132,8 @@ def _problem(polygon: Sequence[float], width: int, height: int) -> tuple[str, st
     """Return why a polygon encloses nothing that can be drawn, or None."""
     if len(polygon) < 6 or len(polygon) % 2:
         return "degenerate_polygon", f"{len(polygon)} numbers, three points have 6"
-    if not all(
-        map(float("inf").__gt__, map(abs, polygon))
-    ):  # false for NaN too; 60 million numbers in COCO
+    if not all(map(float("inf").__gt__, map(abs, polygon))):
+        # false for NaN too; 60 million numbers in COCO
         return "not_finite", "a polygon"
 
     xs = polygon[0::2]

@@ -111,9 +111,8 @@ def _add(tree: Tree, path: Path, archive: Archive) -> None:
             full_name = full_name if len(full_name) <= LONGEST_PATH else shortened(full_name, 200)
             tree.refused.append(Filed(full_name, "unsafe_name", f"in {path.name}"))
             continue
-        if inside and f"{name}/".startswith(
-            f"{os.path.basename(inside)}/"
-        ):  # a class tar that holds its folder
+        if inside and f"{name}/".startswith(f"{os.path.basename(inside)}/"):
+            # a class tar that holds its folder
             inside = os.path.dirname(inside)
 
         name = _in_layout(_joined(inside, name), archive)

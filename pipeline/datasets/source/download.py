@@ -96,9 +96,8 @@ def _receive_all(remote: RemoteFile, part: Path) -> bool:
                 f"{discreet(remote.url)}: the server's certificate is not trusted"
             ) from error
         except (requests.ConnectionError, requests.Timeout, _BrokenError) as error:
-            reason = (
-                str(error) if isinstance(error, _BrokenError) else type(error).__name__
-            )  # others quote the query
+            # others quote the query
+            reason = str(error) if isinstance(error, _BrokenError) else type(error).__name__
         except requests.RequestException as error:
             raise UserError(
                 f"{discreet(remote.url)} cannot be downloaded: {type(error).__name__}"

@@ -37,7 +37,7 @@ def printable(name: str) -> str:
     )
 
 
-def respelled(names: Collection[str], there: Collection[str]) -> dict[str, str]:
+def respelled(names: Collection[str], available: Collection[str]) -> dict[str, str]:
     """Find names that are there in another spelling; each is matched with one name that no other
     is.
 
@@ -47,12 +47,12 @@ def respelled(names: Collection[str], there: Collection[str]) -> dict[str, str]:
 
     Args:
         names: what somebody calls the files, e.g. annotations.
-        there: what the files are called.
+        available: what the files are called.
 
     Returns:
         The name there for each name that is not there itself and has one match alone.
     """
-    exact = set(there)
+    exact = set(available)
 
     lacking = {name for name in names if name not in exact}
     if not lacking:

@@ -143,9 +143,8 @@ def _stretch(path: str, offset: int, size: int) -> bytes:
     with open(path, "rb", buffering=0) as file:
         file.seek(offset)
         data = file.read(size)
-        while len(data) < size and (
-            more := file.read(size - len(data))
-        ):  # one read gives 2 GiB at most
+        while len(data) < size and (more := file.read(size - len(data))):
+            # one read gives 2 GiB at most
             data += more
 
     if len(data) != size:

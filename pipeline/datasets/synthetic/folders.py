@@ -57,9 +57,8 @@ def materialise(dataset: str, numbers: Numbers, folder: Path) -> None:
         numbers: how many images, how large, which seed.
         folder: the folder to fill; it appears whole or not at all.
     """
-    seal = folder.with_name(
-        f"{folder.name}.sha256"
-    )  # beside it: the folder holds what the layout knows, no more
+    # beside it: the folder holds what the layout knows, no more
+    seal = folder.with_name(f"{folder.name}.sha256")
     if folder.exists():
         if seal.is_file() and seal.read_text().strip() == _fingerprint(folder):
             return

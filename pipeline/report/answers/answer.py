@@ -156,7 +156,7 @@ def of_contrasts(
     evidence: Evidence,
     number: int,
     title: str,
-    found: list[Contrast],
+    contrasts: list[Contrast],
     crossed: Said,
     lacking: list[str],
 ) -> Answer:
@@ -165,17 +165,22 @@ def of_contrasts(
     """
     drawing = (
         Drawing(
-            f"answer_{number}.svg", CAPTION, lambda path: forest(found, path), words.values(found)
+            f"answer_{number}.svg",
+            CAPTION,
+            lambda path: forest(contrasts, path),
+            words.values(contrasts),
         )
-        if found
+        if contrasts
         else None
     )
 
-    sentences = [*words.sentences(found, evidence.mixed), *crossed.sentences]
-    sure = words.certainty(found)
-    runs = joined([*sides(found), *crossed.samples])
+    sentences = [*words.sentences(contrasts, evidence.mixed), *crossed.sentences]
+    sure = words.certainty(contrasts)
+    runs = joined([*sides(contrasts), *crossed.samples])
 
-    return Answer(title, sentences, drawing, words.table(found), runs, sure, lacking, tuple(found))
+    return Answer(
+        title, sentences, drawing, words.table(contrasts), runs, sure, lacking, tuple(contrasts)
+    )
 
 
 def joined(samples: Iterable[SamplePicture]) -> list[SamplePicture]:

@@ -97,11 +97,11 @@ def costs(contrast: Contrast) -> RunCosts:
     return RunCosts(contrast, counted + _timed(first, second))
 
 
-def one_session(one: ProfileFile, other: ProfileFile) -> bool:
+def one_session(first: ProfileFile, second: ProfileFile) -> bool:
     """Whether two profiles say that one machine made them within a day of one start."""
-    if one.boot is None or one.boot != other.boot or not (one.measured and other.measured):
+    if first.boot is None or first.boot != second.boot or not (first.measured and second.measured):
         return False
-    return abs(one.measured - other.measured) <= SESSION
+    return abs(first.measured - second.measured) <= SESSION
 
 
 def protocol(profile: ProfileFile) -> tuple[object, ...]:

@@ -75,17 +75,17 @@ def profiles(variants: Iterable[VariantResult]) -> list[str]:
     return [f"`dvc repro {' '.join(names)}` measures the cost."] if names else []
 
 
-def factorial(made: FactorialResults | None) -> list[str]:
+def factorial(results: FactorialResults | None) -> list[str]:
     """Return the factorial design, where it is not there or has runs that failed."""
-    if made is None:
+    if results is None:
         return ["`dvc repro factorial` makes the factorial design."]
-    failed = any(trial.state == "failed" for trial in made.trials)
+    failed = any(trial.state == "failed" for trial in results.trials)
     return ["`dvc repro factorial` tries its failed runs again."] if failed else []
 
 
-def search(made: SearchResults | None) -> list[str]:
+def search(results: SearchResults | None) -> list[str]:
     """Return the search, where it is not there."""
-    return [] if made else ["`dvc repro tune` makes the search."]
+    return [] if results else ["`dvc repro tune` makes the search."]
 
 
 def _train(result: VariantResult) -> str:

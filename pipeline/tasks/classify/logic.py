@@ -90,9 +90,8 @@ class Classification:
     def loss(self, model: nn.Module, batch: Batch, seed: tuple[int, int, int]) -> Tensor:
         """Erase, mix, and return the mean soft-target cross-entropy."""
         seed_libraries("erase", *seed)
-        torch.manual_seed(
-            seed_for("forward", *seed)
-        )  # the device's generator too: drop path, erasing noise
+        # the device's generator too: drop path, erasing noise
+        torch.manual_seed(seed_for("forward", *seed))
 
         images = batch["images"] if self._erase is None else self._erase(batch["images"])
         smoothed = _one_hot(batch["labels"], len(self.names), self.recipe.augment.label_smoothing)

@@ -235,9 +235,8 @@ def _detections(output: Mapping[str, Any], classes: int, size: tuple[int, int]) 
 def _areas(masks: Sequence[Mapping[str, Any]]) -> Array:
     from pycocotools import mask as coco_mask
 
-    return np.array(
-        [coco_mask.area(mask) for mask in masks], dtype=np.float64
-    )  # a list of more than 255 overflows
+    # a list of more than 255 overflows
+    return np.array([coco_mask.area(mask) for mask in masks], dtype=np.float64)
 
 
 def _packed(runs: Sequence[bytes]) -> Columns:
@@ -281,7 +280,7 @@ def _check_once(images: Columns, masked: set[bool]) -> None:
 
 
 def _curves(
-    kind: str, label: int, images: Columns, truths: Columns, found: Columns
+    kind: str, label: int, images: Columns, truths: Columns, detections: Columns
 ) -> dict[str, Array]:
     """Return one class's precision (thresholds, recalls, 1, areas, most) and recall without the
     second axis.
@@ -290,7 +289,7 @@ def _curves(
 
     seen = {
         "truths": list(_rows(kind, label, images, truths)),
-        "found": list(_rows(kind, label, images, found)),
+        "found": list(_rows(kind, label, images, detections)),
     }
     image_ids = sorted({row["image_id"] for rows in seen.values() for row in rows})
 

@@ -22,10 +22,10 @@ class Patch:
     left: int
     pixels: Mask
 
-    def paste(self, whole: Mask) -> None:
+    def paste(self, mask: Mask) -> None:
         """Put the part in its place in an empty mask."""
         height, width = self.pixels.shape
-        whole[self.top : self.top + height, self.left : self.left + width] = self.pixels
+        mask[self.top : self.top + height, self.left : self.left + width] = self.pixels
 
 
 def moved(segmentation: Any, geometry: Geometry) -> Patch:

@@ -48,8 +48,8 @@ class ObjectPredictor:
             drawn=self._draw(picture, detected, size),
         )
 
-    def _words(self, found: Found) -> str:
-        pairs = zip(found["labels"].tolist(), found["scores"].tolist(), strict=True)
+    def _words(self, detected: Found) -> str:
+        pairs = zip(detected["labels"].tolist(), detected["scores"].tolist(), strict=True)
         named = [f"{self.classes[label]} {score:.2f}" for label, score in pairs]
         more = [f"{len(named) - NAMED} more"] if len(named) > NAMED else []
 
@@ -57,8 +57,8 @@ class ObjectPredictor:
             ", ".join(named[:NAMED] + more) or f"nothing of confidence {self.confidence:g} or more"
         )
 
-    def _record(self, picture: Picture, found: Found, size: Size) -> dict[str, Any]:
-        boxes = _scaled(found["boxes"], size, picture.size)
+    def _record(self, picture: Picture, detected: Found, size: Size) -> dict[str, Any]:
+        boxes = _scaled(detected["boxes"], size, picture.size)
         objects = [
             {
                 "class": self.classes[label],
@@ -67,9 +67,9 @@ class ObjectPredictor:
                 "mask": _run_lengths(mask, box, picture.size),
             }
             for label, score, mask, box in zip(
-                found["labels"].tolist(),
-                found["scores"].tolist(),
-                found["masks"],
+                detected["labels"].tolist(),
+                detected["scores"].tolist(),
+                detected["masks"],
                 boxes,
                 strict=True,
             )
@@ -77,14 +77,14 @@ class ObjectPredictor:
 
         return {"objects": objects}
 
-    def _draw(self, picture: Picture, found: Found, size: Size) -> Any:
+    def _draw(self, picture: Picture, detected: Found, size: Size) -> Any:
         image = np.asarray(picture.shown)
-        boxes = _scaled(found["boxes"], size, image.shape[:2])
+        boxes = _scaled(detected["boxes"], size, image.shape[:2])
         objects = detections.Objects(
             boxes.numpy(),
-            found["labels"].numpy(),
-            list(paste(found["masks"].float(), boxes, image.shape[:2]).numpy()),
-            found["scores"].numpy(),
+            detected["labels"].numpy(),
+            list(paste(detected["masks"].float(), boxes, image.shape[:2]).numpy()),
+            detected["scores"].numpy(),
         )
 
         return detections.draw_found(image, objects, self.classes)
