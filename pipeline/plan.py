@@ -9,9 +9,9 @@ import json
 
 from pipeline.planning.advice import advice
 from pipeline.planning.estimate import plan
+from pipeline.planning.rows import as_markdown, expected_rows
 from pipeline.planning.table import as_json, as_text
 from pipeline.project import cli
-from pipeline.reproducing.rows import as_markdown, expected_rows
 
 
 def main() -> None:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from models.heads.segmenter import Segmenter, segmentation_loss
 
 __all__ = [
+    "CASCADE",
+    "PROPOSALS",
+    "UPERNET",
     "CascadeSettings",
     "ProposalSettings",
     "UPerNetSettings",
