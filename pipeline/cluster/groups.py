@@ -128,7 +128,7 @@ class WorkerGroup(threading.Thread):
                     "machine out of memory?"
                 ) from error
             say(f"the training controller died ({reason}); starting it again")
-            release_dead()
+            release_dead()  # or its successor waits for the places that it still holds
 
     def _failed(self, error: TrainingFailedError) -> UserError:
         failures = getattr(error, "worker_failures", {})  # a controller's own error has none

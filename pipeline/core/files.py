@@ -83,9 +83,11 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
     try:
         yield beside
+        # on disk before it has its name: a folder of this name is whole
         for entry in (*beside.rglob("*"), beside):
             _sync(entry)
 
+        # a folder cannot be renamed onto another; `clear_leftovers` mends a kill between the two
         if path.exists():
             os.rename(path, old)
         failpoints.reach("folder.moved", name=path.name)

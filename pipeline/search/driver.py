@@ -56,6 +56,7 @@ def run_search(call: Call, search: Search) -> SearchResult:
     book = search.journal()
     book.forget_failures()
 
+    # a second driver waits here, and then finds the trials ended
     with held(book.folder / "lock", search.label):
         # two settings may come to the same run
         distinct = {tried.run.id: tried for tried in search.tried}
@@ -66,6 +67,7 @@ def run_search(call: Call, search: Search) -> SearchResult:
             _refuse_unfit(unfinished)
 
         with recorded(call, search, book.id) as recorder:
+            # those of earlier calls too: a kill may have kept them from being recorded
             for tried in search.tried:
                 if (ending := book.ending(tried.run)) is not None:
                     recorder.trial(tried, ending)

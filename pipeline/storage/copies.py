@@ -108,6 +108,7 @@ class RunStore:
             failpoints.reach("store.finished")
             sealed = seal
 
+        # only now: a kill before the seal leaves a checkpoint to go on from
         self.objects.remove(_place(name) for name in self.seals())
         self._remove_unnamed([sealed])
 

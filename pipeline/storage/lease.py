@@ -89,6 +89,7 @@ class _Lease:
         while True:
             numbers = sorted(self.objects.sizes(FOLDER))
             newest = self._read(numbers[-1]) if numbers else b""
+            # the holder's last sign of life, by the clock here: those of two machines differ
             if newest != seen or not since:
                 seen = newest
                 since = time.monotonic()
@@ -124,6 +125,7 @@ class _Lease:
         """Create the next number; say whether nobody else did."""
         last = int(numbers[-1].partition(".")[0]) if numbers else 0
         self.name = f"{FOLDER}/{last + 1:06d}.json"
+        # noted first: after a kill the next process here knows the lease for its own
         write_text(self.note, self.token)
         if not self.objects.create(self.name, self.content()):
             return False
