@@ -113,10 +113,10 @@ def _factorial(call: Call, place: WalkItem, shards: Path) -> StepsTaken:
 
 def _trial(search: Search) -> StepsTaken:
     """Return how the only trial ended."""
-    [tried] = search.tried
-    if tried.run.finished() is None:
+    [trial] = search.trials
+    if trial.run.finished() is None:
         raise UserError("the trial failed; its line above says why")
-    return outcome_of(tried.run)
+    return outcome_of(trial.run)
 
 
 _COMMANDS: dict[str, Callable[[Call, WalkItem, Path], StepsTaken]] = {

@@ -22,12 +22,12 @@ class Following(Callback):
         self,
         search: Search,
         unfinished: list[Trial],
-        book: Journal,
+        journal: Journal,
         recorder: SearchRecorder,
         at_once: int,
     ) -> None:
         self.search = search
-        self.book = book
+        self.journal = journal
         self.recorder = recorder
         self.known = {trial.run.id: trial for trial in unfinished}
         self.left = dict(self.known)
@@ -38,15 +38,15 @@ class Following(Callback):
         self.begun = time.monotonic()
 
         before = (
-            f", {len(search.tried) - len(unfinished)} of them done before"
-            if len(unfinished) < len(search.tried)
+            f", {len(search.trials) - len(unfinished)} of them done before"
+            if len(unfinished) < len(search.trials)
             else ""
         )
 
-        say(f"{len(search.tried)} trials{before}; {at_once} at a time")
+        say(f"{len(search.trials)} trials{before}; {at_once} at a time")
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave everything behind: Ray Tune writes itself a copy to restore from, but the book
+        """Leave everything behind: Ray Tune writes itself a copy to restore from, but the journal
         restores a search.
         """
         return {}
@@ -67,10 +67,10 @@ class Following(Callback):
         else:
             self._row(tried, result["row"], result["costs"])
 
-    def _row(self, tried: Trial, row: dict[str, Any], costs: dict[str, int]) -> None:
+    def _row(self, trial: Trial, row: dict[str, Any], costs: dict[str, int]) -> None:
         """Take an evaluation; a process that started again begins with those that are known."""
-        rows = self.rows[tried.run.id]
-        self.costs[tried.run.id] = costs
+        rows = self.rows[trial.run.id]
+        self.costs[trial.run.id] = costs
         if rows and row["step"] <= rows[-1]["step"]:
             return
 
@@ -79,10 +79,10 @@ class Following(Callback):
             "search.recorded", trial=len([seen for seen in self.rows.values() if seen])
         )
 
-        if row["epoch"] < self.epochs[tried.run.id]:
+        if row["epoch"] < self.epochs[trial.run.id]:
             metric = self.search.metric
-            reached = f"epoch {row['epoch']:g} of {self.epochs[tried.run.id]:g}"
-            say(f"{tried.label}: {metric} {row[metric]:.2f} at {reached}")
+            reached = f"epoch {row['epoch']:g} of {self.epochs[trial.run.id]:g}"
+            say(f"{trial.label}: {metric} {row[metric]:.2f} at {reached}")
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Note how a trial ended: where it said nothing last, the scheduler stopped it."""
@@ -94,20 +94,20 @@ class Following(Callback):
         lines = str(trial.get_error() or "its process died").strip().splitlines()
         self._end(self._of(trial), "failed", lines[-1] if lines else "its process died")
 
-    def _end(self, tried: Trial, state: State, error: str) -> None:
-        identifier = tried.run.id
-        self.book.write(
-            tried.run, state, self.rows[identifier], self.costs.get(identifier, {}), error
+    def _end(self, trial: Trial, state: State, error: str) -> None:
+        identifier = trial.run.id
+        self.journal.write(
+            trial.run, state, self.rows[identifier], self.costs.get(identifier, {}), error
         )
         failpoints.reach("search.noted", state=state)
-        if (ending := self.book.ending(tried.run)) is not None:
-            self.recorder.trial(tried, ending)
+        if (ending := self.journal.ending(trial.run)) is not None:
+            self.recorder.trial(trial, ending)
 
         del self.left[identifier]
-        say(f"{tried.label}: {self._result(tried, state, error)}; {self._left()}")
+        say(f"{trial.label}: {self._result(trial, state, error)}; {self._left()}")
 
-    def _result(self, tried: Trial, state: State, error: str) -> str:
-        rows = self.rows[tried.run.id]
+    def _result(self, trial: Trial, state: State, error: str) -> str:
+        rows = self.rows[trial.run.id]
         metric = self.search.metric
         reached = (
             f"{metric} {rows[-1][metric]:.2f} after {rows[-1]['epoch']:g} epochs"

@@ -32,7 +32,7 @@ class Journal:
     """
 
     def __init__(self, storage: Path, decides: Any) -> None:
-        """Open the book of the search that `decides` decides, under the folder of all runs."""
+        """Open the journal of the search that `decides` decides, under the folder of all runs."""
         self.id = digest(decides)[:16]
         self.folder = storage / "searches" / self.id
         self._endings = {ending.run_id: ending for ending in self._read()}

@@ -49,7 +49,7 @@ def _axes(search: Search) -> tuple[str | None, str | None]:
     """Return the parameters that a heat map shows downwards and across: kernel size and groups
     where they vary.
     """
-    names = [name for name in search.tried[0].values if name != "mixer"]
+    names = [name for name in search.trials[0].values if name != "mixer"]
     down = KERNEL if KERNEL in names else names[0] if names else None
     rest = [name for name in names if name != down]
     across = next((name for name in GROUPS if name in rest), rest[0] if rest else None)
@@ -129,31 +129,31 @@ def _curves(search: Search, outcome: SearchResult, path: Path) -> None:
     figure, (axes,) = canvas(4.8)
 
     ends = []
-    for tried in search.tried:
-        ending = outcome.endings[tried.run.id]
+    for trial in search.trials:
+        ending = outcome.endings[trial.run.id]
         points = [(row["epoch"], row[search.metric]) for row in ending.rows if search.metric in row]
         if not points:
             continue
         shade = colour(
-            str(tried.values.get("mixer", tried.run.section.variants[tried.run.variant].mixer))
+            str(trial.values.get("mixer", trial.run.section.variants[trial.run.variant].mixer))
         )
         epochs, values = zip(*points, strict=True)
         end = "o" if ending.state == "finished" else "x"
         axes.plot(epochs, values, color=shade, alpha=0.6, linewidth=1.4)
         axes.plot(epochs[-1], values[-1], end, color=shade, markersize=5)
-        ends.append((tried.label, epochs[-1], values[-1]))
+        ends.append((trial.label, epochs[-1], values[-1]))
 
     axes.set_xlabel("epoch")
     axes.set_ylabel(search.metric)
     axes.margins(x=0.25, y=0.12)
-    axes.set_title(f"{len(search.tried)} trials (x: stopped by the scheduler)")
+    axes.set_title(f"{len(search.trials)} trials (x: stopped by the scheduler)")
 
     best = sorted(ends, key=lambda curve: curve[2], reverse=search.mode == "max")[
         : min(3, len(ends))
     ]
     figure.draw_without_rendering()
     label_points(axes, best, size=8.5)
-    _legend(axes, [_mixer(tried.values) for tried in search.tried])
+    _legend(axes, [_mixer(trial.values) for trial in search.trials])
     save(figure, path)
 
 
@@ -162,7 +162,7 @@ def _pareto(search: Search, rows: Rows, path: Path) -> None:
     is better than.
     """
     settings: dict[str, Rows] = defaultdict(list)
-    names = list(search.tried[0].values)
+    names = list(search.trials[0].values)
     for row in rows:
         if row.get("parameters") and row.get(search.metric) is not None:
             settings[

@@ -68,7 +68,7 @@ def publish_search(
 
 def shared_facts(call: Call, search: Search, outcome: SearchResult) -> dict[str, Any]:
     """Return what is the same for all trials of a search."""
-    run = search.tried[0].run
+    run = search.trials[0].run
     head, dirty = commit(call.project)
     return {
         "epochs": round(length(run, "epoch"), 4),
@@ -90,17 +90,17 @@ def trial_rows(search: Search, outcome: SearchResult) -> list[dict[str, Any]]:
     costs = Costs()
     rows = []
 
-    for tried in search.tried:
-        row = _trial_row(search, tried, outcome)
-        rows.append(row if row.get("macs") is not None else {**row, **costs.of(tried.run)})
+    for trial in search.trials:
+        row = _trial_row(search, trial, outcome)
+        rows.append(row if row.get("macs") is not None else {**row, **costs.of(trial.run)})
 
     return rows
 
 
-def _trial_row(search: Search, tried: Trial, outcome: SearchResult) -> dict[str, Any]:
+def _trial_row(search: Search, trial: Trial, outcome: SearchResult) -> dict[str, Any]:
     """Return how a trial ended: values, the last evaluation, costs."""
-    run = tried.run
-    ending = outcome.endings[tried.run.id]
+    run = trial.run
+    ending = outcome.endings[trial.run.id]
     record = run.finished() or {}
     last = ending.rows[-1] if ending.rows else {}
     metrics = {name: value for name, value in last.items() if name not in NOT_METRICS}
@@ -113,7 +113,7 @@ def _trial_row(search: Search, tried: Trial, outcome: SearchResult) -> dict[str,
     costs = {name: record[name] for name in COSTS if name in record}
 
     return {
-        **tried.values,
+        **trial.values,
         "run_id": run.id,
         "seed": run.seed,
         "state": ending.state,
@@ -140,9 +140,9 @@ def publish_trials(path: Path, rows: list[dict[str, Any]], first: Iterable[str])
 def _publish_curves(path: Path, search: Search, outcome: SearchResult) -> None:
     """Write every evaluation of every trial."""
     rows = [
-        {**row, "run_id": tried.run.id, "seed": tried.run.seed}
-        for tried in search.tried
-        for row in outcome.endings[tried.run.id].rows
+        {**row, "run_id": trial.run.id, "seed": trial.run.seed}
+        for trial in search.trials
+        for row in outcome.endings[trial.run.id].rows
     ]
 
     first = ("run_id", *HISTORY)

@@ -48,42 +48,42 @@ class SearchRecorder:
             name=self.search.label,
             status=status,
             tags=self.tags,
-            params={**self.search.shown, "trials": len(self.search.tried)},
+            params={**self.search.shown, "trials": len(self.search.trials)},
             begun=earlier.begun if earlier is not None and again else now,
             ended=None if status == "RUNNING" else now,
         )
 
         self.file.write(entry)
 
-    def trial(self, tried: "Trial", ending: TrialResult | None = None) -> None:
+    def trial(self, trial: "Trial", ending: TrialResult | None = None) -> None:
         """Write how a trial stands: running, or how it ended."""
-        variant = tried.run.section.variants[tried.run.variant]
-        named = {"variant": tried.run.variant, "mixer": variant.mixer}
+        variant = trial.run.section.variants[trial.run.variant]
+        named = {"variant": trial.run.variant, "mixer": variant.mixer}
         entry = Entry(
             store=self.store,
             experiment=self.search.name,
-            run_id=tried.run.id,
-            name=self._name(tried),
+            run_id=trial.run.id,
+            name=self._name(trial),
             status="RUNNING",
             tags={**self.tags, **named, "search": self.file.folder.name},
-            params={**params_of(tried.run), **tried.values},
+            params={**params_of(trial.run), **trial.values},
             parent=self.file.key,
         )
 
         if ending is not None:
             entry = _ended(entry, ending)
 
-        file = self._file(tried)
+        file = self._file(trial)
         if ending is not None and file.times(entry)[0] is None:  # it failed before its first step
             earlier = file.read()
             now = earlier.begun if earlier and earlier.begun else int(time.time() * 1000)
             entry = entry.model_copy(update={"begun": now, "ended": now})
         file.write(entry)
 
-    def _name(self, tried: "Trial") -> str:
+    def _name(self, trial: "Trial") -> str:
         """Return a trial's name, which begins with what tells it from the others."""
-        named = [{**trial.values, "seed": trial.run.seed} for trial in self.search.tried]
-        setting = {**tried.values, "seed": tried.run.seed}
+        named = [{**other.values, "seed": other.run.seed} for other in self.search.trials]
+        setting = {**trial.values, "seed": trial.run.seed}
         apart = [key for key in setting if len({repr(values.get(key)) for values in named}) > 1]
 
         return " ".join(f"{key}={setting[key]}" for key in dict.fromkeys([*apart, *setting]))
@@ -94,15 +94,15 @@ class SearchRecorder:
 
     def mlflow_runs(self) -> dict[str, str | None]:
         """Return the MLflow run of each trial, by run id."""
-        return {tried.run.id: self._noted(self._file(tried)) for tried in self.search.tried}
+        return {trial.run.id: self._noted(self._file(trial)) for trial in self.search.trials}
 
     def _noted(self, file: EntryFile) -> str | None:
         note = file.note(self.store)
         return None if note is None else note.run_id
 
-    def _file(self, tried: "Trial") -> EntryFile:
+    def _file(self, trial: "Trial") -> EntryFile:
         name = f"{self.search.name}-{self.file.folder.name}"
-        return EntryFile(self.file.storage, tried.run.folder, name)
+        return EntryFile(self.file.storage, trial.run.folder, name)
 
 
 def _ended(entry: Entry, ending: TrialResult) -> Entry:
@@ -121,7 +121,7 @@ def record_published(call: Call, search: "Search", outcome: "SearchResult", fold
 
     What is not in MLflow is published all the same.
     """
-    storage = search.tried[0].run.folder.parent
+    storage = search.trials[0].run.folder.parent
     file = EntryFile(storage, storage / "searches" / search.journal().id, search.name)
     entry = file.read()
     if entry is None:
@@ -130,7 +130,7 @@ def record_published(call: Call, search: "Search", outcome: "SearchResult", fold
     metric = search.metric
     lasts = [
         (trial.label, ending.rows[-1][metric])
-        for trial in search.tried
+        for trial in search.trials
         if (ending := outcome.endings[trial.run.id]).state == "finished"
         and metric in ending.rows[-1]
     ]
@@ -156,7 +156,7 @@ def recorded(call: Call, search: "Search", identifier: str) -> Iterator[SearchRe
     Raises:
         UserError: MLflow does not answer, and `tracking.required` says that it must.
     """
-    storage = search.tried[0].run.folder.parent
+    storage = search.trials[0].run.folder.parent
     store = store_of(call.params.tracking, call.project)
     file = EntryFile(storage, storage / "searches" / identifier, search.name)
 
@@ -165,7 +165,7 @@ def recorded(call: Call, search: "Search", identifier: str) -> Iterator[SearchRe
             search,
             store.name,
             file,
-            origin_of(call, search.name, search.name, search.tried[0].run),
+            origin_of(call, search.name, search.name, search.trials[0].run),
             ready,
         )
         recorder.whole("RUNNING")

@@ -57,11 +57,13 @@ def training(call: Call, shards: Path) -> SubmittedStage | None:
     return _stage(label, ["train", task, *variants, *adopted], runs, published)
 
 
-def search(call: Call, verb: str, trials: "Search") -> SubmittedStage | None:
+def search(call: Call, verb: str, submitted: "Search") -> SubmittedStage | None:
     """Return the stage of `pipeline.tune` or `pipeline.factorial`; None as for `training`."""
     if dashboard() is None:
         return None
-    return _stage(verb, [verb], [tried.run for tried in trials.tried], (verb,), trials.journal().id)
+    return _stage(
+        verb, [verb], [trial.run for trial in submitted.trials], (verb,), submitted.journal().id
+    )
 
 
 def _stage(

@@ -66,7 +66,7 @@ def _without(rows: list[dict[str, Any]], *names: str) -> list[dict[str, Any]]:
 
 
 def _budget(search: Search, budget: str) -> dict[str, Any]:
-    run = next(tried.run for tried in search.tried if tried.values["budget"] == budget)
+    run = next(trial.run for trial in search.trials if trial.values["budget"] == budget)
     return {"epochs": round(length(run, "epoch"), 4), "recipe": run.recipe.model_dump(mode="json")}
 
 

@@ -14,7 +14,7 @@ Budgets = dict[str, Design]
 def search_of(call: Call, budgets: Budgets, shards: Path) -> Search:
     """Return the trials: every setting of every budget with every seed."""
     factorial = call.params.factorial
-    tried = [
+    trials = [
         Trial(run, {"budget": budget, **setting.values, **_switches(design, setting.name)})
         for budget, design in budgets.items()
         for setting in design.settings
@@ -31,7 +31,7 @@ def search_of(call: Call, budgets: Budgets, shards: Path) -> Search:
     return Search(
         "factorial",
         label,
-        tried,
+        trials,
         metric,
         factorial.mode,
         factorial.workers,

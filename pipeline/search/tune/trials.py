@@ -11,7 +11,7 @@ from pipeline.search.settings import Setting
 def search_of(call: Call, settings: list[Setting], shards: Path) -> Search:
     """Return the trials: every setting with every seed."""
     tune = call.params.tune
-    tried = [
+    trials = [
         Trial(run, setting.values)
         for setting in settings
         for run in runs_of(call, tune.task, setting, tune.seeds, shards)
@@ -28,7 +28,7 @@ def search_of(call: Call, settings: list[Setting], shards: Path) -> Search:
     return Search(
         "tune",
         label,
-        tried,
+        trials,
         tune.judged_by,
         tune.mode,
         tune.workers,
