@@ -26,7 +26,7 @@ def worker_of(cluster: Cluster) -> Resources:
 
 
 def gpus_per_worker(cluster: Cluster, resources: Resources) -> float:
-    """Return a worker's GPUs: as asked for, or one each where the resources that are `there` allow
+    """Return a worker's GPUs: as asked for, or one each where `resources`, those of the cluster, allow
     it.
     """
     if cluster.gpus_per_worker != "auto":

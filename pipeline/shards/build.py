@@ -248,7 +248,7 @@ def _real_labels(
 
 
 def _sweep(beside: Path, keep: set[Path]) -> None:
-    """Remove what is not in `known`: shards without samples or of another plan, and what a kill
+    """Remove what is not in `keep`: shards without samples or of another plan, and what a kill
     left.
     """
     for path in list(beside.rglob("*")):
