@@ -26,9 +26,7 @@ def worker_of(cluster: Cluster) -> Resources:
 
 
 def gpus_per_worker(cluster: Cluster, resources: Resources) -> float:
-    """Return a worker's GPUs: as asked for, or one each where `resources`, those of the cluster, allow
-    it.
-    """
+    """Return a worker's GPUs: as asked for, or one each where the cluster's resources allow it."""
     if cluster.gpus_per_worker != "auto":
         return cluster.gpus_per_worker
     return 1.0 if resources.get("GPU", 0) >= cluster.least else 0.0
