@@ -93,6 +93,7 @@ def describe(
         model = create_model(name, classes, **(options or {}))
     pixels = SIZES[size].image_size
     macs = count_by_each_rule(model, pixels)
+
     return {
         "name": name,
         "options": dict(options or {}),
@@ -129,6 +130,7 @@ def describe_downstream(name: str) -> list[dict[str, Any]]:
                 "macs_rule": DOWNSTREAM_RULE,
             }
         )
+
     return rows
 
 
@@ -138,6 +140,7 @@ def table(rows: list[dict[str, Any]], columns: Sequence[tuple[str, str]] = COLUM
         [title for _, title in columns],
         *([_cell(row[key]) for key, _ in columns] for row in rows),
     ]
+
     widths = [max(len(line[column]) for line in cells) for column in range(len(columns))]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
@@ -158,7 +161,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, dict):
-        return ", ".join(f"{key}={_cell(part).lower()}" for key, part in value.items())
+        return ", ".join(f"{key}={_cell(item).lower()}" for key, item in value.items())
     if isinstance(value, list):
         return "x".join(map(str, value))
     return f"{value:,}" if isinstance(value, int) else str(value)
@@ -186,16 +189,19 @@ def main() -> None:
     parser.add_argument(
         "--downstream", action="store_true", help="with the heads for detection and segmentation"
     )
+
     args = parser.parse_args()
-    wanted = [*((name, {}) for name in list_models()), *(() if args.downstream else ABLATIONS)]
-    wanted = [
-        (name, options) for name, options in wanted if args.only in (None, split_name(name)[0])
+    networks = [*((name, {}) for name in list_models()), *(() if args.downstream else ABLATIONS)]
+    networks = [
+        (name, options) for name, options in networks if args.only in (None, split_name(name)[0])
     ]
+
     if args.downstream:
-        names = [name for name, _ in wanted if _takes_any_size(name)]
+        names = [name for name, _ in networks if _takes_any_size(name)]
         rows = [row for name in names for row in describe_downstream(name)]
     else:
-        rows = [describe(name, options, args.classes) for name, options in wanted]
+        rows = [describe(name, options, args.classes) for name, options in networks]
+
     columns = DOWNSTREAM_COLUMNS if args.downstream else COLUMNS
     print(json.dumps(rows, indent=1) if args.json else table(rows, columns))
 

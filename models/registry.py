@@ -72,10 +72,11 @@ def build_backbone(name: str, overrides: Mapping[str, Any]) -> Backbone:
 
 
 def _refuse_unknown(name: str, mixer: MixerFile, overrides: Mapping[str, Any]) -> None:
-    known = [*LAYOUT_OPTIONS, *mixer.options]
+    options = [*LAYOUT_OPTIONS, *mixer.options]
     for key in overrides:
-        if key not in known:
-            raise ValueError(f"{name} takes no override '{key}'; {nearest(key, known)}")
+        if key not in options:
+            raise ValueError(f"{name} takes no override '{key}'; {nearest(key, options)}")
+
     if "num_heads" in overrides and {"groups", "group_channels"} & overrides.keys():
         raise ValueError(
             "give num_heads or groups or group_channels, one of them: the others follow from it"
@@ -94,11 +95,13 @@ def _layout(size: str, overrides: Mapping[str, Any]) -> Layout:
         mlp_ratio=4.0,
         image_size=(base.image_size, base.image_size),
     )
+
     if isinstance(chosen.get("image_size"), int):
         chosen["image_size"] = (chosen["image_size"],) * 2
     chosen.update(
         {key: tuple(chosen[key]) for key in ("depths", "num_heads", "image_size") if key in chosen}
     )
+
     layout = replace(layout, **chosen)
     _check(layout)
     return layout

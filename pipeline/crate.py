@@ -18,6 +18,7 @@ def main() -> None:
     )
     call = cli.call(parser.parse_args())
     folder = call.folders.root / "crate"
+
     missing = write_crate(call, folder)
     if missing:
         say(f"no shards here, so no Croissant metadata: {', '.join(missing)}")

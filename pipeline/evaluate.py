@@ -40,11 +40,13 @@ def main() -> None:
         "--predictions", type=Path, metavar="FILE", help="detect: write COCO's results format, JSON"
     )
     call = cli.call(parser.parse_args())
+
     if call.args.predictions and not tasks()[call.args.task].predictions:
         having = " or ".join(name for name, about in tasks().items() if about.predictions)
         raise UserError(
             f"--predictions is for {having}; {call.args.task} has no format of its own for them"
         )
+
     section = getattr(call.params, call.args.task)
     if call.args.variant not in section.variants:
         hint = nearest(call.args.variant, section.variants)
@@ -60,10 +62,12 @@ def _metrics(call: Call, section: Any) -> dict[str, float]:
     from pipeline.tasks.base import create
     from pipeline.training.evaluate import collect
 
-    variant, shards = call.args.variant, call.shards(section.dataset)
+    variant = call.args.variant
+    shards = call.shards(section.dataset)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     recipe = section.recipe_of(variant)
     refuse_empty(call, shards, [recipe.evaluate_on])
+
     manifest = Manifest.load(shards)
     logic = create(call.args.task, section, variant, manifest)
     model = logic.build()
@@ -74,14 +78,17 @@ def _metrics(call: Call, section: Any) -> dict[str, float]:
         read_weights(call.args.weights, section.variants[variant], size, dense),
         call.args.weights,
     )
+
     cache = ShardCache.of(call.params.cluster, shards)
     reader = open_split(shards, recipe.evaluate_on, recipe.hold_out, cache)
     samples = EvalSamples(reader, logic.sampling, logic.eval_batch)
     batches = eval_loader(samples, Ranks(), call.params.cluster.loader_workers)
     state = (evaluator := collect(logic, model.to(device), batches, recipe, device)).state()
+
     if call.args.predictions:
         write_results = member(tasks()[call.args.task].predictions or "")
         write_results(call.args.predictions, [state], manifest.classes)
+
     return evaluator.result([state]).metrics
 
 

@@ -29,6 +29,7 @@ def main() -> None:
     )
     parser.add_argument("--out", metavar="FILE", help="(beside the weights)")
     args = parser.parse_args()
+
     weights = Path(args.weights) if args.weights else _folder(args.variant)
     try:
         model = models.load(weights)
@@ -43,14 +44,15 @@ def _folder(variant: str | None) -> Path:
         raise UserError(f"name a variant or --weights FILE, as in: {EXAMPLE}")
     if Path(variant).exists():
         return Path(variant)
-    found = [path for task in TASKS if (path := Path("results", task, variant)).is_dir()]
-    if not found:
+
+    folders = [path for task in TASKS if (path := Path("results", task, variant)).is_dir()]
+    if not folders:
         raise UserError(
             f"no results/TASK/{variant} is there; train it, or name a file by --weights"
         )
-    if len(found) > 1:
-        raise UserError(f"{variant} was trained for several tasks; name {_either(found)}")
-    return found[0]
+    if len(folders) > 1:
+        raise UserError(f"{variant} was trained for several tasks; name {_either(folders)}")
+    return folders[0]
 
 
 def _either(paths: list[Path]) -> str:
@@ -68,6 +70,7 @@ def _export(model: Any, weights: Path, args: argparse.Namespace) -> None:
         raise UserError(f"{weights} as {args.format}: {error}") from None
     except ModuleNotFoundError as error:
         raise UserError(f"{args.format} cannot be written ({error}); {NEEDED}") from None
+
     folder = weights if weights.is_dir() else weights.parent
     out = Path(args.out) if args.out else folder / f"model{FORMATS[args.format].suffix}"
     write_bytes(out, content)

@@ -22,13 +22,16 @@ def main() -> None:
         "python -m pipeline.factorial",
     )
     call = cli.call(parser.parse_args())
+
     budgets = designs_of(call.params)
     dataset = next(iter(budgets.values())).settings[0].section.dataset
     refuse_unkept(call, dataset)
     search = search_of(call, budgets, call.shards(dataset))
+
     if (stage := stages.search(call, "factorial", search)) is not None:
         run_as_job(call, stage)
         return
+
     with call.alone("factorial", "design"):
         for name, reason in {
             name: why for design in budgets.values() for name, why in design.left_out.items()

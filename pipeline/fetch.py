@@ -29,11 +29,13 @@ def main() -> None:
 def fetch(call: Call, name: str) -> None:
     """List the raw data and write the inventory."""
     listing = resolve(name, call.params, call.project)
-    found = inventory(listing, request(name, call.params))
+    record = inventory(listing, request(name, call.params))
     clear_leftovers(call.folders.raw(name))
-    write_json(call.folders.raw(name), found)
-    for warning in found["warnings"]:
+    write_json(call.folders.raw(name), record)
+
+    for warning in record["warnings"]:
         print(f"warning: {printable(warning)}")
+
     if may_be_rewritten(name, call.params):
         if dates.rewritten(call.folders.dates(name), listing):
             print(
@@ -43,13 +45,17 @@ def fetch(call: Call, name: str) -> None:
                 f"({call.again('shard', name, force=True)})"
             )
         dates.remember(call.folders.dates(name), listing)
+
     for entry in listing.quarantined:
         print(f"refused: {entry}")
-    counts = ", ".join(f"{split} {part['samples']}" for split, part in found["splits"].items())
+
+    counts = ", ".join(
+        f"{split} {split_record['samples']}" for split, split_record in record["splits"].items()
+    )
     print(
-        f"{name}: {counts} images, {found['classes']} classes, {len(found['refused'])} files "
+        f"{name}: {counts} images, {record['classes']} classes, {len(record['refused'])} files "
         "refused; "
-        f"listing {found['digest'][:12]}"
+        f"listing {record['digest'][:12]}"
     )
 
 

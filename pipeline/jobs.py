@@ -25,8 +25,9 @@ def main() -> None:
         ("attach", "follow one to its end; Ctrl-C leaves it"),
         ("stop", "ask one to end; what is trained is kept"),
     ):
-        one = verbs.add_parser(verb, help=text)
-        one.add_argument("name", help="a job's name, a run's id, or the beginning of one")
+        subparser = verbs.add_parser(verb, help=text)
+        subparser.add_argument("name", help="a job's name, a run's id, or the beginning of one")
+
     call = cli.call(parser.parse_args())
     entries = known(call)
     if call.args.verb == "list":
@@ -39,7 +40,10 @@ def _print_table(entries: list[Known], root: Path) -> None:
     if not entries:
         print(f"nothing was trained or submitted from {root} yet")
         return
-    rows = [("NAME", "STATE", "WHAT"), *((one.name, one.state, one.what) for one in entries)]
+    rows = [
+        ("NAME", "STATE", "WHAT"),
+        *((entry.name, entry.state, entry.what) for entry in entries),
+    ]
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     for name, state, what in rows:
         print(f"{name:<{widths[0]}}  {state:<{widths[1]}}  {what}")
@@ -51,13 +55,15 @@ def _find(entries: list[Known], name: str) -> Known:
     Raises:
         UserError: there is none, or more than one.
     """
-    same = [one for one in entries if one.name == name]
-    found = same or [one for one in entries if one.name.startswith(name)]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise UserError(f"'{name}' may be {', '.join(one.name for one in found)}; give more of it")
-    raise UserError(f"no job or run '{name}'; {nearest(name, [one.name for one in entries])}")
+    same = [entry for entry in entries if entry.name == name]
+    matches = same or [entry for entry in entries if entry.name.startswith(name)]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        raise UserError(
+            f"'{name}' may be {', '.join(entry.name for entry in matches)}; give more of it"
+        )
+    raise UserError(f"no job or run '{name}'; {nearest(name, [entry.name for entry in entries])}")
 
 
 if __name__ == "__main__":

@@ -9,9 +9,9 @@ import json
 
 from pipeline.planning.advice import advice
 from pipeline.planning.estimate import plan
+from pipeline.planning.rows import as_markdown, expected_rows
 from pipeline.planning.table import as_json, as_text
 from pipeline.project import cli
-from pipeline.reproducing.rows import as_markdown, expected_rows
 
 
 def main() -> None:
@@ -28,15 +28,17 @@ def main() -> None:
         help="print each row of the paper with its command, number and cost, as Markdown",
     )
     call = cli.call(parser.parse_args())
-    made = plan(call)
+
+    estimate = plan(call)
     if call.args.rows:
-        print(as_markdown(expected_rows(call, made)), end="")
+        print(as_markdown(expected_rows(call, estimate)), end="")
         return
-    sentences = list(advice(call, made))
+
+    sentences = list(advice(call, estimate))
     print(
-        json.dumps(as_json(made, sentences), indent=2)
+        json.dumps(as_json(estimate, sentences), indent=2)
         if call.args.json
-        else as_text(made, sentences),
+        else as_text(estimate, sentences),
         end="",
     )
 

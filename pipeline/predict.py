@@ -34,15 +34,18 @@ def main() -> None:
     parser.add_argument("--out", metavar="DIR", help="where pictures are drawn (predictions)")
     parser.add_argument("--confidence", type=float, default=0.3, help="the least of an object")
     args = parser.parse_args()
+
     weights, words = _asked(args.words, args.weights)
     out = Path(args.out or "predictions")
     inputs = inputs_of(words, out)
     if not inputs:
         raise UserError(f"there are no pictures in {' '.join(words)}")
+
     try:
         model = models.load(weights)
     except (OSError, ValueError) as error:
         raise UserError(str(error)) from None
+
     drawn = None if args.json and not args.out else out
     outcomes = Predictions(model, args.confidence, drawn, args.json).outcomes(inputs)
     failed = _print(outcomes, len(inputs), args.json)
@@ -59,6 +62,7 @@ def _asked(words: list[str], weights: str | None) -> tuple[Path, list[str]]:
             f"name a task ({', '.join(TASKS)}), a variant and pictures, or --weights FILE and "
             f"pictures, as in: {EXAMPLE}"
         )
+
     task, variant, *pictures = words
     folder = Path("results", task, variant)
     if not folder.is_dir():
@@ -82,6 +86,7 @@ def _print(outcomes: Iterable[Outcome], total: int, as_json: bool) -> int:
             print("[" if number == 1 else ",", json.dumps(outcome.record), flush=True)
         if not sys.stdout.isatty():  # a terminal shows how far it is by the lines above
             progress.show(number)
+
     if as_json:
         print("]")
     return failed

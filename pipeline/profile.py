@@ -7,7 +7,8 @@ from pipeline.core.files import whole_folder
 from pipeline.project import cli
 from pipeline.project.call import Call
 from pipeline.runs.profiling import profile_of
-from pipeline.runs.results import ProfileFile, publish_json
+from pipeline.runs.results.files import publish_json
+from pipeline.runs.results.profile import ProfileFile
 
 
 def main() -> None:
@@ -20,6 +21,7 @@ def main() -> None:
         "variant",
         help="an entry of classify.variants, or a stage of DVC, as in profile@dwnet_micro",
     )
+
     call = cli.call(parser.parse_args())
     name = cli.words_of(call.args.variant)[-1]
     if name not in call.params.classify.variants:
@@ -35,6 +37,7 @@ def profile(call: Call, name: str) -> None:
     measured = profile_of(call.params, name, call.folders.results("profile"))
     with whole_folder(call.folders.results("profile", name)) as folder:
         publish_json(folder / "profile.json", ProfileFile, measured)
+
     print(
         f"{name}: {measured['parameters'] / 1e6:.2f} M parameters and "
         f"{measured['macs'] / 1e9:.3f} G MACs at {measured['classes']:,} classes; "

@@ -19,13 +19,15 @@ def _main() -> None:
         "Bring published results from the DVC remote, as `make pull` does.",
         "python -m pipeline.pull",
     ).parse_args()
+
     project = Path.cwd()
     results = [path for path in outs_in_lock(project) if path.startswith("results/")]
     if not results:
         raise UserError("dvc.lock names no results; whoever has them commits it after `make repro`")
-    asked = subprocess.run(["dvc", "remote", "default"], capture_output=True, text=True)
-    if asked.returncode:
+    remote = subprocess.run(["dvc", "remote", "default"], capture_output=True, text=True)
+    if remote.returncode:
         raise UserError(f"this project has no DVC remote; {HOW}")
+
     pulled = subprocess.run(["dvc", "pull", "--quiet", *results], capture_output=True, text=True)
     if pulled.returncode:
         reason = pulled.stderr.strip().splitlines()

@@ -32,6 +32,7 @@ def _main() -> None:
     )
     parser.add_argument("--yes", action="store_true", help="begin long runs without asking")
     call = cli.call(parser.parse_args())
+
     adhoc = call.folders.root != call.project
     if not adhoc:
         refuse_unmade(call.project)

@@ -37,6 +37,7 @@ def shard(call: Call, name: str) -> None:
         raise UserError(
             f"data.{name} is not what was fetched; run `{call.command('fetch', name)}` first"
         )
+
     listing = resolve(name, call.params, call.project)
     over = may_be_rewritten(name, call.params) and dates.rewritten(
         call.source(lambda f: f.dates(name)), listing
@@ -53,8 +54,10 @@ def shard(call: Call, name: str) -> None:
     folder = call.folders.shards(name)
     with connected(call.params.cluster):
         manifest = build(name, listing, call.params.shard, folder, fetched["digest"])
+
     counts = ", ".join(
-        f"{split} {part.samples} in {len(part.shards)}" for split, part in manifest.splits.items()
+        f"{split} {entry.samples} in {len(entry.shards)}"
+        for split, entry in manifest.splits.items()
     )
     inputs = manifest.inputs
     print(
@@ -80,6 +83,7 @@ def _account(manifest: Manifest, entry: SplitEntry) -> str:
         counts = entry.per_class()
         empty = f", {counts.count(0)} without any" if 0 in counts else ""
         return f"{min(counts)} to {max(counts)} samples in {len(counts)} classes{empty}"
+
     words = entry.targets.words(manifest.unit)
     return (
         words

@@ -31,11 +31,14 @@ def main() -> None:
     parser.add_argument(
         "--adopt", metavar="ID", help="continue run ID, whose code was mended since, and say so"
     )
+
     args = parser.parse_args()
     args.task, *first = cli.words_of(args.task)
     args.variants = [*first, *args.variants]
     call = cli.call(args)
-    task, section = call.args.task, section_of(call, call.args.task)
+
+    task = call.args.task
+    section = section_of(call, call.args.task)
     if not args.variants:
         raise UserError(
             f"which variant of {task} is missing; known: {', '.join(section.variants) or 'none'}"
@@ -45,9 +48,11 @@ def main() -> None:
             raise UserError(
                 f"{task}.variants has no '{variant}'; {nearest(variant, section.variants)}"
             )
+
     call.args.variants = list(dict.fromkeys(call.args.variants))
     refuse_unkept(call, section.dataset)
     shards = call.shards(section.dataset)
+
     if (stage := training(call, shards)) is not None:
         run_as_job(call, stage)
         return

@@ -22,13 +22,16 @@ def main() -> None:
         "python -m pipeline.tune --set tune.space.kernel_size=[3,5]",
     )
     call = cli.call(parser.parse_args())
+
     settings, left_out = settings_of(call.params)
     dataset = settings[0].section.dataset
     refuse_unkept(call, dataset)
     search = search_of(call, settings, call.shards(dataset))
+
     if (stage := stages.search(call, "tune", search)) is not None:
         run_as_job(call, stage)
         return
+
     with call.alone("tune", "search"):
         _say(left_out)
         publish_search(call, search, settings, left_out, run_search(call, search))
@@ -37,8 +40,8 @@ def main() -> None:
 
 def _say(left_out: list[LeftOut]) -> None:
     """Name what cannot be run, once for each reason."""
-    for reason in dict.fromkeys(one.reason for one in left_out):
-        count = sum(one.reason == reason for one in left_out)
+    for reason in dict.fromkeys(combination.reason for combination in left_out):
+        count = sum(combination.reason == reason for combination in left_out)
         print(f"left out, {count} setting{'' if count == 1 else 's'}: {reason}", flush=True)
 
 

@@ -20,13 +20,16 @@ def main() -> None:
     )
     parser.add_argument("--port", type=int, default=PORT, help="on loopback")
     call = cli.call(parser.parse_args())
+
     store = store_of(call.params.tracking, call.project)
     server = store.name if store.uri.startswith(("http://", "https://")) else None
     if server is None:
         refuse_used(call.args.port)
     storage = (call.project / Path(call.params.cluster.storage).expanduser()).resolve()
+
     with shipped(call, storage) as ready:  # what MLflow has missed so far is there when it ends
         ready()
+
     names = experiments(connect(store.uri))
     if server is not None:
         _say(server, names)

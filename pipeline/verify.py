@@ -14,9 +14,11 @@ def _main() -> None:
         "what it was.",
         "python -m pipeline.verify",
     ).parse_args()
+
     files = kept(Path())
     progress = Progress("verify", files.size, "bytes", brief=True)
     damages = list(files.damages(progress.show))
+
     for sentence in damages:
         say(sentence)
     if files.absent:

@@ -40,11 +40,13 @@ def main() -> None:
         "--sample", type=_count, metavar="N", help="so many of each part, from all over it"
     )
     call = cli.call(parser.parse_args())
+
     rows = []
     with tempfile.TemporaryDirectory(prefix="walk-", ignore_cleanup_errors=True) as scratch:
         for row in walk(call, Path(scratch)):
             rows.append(row)
             print(table.line(row), flush=True)
+
     print(f"\n{table.text(rows)}")
     if any(row.failed for row in rows):
         sys.exit(1)

@@ -19,7 +19,8 @@ from torch.nn.parallel import DistributedDataParallel
 from pipeline.loading.micro_batches import Ranks
 from pipeline.runs.run import Run
 from pipeline.tasks.classify.logic import Classification
-from pipeline.training.loop import AVERAGING, train
+from pipeline.training.collectives import AVERAGING
+from pipeline.training.loop import train
 
 STOPPED = 3
 LIMIT_S = 200

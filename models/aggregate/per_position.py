@@ -46,8 +46,9 @@ def _same_layout(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     Both are float32 or longer. The weights are the larger of the two. If whole rows of them lie in
     memory one after the other they stay as they are, else the batch becomes the innermost axis.
     """
-    kind = torch.promote_types(x.dtype, torch.float32)
-    x, weight = x.to(kind), weight.to(kind)
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    x = x.to(dtype)
+    weight = weight.to(dtype)
     if weight.is_contiguous():
         return x.contiguous().permute(1, 2, 3, 0), weight.permute(1, 2, 3, 4, 0)
     return x.permute(1, 2, 3, 0).contiguous(), weight.permute(1, 2, 3, 4, 0).contiguous()
@@ -77,9 +78,11 @@ class TapLoop(torch.autograd.Function):
         dx = torch.zeros_like(x) if ctx.needs_input_grad[0] else None
         dw = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
         product = torch.empty_like(x)
+
         # Channels of a group share a weight, and so do all images if there is one set of weights
         # for them.
         shared = (1,) if weight.shape[-1] == x.shape[-1] else (1, 4)
+
         for tap, to, source in taps_on(x.shape[2], x.shape[3], ctx.size):
             if dx is not None:
                 at(dx, source).addcmul_(at(weight[:, tap].unsqueeze(1), to), at(dy, to))

@@ -26,16 +26,16 @@ def per_position(x: Tensor, weight: Tensor, size: int) -> Tensor:
     """From x (B, C, H, W) and weight (B or 1, G, K*K, H or 1, W or 1) to (B, C, H, W), in float32
     or longer.
     """
-    kind = torch.promote_types(x.dtype, torch.float32)
-    around = neighbours(x.to(kind), size).unflatten(1, (weight.shape[1], -1))
-    y: Tensor = (around * weight.to(kind).unsqueeze(2)).sum(dim=3).flatten(1, 2)
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    around = neighbours(x.to(dtype), size).unflatten(1, (weight.shape[1], -1))
+    y: Tensor = (around * weight.to(dtype).unsqueeze(2)).sum(dim=3).flatten(1, 2)
     return y
 
 
 def predicted(x: Tensor, features: Tensor, projection: Tensor, bias: Tensor, groups: int) -> Tensor:
     """As `aggregate_predicted`, with its weights written out."""
     size = odd_root(projection.shape[0] // groups)
-    kind = torch.promote_types(x.dtype, torch.float32)
-    tokens = features.permute(0, 2, 3, 1).to(kind)
-    weight = F.linear(tokens, projection.to(kind), bias.to(kind)).permute(0, 3, 1, 2)
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    tokens = features.permute(0, 2, 3, 1).to(dtype)
+    weight = F.linear(tokens, projection.to(dtype), bias.to(dtype)).permute(0, 3, 1, 2)
     return per_position(x, weight.unflatten(1, (groups, -1)), size).to(x.dtype)

@@ -49,19 +49,21 @@ def aggregate_predicted(
         raise ValueError(
             f"{groups} groups do not divide {channels} channels and {projection.shape[0]} weights"
         )
+
     size = odd_root(projection.shape[0] // groups)
     if traced():
         return plain.predicted(x, features, projection, bias, groups)
     if native.serves_predicted(x, features, groups, size):
         return native.predicted(x, features, projection, bias, groups, size).to(x.dtype)
-    kind = torch.promote_types(x.dtype, torch.float32)
+
+    dtype = torch.promote_types(x.dtype, torch.float32)
     # The batch becomes the innermost axis: memory runs stay long on the smallest map, with its rows
     # of two.
-    inner = x.permute(1, 2, 3, 0).to(kind).contiguous()
+    inner = x.permute(1, 2, 3, 0).to(dtype).contiguous()
     # A last feature that is always 1 carries the bias: one product predicts, and one brings it its
     # gradient.
-    constant = F.pad(features.permute(1, 2, 3, 0).to(kind).flatten(1), (0, 0, 0, 1), value=1.0)
-    affine = torch.cat((projection, bias.unsqueeze(1)), dim=1).to(kind)
+    constant = F.pad(features.permute(1, 2, 3, 0).to(dtype).flatten(1), (0, 0, 0, 1), value=1.0)
+    affine = torch.cat((projection, bias.unsqueeze(1)), dim=1).to(dtype)
     # What one row of the kernels needs lies together: (K rows, K taps and G groups, D + 1).
     rows = affine.view(groups, size, size, -1).permute(1, 2, 0, 3).reshape(size, size * groups, -1)
     y: Tensor = PredictedRows.apply(inner.view(groups, -1, *inner.shape[1:]), constant, rows)
@@ -75,7 +77,9 @@ class PredictedRows(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, features: Tensor, rows: Tensor) -> Tensor:
         """Row by row of the kernels: predicts its weights, then adds up its taps."""
         ctx.save_for_backward(x, features, rows)
-        y, weight = torch.zeros_like(x), _row_of_weights(x, rows)
+        y = torch.zeros_like(x)
+        weight = _row_of_weights(x, rows)
+
         for row, taps in rows_on(x.shape[2], x.shape[3], rows.shape[0]):
             torch.mm(rows[row], features, out=weight.view(rows.shape[1], -1))
             for column, to, source in taps:
@@ -88,17 +92,14 @@ class PredictedRows(torch.autograd.Function):
         """Predicts each row again and passes its gradient on to the features and the projection."""
         x, features, rows = ctx.saved_tensors
         dy = laid_out_like(dy, x)
-        dx, dfeatures, drows = (
-            torch.zeros_like(x),
-            torch.zeros_like(features),
-            torch.zeros_like(rows),
-        )
-        weight, dweight, product = (
-            _row_of_weights(x, rows),
-            _row_of_weights(x, rows),
-            torch.empty_like(x),
-        )
+        dx = torch.zeros_like(x)
+        dfeatures = torch.zeros_like(features)
+        drows = torch.zeros_like(rows)
+        weight = _row_of_weights(x, rows)
+        dweight = _row_of_weights(x, rows)
+        product = torch.empty_like(x)
         flat = dweight.view(rows.shape[1], -1)
+
         for row, taps in rows_on(x.shape[2], x.shape[3], rows.shape[0]):
             torch.mm(rows[row], features, out=weight.view(rows.shape[1], -1))
             dweight.zero_()

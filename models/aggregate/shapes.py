@@ -19,6 +19,7 @@ def kernel_size(x: Tensor, weight: Tensor) -> int:
             f"aggregate takes x (B, C, H, W) and weight (B or 1, G, K*K, H or 1, W or 1), "
             f"not {tuple(x.shape)} and {tuple(weight.shape)}"
         )
+
     batch, channels, height, width = x.shape
     b, groups, taps, h, w = weight.shape
     size = odd_root(taps)

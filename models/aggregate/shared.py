@@ -28,9 +28,11 @@ def per_image(x: Tensor, weight: Tensor, bias: Tensor | None, size: int) -> Tens
     if traced():  # a format's convolution has a number of groups that no batch can change
         y = plain.per_position(x, weight, size).to(x.dtype)
         return y if bias is None else y + bias.view(1, -1, 1, 1)
+
     batch, channels, height, width = x.shape
     if native.serves_depthwise(x, weight, size):
         return native.depthwise(x, _per_channel(weight, channels), bias)
+
     kernels = _per_channel(weight, channels).reshape(batch * channels, 1, size, size)
     folded = x.reshape(1, batch * channels, height, width)
     biases = None if bias is None else bias.repeat(batch)

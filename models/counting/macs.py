@@ -114,14 +114,17 @@ def _count(
             _official(model) if rule == OFFICIAL_RULE else _priced(model, PRICES[rule])
         )
     ]
+
     try:
         with _in_eval(model), torch.no_grad():
             _pass(model)(_image(model, image_size))
     finally:
         for hook in hooks:
             hook.remove()
+
     return {
-        rule: {"rule": rule, "total": sum(found.values()), **found} for rule, found in parts.items()
+        rule: {"rule": rule, "total": sum(counter.values()), **counter}
+        for rule, counter in parts.items()
     }
 
 
@@ -129,8 +132,8 @@ def _pass(model: nn.Module) -> Callable[[Tensor], Any]:
     """Return what is counted: a pass, or where that depends on what is in the image, the model's
     `fixed_work`.
     """
-    found: Callable[[Tensor], Any] = getattr(model, "fixed_work", model)
-    return found
+    function: Callable[[Tensor], Any] = getattr(model, "fixed_work", model)
+    return function
 
 
 def _image(model: nn.Module, image_size: int | tuple[int, int]) -> Tensor:
@@ -161,7 +164,8 @@ def _official(model: nn.Module) -> Iterator[tuple[nn.Module, str, Cost]]:
     skeletons = [
         module for module in model.modules() if isinstance(module, PreNormBlock | DepthwiseBlock)
     ]
-    in_skeleton = {part for skeleton in skeletons for part in skeleton.modules()}
+    in_skeleton = {child for skeleton in skeletons for child in skeleton.modules()}
+
     for module in model.modules():
         yield from _products(module)
         if module in skeletons:
@@ -181,20 +185,21 @@ def _priced(model: nn.Module, prices: Prices) -> Iterator[tuple[nn.Module, str, 
         nn.GELU: ("activation", prices.gelu),
         nn.Softmax: ("activation", prices.softmax),
     }
+
     for module in model.modules():
         yield from _products(module)
-        for kind, (part, price) in price_of.items():
+        for kind, (label, price) in price_of.items():
             if isinstance(module, kind):
-                yield module, part, lambda x, _, price=price: price * x.numel()  # type: ignore[misc]
+                yield module, label, lambda x, _, price=price: price * x.numel()  # type: ignore[misc]
         if isinstance(module, nn.LayerNorm | _BatchNorm) or module._parameters.get("bias") is None:
             continue
         # A bias beside the weights of a mixing operator is that of the convolution in the authors'
         # code.
         linear = isinstance(module, nn.Linear)
-        price, part = (
+        price, label = (
             (prices.linear_bias, "linear") if linear else (prices.conv_bias, "convolution")
         )
-        yield module, part, lambda _, out, price=price: price * out.numel()  # type: ignore[misc]
+        yield module, label, lambda _, out, price=price: price * out.numel()  # type: ignore[misc]
 
 
 @contextmanager

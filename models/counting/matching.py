@@ -47,7 +47,8 @@ def matched_mlp_ratio(
             or it has none, or `models.create_model` refuses the name or an override.
     """
     dims, rest = _feed_forward(name, overrides, num_classes, image_size)
-    narrow, wide = min(dims), max(dims)
+    narrow = min(dims)
+    wide = max(dims)
 
     def total(width: int) -> int:
         """Parameters where the hidden layers of the widest stage have `width` channels."""
@@ -60,6 +61,7 @@ def matched_mlp_ratio(
             "that it can have, "
             f"more than the {parameters:,} asked for"
         )
+
     widths = range(smallest, smallest + parameters // (2 * wide + 1) + 1)
     above = smallest + bisect_left(widths, parameters, key=total)
     nearest = min(max(smallest, above - 1), above, key=lambda width: abs(total(width) - parameters))
@@ -81,14 +83,16 @@ def _feed_forward(
         raise ValueError(
             f"{name} is a network of timm; only those of this package have an mlp_ratio to match"
         )
+
     size = {} if image_size is None else {"image_size": image_size}
     with torch.device("meta"):
         model = create_model(name, num_classes, **{**overrides, **size})
     parts = [module for module in model.modules() if isinstance(module, Mlp)]
     if not parts:
         raise ValueError(f"{name} has no feed-forward layers whose width could be matched")
-    hidden = sum((2 * part.fc1.in_features + 1) * part.fc1.out_features for part in parts)
-    return [part.fc1.in_features for part in parts], count_parameters(model) - hidden
+
+    hidden = sum((2 * mlp.fc1.in_features + 1) * mlp.fc1.out_features for mlp in parts)
+    return [mlp.fc1.in_features for mlp in parts], count_parameters(model) - hidden
 
 
 def _ratio(width: int, dims: list[int]) -> float:

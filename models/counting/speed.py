@@ -74,10 +74,12 @@ def measure(
     labels = torch.randint(0, 1000, (protocol.batch_size,), device=device)
     precision = torch.autocast(device.type, dtype=PRECISIONS[amp], enabled=amp != "none")
     load = load_average()
+
     model.eval()
     inference = _rate(_inference(model, images, precision), protocol, device)
     model.train()
     training = _rate(_training(model, images, labels, precision), protocol, device)
+
     return {
         "image_size": image_size,
         "batch_size": protocol.batch_size,
@@ -105,16 +107,17 @@ def doubts(profile: Mapping[str, Any], others: Iterable[Mapping[str, Any]]) -> l
         others: profiles by the same protocol, each with the name of its `variant`.
     """
     inference = profile["inference_images_per_second"]
-    found = []
+    sentences = []
     if profile["train_images_per_second"] > inference:
-        found.append("training was faster than inference")
+        sentences.append("training was faster than inference")
     for other in others:
         faster = other["inference_images_per_second"] / inference
         if other["macs"] >= profile["macs"] and faster >= TIMES_SLOWER:
-            found.append(
+            sentences.append(
                 f"it was {faster:.1f} times slower than {other['variant']}, which has no fewer MACs"
             )
-    return found
+
+    return sentences
 
 
 def _inference(model: nn.Module, images: Tensor, precision: torch.autocast) -> Callable[[], None]:
@@ -145,6 +148,7 @@ def _rate(step: Callable[[], None], protocol: Protocol, device: torch.device) ->
     wait: Callable[[], None] = torch.cuda.synchronize if device.type == "cuda" else lambda: None
     for _ in range(protocol.warmup):
         step()
+
     seconds = []
     for _ in range(protocol.timed):
         wait()
@@ -152,6 +156,7 @@ def _rate(step: Callable[[], None], protocol: Protocol, device: torch.device) ->
         step()
         wait()
         seconds.append(time.perf_counter() - start)
+
     rates = protocol.batch_size / torch.tensor(seconds, dtype=torch.float64)
     low, median, high = rates.quantile(QUARTERS).tolist()
     return Rate(median, (low, high))
@@ -177,6 +182,7 @@ def device_name(device: torch.device) -> str:
     """Return what people call the device: a GPU's product name, or `cpu` and the processor's."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
+
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     named = next(

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from models.heads.segmenter import Segmenter, segmentation_loss
 
 __all__ = [
+    "CASCADE",
+    "PROPOSALS",
+    "UPERNET",
     "CascadeSettings",
     "ProposalSettings",
     "UPerNetSettings",
@@ -31,7 +34,9 @@ __all__ = [
     "smallest_batch",
 ]
 
-PROPOSALS, CASCADE, UPERNET = ProposalSettings(), CascadeSettings(), UPerNetSettings()
+PROPOSALS = ProposalSettings()
+CASCADE = CascadeSettings()
+UPERNET = UPerNetSettings()
 """The paper's numbers."""
 
 _HOMES = {

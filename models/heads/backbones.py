@@ -34,10 +34,12 @@ def dense_backbone(name: str, overrides: Mapping[str, Any]) -> nn.Module:
     """
     if name.startswith(PREFIX):
         return _timm(name, overrides)
+
     with torch.device("meta"):
         blocks = build_backbone(name, overrides).modules()
     if not any(isinstance(block, DepthwiseBlock) for block in blocks):
         return build_backbone(name, {**ATTENTION, **overrides})
+
     kernel = overrides.get("kernel_size", WINDOW)
     pad_to = kernel if isinstance(kernel, int) else WINDOW
     return build_backbone(name, {**DEPTHWISE, "pad_to": pad_to, **overrides})
@@ -48,9 +50,9 @@ def _timm(name: str, overrides: Mapping[str, Any]) -> nn.Module:
     assert isinstance(backbone, TimmFeatures)
     strides = tuple(backbone.net.feature_info.reduction())[-4:]  # type: ignore[union-attr, operator]
     if strides != STRIDES:
-        needed, given = (", ".join(map(str, found)) for found in (STRIDES, strides))
+        needed, offered = (", ".join(map(str, values)) for values in (STRIDES, strides))
         raise ValueError(
             f"a detector or segmenter needs maps at strides {needed}, but those of {name} are at "
-            f"{given}"
+            f"{offered}"
         )
     return backbone

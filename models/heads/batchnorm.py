@@ -39,10 +39,12 @@ def smallest_batch(model: nn.Module, image_size: tuple[int, int] | None = None) 
     built_for = next(
         (m.layout.image_size for m in copy.modules() if isinstance(m, Backbone)), USUAL_SIZE
     )
+
     with torch.no_grad():
         getattr(copy, "fixed_work", copy)(
             torch.empty(2, 3, *(image_size or built_for), device="meta")
         )
+
     if not lone:
         return (
             1,

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 from torchvision.ops import box_convert, box_iou, clip_boxes_to_image
 
-BACKGROUND, IGNORED = -1, -2
+BACKGROUND = -1
+IGNORED = -2
 MOST = abs(log(16 / 1000))
 """A decoded side is at most 62.5 times longer or shorter than the side that it starts from."""
 
@@ -59,6 +60,7 @@ def decode(boxes: Tensor, offsets: Tensor, stds: Sequence[float] = (1.0, 1.0, 1.
         width * dw.clamp(-MOST, MOST).exp(),
         height * dh.clamp(-MOST, MOST).exp(),
     )
+
     decoded: Tensor = box_convert(torch.stack(moved, dim=-1), "cxcywh", "xyxy")
     return decoded
 
@@ -81,6 +83,7 @@ def match(
     """
     if not len(truth):
         return torch.full((len(boxes),), BACKGROUND, device=boxes.device)
+
     ious = box_iou(truth, boxes).nan_to_num(0.0)  # of two boxes without area: 0 / 0
     overlap, index = (
         ious.max(dim=0) if len(boxes) else (ious.new_empty(0), ious.new_empty(0, dtype=torch.int64))
@@ -90,6 +93,7 @@ def match(
     )
     if best is None or not len(boxes):
         return matched
+
     highest = ious.max(dim=1, keepdim=True).values
     true_box, box = ((ious == highest) & (highest >= best)).nonzero(as_tuple=True)
     claimed = torch.full_like(matched, BACKGROUND).scatter_reduce_(0, box, true_box, "amax")
@@ -100,4 +104,7 @@ def clip(boxes: Sequence[Tensor], sizes: Sequence[Size]) -> list[Tensor]:
     """Return the boxes of each image, (..., 4), cut at the edges of its valid part (height,
     width).
     """
-    return [clip_boxes_to_image(own, size) for own, size in zip(boxes, sizes, strict=True)]
+    return [
+        clip_boxes_to_image(image_boxes, size)
+        for image_boxes, size in zip(boxes, sizes, strict=True)
+    ]

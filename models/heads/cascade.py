@@ -26,15 +26,18 @@ class BoxHead(nn.Module):
     def __init__(self, num_classes: int, settings: CascadeSettings) -> None:
         """`num_classes` is C, without the background."""
         super().__init__()
-        width, side = settings.fpn_channels, settings.region_size
+        width = settings.fpn_channels
+        side = settings.region_size
         self.features = FastRCNNConvFCHead(
             (width, side, side),
             [width] * settings.box_convs,
             [settings.box_hidden],
             norm_layer=nn.BatchNorm2d,
         )
+
         self.scores = nn.Linear(settings.box_hidden, num_classes + 1)
         self.offsets = nn.Linear(settings.box_hidden, 4 * num_classes)
+
         for layer in self.features:
             if isinstance(layer, nn.Linear):
                 nn.init.xavier_uniform_(layer.weight)
@@ -70,7 +73,8 @@ class CascadeHeads(nn.Module):
     def __init__(self, num_classes: int, settings: CascadeSettings) -> None:
         """`num_classes` is C, without the background."""
         super().__init__()
-        self.num_classes, self.settings = num_classes, settings
+        self.num_classes = num_classes
+        self.settings = settings
         self.box_heads = nn.ModuleList(BoxHead(num_classes, settings) for _ in settings.ious)
         self.mask_heads = nn.ModuleList(MaskHead(num_classes, settings) for _ in settings.ious)
 
@@ -90,8 +94,10 @@ class CascadeHeads(nn.Module):
             targets: `boxes` (N, 4), `labels` (N,) and `masks` (N, H, W) of each image; boxes have
                 an area. `masked` (N,) bool, where it is there, says which objects have a mask.
         """
-        settings, found = self.settings, {}
+        settings = self.settings
+        by_stage = {}
         sampler = BalancedPositiveNegativeSampler(settings.regions, settings.positive_fraction)
+
         for stage, (weight, iou) in enumerate(
             zip(settings.loss_weights, settings.ious, strict=True)
         ):
@@ -108,16 +114,18 @@ class CascadeHeads(nn.Module):
                 * self._box_loss(stage, regions, labels, offsets, targets),
                 "mask": self._mask_loss(stage, maps, regions, labels, targets),
             }
-            found.update({f"{kind}_{stage + 1}": weight * loss for kind, loss in losses.items()})
+            by_stage.update({f"{kind}_{stage + 1}": weight * loss for kind, loss in losses.items()})
             with torch.no_grad():
                 proposals = self._refine(stage, regions, torch.cat(labels), scores, offsets, sizes)
-        return found
+
+        return by_stage
 
     def _labels(self, regions: SampledRegions, labels: Tensor) -> Tensor:
         """(R,) class of each region, C for the background."""
-        found = torch.full_like(regions.matched, self.num_classes)
-        found[regions.positive] = labels[regions.matched[regions.positive]]
-        return found
+        classes = torch.full_like(regions.matched, self.num_classes)
+        classes[regions.positive] = labels[regions.matched[regions.positive]]
+
+        return classes
 
     def _box_loss(
         self,
@@ -128,9 +136,11 @@ class CascadeHeads(nn.Module):
         targets: Sequence[Mapping[str, Tensor]],
     ) -> Tensor:
         """GIoU loss of the objects' boxes for their class, over the number of all regions."""
-        positive, label = torch.cat([r.positive for r in regions]), torch.cat(list(labels))
+        positive = torch.cat([r.positive for r in regions])
+        label = torch.cat(list(labels))
         boxes = torch.cat([r.boxes for r in regions])[positive]
         truth = [t["boxes"][r.matched[r.positive]] for r, t in zip(regions, targets, strict=True)]
+
         moved = decode(boxes, offsets[positive, label[positive]], self.settings.box_stds[stage])
         loss: Tensor = generalized_box_iou_loss(moved, torch.cat(truth), reduction="sum") / len(
             positive
@@ -151,16 +161,20 @@ class CascadeHeads(nn.Module):
         size = self.settings.mask_size
         drawn = [_with_mask(r, t) for r, t in zip(regions, targets, strict=True)]
         boxes = [r.boxes[chosen] for r, chosen in zip(regions, drawn, strict=True)]
-        label = torch.cat([own[chosen] for own, chosen in zip(labels, drawn, strict=True)])
-        wanted = torch.cat(
+        label = torch.cat(
+            [image_labels[chosen] for image_labels, chosen in zip(labels, drawn, strict=True)]
+        )
+
+        expected = torch.cat(
             [
-                mask_targets(t["masks"], r.matched[chosen], own, size)
-                for t, r, own, chosen in zip(targets, regions, boxes, drawn, strict=True)
+                mask_targets(t["masks"], r.matched[chosen], image_boxes, size)
+                for t, r, image_boxes, chosen in zip(targets, regions, boxes, drawn, strict=True)
             ]
         )
+
         predicted = self._masks(stage, pool(maps, boxes, size // 2), label)
-        return F.binary_cross_entropy_with_logits(predicted, wanted, reduction="sum") / max(
-            1, wanted.numel()
+        return F.binary_cross_entropy_with_logits(predicted, expected, reduction="sum") / max(
+            1, expected.numel()
         )
 
     def _masks(self, stage: int, regions: Tensor, labels: Tensor) -> Tensor:
@@ -182,7 +196,7 @@ class CascadeHeads(nn.Module):
         """
         labels = torch.where(labels == self.num_classes, scores[:, :-1].argmax(dim=1), labels)
         moved = self._move(stage, [r.boxes for r in regions], labels, offsets, sizes)
-        return [own[~r.added] for own, r in zip(moved, regions, strict=True)]
+        return [image_boxes[~r.added] for image_boxes, r in zip(moved, regions, strict=True)]
 
     def _move(
         self,
@@ -195,7 +209,7 @@ class CascadeHeads(nn.Module):
         """Boxes of each image after a stage's offsets for one class each, clipped."""
         chosen = offsets[torch.arange(len(labels), device=labels.device), labels]
         moved = decode(torch.cat(list(boxes)), chosen, self.settings.box_stds[stage])
-        return clip(moved.split([len(own) for own in boxes]), sizes)
+        return clip(moved.split([len(image_boxes) for image_boxes in boxes]), sizes)
 
     def detect(
         self, maps: Sequence[Tensor], proposals: Sequence[Tensor], sizes: Sequence[Size]
@@ -204,42 +218,55 @@ class CascadeHeads(nn.Module):
 
         Class logits are averaged over the stages, boxes are those of the last one.
         """
-        boxes, logits, last = list(proposals), [], len(self.box_heads) - 1
+        boxes = list(proposals)
+        logits = []
+        last = len(self.box_heads) - 1
+
         for stage, head in enumerate(self.box_heads):
             scores, offsets = head(pool(maps, boxes, self.settings.region_size))
             logits.append(scores)
             if stage < last:
                 boxes = self._move(stage, boxes, scores[:, :-1].argmax(dim=1), offsets, sizes)
-        numbers = [len(own) for own in boxes]
+
+        numbers = [len(image_boxes) for image_boxes in boxes]
         # Logits are averaged, not probabilities, as in mmdetection.
         likely = torch.stack(logits).mean(dim=0).softmax(dim=1)[:, :-1]
         moved = decode(torch.cat(boxes).unsqueeze(1), offsets, self.settings.box_stds[last])
-        found = [
-            self._best(own, probability)
-            for own, probability in zip(
+        detections = [
+            self._best(image_boxes, probability)
+            for image_boxes, probability in zip(
                 clip(moved.split(numbers), sizes), likely.split(numbers), strict=True
             )
         ]
-        self._add_masks(maps, found)
-        return found
+
+        self._add_masks(maps, detections)
+        return detections
 
     def _best(self, boxes: Tensor, scores: Tensor) -> dict[str, Tensor]:
         """Return the detections of an image from boxes (R, C, 4) and scores (R, C), best first."""
         region, label = (scores > self.settings.score_threshold).nonzero(as_tuple=True)
-        boxes, scores = boxes[region, label], scores[region, label]
+        boxes = boxes[region, label]
+        scores = scores[region, label]
         kept = batched_nms(boxes, scores, label, self.settings.nms_iou)[: self.settings.detections]
         return {"boxes": boxes[kept], "labels": label[kept], "scores": scores[kept]}
 
-    def _add_masks(self, maps: Sequence[Tensor], found: Sequence[dict[str, Tensor]]) -> None:
+    def _add_masks(self, maps: Sequence[Tensor], detections: Sequence[dict[str, Tensor]]) -> None:
         """Add `masks`, the mean of the mask heads' probabilities."""
-        regions = pool(maps, [own["boxes"] for own in found], self.settings.mask_size // 2)
-        labels = torch.cat([own["labels"] for own in found])
+        regions = pool(
+            maps, [detection["boxes"] for detection in detections], self.settings.mask_size // 2
+        )
+        labels = torch.cat([detection["labels"] for detection in detections])
         stages = [
             self._masks(stage, regions, labels).sigmoid() for stage in range(len(self.mask_heads))
         ]
-        masks = torch.stack(stages).mean(dim=0).split([len(own["boxes"]) for own in found])
-        for own, predicted in zip(found, masks, strict=True):
-            own["masks"] = predicted
+        masks = (
+            torch.stack(stages)
+            .mean(dim=0)
+            .split([len(detection["boxes"]) for detection in detections])
+        )
+
+        for detection, predicted in zip(detections, masks, strict=True):
+            detection["masks"] = predicted
 
     def fixed_work(self, like: Tensor, regions: int, detections: int) -> None:
         """Run the heads on as many empty regions and detections, of the type and device of

@@ -37,9 +37,11 @@ class Detector(nn.Module):
             cascade.fpn_channels,
             extra_blocks=LastLevelMaxPool(),
         )
+
         for layer in self.pyramid.modules():
             if isinstance(layer, nn.Conv2d):
                 nn.init.xavier_uniform_(layer.weight)
+
         self.proposals = ProposalNetwork(cascade.fpn_channels, proposals)
         self.heads = CascadeHeads(num_classes, cascade)
 

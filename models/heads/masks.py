@@ -26,12 +26,14 @@ def mask_targets(masks: Tensor, index: Tensor, boxes: Tensor, size: int) -> Tens
     """
     cut = boxes.new_empty((len(boxes), 1, size, size), dtype=torch.float32)
     few = max(1, AT_ONCE // max(1, masks.shape[-2] * masks.shape[-1]))
+
     for start in range(0, len(boxes), few):
-        part = slice(start, start + few)
-        own = masks[index[part]].unsqueeze(1).float()
-        number = torch.arange(len(own), device=boxes.device).unsqueeze(1)
-        regions = torch.cat((number.to(boxes.dtype), boxes[part]), dim=1)
-        cut[part] = roi_align(own, regions, size, sampling_ratio=0, aligned=True)
+        chunk = slice(start, start + few)
+        truth = masks[index[chunk]].unsqueeze(1).float()
+        number = torch.arange(len(truth), device=boxes.device).unsqueeze(1)
+        regions = torch.cat((number.to(boxes.dtype), boxes[chunk]), dim=1)
+        cut[chunk] = roi_align(truth, regions, size, sampling_ratio=0, aligned=True)
+
     return (cut.squeeze(1) >= 0.5).float()
 
 
@@ -52,14 +54,14 @@ def paste(masks: Tensor, boxes: Tensor, size: Size, threshold: float = 0.5) -> T
     """
     pasted = torch.zeros((len(masks), *size), dtype=torch.bool, device=masks.device)
     few = max(1, AT_ONCE // max(1, size[0] * size[1]))
+
     for start in range(0, len(masks), few):
-        part = slice(start, start + few)
-        x1, y1, x2, y2 = boxes[part].float().unbind(-1)
-        rows, columns = (
-            _weights(y1, y2, size[0], masks.shape[-2]),
-            _weights(x1, x2, size[1], masks.shape[-1]),
-        )
-        pasted[part] = rows @ masks[part].float() @ columns.transpose(1, 2) >= threshold
+        chunk = slice(start, start + few)
+        x1, y1, x2, y2 = boxes[chunk].float().unbind(-1)
+        rows = _weights(y1, y2, size[0], masks.shape[-2])
+        columns = _weights(x1, x2, size[1], masks.shape[-1])
+        pasted[chunk] = rows @ masks[chunk].float() @ columns.transpose(1, 2) >= threshold
+
     return pasted
 
 
@@ -70,6 +72,5 @@ def _weights(start: Tensor, end: Tensor, pixels: int, cells: int) -> Tensor:
     centres = torch.arange(pixels, device=start.device) + 0.5
     position = (centres - start.unsqueeze(1)) / (end - start).unsqueeze(1) * cells - 0.5
     distance = (position.unsqueeze(2) - torch.arange(cells, device=start.device)).abs()
-    return (1 - distance).clamp(
-        min=0
-    )  # for a box without extent 0 or NaN, and neither is above a threshold
+    # for a box without extent 0 or NaN, and neither is above a threshold
+    return (1 - distance).clamp(min=0)

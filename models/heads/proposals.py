@@ -38,6 +38,7 @@ def make_anchors(
         )
         centres = torch.stack((x, y, x, y), dim=-1).flatten(0, 1)
         levels.append((centres.unsqueeze(1) + shapes_here).flatten(0, 1))
+
     return levels
 
 
@@ -70,16 +71,19 @@ class ProposalNetwork(nn.Module):
         offsets = [
             level.permute(0, 2, 3, 1).reshape(len(level), -1, 4).float() for level in offsets
         ]
+
         anchors = make_anchors(
             [(m.shape[-2], m.shape[-1]) for m in maps], self.settings, scores[0].device
         )
         losses = {} if truth is None else self._losses(scores, offsets, anchors, sizes, truth)
         kept = self.settings.kept_test if truth is None else self.settings.kept_train
+
         with torch.no_grad():
             proposals = [
                 self._propose([s[i] for s in scores], [o[i] for o in offsets], anchors, size, kept)
                 for i, size in enumerate(sizes)
             ]
+
         return proposals, losses
 
     def _propose(
@@ -98,6 +102,7 @@ class ProposalNetwork(nn.Module):
             [decode(a[top], o[top]) for (_, top), a, o in zip(best, anchors, offsets, strict=True)]
         )
         levels = torch.cat([torch.full_like(top, number) for number, (_, top) in enumerate(best)])
+
         # Diverged weights give numbers that are none, and no evaluator takes them.
         boxes = clip_boxes_to_image(boxes.nan_to_num(), size)
         score = torch.cat([values for values, _ in best])
@@ -117,30 +122,40 @@ class ProposalNetwork(nn.Module):
         An image without a positive anchor counts as if it had one, and so does one without a
         negative (mmdetection).
         """
-        every, score, offset = (
-            torch.cat(anchors),
-            torch.cat(scores, dim=1),
-            torch.cat(offsets, dim=1),
-        )
+        every = torch.cat(anchors)
+        score = torch.cat(scores, dim=1)
+        offset = torch.cat(offsets, dim=1)
+
         matched = torch.stack(
-            [self._match(every, size, own) for size, own in zip(sizes, truth, strict=True)]
+            [
+                self._match(every, size, image_truth)
+                for size, image_truth in zip(sizes, truth, strict=True)
+            ]
         )
+
         sampler = BalancedPositiveNegativeSampler(
             self.settings.sampled, self.settings.positive_fraction
         )
         # The sampler takes 0 for background, -1 for ignored and more for objects: the match plus 1.
         positive, negative = (torch.stack(chosen).bool() for chosen in sampler(list(matched + 1)))
         sampled = positive | negative
-        wanted = [
-            encode(every[p], own[m[p]]) for p, m, own in zip(positive, matched, truth, strict=True)
+
+        expected = [
+            encode(every[p], image_truth[m[p]])
+            for p, m, image_truth in zip(positive, matched, truth, strict=True)
         ]
         number = int(torch.stack((positive, negative)).sum(dim=2).clamp(min=1).sum())
+
         objectness = F.binary_cross_entropy_with_logits(
             score[sampled], positive[sampled].float(), reduction="sum"
         )
         boxes = F.smooth_l1_loss(
-            offset[positive], torch.cat(wanted), beta=self.settings.smooth_l1_beta, reduction="sum"
+            offset[positive],
+            torch.cat(expected),
+            beta=self.settings.smooth_l1_beta,
+            reduction="sum",
         )
+
         return {"rpn_objectness": objectness / number, "rpn_box": boxes / number}
 
     def _match(self, anchors: Tensor, size: Size, truth: Tensor) -> Tensor:
@@ -150,6 +165,7 @@ class ProposalNetwork(nn.Module):
         settings = self.settings
         height, width = size
         x1, y1, x2, y2 = anchors.unbind(-1)
+
         inside = (x1 >= 0) & (y1 >= 0) & (x2 < width) & (y2 < height)
         matched = torch.full((len(anchors),), IGNORED, device=anchors.device)
         matched[inside] = match(

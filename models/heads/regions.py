@@ -34,15 +34,22 @@ def pool(maps: Sequence[Tensor], boxes: Sequence[Tensor], size: int) -> Tensor:
         (sum of R_b, C, size, size) float32, image after image.
     """
     every = torch.cat(list(boxes))
-    image = torch.cat([own.new_full((len(own), 1), number) for number, own in enumerate(boxes)])
+    image = torch.cat(
+        [
+            image_boxes.new_full((len(image_boxes), 1), number)
+            for number, image_boxes in enumerate(boxes)
+        ]
+    )
     regions = torch.cat((image, every), dim=1)
     level = (box_area(every).sqrt() / FINEST + 1e-6).log2().floor().clamp(0, len(STRIDES) - 1)
     pooled = maps[0].new_zeros((len(every), maps[0].shape[1], size, size), dtype=torch.float32)
+
     for number, (values, stride) in enumerate(zip(maps, STRIDES, strict=False)):
         here = (level == number).nonzero().squeeze(1)
         pooled[here] = roi_align(
             values.float(), regions[here], size, 1 / stride, sampling_ratio=0, aligned=True
         )
+
     return pooled
 
 
@@ -73,9 +80,9 @@ def sample(
     A proposal is an object if it overlaps a true box by `iou`. The draw comes from torch's global
     generator.
     """
-    own = torch.arange(len(truth), device=truth.device)
+    indices = torch.arange(len(truth), device=truth.device)
     boxes = torch.cat((truth, proposals))
-    matched = torch.cat((own, match(proposals, truth, iou, iou)))
+    matched = torch.cat((indices, match(proposals, truth, iou, iou)))
     # The sampler takes 0 for background and more for objects: the match plus 1.
     positive, negative = sampler([matched + 1])
     chosen = torch.cat((positive[0].nonzero(), negative[0].nonzero())).squeeze(1)

@@ -77,6 +77,7 @@ class UPerHead(nn.Module):
         ):
             top = lateral(values) + resize(top, size=values.shape[2:])
             joined.insert(0, level(top))
+
         size = joined[0].shape[2:]
         levels = [joined[0], *(resize(level, size=size) for level in joined[1:])]
         logits: Tensor = self.classify(self.join(torch.cat(levels, dim=1)))
@@ -92,6 +93,7 @@ class Segmenter(nn.Module):
         self.backbone = backbone
         channels: Sequence[int] = backbone.channels  # type: ignore[assignment]
         width = settings.auxiliary_channels
+
         convs = [
             NormedConv(channels[2] if i == 0 else width, width, 3)
             for i in range(settings.auxiliary_convs)
@@ -100,6 +102,7 @@ class Segmenter(nn.Module):
         self.auxiliary = nn.Sequential(
             *convs, PixelClassifier(width, num_classes, settings.dropout)
         )
+
         for heads in (self.head, self.auxiliary):
             heads.apply(_init_normed_conv)
 

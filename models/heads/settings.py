@@ -1,8 +1,7 @@
 """The numbers of the heads; defaults are those of the authors' configurations (paper, sections 4.3
 and 4.4).
 
-Imports no torch. `pipeline/params/recipes.py` has the same fields with the same defaults for
-params.yaml.
+Imports no torch: the recipes of the tasks take their defaults from here.
 """
 
 from __future__ import annotations

@@ -61,16 +61,18 @@ def load(name: str) -> MixerFile:
     """
     if name not in names():
         raise ValueError(f"there is no mixer '{name}'; {nearest(name, names())}")
+
     module = import_module(f"{__name__}.{name}")
-    for part in ("SWITCHES", "block"):
-        if not hasattr(module, part):
+    for attribute in ("SWITCHES", "block"):
+        if not hasattr(module, attribute):
             raise ValueError(
-                f"the mixer file {name}.py must define {part}, see models/mixers/__init__.py"
+                f"the mixer file {name}.py must define {attribute}, see models/mixers/__init__.py"
             )
+
     return MixerFile(name, module.SWITCHES, module.block)
 
 
-def nearest(word: str, known: list[str]) -> str:
+def nearest(word: str, names: list[str]) -> str:
     """Half a sentence that points from a wrong name to the nearest right one, or to all of them."""
-    close = get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"did you mean '{close[0]}'?" if close else f"known are {', '.join(known)}"
+    close = get_close_matches(word, names, n=1, cutoff=0.5)
+    return f"did you mean '{close[0]}'?" if close else f"known are {', '.join(names)}"

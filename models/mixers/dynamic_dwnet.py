@@ -34,7 +34,8 @@ class ImageDepthwise(nn.Module):
         """`dim` is C, `groups` is C in the official network; the bias starts at 0."""
         super().__init__()
         self.switches = replace(SWITCHES, shared_channels=sharing(groups, dim))
-        self.groups, self.taps = groups, kernel_size * kernel_size
+        self.groups = groups
+        self.taps = kernel_size * kernel_size
         self.squeeze = PointConv(dim, dim // SQUEEZE)
         self.bn = nn.BatchNorm2d(dim // SQUEEZE)
         self.act = nn.ReLU(inplace=True)

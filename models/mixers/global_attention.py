@@ -46,16 +46,19 @@ class GlobalAttention(nn.Module):
         """
         super().__init__()
         self.switches = replace(SWITCHES, shared_channels=sharing(heads, place.dim))
-        self.heads, self.reach = heads, tuple(side - 1 for side in place.map_size)
+        self.heads = heads
+        self.reach = tuple(side - 1 for side in place.map_size)
         self.scale = head_channels(place.dim, heads) ** -0.5
         self.qkv = nn.Linear(place.dim, 3 * place.dim)
         self.softmax = nn.Softmax(dim=-1)
         self.proj = nn.Linear(place.dim, place.dim)
         self.relative_position_bias_table = None
+
         if position_bias:
             rows, columns = (2 * reach + 1 for reach in self.reach)
             self.relative_position_bias_table = nn.Parameter(torch.empty(rows, columns, heads))
             nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
+
         self.qkv_norm = (
             nn.Identity() if projection_norm is None else make_norm(projection_norm, 3 * place.dim)
         )
@@ -75,6 +78,7 @@ class GlobalAttention(nn.Module):
             scores = scores + self._bias(self.relative_position_bias_table, height, width).to(
                 scores.dtype
             )
+
         mixed = (self.softmax(scores).to(value.dtype) @ value).transpose(1, 2).flatten(2)
         return norm_tokens(self.proj_norm, self.proj(mixed.unflatten(1, (height, width))))
 

@@ -37,7 +37,8 @@ class PositionDepthwise(nn.Module):
         """`dim` is C; each of the `groups` is a contiguous range of C / G channels."""
         super().__init__()
         self.switches = replace(SWITCHES, shared_channels=sharing(groups, dim))
-        self.groups, self.taps = groups, kernel_size * kernel_size
+        self.groups = groups
+        self.taps = kernel_size * kernel_size
         self.squeeze = PointConv(dim, dim // SQUEEZE, bias=True)
         self.bn = nn.BatchNorm2d(dim // SQUEEZE)
         self.act = nn.ReLU(inplace=True)
@@ -46,7 +47,8 @@ class PositionDepthwise(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
         features = self.act(self.bn(self.squeeze(x)))
-        projection, bias = self.expand.weight.flatten(1), self.expand.bias
+        projection = self.expand.weight.flatten(1)
+        bias = self.expand.bias
         assert bias is not None
         return aggregate_predicted(x, features, projection, bias, self.groups)
 

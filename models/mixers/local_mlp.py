@@ -49,20 +49,18 @@ class WindowMlp(nn.Module):
         """
         super().__init__()
         self.switches = replace(SWITCHES, shared_channels=sharing(groups, place.dim))
-        self.window, self.groups, self.shifted, self.shrink = (
-            window,
-            groups,
-            shifted,
-            place.shrink_windows,
-        )
-        self.map_size, self.image_size = (
-            (None if shared_windows else place.map_size),
-            place.image_size,
-        )
+        self.window = window
+        self.groups = groups
+        self.shifted = shifted
+        self.shrink = place.shrink_windows
+        self.map_size = None if shared_windows else place.map_size
+        self.image_size = place.image_size
+
         tokens = window * window
         windows = 1
         if not shared_windows:
             windows = -(-place.map_size[0] // window) * -(-place.map_size[1] // window)
+
         self.value = nn.Linear(place.dim, place.dim)
         # Each sum starts as wide as that of a depth-wise convolution over as many tokens.
         self.weight = nn.Parameter(
@@ -87,6 +85,7 @@ class WindowMlp(nn.Module):
         height, width = x.shape[1:3]
         if self.map_size is not None:
             only_map_size("local_mlp", (height, width), self.map_size, self.image_size)
+
         _, shift = window_of(height, width, self.window, self.shifted, self.shrink)
         x = pad_map(x, self.window)
         padded = (x.shape[1], x.shape[2])
@@ -95,6 +94,7 @@ class WindowMlp(nn.Module):
         x = join(self._mix(cut(x, self.window), shift, padded), padded)
         if shift:
             x = x.roll((shift, shift), dims=(1, 2))
+
         return x[:, :height, :width].contiguous()
 
     def _mix(self, x: Tensor, shift: int, padded: tuple[int, int]) -> Tensor:
@@ -104,6 +104,7 @@ class WindowMlp(nn.Module):
         if shift:
             weight = weight * (shift_mask(*padded, self.window, shift, x.device) == 0).unsqueeze(1)
         weight = weight.expand(x.shape[1], -1, -1, -1).to(value.dtype)
+
         mixed = torch.einsum("wgts,bwsgc->bwtgc", weight, value)
         if self.bias is not None:
             mixed = mixed + self.bias.transpose(1, 2).unsqueeze(-1)
@@ -141,4 +142,5 @@ def block(
         row_bias=row_bias,
         projection_norm=norm if projection_norm else None,
     )
+
     return PreNormBlock(place, mixer, norm, se)

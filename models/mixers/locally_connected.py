@@ -35,6 +35,7 @@ class StaticPositionwise(nn.Module):
         height, width = (-(-side // place.pad_to) * place.pad_to for side in place.map_size)
         self.weight = nn.Parameter(torch.empty(groups, kernel_size * kernel_size, height, width))
         self.bias = nn.Parameter(torch.empty(place.dim))
+
         bound = 1 / sqrt(kernel_size * kernel_size)
         nn.init.uniform_(self.weight, -bound, bound)
         nn.init.uniform_(self.bias, -bound, bound)

@@ -52,7 +52,8 @@ class SlidingAttention(nn.Module):
         """
         super().__init__()
         self.switches = replace(SWITCHES, shared_channels=sharing(heads, dim))
-        self.heads, self.kernel_size = heads, kernel_size
+        self.heads = heads
+        self.kernel_size = kernel_size
         self.scale = head_channels(dim, heads) ** -0.5
         self.qkv = nn.Linear(dim, 3 * dim)
         self.softmax = nn.Softmax(dim=2)
@@ -72,6 +73,7 @@ class SlidingAttention(nn.Module):
         query, key, value = (
             norm_tokens(self.qkv_norm, self.qkv(x)).permute(0, 3, 1, 2).chunk(3, dim=1)
         )
+
         scores = sliding_scores(
             query * self.scale, key, self.heads, self.kernel_size, self.relative_position_bias_table
         )
@@ -101,7 +103,8 @@ class AttentionDepthwise(nn.Module):
         """
         super().__init__()
         self.switches = replace(SWITCHES, shared_channels=sharing(heads, dim))
-        self.heads, self.kernel_size = heads, kernel_size
+        self.heads = heads
+        self.kernel_size = kernel_size
         self.scale = head_channels(dim, heads) ** -0.5
         self.query_key = PointConv(dim, 2 * dim, bias=True)
         self.softmax = nn.Softmax(dim=2)
@@ -149,17 +152,21 @@ def sliding_scores(
     """
     if traced():
         return _scores_at_once(query, key, heads, kernel_size, biases)
+
     height, width = query.shape[2:]
-    size, reach = kernel_size, kernel_size // 2
+    size = kernel_size
+    reach = kernel_size // 2
     query = query.unflatten(1, (heads, -1))
     border = (reach, reach, reach, reach)
     around = F.pad(key, border).unflatten(1, (heads, -1))
     outside = F.pad(query.new_zeros(height, width), border, value=-torch.inf)
+
     scores = []
     for tap in range(size * size):
         row, column = divmod(tap, size)
-        there = (..., slice(row, row + height), slice(column, column + width))
-        scores.append((query * around[there]).sum(dim=2) + outside[there])
+        window = (..., slice(row, row + height), slice(column, column + width))
+        scores.append((query * around[window]).sum(dim=2) + outside[window])
+
     stacked = torch.stack(scores, dim=2)
     return stacked if biases is None else stacked + biases.T[None, :, :, None, None]
 
@@ -201,17 +208,20 @@ def block(
             "skeleton must be attention (Swin's block) or depthwise (the depth-wise networks'), "
             f"not {skeleton!r}"
         )
-    heads, size = heads_of(place, group_channels), odd_kernel(kernel_size)
+
+    heads = heads_of(place, group_channels)
+    size = odd_kernel(kernel_size)
     if skeleton == "depthwise":
         operator = AttentionDepthwise(place.dim, heads, size, position_bias=position_bias)
         in_projections = True if projection_norm is None else projection_norm
         return DepthwiseBlock(place, operator, norm or "bn", in_projections, se)
-    kind = norm or "ln"
+
+    token_norm = norm or "ln"
     mixer = SlidingAttention(
         place.dim,
         heads,
         size,
         position_bias=position_bias,
-        projection_norm=kind if projection_norm else None,
+        projection_norm=token_norm if projection_norm else None,
     )
-    return PreNormBlock(place, mixer, kind, se)
+    return PreNormBlock(place, mixer, token_norm, se)

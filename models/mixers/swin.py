@@ -51,13 +51,11 @@ class WindowAttention(nn.Module):
         """
         super().__init__()
         self.switches = replace(SWITCHES, shared_channels=sharing(heads, dim))
-        self.dim, self.heads, self.window, self.shifted, self.shrink = (
-            dim,
-            heads,
-            window,
-            shifted,
-            shrink,
-        )
+        self.dim = dim
+        self.heads = heads
+        self.window = window
+        self.shifted = shifted
+        self.shrink = shrink
         self.scale = head_channels(dim, heads) ** -0.5
         self.qkv = nn.Linear(dim, 3 * dim)
         self.softmax = nn.Softmax(dim=-1)
@@ -68,6 +66,7 @@ class WindowAttention(nn.Module):
                 torch.zeros((2 * window - 1) ** 2, heads)
             )
             nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
+
         self.qkv_norm = (
             nn.Identity() if projection_norm is None else make_norm(projection_norm, 3 * dim)
         )
@@ -95,6 +94,7 @@ class WindowAttention(nn.Module):
             batch, windows, tokens, 3, self.heads, -1
         )
         query, key, value = qkv.permute(3, 0, 1, 4, 2, 5).unbind(0)
+
         scores = (query * self.scale) @ key.transpose(-2, -1)
         scores = scores + self._bias(window, shift, padded, scores)
         mixed = (self.softmax(scores) @ value).transpose(2, 3).flatten(3)

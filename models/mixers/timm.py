@@ -27,10 +27,12 @@ def create_timm(name: str, num_classes: int, overrides: dict[str, Any]) -> nn.Mo
     """
     import timm
 
-    known = name.removeprefix(PREFIX)
-    if not timm.is_model(known):
-        raise ValueError(f"timm has no model '{known}'; {nearest(known, timm.list_models())}")
-    return _build(known, dict(overrides, num_classes=num_classes))
+    model_name = name.removeprefix(PREFIX)
+    if not timm.is_model(model_name):
+        raise ValueError(
+            f"timm has no model '{model_name}'; {nearest(model_name, timm.list_models())}"
+        )
+    return _build(model_name, dict(overrides, num_classes=num_classes))
 
 
 def create_timm_backbone(name: str, overrides: dict[str, Any]) -> nn.Module:
@@ -41,10 +43,12 @@ def create_timm_backbone(name: str, overrides: dict[str, Any]) -> nn.Module:
     """
     import timm
 
-    known = name.removeprefix(PREFIX)
-    if not timm.is_model(known):
-        raise ValueError(f"timm has no model '{known}'; {nearest(known, timm.list_models())}")
-    return TimmFeatures(_build(known, dict(overrides, features_only=True)))
+    model_name = name.removeprefix(PREFIX)
+    if not timm.is_model(model_name):
+        raise ValueError(
+            f"timm has no model '{model_name}'; {nearest(model_name, timm.list_models())}"
+        )
+    return TimmFeatures(_build(model_name, dict(overrides, features_only=True)))
 
 
 class TimmFeatures(nn.Module):

@@ -58,6 +58,7 @@ class Layout:
         rates = iter(
             torch.linspace(0, self.drop_path_rate, sum(self.depths), device="cpu").tolist()
         )
+
         return [
             [
                 BlockConfig(
@@ -100,7 +101,8 @@ class Stem(nn.Module):
         """(B, 3, H, W) -> (B, ceil(H/4), ceil(W/4), C) with zeros in the last patches, or rounded
         down without them.
         """
-        bottom, right = -images.shape[2] % PATCH, -images.shape[3] % PATCH
+        bottom = -images.shape[2] % PATCH
+        right = -images.shape[3] % PATCH
         if self.remainder == "pad" and (bottom or right):
             images = nn.functional.pad(images, (0, right, 0, bottom))
         tokens = self.proj(images.contiguous(memory_format=torch.channels_last)).permute(0, 2, 3, 1)
@@ -126,6 +128,7 @@ class PatchMerging(nn.Module):
         x = pad_map(x, 2)
         batch, height, width, channels = x.shape
         cells = x.view(batch, height // 2, 2, width // 2, 2, channels)
+
         # Column parity before row parity: the order in which the official weights expect the four
         # neighbours.
         rows = cells.permute(0, 1, 3, 4, 2, 5).reshape(batch, height // 2, width // 2, 4 * channels)
@@ -173,11 +176,13 @@ class Backbone(nn.Module):
         self.layout = layout
         self.channels = layout.dims
         self.stem = Stem(layout.embed_dim, layout.remainder)
+
         stages = []
         for number, places in enumerate(layout.places()):
             merge = PatchMerging(layout.dims[number - 1]) if number else None
             stages.append(Stage(merge, [block(place) for place in places]))
         self.stages = nn.ModuleList(stages)
+
         if layout.output_norm is not None:
             self.output_norms = nn.ModuleList(
                 make_norm(layout.output_norm, dim) for dim in layout.dims
@@ -229,9 +234,11 @@ class Classifier(nn.Module):
         super().__init__()
         if backbone.layout.output_norm is not None:
             raise ValueError("output_norm is for feature maps: a classifier has a norm of its own")
+
         self.backbone = backbone
         self.norm = nn.LayerNorm(backbone.channels[-1])
         self.reset_classifier(num_classes)
+
         self.feature_info = [
             {
                 "num_chs": channels,
@@ -300,9 +307,10 @@ class Classifier(nn.Module):
         tokens = self.norm(maps[-1])
         if norm:
             maps[-1] = tokens
+
         stages = list(range(len(maps)))
-        wanted = stages[-indices:] if isinstance(indices, int) else indices or stages
-        chosen = [maps[stage].permute(0, 3, 1, 2) for stage in wanted]
+        numbers = stages[-indices:] if isinstance(indices, int) else indices or stages
+        chosen = [maps[stage].permute(0, 3, 1, 2) for stage in numbers]
         return chosen if intermediates_only else (tokens, chosen)
 
 

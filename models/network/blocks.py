@@ -114,7 +114,8 @@ class DepthwiseBlock(nn.Module):
         self.bn = make_norm(norm, place.dim)
         self.mlp = Mlp(place.dim, place.mlp_ratio)
         self.drop_path = DropPath(place.drop_path)
-        self.pad_to, self.projection_norm = place.pad_to, projection_norm
+        self.pad_to = place.pad_to
+        self.projection_norm = projection_norm
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C)."""

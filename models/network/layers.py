@@ -166,5 +166,6 @@ def pad_map(x: Tensor, multiple: int) -> Tensor:
     """Pad a map of tokens (B, H, W, C) with zeros at the right and the bottom to multiples of
     `multiple`.
     """
-    bottom, right = -x.shape[1] % multiple, -x.shape[2] % multiple
+    bottom = -x.shape[1] % multiple
+    right = -x.shape[2] % multiple
     return F.pad(x, (0, 0, 0, right, 0, bottom)) if bottom or right else x

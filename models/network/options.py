@@ -38,6 +38,7 @@ def resolve_groups(dim: int, groups: int | None, group_channels: int | None, def
                 f"group_channels={group_channels} does not divide the {dim} channels of a stage"
             )
         return dim // group_channels
+
     number = default if groups is None else groups
     if number < 1 or dim % number:
         raise ValueError(
@@ -47,18 +48,18 @@ def resolve_groups(dim: int, groups: int | None, group_channels: int | None, def
 
 
 def only_map_size(
-    mixer: str, given: Sequence[int], built: Sequence[int], image_size: Sequence[int]
+    mixer: str, size: Sequence[int], built: Sequence[int], image_size: Sequence[int]
 ) -> None:
     """Lets pass the one map that weights per position were built for.
 
     Raises:
         ValueError: another size; the sentence names the mixer, both sizes and what to do.
     """
-    if tuple(given) != tuple(built):
+    if tuple(size) != tuple(built):
         raise ValueError(
             f"{mixer} has weights for every position of a {built[0]}x{built[1]} map (images of "
             f"{image_size[0]}x{image_size[1]} pixels) and cannot take a map of "
-            f"{given[0]}x{given[1]}; "
+            f"{size[0]}x{size[1]}; "
             "build it with image_size= the images' size"
         )
 

@@ -81,7 +81,7 @@ def declared_switches(network: nn.Module) -> Switches:
         ValueError: no module in it declares `switches`.
     """
     for module in reversed(list(network.modules())):
-        found = getattr(module, "switches", None)
-        if isinstance(found, Switches):
-            return found
+        switches = getattr(module, "switches", None)
+        if isinstance(switches, Switches):
+            return switches
     raise ValueError(f"no module of {type(network).__name__} declares its switches")

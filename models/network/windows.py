@@ -48,8 +48,11 @@ def relative_index(window: int, table_window: int, device: torch.device) -> Tens
     middle.
     """
     line = torch.arange(window, device=device)
-    rows, columns = line.repeat_interleave(window), line.repeat(window)
-    reach, side = table_window - 1, 2 * table_window - 1
+    rows = line.repeat_interleave(window)
+    columns = line.repeat(window)
+    reach = table_window - 1
+    side = 2 * table_window - 1
+
     down = rows[:, None] - rows[None, :] + reach
     right = columns[:, None] - columns[None, :] + reach
     return down * side + right
@@ -62,10 +65,8 @@ def shift_mask(height: int, width: int, window: int, shift: int, device: torch.d
 
     A shifted map wraps around; tokens that meet only because of that belong to different regions.
     """
-    rows, columns = (
-        _region(height, window, shift, device),
-        _region(width, window, shift, device),
-    )
+    rows = _region(height, window, shift, device)
+    columns = _region(width, window, shift, device)
     regions = (3 * rows[:, None] + columns[None, :]).view(1, height, width, 1)
     tiles = cut(regions, window).view(-1, window * window)
     apart = tiles[:, :, None] != tiles[:, None, :]

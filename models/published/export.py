@@ -74,12 +74,13 @@ def export(
     }
     sizes = [image_size, (image_size[0] + STRIDE, image_size[1])] if free else [image_size]
     example = torch.rand(2, 3, *image_size)
-    kind = FORMATS[format]
+    file_format = FORMATS[format]
+
     try:
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the exporters, about their own calls
-            content = kind.write(model, example, free)
-            record["difference"] = _difference(model, kind.read(content), sizes)
+            content = file_format.write(model, example, free)
+            record["difference"] = _difference(model, file_format.read(content), sizes)
             metadata = {"config": json.dumps(about), "export": json.dumps(record)}
             return _with_metadata(format, content, metadata), record
     finally:
@@ -106,12 +107,14 @@ def _takes_any_size(model: nn.Module) -> bool:
     """Return whether neither weights nor windows of a network depend on the size of its map, nor
     cells of a pooling, which are traced as they are.
     """
-    poolings = [part for part in model.modules() if isinstance(part, nn.AdaptiveAvgPool2d)]
+    poolings = [module for module in model.modules() if isinstance(module, nn.AdaptiveAvgPool2d)]
     if any(pooling.output_size != 1 for pooling in poolings):
         return False
-    backbone = next((part for part in model.modules() if isinstance(part, Backbone)), None)
+
+    backbone = next((module for module in model.modules() if isinstance(module, Backbone)), None)
     if backbone is None:
         return False  # somebody else's network, which says nothing of it
+
     switches = backbone.switches
     own_weights = not switches.shared_positions and not switches.dynamic
     return switches.neighbourhood != "window" and not own_weights
@@ -128,11 +131,13 @@ def _difference(model: nn.Module, run: Run, sizes: list[tuple[int, int]]) -> flo
         images = torch.randn(batch, 3, *size)
         with torch.no_grad():
             expected = model(images)
-        found = run(images)
-        if found.shape != expected.shape:
-            raise ExportError(f"the file gives {tuple(found.shape)}, not {tuple(expected.shape)}")
+        output = run(images)
+
+        if output.shape != expected.shape:
+            raise ExportError(f"the file gives {tuple(output.shape)}, not {tuple(expected.shape)}")
         scale = max(1.0, float(expected.abs().max()))
-        worst = max(worst, float((found - expected).abs().max()) / scale)
+        worst = max(worst, float((output - expected).abs().max()) / scale)
+
     if not worst <= LARGEST_DIFFERENCE:
         raise ExportError(
             f"the file differs from the network by {worst:.2g}, more than {LARGEST_DIFFERENCE:.0g}"
@@ -165,7 +170,9 @@ class OneSize(nn.Module):
     def __init__(self, traced: nn.Module, height: int, width: int) -> None:
         """`traced` was traced with images of `height` and `width`."""
         super().__init__()
-        self.traced, self.height, self.width = traced, height, width
+        self.traced = traced
+        self.height = height
+        self.width = width
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, height, width) -> what the network gives."""
@@ -229,6 +236,7 @@ def _with_metadata(format: str, content: bytes, metadata: Mapping[str, str]) -> 
         proto = onnx.load_from_string(content)
         onnx.helper.set_model_props(proto, dict(metadata))
         return bytes(proto.SerializeToString())
+
     if format == "torch_export":
         program = torch.export.load(io.BytesIO(content))
         torch.export.save(program, buffer, extra_files=dict(metadata))
@@ -239,13 +247,14 @@ def _with_metadata(format: str, content: bytes, metadata: Mapping[str, str]) -> 
 
 def read_metadata(file: Path) -> dict[str, Any]:
     """Return what an exported file says of itself: `config` and `export`."""
-    found = {"config": "", "export": ""}
+    texts = {"config": "", "export": ""}
     if file.suffix == FORMATS["onnx"].suffix:
         import onnx
 
-        found = {prop.key: prop.value for prop in onnx.load(file).metadata_props}
+        texts = {prop.key: prop.value for prop in onnx.load(file).metadata_props}
     elif file.suffix == FORMATS["torch_export"].suffix:
-        torch.export.load(file, extra_files=found)
+        torch.export.load(file, extra_files=texts)
     else:
-        torch.jit.load(file, _extra_files=found)
-    return {name: json.loads(value) for name, value in found.items()}
+        torch.jit.load(file, _extra_files=texts)
+
+    return {name: json.loads(value) for name, value in texts.items()}

@@ -64,6 +64,7 @@ def _attributes(config: dict[str, Any]) -> dict[str, Any]:
         "transform": transform_of(config["transform"]),
         "config": config,
     }
+
     if "pretrained_cfg" in config:
         names = {"label_names": attributes["classes"], "architecture": config["architecture"]}
         images = {**config["pretrained_cfg"], **names}
@@ -79,6 +80,7 @@ def load_backbone(path: str | Path) -> nn.Module:
         return model.get_submodule("backbone")
     if config["mixer"] == "timm":
         return _timm_backbone(config, _file(path)).eval()
+
     with torch.random.fork_rng(devices=[]):
         backbone = build_backbone(config["architecture"], config["model_args"])
     backbone.load_state_dict(model.get_submodule("backbone").state_dict())
@@ -96,6 +98,7 @@ def read_config(file: Path) -> dict[str, Any]:
             metadata = opened.metadata() or {}
     except SafetensorError as error:
         raise ValueError(f"{file} is no whole safetensors file: {error}") from None
+
     if CONFIG not in metadata:
         raise ValueError(
             f"{file} does not say what it is the weights of (it has no '{CONFIG}' in its metadata);"
@@ -124,7 +127,10 @@ def _name(config: Mapping[str, Any]) -> str:
 
 
 def _classifier(config: Mapping[str, Any]) -> nn.Module:
-    name, classes, options = _name(config), config["num_classes"], dict(config["model_args"])
+    name = _name(config)
+    classes = config["num_classes"]
+    options = dict(config["model_args"])
+
     if name.startswith(PREFIX):
         if ELSEWHERE & options.keys():
             raise ValueError(f"weights of {name} name other weights: {', '.join(options)}")
@@ -176,5 +182,5 @@ def _timm_backbone(config: Mapping[str, Any], file: Path) -> nn.Module:
 def _tuples(value: Any) -> Any:
     """Return a JSON value with tuples for its lists."""
     if isinstance(value, Mapping):
-        return {name: _tuples(part) for name, part in value.items()}
+        return {name: _tuples(item) for name, item in value.items()}
     return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -20,11 +20,11 @@ def load(file: IO[bytes], **options: Any) -> Any:
 
     How often it was asked is kept in the file's position.
     """
-    asked = file.tell()
-    if asked >= len(BEFORE):
+    position = file.tell()
+    if position >= len(BEFORE):
         return []
-    file.seek(asked + 1)
-    return BEFORE[asked]
+    file.seek(position + 1)
+    return BEFORE[position]
 
 
 class Unpickler:

@@ -68,9 +68,11 @@ class FitTransform:
         height, width = (
             -(-max(sides) // self.multiple) * self.multiple for sides in zip(*sizes, strict=True)
         )
+
         batch = images[0].new_zeros(len(images), 3, height, width)
         for row, image, (high, wide) in zip(batch, images, sizes, strict=True):
             row[:, :high, :wide] = image
+
         return batch, sizes
 
 
@@ -84,15 +86,18 @@ def transform_of(config: Mapping[str, Any]) -> Transform:
     Raises:
         ValueError: it is of a kind that this version does not know.
     """
-    kind = str(config.get("kind"))
-    if kind not in KINDS:
-        raise ValueError(f"there is no transform of kind '{kind}'; known are {', '.join(KINDS)}")
+    transform_kind = str(config.get("kind"))
+    if transform_kind not in KINDS:
+        raise ValueError(
+            f"there is no transform of kind '{transform_kind}'; known are {', '.join(KINDS)}"
+        )
+
     numbers = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in config.items()
         if name != "kind"
     }
-    return KINDS[kind](**numbers)
+    return KINDS[transform_kind](**numbers)
 
 
 def _pixels(picture: Image.Image) -> Tensor:

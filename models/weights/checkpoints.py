@@ -65,6 +65,7 @@ def read_checkpoint(path: Path) -> Any:
                 "it has the tar layout of the first torch versions; load and save it again with "
                 "a newer"
             )
+
         try:
             return _read_zip(file) if zipped else _read_plain(file)
         except (CodeInFile, OSError):
@@ -88,13 +89,15 @@ class _Storages:
         """Return the storage of a description: type, key, device, elements, and in old files a part
         of it.
         """
-        kind, key, _, count, *view = description
-        dtype = _DTYPES[kind.name]
+        storage_type, key, _, count, *view = description
+        dtype = _DTYPES[storage_type.name]
+
         if key not in self.flat:
             self.room -= count * dtype.itemsize
             if count < 0 or self.room < 0:
                 raise ValueError("its tensors are larger than the file")
             self.flat[key] = torch.empty(count, dtype=dtype)
+
         flat = self.flat[key]
         if (flat.dtype, len(flat)) != (dtype, count):
             raise ValueError("it describes a storage twice")
@@ -111,6 +114,7 @@ def _read_zip(file: BinaryIO) -> Any:
     size = os.fstat(file.fileno()).st_size
     with zipfile.ZipFile(file) as archive:
         members = {info.filename.partition("/")[2]: info for info in archive.infolist()}
+
     if "constants.pkl" in members:
         raise CodeInFile(
             "it is a TorchScript program, not weights; save its state_dict and use that file"
@@ -125,6 +129,7 @@ def _read_zip(file: BinaryIO) -> Any:
     file.seek(start)
     content = unpickle(BytesIO(file.read(length)), _TENSORS, storages.get)
     swapped = _read_text(file, members.get("byteorder"), sys.byteorder) != sys.byteorder
+
     for key, flat in storages.flat.items():
         start, length = _place(file, members[f"data/{key}"])
         if length != flat.nbytes:

@@ -109,8 +109,10 @@ def convert_dense(state_dict: Mapping[str, Any], name: str, model: nn.Module) ->
     Raises:
         ValueError: as `convert`; or the weights are of another kind of network, which is named.
     """
-    source, expected = unwrap(state_dict), model.state_dict()
+    source = unwrap(state_dict)
+    expected = model.state_dict()
     _refuse_other_kind(source, kind_of(expected))
+
     heads = {key: value for key, value in source.items() if not key.startswith(BACKBONE)}
     backbone = _backbone({key: value for key, value in source.items() if key.startswith(BACKBONE)})
     weights = _renamed(heads, rename_heads(heads).__getitem__)
@@ -157,13 +159,16 @@ def unwrap(state_dict: Any) -> dict[str, Tensor]:
     for key in WRAPPERS:
         if isinstance(state_dict, Mapping) and isinstance(state_dict.get(key), Mapping):
             state_dict = state_dict[key]
+
     if not isinstance(state_dict, Mapping) or not state_dict:
         raise ValueError(
             "there are no weights in it: neither under 'model' nor 'state_dict' nor bare"
         )
+
     for key, value in state_dict.items():
         if not isinstance(key, str) or not isinstance(value, Tensor):
             raise ValueError(f"there are no weights in it: '{key}' is no tensor")
+
     return _renamed(state_dict, lambda key: key.removeprefix("module."))
 
 
@@ -199,7 +204,7 @@ def _is_timm(weights: Mapping[str, Any]) -> bool:
 def _rename_timm(key: str) -> str:
     merge = re.sub(
         r"^layers\.(\d+)\.downsample\.",
-        lambda found: f"layers.{int(found[1]) - 1}.downsample.",
+        lambda match: f"layers.{int(match[1]) - 1}.downsample.",
         key,
     )
     return _rename(merge.replace("head.fc.", "head."))
@@ -211,7 +216,7 @@ def _rename(key: str) -> str:
     # The official network merges at the end of a stage, this one at the start of the next.
     return re.sub(
         r"^backbone\.stages\.(\d+)\.downsample\.",
-        lambda found: f"backbone.stages.{int(found[1]) + 1}.merge.",
+        lambda match: f"backbone.stages.{int(match[1]) + 1}.merge.",
         key,
     )
 
@@ -246,8 +251,10 @@ def _compare(name: str, weights: Mapping[str, Tensor], expected: Mapping[str, Te
         for key in sorted(expected.keys() & weights.keys())
         if weights[key].shape != expected[key].shape
     ]
-    found = (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
-    parts = [f"{len(keys)} {what}: {_some(keys)}" for what, keys in found if keys]
+
+    differences = (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
+    parts = [f"{len(keys)} {what}: {_some(keys)}" for what, keys in differences if keys]
+
     if parts:
         guess = _guess(name, weights)
         hint = (
@@ -262,18 +269,20 @@ def _guess(name: str, weights: Mapping[str, Tensor]) -> str:
     """Half a sentence on the network whose names and shapes these are, or are most, if it is
     another one.
     """
-    given, stem = (
-        _shapes(weights),
-        weights.get("backbone.stem.proj.weight", weights.get("stem.proj.weight")),
-    )
-    best, most = name, 0.0
+    shapes = _shapes(weights)
+    stem = weights.get("backbone.stem.proj.weight", weights.get("stem.proj.weight"))
+    best = name
+    most = 0.0
+
     for candidate in list_models():
         if stem is None or SIZES[split_name(candidate)[1]].embed_dim != stem.shape[0]:
             continue
-        own = _shapes(_skeleton(candidate, 1000, {}).state_dict())
-        alike = len(given & own) / len(given | own)
+        candidate_shapes = _shapes(_skeleton(candidate, 1000, {}).state_dict())
+        alike = len(shapes & candidate_shapes) / len(shapes | candidate_shapes)
         if alike > most or (alike == most and candidate == name):
-            best, most = candidate, alike
+            best = candidate
+            most = alike
+
     if best == name or most < 0.5:
         return ""
     return f", they are those of {best}" if most == 1 else f", they are nearest to those of {best}"

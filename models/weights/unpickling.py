@@ -144,7 +144,8 @@ class _Reader(pickle._Unpickler):
         return self._storage(pid[1:])
 
     def load_reduce(self) -> None:
-        args, function = self.stack.pop(), self.stack.pop()
+        args = self.stack.pop()
+        function = self.stack.pop()
         self.append(_name(function)(*_checked(args, tuple)))
 
     def _instantiate(self, klass: Any, args: Any) -> None:
@@ -250,7 +251,8 @@ def _pairs(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
     """
     result = {}
     for key, value in pairs:
-        for part in key if isinstance(key, tuple) else (key,):
-            _checked(part, (str, bytes, int, float, bool, type(None), Shell, GlobalName))
+        for item in key if isinstance(key, tuple) else (key,):
+            _checked(item, (str, bytes, int, float, bool, type(None), Shell, GlobalName))
         result[key] = value
+
     return result

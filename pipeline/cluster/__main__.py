@@ -13,15 +13,16 @@ from pipeline.params import Cluster
 
 def main() -> None:
     """Run a command as a session, or be its head."""
-    made = command.parser(
+    parser = command.parser(
         "Run a command with one Ray head for all the stages in it.",
         "python -m pipeline.cluster -- dvc repro",
     )
-    made.add_argument("--head", type=Path, help=argparse.SUPPRESS)
-    made.add_argument("--workers", type=int, default=1, help=argparse.SUPPRESS)
-    made.add_argument("--cpus", type=float, default=1, help=argparse.SUPPRESS)
-    made.add_argument("command", nargs="*", help="the command, after --")
-    args = made.parse_args()
+    parser.add_argument("--head", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--workers", type=int, default=1, help=argparse.SUPPRESS)
+    parser.add_argument("--cpus", type=float, default=1, help=argparse.SUPPRESS)
+    parser.add_argument("command", nargs="*", help="the command, after --")
+
+    args = parser.parse_args()
     if args.head:
         hold(args.head, Cluster(workers=args.workers, cpus_per_worker=args.cpus))
     else:

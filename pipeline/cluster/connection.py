@@ -35,6 +35,7 @@ def connected(cluster: Cluster) -> Iterator[None]:
     if ray.is_initialized():  # somebody above us owns the connection
         yield
         return
+
     address = _to_join()
     if not address:
         _refuse_missing_gpus(cluster)
@@ -44,12 +45,13 @@ def connected(cluster: Cluster) -> Iterator[None]:
         joined = _join(
             address, **({} if environment.in_shipped_job() else {"runtime_env": project})
         )
-    with ExitStack() as own:
+
+    with ExitStack() as stack:
         if not address:
-            session = os.environ.get(SESSION) or own.enter_context(new_session())
+            session = os.environ.get(SESSION) or stack.enter_context(new_session())
             joined = _join(session_head(Path(session), cluster))
-        own.callback(ray.shutdown)
-        own.enter_context(followed(joined))
+        stack.callback(ray.shutdown)
+        stack.enter_context(followed(joined))
         yield
 
 
@@ -68,6 +70,7 @@ def _to_join() -> str | None:
             f"RAY_ADDRESS={discreet(address)} is of an unknown kind; use host:port, auto, or the "
             "dashboard's address, http://host:8265"
         )
+
     del os.environ["RAY_ADDRESS"]  # the head of our own would ask it for what it is
     return None
 
@@ -78,7 +81,8 @@ def _refuse_missing_gpus(cluster: Cluster) -> None:
         return
     import torch
 
-    need, have = float(cluster.gpus_per_worker) * cluster.least, torch.cuda.device_count()
+    need = float(cluster.gpus_per_worker) * cluster.least
+    have = torch.cuda.device_count()
     if need > have:
         raise UserError(
             f"{cluster.least} workers need {need:g} GPU, this machine has {have}; lower "
@@ -97,6 +101,7 @@ def _refuse_open(address: str, cluster: Cluster) -> None:
 
     if cluster.allow_open:
         return
+
     if address == "auto":
         from ray._private.services import canonicalize_bootstrap_address_or_die
 
@@ -105,6 +110,7 @@ def _refuse_open(address: str, cluster: Cluster) -> None:
         except ConnectionError as error:
             raise UserError(f"cannot join a Ray cluster: {str(error).splitlines()[0]}") from None
     _knock(address)
+
     with grpc.insecure_channel(address, [("grpc.enable_http_proxy", 0)]) as channel:
         ask = channel.unary_unary(OPEN_QUESTION, request_serializer=bytes)
         try:
@@ -112,6 +118,7 @@ def _refuse_open(address: str, cluster: Cluster) -> None:
         except grpc.RpcError as error:
             if error.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.UNAVAILABLE):
                 return  # it wants a token, or is not there: joining says that best
+
     raise UserError(
         f"the Ray cluster at {address} asks for no token, so that everybody who reaches it can "
         "run code there; start "
@@ -125,6 +132,7 @@ def _join(address: str, **options: Any) -> str:
 
     if address != "auto":
         _knock(address)
+
     try:
         return str(init_ray(address=address, **options).address_info["gcs_address"])
     except (ConnectionError, ray.exceptions.RayError, ValueError) as error:

@@ -35,17 +35,17 @@ def refuse_unfit(named: Iterable[tuple[str, Run]]) -> None:
 
 def refuse_unfit_run(run: Run, manifest: Manifest) -> None:
     """Refuse one run as `refuse_unfit` does."""
-    size, name = run.recipe.network_size, run.section.variants[run.variant].model_name
+    size = run.recipe.network_size
+    name = run.section.variants[run.variant].model_name
+
     try:
         with torch.device("meta"):
             model = create(run.task, run.section, run.variant, manifest).build()
             least, reason = (1, "") if size is None else _smallest_batch(model, size)
     except UserError:
         raise
-    except (
-        NotImplementedError,
-        AttributeError,
-    ):  # what `meta` cannot do says nothing about the network
+    except (NotImplementedError, AttributeError):
+        # what `meta` cannot do says nothing about the network
         return
     except Exception as error:
         if "meta" in str(error):
@@ -57,6 +57,7 @@ def refuse_unfit_run(run: Run, manifest: Manifest) -> None:
             "made for, or take "
             "another network"
         ) from None
+
     if run.recipe.micro_batch < least:
         raise UserError(
             f"{name} cannot be trained in micro-batches of {run.recipe.micro_batch} at {size} "

@@ -47,6 +47,7 @@ def train_runs(runs: list[Run], cluster: Cluster) -> dict[str, str]:
     groups = [WorkerGroup(runs[place::count], cluster) for place in range(count)]
     if count > 1:
         say(f"{len(runs)} runs in {count} groups of workers, side by side")
+
     with following(runs), _asked_to_end(groups) as requests:
         for group in groups:
             group.start()
@@ -55,6 +56,7 @@ def train_runs(runs: list[Run], cluster: Cluster) -> dict[str, str]:
         finally:
             if requests:
                 _end(groups)
+
     if errors := [group.error for group in groups if group.error is not None]:
         raise next((error for error in errors if isinstance(error, DiskFull)), errors[0])
     return {run: why for group in groups for run, why in group.wrong.items()}
@@ -71,7 +73,8 @@ class WorkerGroup(threading.Thread):
 
     def __init__(self, runs: list[Run], cluster: Cluster) -> None:
         super().__init__(daemon=True)
-        self.runs, self.cluster = runs, cluster
+        self.runs = runs
+        self.cluster = cluster
         self.key = f"{runs[0].id}-{time.time_ns()}"
         self.wrong: dict[str, str] = {}
         self.error: Exception | None = None
@@ -86,8 +89,8 @@ class WorkerGroup(threading.Thread):
     def run(self) -> None:
         """Train until every run has ended, one way or the other."""
         try:
-            while (left := self._left()) and not self.asked:
-                self._train(left)
+            while (unfinished := self._left()) and not self.asked:
+                self._train(unfinished)
                 leaving.withdraw(self.key)
                 if self._left() and not self.asked:
                     find_place(self.cluster, 1, NODES_S)
@@ -106,6 +109,7 @@ class WorkerGroup(threading.Thread):
         except TrainingFailedError as error:
             if not _no_place(error):
                 raise self._failed(error) from error
+            # another command took the place between our look and Ray's; `run` looks for one again
             self._displaced += 1
             if self._displaced > CONTROLLER_RETRIES:
                 raise UserError(
@@ -113,6 +117,7 @@ class WorkerGroup(threading.Thread):
                     "before they could start; run the command again when the cluster is less busy"
                 ) from error
         except ActorDiedError as error:
+            # a group that was asked to leave and did not in time was ended
             if self.asked:
                 return
             reason = _last_words(str(error))
@@ -123,7 +128,7 @@ class WorkerGroup(threading.Thread):
                     "machine out of memory?"
                 ) from error
             say(f"the training controller died ({reason}); starting it again")
-            release_dead()
+            release_dead()  # or its successor waits for the places that it still holds
 
     def _failed(self, error: TrainingFailedError) -> UserError:
         failures = getattr(error, "worker_failures", {})  # a controller's own error has none
@@ -180,10 +185,12 @@ def _asked_to_end(groups: list[WorkerGroup]) -> Iterator[list[float]]:
             for group in groups:
                 threading.Thread(target=group.ask, daemon=True).start()
 
+    # a process catches signals in its main thread alone
     here = threading.current_thread() is threading.main_thread()
     changed = [number for number, handler in before.items() if here and callable(handler)]
     for number in changed:
         signal.signal(number, end)
+
     try:
         yield requests
     finally:
@@ -212,6 +219,7 @@ def _reason(error: TrainingFailedError) -> str:
         for failure in failures.values()
         for cause in (failure, getattr(failure, "cause", None))
     ]
+
     if sentences := [str(cause) for cause in causes if isinstance(cause, UserError)]:
         return sentences[0]
     if lost := [rank for rank, failure in failures.items() if died(failure)]:

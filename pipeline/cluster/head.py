@@ -31,6 +31,7 @@ def start(cluster: Cluster, temporary: Path) -> str:
     """
     # A rank more than there are cores is slow, not wrong: the same run on a smaller machine.
     cpus = max(os.cpu_count() or 1, math.ceil(cluster.most * cluster.cpus_per_worker))
+
     for again in range(START_TRIES):
         try:
             with _dashboard_without_questions(temporary):
@@ -46,6 +47,7 @@ def start(cluster: Cluster, temporary: Path) -> str:
         except Exception as error:  # Ray gives its head 30 s, and says no more of it than that
             _shut_down()
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+
     raise UserError(
         f"the local Ray head did not start in {START_TRIES} tries: {reason}; is the machine "
         "overloaded?"
@@ -93,8 +95,10 @@ def hold(folder: Path, cluster: Cluster) -> None:
     write_text(folder / "head", str(os.getpid()))
     write_text(folder / "address", start(cluster, folder))
     parts = _parts()
+
     while (folder / "owner").exists() and alive(owner) and all(map(alive, parts)):
         time.sleep(0.5)
+
     ray.shutdown()
     if not alive(owner):
         shutil.rmtree(folder, ignore_errors=True)

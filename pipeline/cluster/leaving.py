@@ -42,8 +42,8 @@ def withdraw(group: str) -> None:
 
 def end(group: str) -> None:
     """End a group's controller at once, and with it its workers; whoever waits for it hears."""
-    if known := internal_kv._internal_kv_get(_controller(group), namespace=SPACE):
-        controller = ray.ActorID(bytes.fromhex(known.decode()))
+    if identifier := internal_kv._internal_kv_get(_controller(group), namespace=SPACE):
+        controller = ray.ActorID(bytes.fromhex(identifier.decode()))
         ray._private.worker.global_worker.core_worker.kill_actor(controller, True)
 
 
@@ -55,7 +55,8 @@ class LeaveRequest:
     """Rank 0's ear: says, without waiting, whether the group was asked to leave."""
 
     def __init__(self, group: str) -> None:
-        self._group, self._heard = group, threading.Event()
+        self._group = group
+        self._heard = threading.Event()
         threading.Thread(target=self._listen, daemon=True).start()
 
     def __call__(self) -> bool:
@@ -89,6 +90,7 @@ class Leaving(ControllerCallback, WorkerGroupCallback):
         """Let a group that is about to get another size leave its run with a checkpoint first."""
         if not isinstance(current_state, ResizingState):
             return
+
         ask(self.group, lasting=False)
         deadline = time.monotonic() + LEAVE_S
         while time.monotonic() < deadline:
@@ -96,6 +98,7 @@ class Leaving(ControllerCallback, WorkerGroupCallback):
             if status.finished or status.errors:
                 break
             time.sleep(POLL_S)
+
         withdraw(self.group)
 
     def after_worker_group_poll_status(self, status: Any) -> None:

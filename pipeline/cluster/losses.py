@@ -35,7 +35,8 @@ class Losses(WorkerGroupCallback):
 
     def after_worker_group_training_start(self, worker_group: Any) -> None:
         """Begin to watch a group."""
-        self._group, self._looks = worker_group, {}
+        self._group = worker_group
+        self._looks = {}
 
     def after_worker_group_poll_status(self, status: Any) -> None:
         """Have silent ranks looked at, and name those that a group ends for."""
@@ -63,12 +64,14 @@ class Losses(WorkerGroupCallback):
     def _name(self, rank: int, error: BaseException) -> None:
         node = self._group.get_workers()[rank].metadata.node_ip
         run = next((run for run in self.runs if run.finished() is None), self.runs[-1])
+
         if not died(error):
             what = f"failed ({shortened(last_line(error).partition('. ')[0], 160)})"
         elif rank in self._looks:
             what = f"computed and answered nothing for {SILENT_S:.0f} s"
         else:
             what = "died"
+
         run.note(f"rank {rank} on node {node} {what}; its group of ranks is ended")
 
 

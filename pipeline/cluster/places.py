@@ -25,13 +25,11 @@ def worker_of(cluster: Cluster) -> Resources:
     return {"CPU": cluster.cpus_per_worker, **({"GPU": gpus} if gpus else {})}
 
 
-def gpus_per_worker(cluster: Cluster, there: Resources) -> float:
-    """Return a worker's GPUs: as asked for, or one each where the resources that are `there` allow
-    it.
-    """
+def gpus_per_worker(cluster: Cluster, resources: Resources) -> float:
+    """Return a worker's GPUs: as asked for, or one each where the cluster's resources allow it."""
     if cluster.gpus_per_worker != "auto":
         return cluster.gpus_per_worker
-    return 1.0 if there.get("GPU", 0) >= cluster.least else 0.0
+    return 1.0 if resources.get("GPU", 0) >= cluster.least else 0.0
 
 
 def nodes() -> dict[str, Resources]:
@@ -59,6 +57,7 @@ def free(holder: str | None = None) -> dict[str, Resources]:
                 node = spare.get(bundle.node_id.hex(), {})
                 for kind, amount in bundle.unit_resources.items():
                     node[kind] = node.get(kind, 0.0) + amount
+
     return spare
 
 
@@ -81,12 +80,16 @@ def find_place(cluster: Cluster, groups: int, patience: float = 0.0) -> int:
     Raises:
         UserError: the nodes do not hold a group, whatever else they do.
     """
-    began, waits, worker = time.monotonic(), False, worker_of(cluster)
+    began = time.monotonic()
+    waits = False
+    worker = worker_of(cluster)
+
     while True:
         waited = time.monotonic() - began
         possible = fitting(nodes(), worker)
         if possible < cluster.least and waited >= patience:
             raise UserError(_lacking(cluster, worker, possible))
+
         most = max(1, min(groups, possible // cluster.most))
         spare = fitting(free(), worker)
         if spare >= most * cluster.most or (spare >= cluster.least and waited > SETTLE_S):
@@ -126,14 +129,15 @@ def _words(worker: Resources) -> str:
 
 
 def _lacking(cluster: Cluster, worker: Resources, possible: int) -> str:
-    there = ray.cluster_resources()
+    resources = ray.cluster_resources()
     for kind, each in worker.items():
-        if each * cluster.least > there.get(kind, 0):
+        if each * cluster.least > resources.get(kind, 0):
             return (
                 f"{cluster.least} workers need {each * cluster.least:g} {kind}, the Ray cluster "
-                f"has {there.get(kind, 0):g}; lower cluster.workers or "
+                f"has {resources.get(kind, 0):g}; lower cluster.workers or "
                 f"cluster.{kind.lower()}s_per_worker"
             )
+
     return (
         f"{cluster.least} workers of {_words(worker)} each are needed, the nodes of the Ray "
         f"cluster hold {possible}; lower cluster.workers or what a worker takes"

@@ -27,7 +27,8 @@ class RunProgress:
             task: whose main metric is shown; None where nobody knows.
             past: whether what is there already counts as new.
         """
-        self._progress, self._numbers = progress, numbers
+        self._progress = progress
+        self._numbers = numbers
         self._about = tasks().get(task or "")
         self._offset = 0 if past or not progress.exists() else progress.stat().st_size
         self._numbers_offset = 0
@@ -40,9 +41,10 @@ class RunProgress:
         with open(self._progress, "rb") as file:
             file.seek(self._offset)
             data = file.read()
-        whole = data[: data.rfind(b"\n") + 1]
-        self._offset += len(whole)
-        return [json.loads(line) for line in whole.splitlines()]
+
+        complete = data[: data.rfind(b"\n") + 1]
+        self._offset += len(complete)
+        return [json.loads(line) for line in complete.splitlines()]
 
     def text(self, now: dict[str, Any], name: str = "", columns: int = COLUMNS) -> str:
         """Return what a line says, in at most `columns` letters: how far the run is, its loss where
@@ -50,17 +52,19 @@ class RunProgress:
         """
         if "note" in now:
             return str(now["note"])
+
         skipped = f"{now['skipped']} passed over" if now.get("skipped") else ""
         speed = f"{now['images_per_second']:.0f} images/s"
-        left = f"{clock(now['seconds_left'])} left"
+        time_left = f"{clock(now['seconds_left'])} left"
         loss = "" if now["loss"] is None else f"loss {now['loss']:.3f}"
         metric = self._evaluated(now["step"])
-        rest = [part for part in (metric or loss, skipped, speed, left) if part]
+        rest = [phrase for phrase in (metric or loss, skipped, speed, time_left) if phrase]
         begin = f"{name}: " if name else ""
 
         line = "  ".join([f"{begin}{_reached(now)}", *([loss] if metric and loss else []), *rest])
         if len(line) <= columns:
             return line
+
         line = "  ".join([_reached(now), *rest])
         room = columns - len(line) - 2
         return line[:columns] if room < SHORTEST else f"{_shortened(name, room)}: {line}"
@@ -69,9 +73,11 @@ class RunProgress:
         """Return the main metric as it was at a step; empty before the first evaluation."""
         if self._about is None:
             return ""
+
         main = self._about.main_metric
         points, self._numbers_offset = spool.read(self._numbers, self._numbers_offset)
         self._evaluations += [(p.step, p.value) for p in points if p.name == f"eval/{main}"]
+
         past = [value for at, value in self._evaluations if at <= step]
         metric = self._about.metrics[main]
         return f"{metric.label} {past[-1]:.{metric.decimals}f}" if past else ""

@@ -39,6 +39,7 @@ class RendezvousBackend(_TorchBackend):
             "world_size": len(worker_group),
             "seconds": backend_config.timeout_s,
         }
+
         worker_group.execute(_set_torch_distributed_env_vars)
         ray.get(
             [

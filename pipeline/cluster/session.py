@@ -43,6 +43,7 @@ def session_head(folder: Path, cluster: Cluster) -> str:
             with open(folder / "head.log", "wb") as log:
                 head = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
             _wait_for(address, head, folder / "head.log")
+
     return address.read_text()
 
 
@@ -108,23 +109,24 @@ def run_session(
     They are a process group of their own: whichever way this process is asked to end, they are
     asked once, by SIGINT, which DVC leaves to its stage, and are waited for.
     """
-    asked: list[int] = []
+    signals: list[int] = []
     with new_session() as folder:
         if stages is not None:
             write_schedule(Path(folder), stages)
         for number, command in enumerate(commands):
             begin(number)
-            code = _run(command, folder, asked)
-            if asked or code:
+            code = _run(command, folder, signals)
+            if signals or code:
                 break
-    return 128 + asked[0] if asked else code
+
+    return 128 + signals[0] if signals else code
 
 
-def _run(command: list[str], folder: str, asked: list[int]) -> int:
+def _run(command: list[str], folder: str, signals: list[int]) -> int:
     groups: list[int] = []
 
     def forward(number: int, _: object) -> None:
-        asked.append(number)
+        signals.append(number)
         for group in groups:
             with suppress(ProcessLookupError):
                 os.killpg(group, signal.SIGINT)
@@ -134,10 +136,13 @@ def _run(command: list[str], folder: str, asked: list[int]) -> int:
             signal.signal(number, forward)
         elif number == signal.SIGINT:  # ignored by us, it must still end the command
             signal.signal(number, lambda *_: None)
+
     process = subprocess.Popen(command, env={**os.environ, SESSION: folder}, process_group=0)
     groups.append(process.pid)
-    if asked:
+    # a signal may have come before there was a group to pass it on to
+    if signals:
         os.killpg(process.pid, signal.SIGINT)
+
     return process.wait()
 
 
@@ -147,6 +152,7 @@ def _end_head(folder: Path) -> None:
     deadline = time.monotonic() + 20
     while head.exists() and alive(int(head.read_text())) and time.monotonic() < deadline:
         time.sleep(0.1)
+
     if head.exists():
         with suppress(OSError, ValueError):
             os.killpg(int(head.read_text()), signal.SIGKILL)

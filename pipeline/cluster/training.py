@@ -20,22 +20,29 @@ from pipeline.tracking.trainings import recorded, register, settled
 
 def train(call: Call, shards: Path) -> None:
     """Train the asked-for runs that are not finished, bring MLflow up to date, publish."""
-    task, variants = call.args.task, call.args.variants
-    wanted = [run for variant in variants for run in runs_of(call, task, variant, shards)]
+    task = call.args.task
+    variants = call.args.variants
+    requested = [run for variant in variants for run in runs_of(call, task, variant, shards)]
+
     if call.args.adopt:
-        adopt(call.args.adopt, wanted)
-    if any(run.finished() is None for run in wanted):
-        for advice in refuse_damage(call, shards, wanted):
+        adopt(call.args.adopt, requested)
+
+    if any(run.finished() is None for run in requested):
+        for advice in refuse_damage(call, shards, requested):
             print(advice, file=sys.stderr, flush=True)
-        _refuse_unfit([run for run in wanted if run.finished() is None])
-        _train(call, wanted, _companions(call, shards, wanted))
-    bring_up(wanted)
-    if unsettled := [run for run in wanted if run.finished() is not None and not settled(run)]:
+        _refuse_unfit([run for run in requested if run.finished() is None])
+        _train(call, requested, _companions(call, shards, requested))
+
+    bring_up(requested)
+    if unsettled := [run for run in requested if run.finished() is not None and not settled(run)]:
         with recorded(call, unsettled) as ready:
             ready()
+
     for variant in variants:
-        publish(call, [run for run in wanted if run.variant == variant])
-    register(call, [next(run for run in wanted if run.variant == variant) for variant in variants])
+        publish(call, [run for run in requested if run.variant == variant])
+    register(
+        call, [next(run for run in requested if run.variant == variant) for variant in variants]
+    )
 
 
 def _refuse_unfit(runs: list[Run]) -> None:
@@ -47,7 +54,7 @@ def _refuse_unfit(runs: list[Run]) -> None:
     refuse_unfit((run.label, run) for run in runs)
 
 
-def _companions(call: Call, shards: Path, wanted: list[Run]) -> list[Run]:
+def _companions(call: Call, shards: Path, requested: list[Run]) -> list[Run]:
     """Return unfinished, unpublished runs of the task's other variants, where `cluster.together`
     says so.
 
@@ -55,8 +62,10 @@ def _companions(call: Call, shards: Path, wanted: list[Run]) -> list[Run]:
     """
     if not call.params.cluster.together:
         return []
-    task, asked = call.args.task, {run.variant for run in wanted}
-    others = [name for name in section_of(call, task).variants if name not in asked]
+
+    task = call.args.task
+    variants = {run.variant for run in requested}
+    others = [name for name in section_of(call, task).variants if name not in variants]
     runs = [run for name in others for run in runs_of(call, task, name, shards)]
     return [run for run in runs if run.finished() is None and not _published(call, run)]
 
@@ -66,7 +75,7 @@ def _published(call: Call, run: Run) -> bool:
     return metrics.is_file() and run.id.encode() in metrics.read_bytes()
 
 
-def _train(call: Call, wanted: list[Run], companions: list[Run]) -> None:
+def _train(call: Call, requested: list[Run], companions: list[Run]) -> None:
     """Train runs in one worker group while MLflow records them; raise where one that was asked for
     ended badly.
 
@@ -74,18 +83,18 @@ def _train(call: Call, wanted: list[Run], companions: list[Run]) -> None:
     is a companion.
     """
     with ExitStack() as locks:
-        once = {
-            run.id: run for run in sorted(wanted, key=lambda run: run.id)
-        }  # two variants may be the same run
-        for run in once.values():
+        # two variants may be the same run
+        distinct = {run.id: run for run in sorted(requested, key=lambda run: run.id)}
+        for run in distinct.values():
             locks.enter_context(run.alone())
-        runs = [*once.values()] + [run for run in companions if _free(run, locks)]
-        unfinished = [
-            run for run in runs if run.finished() is None
-        ]  # another process may have been at them
+
+        runs = [*distinct.values()] + [run for run in companions if _free(run, locks)]
+        # another process may have been at them
+        unfinished = [run for run in runs if run.finished() is None]
         wrong = _train_recorded(call, unfinished) if unfinished else {}
-    if asked := [wrong[run.id] for run in wanted if run.id in wrong]:
-        raise UserError("; ".join(asked))
+
+    if reasons := [wrong[run.id] for run in requested if run.id in wrong]:
+        raise UserError("; ".join(reasons))
 
 
 def _free(run: Run, locks: ExitStack) -> bool:
@@ -99,8 +108,10 @@ def _free(run: Run, locks: ExitStack) -> bool:
 
 def _train_recorded(call: Call, runs: list[Run]) -> dict[str, str]:
     """Train runs; return those that bad input ended, with the reason."""
+    # before the training: what adopts the run later asks what it was made of
     for run in runs:
         write_json(run.folder / "decides.json", run.decides)
+
     with recorded(call, runs) as ready:
         from pipeline.cluster.connection import connected
         from pipeline.cluster.groups import train_runs

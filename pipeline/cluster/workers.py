@@ -67,7 +67,8 @@ def trainer(
     """
     storage = runs[0].folder.parent
     scaling, sizes = _scaling(runs, cluster)
-    made = GroupTrainer(
+
+    group_trainer = GroupTrainer(
         _work,
         train_loop_config={
             "runs": runs,
@@ -88,8 +89,9 @@ def trainer(
             logging_config=LoggingConfig("WARNING"),
         ),
     )
-    made.sizes = sizes
-    return made
+
+    group_trainer.sizes = sizes
+    return group_trainer
 
 
 def threads_of(cluster: Cluster) -> int:
@@ -107,10 +109,11 @@ def _scaling(runs: list[Run], cluster: Cluster) -> tuple[ScalingConfig, tuple[in
         resources_per_worker=worker,
         elastic_resize_monitor_interval_s=RESIZE_S,
     )
+
     counts = {run.recipe.micro_batches for run in runs}
     sizes = range(cluster.least, cluster.most + 1)
-    whole = tuple(size for size in sizes if not any(count % size for count in counts))
-    return config, whole if elastic else ()
+    divisors = tuple(size for size in sizes if not any(count % size for count in counts))
+    return config, divisors if elastic else ()
 
 
 def _work(config: dict[str, Any]) -> dict[str, str]:
@@ -126,10 +129,12 @@ def _work(config: dict[str, Any]) -> dict[str, str]:
     prepare_process(device, config["threads"])
     context = ray.train.get_context()
     ranks = Ranks(context.get_world_rank(), context.get_world_size())
+
     wrong: dict[str, str] = {}
     gate: StopDecision | None = config["gate"]
     hears = config["group"] is not None and ranks.rank == 0
     leave = LeaveRequest(config["group"]) if hears else _never
+
     for run in config["runs"]:
         try:
             past = gate is not None
@@ -138,15 +143,14 @@ def _work(config: dict[str, Any]) -> dict[str, str]:
                     ray.train.report(row)
                     if gate is not None and not _together(gate, row, ranks):
                         break
-        except (
-            Unreadable,
-            DiskFull,
-        ):  # perhaps on this rank alone, so the group ends: the others would wait for ever
+        except (Unreadable, DiskFull):
+            # perhaps on this rank alone, so the group ends: the others would wait for ever
             raise
         except Left:
             break
         except UserError as error:  # the same on every rank; the other runs are not at fault
             wrong[run.id] = str(error)
+
     return wrong
 
 
@@ -165,7 +169,7 @@ def prepare_process(device: Any, threads: int) -> None:
 
 def _together(gate: StopDecision, row: dict[str, Any], ranks: "Ranks") -> bool:
     """Return rank 0's answer on every rank."""
-    from pipeline.training.loop import from_rank_0
+    from pipeline.training.collectives import from_rank_0
 
     return from_rank_0(gate(row) if ranks.rank == 0 else False, ranks)
 
@@ -174,6 +178,6 @@ def _wrap(model: Any) -> Any:
     """Wrap in DDP where there are several ranks."""
     import ray.train.torch
 
-    from pipeline.training.loop import AVERAGING
+    from pipeline.training.collectives import AVERAGING
 
     return ray.train.torch.prepare_model(model, parallel_strategy_kwargs=AVERAGING)

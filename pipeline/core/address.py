@@ -21,9 +21,9 @@ def sqlite_uri(file: Path) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        shown = os.fsencode(text).decode(errors="backslashreplace")
+        readable = os.fsencode(text).decode(errors="backslashreplace")
         raise UserError(
-            f"MLflow cannot open {shown}, whose name is not UTF-8; rename the folder, or set "
+            f"MLflow cannot open {readable}, whose name is not UTF-8; rename the folder, or set "
             "tracking.uri"
         ) from None
     return f"sqlite+pysqlite:///{quote(text)}" if {"%", "?"} & set(text) else f"sqlite:///{text}"

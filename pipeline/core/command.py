@@ -63,16 +63,18 @@ def main(run: Callable[[], None]) -> None:
     environment.prepare()
     if isinstance(sys.stdout, io.TextIOWrapper):  # names may hold what a terminal's encoding lacks
         sys.stdout.reconfigure(errors="backslashreplace")
-    asked = _listen()
+    signals = _listen()
     code: object = 1
+
     try:
         code = _run(run)
     except SystemExit as error:  # inside one of Ray's calls an exit loses its code
         code = error.code
     except Exception:
-        if not asked:
+        if not signals:
             raise  # otherwise it is what the same signal did to others, on whom this command called
-    sys.exit(128 + asked[0] if asked else code)  # type: ignore[arg-type]
+
+    sys.exit(128 + signals[0] if signals else code)  # type: ignore[arg-type]
 
 
 def _listen() -> list[int]:
@@ -83,22 +85,22 @@ def _listen() -> list[int]:
         The requests so far. `timeout` sends one twice, to its command and to the group, which is
         one request.
     """
-    asked: list[int] = []
+    signals: list[int] = []
     last = 0.0
 
     def end(number: int, _: object) -> None:
         nonlocal last
-        if asked and time.monotonic() - last < SAME_REQUEST_S:
+        if signals and time.monotonic() - last < SAME_REQUEST_S:
             return
         last = time.monotonic()
-        asked.append(number)
+        signals.append(number)
         watchdog.ending.set()
         raise KeyboardInterrupt if number == signal.SIGINT else SystemExit
 
     for number in watchdog.ENDINGS:
         if signal.getsignal(number) != signal.SIG_IGN:  # `nohup`, or a shell's background job
             signal.signal(number, end)
-    return asked
+    return signals
 
 
 def _run(run: Callable[[], None]) -> int | str | None:

@@ -81,6 +81,7 @@ def own_token() -> None:
         or {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys()
     ):
         return
+
     try:
         _write_token(Path.home() / ".ray" / "auth_token")
     except (OSError, RuntimeError):  # a home that cannot be written to, or none at all
@@ -97,11 +98,14 @@ def _write_token(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists() and path.stat().st_size == 0:
         path.unlink()
+
     if not path.exists():
         handle, beside = tempfile.mkstemp(dir=path.parent)
         with os.fdopen(handle, "w") as file:
             file.write(os.urandom(32).hex())
+        # a link appears whole, and only where no other process was first
         with suppress(FileExistsError):
             os.link(beside, path)
         os.unlink(beside)
+
     path.chmod(0o600)

@@ -41,9 +41,9 @@ def disk_full(error: OSError, path: object = None, needed: int | None = None) ->
 
 def nearest(name: str, choices: Iterable[str]) -> str:
     """Return `; did you mean 'x'?`, or the list of choices where nothing is near."""
-    known = sorted(choices)
-    close = get_close_matches(name, known, n=1)
-    return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"
+    names = sorted(choices)
+    close = get_close_matches(name, names, n=1)
+    return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(names)}"
 
 
 def discreet(text: str, *addresses: str) -> str:

@@ -29,12 +29,14 @@ def reach(point: str, **where: int | str) -> None:
         return
     for fault in armed.split(";"):
         name, *words = shlex.split(fault) or [""]
-        asked = dict(word.split("=", 1) for word in words)
-        once, action = asked.pop("once", None), asked.pop("do", "kill")
-        held_by = asked.pop("while", None)
+        conditions = dict(word.split("=", 1) for word in words)
+        once = conditions.pop("once", None)
+        action = conditions.pop("do", "kill")
+        held_by = conditions.pop("while", None)
+
         if (
             name == point
-            and all(str(where.get(key)) == value for key, value in asked.items())
+            and all(str(where.get(key)) == value for key, value in conditions.items())
             and _first(once)
         ):
             _act(action, point, held_by)

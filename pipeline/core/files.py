@@ -28,6 +28,7 @@ def write_bytes(path: Path, data: bytes | memoryview) -> None:
     """
     if path.is_dir():
         raise UserError(f"{path} is a folder where a file of the project belongs; move it away")
+
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,9 +62,9 @@ def finite(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {key: finite(part) for key, part in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [finite(part) for part in value]
+        return [finite(item) for item in value]
     return value
 
 
@@ -79,10 +80,14 @@ def whole_folder(path: Path) -> Iterator[Path]:
     clear_leftovers(path)
     beside, old = (path.with_name(f".{path.name}.{os.getpid()}.{end}") for end in ("tmp", "old"))
     beside.mkdir()
+
     try:
         yield beside
-        for made in (*beside.rglob("*"), beside):
-            _sync(made)
+        # on disk before it has its name: a folder of this name is whole
+        for entry in (*beside.rglob("*"), beside):
+            _sync(entry)
+
+        # a folder cannot be renamed onto another; `clear_leftovers` mends a kill between the two
         if path.exists():
             os.rename(path, old)
         failpoints.reach("folder.moved", name=path.name)

@@ -62,6 +62,7 @@ def held(
                 raise Busy(busy) from None
             say(f"{busy}; waiting for it")
             number = stack.enter_context(locked(path))
+
         _sign(number)
         yield
 

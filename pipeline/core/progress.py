@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from rich.live import Live
 
 COLUMNS = 80
-MOVING, LOGGED = 0.2, 10.0  # seconds between two lines, on a terminal and in a log
+MOVING = 0.2  # seconds between two lines, on a terminal
+LOGGED = 10.0  # and in a log
 
 
 def say(sentence: str) -> None:
@@ -35,7 +36,10 @@ class Progress:
             unit: `bytes`, which are shown as megabytes, or what the steps are called.
             brief: say nothing about what is over before a first line was due.
         """
-        self._label, self._total, self._unit, self._brief = label, total, unit, brief
+        self._label = label
+        self._total = total
+        self._unit = unit
+        self._brief = brief
         self._start = time.monotonic()
         self._shown: float | None = None
         self._first: int | None = None
@@ -44,20 +48,23 @@ class Progress:
         """Say that `done` steps are done."""
         now = time.monotonic()
         moving = sys.stderr.isatty()
-        self._first = (
-            done if self._first is None else min(done, self._first)
-        )  # what was there before took no time
+        # what was there before took no time
+        self._first = done if self._first is None else min(done, self._first)
         last = self._shown if self._shown is not None else self._start if self._brief else 0.0
         if done < self._total and now - last < (MOVING if moving else LOGGED):
             return
         if done == self._total and self._brief and self._shown is None:
             return
+
         self._shown = now
-        text, end = f"{self._label}: {self._amount(done)}", "" if moving else "\n"
+        text = f"{self._label}: {self._amount(done)}"
+        end = "" if moving else "\n"
         if done < self._total:
             text += f", about {clock(self._left(done, now))} left"
         else:
-            text, end = f"{self._label}: {self._amount(None)} in {now - self._start:.1f} s", "\n"
+            text = f"{self._label}: {self._amount(None)} in {now - self._start:.1f} s"
+            end = "\n"
+
         print(f"\r{text:<60}" if moving else text, end=end, file=sys.stderr, flush=True)
 
     def _left(self, done: int, now: float) -> float:
@@ -71,6 +78,7 @@ class Progress:
                 if done is None
                 else f"{done} of {self._total} {self._unit}"
             )
+
         total = f"{self._total / 1e6:,.1f} MB"
         return total if done is None else f"{done / 1e6:,.1f} of {total}"
 
@@ -107,6 +115,7 @@ class ProgressLines:
                 self._said[name] = now
                 say(line)
             return
+
         self._lines[name] = line
         if last:
             del self._lines[name]

@@ -81,10 +81,12 @@ class Finished(Record):
             self.best,
             *(row.__pydantic_extra__ or {} for row in self.history),
         ]
+
         if any(not isinstance(row.get(self.main_metric), float) for row in rows):
             raise ValueError(f"{self.main_metric} is missing in an evaluation")
         if lacking := SEALED - self.files.keys():
             raise ValueError(f"files lacks {', '.join(sorted(lacking))}")
+
         return self
 
 

@@ -17,6 +17,7 @@ def shell_line(*words: str | tuple[str, str]) -> str:
             if name
             else [value]
         )
+
     return discreet(" ".join(_quoted(word) for word in flat))
 
 

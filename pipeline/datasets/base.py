@@ -115,10 +115,12 @@ def list_folder(
         tree = open_source(root, module.ARCHIVES, only, follow_links)
     except UserError as error:
         raise UserError(f"data.{name}.source: {error}") from None
+
     try:
         listing = module.scan(tree, Asked(name, splits, annotations or {}, hold_out is not None))
     except UserError as error:
         raise UserError(f"{error}{_refused(tree)}") from None
+
     _check_names(listing)
     if hold_out is not None:
         _hold_out(module, listing, hold_out, seed)
@@ -150,6 +152,7 @@ def _hold_out(module: LayoutReader, listing: Listing, fraction: float, seed: int
     """Make a validation split from a part of the training split."""
     samples = listing.splits["train"]
     held = draw.share({sample.key: _class_of(sample) for sample in samples}, fraction, seed)
+
     listing.splits["train"] = [sample for sample in samples if sample.key not in held]
     listing.splits["val"] = [
         module.for_evaluation(sample) for sample in samples if sample.key in held
@@ -193,13 +196,15 @@ def limited(
         listing.ignored += [
             Filed(path, "beyond_limit") for sample in rest for path in listing.files_of(sample)
         ]
-        shown = {
+
+        classes = {
             group for sample in listing.splits[split] if (group := _class_of(sample)) is not None
         }
-        if shown and len(shown) < len(listing.classes):
+        if classes and len(classes) < len(listing.classes):
             listing.warnings.append(
-                f"data.{name}.limit.{split}: {count} leaves {len(shown)} of "
+                f"data.{name}.limit.{split}: {count} leaves {len(classes)} of "
                 f"{len(listing.classes)} classes"
             )
+
     listing.ignored.sort()
     return listing

@@ -26,9 +26,9 @@ def rewritten(note: Path, listing: Listing) -> bool:
     A source that lies elsewhere now, or was copied, has dates of its own that say nothing.
     """
     try:
-        known = json.loads(note.read_bytes())
-        same = known["listing"] == listing.digest() and known["root"] == _root(listing)
-        return bool(same and known["dates"] != _dates(listing))
+        remembered = json.loads(note.read_bytes())
+        same = remembered["listing"] == listing.digest() and remembered["root"] == _root(listing)
+        return bool(same and remembered["dates"] != _dates(listing))
     except (OSError, ValueError, KeyError, TypeError):
         return False
 

@@ -22,11 +22,13 @@ from pipeline.datasets.notes import brief
 
 REPAIR_QUALITY = 95
 LONGEST_JPEG = 65_500  # pixels of a side that an encoder takes
-JPEG_START, PNG_START = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+JPEG_START = b"\xff\xd8\xff"
+PNG_START = b"\x89PNG\r\n\x1a\n"
 PNG_DEPTH = 24  # where a PNG says how many bits a channel has
 PNG_END = b"IEND\xaeB`\x82"
 EXIF_START = b"Exif\0\0"
-ORIENTATION, EXIF_TABLE = 0x0112, 0x8769  # tags of the EXIF standard
+ORIENTATION = 0x0112  # a tag of the EXIF standard
+EXIF_TABLE = 0x8769  # another one
 MODES = {
     "CMYK": "cmyk",
     "1": "mode_bilevel",
@@ -82,11 +84,13 @@ def check(
     """
     if not data:
         raise RefusedError("empty")
+
     image, pixels = _decode(data, max_pixels, short_side)
     turned = _orientation(image)
     repaired = _repair_reason(name, data, image) or ("exif_bad" if turned is None else None)
     notes = ("exif_rotated",) if turned in range(2, 9) else ()
     shrink = short_side is not None and min(image.size) > short_side
+
     if short_side is not None and shrink:
         scale = short_side / min(image.size)
         size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
@@ -94,10 +98,12 @@ def check(
         small = Image.fromarray(resize(source, size))
         small.info = image.info  # a comment is written again
         return Checked(_jpeg(small, quality), *size, repaired, notes)
+
     if data.startswith(PNG_START):
         data = data if repaired in (None, "format_mismatch") else _png(rgb(image))
     elif repaired is not None:
         data = without_exif(data) if repaired == "exif_bad" else _jpeg(rgb(image), REPAIR_QUALITY)
+
     return Checked(data, *image.size, repaired, notes)
 
 
@@ -120,10 +126,10 @@ def check_mask(data: bytes, size: tuple[int, int], largest: int, max_pixels: int
         raise RefusedError(
             "mask_not_png", f"{INDEX_MASK}: labels survive only lossless compression"
         )
+
     mask, _ = _decode(data, max_pixels)
-    if mask.mode in ("1", "I", "I;16") or (
-        mask.mode == "L" and data[PNG_DEPTH] != 8
-    ):  # readers scale such greys
+    if mask.mode in ("1", "I", "I;16") or (mask.mode == "L" and data[PNG_DEPTH] != 8):
+        # readers scale such greys
         raise RefusedError("mask_depth", f"{INDEX_MASK}, found {data[PNG_DEPTH]} bits a pixel")
     if mask.mode not in ("L", "P"):
         raise RefusedError("mask_channels", f"{INDEX_MASK}, found mode {mask.mode}")
@@ -131,6 +137,7 @@ def check_mask(data: bytes, size: tuple[int, int], largest: int, max_pixels: int
         raise RefusedError(
             "mask_size", f"mask {mask.width}x{mask.height}, image {size[0]}x{size[1]}"
         )
+
     counts = {value: pixels for value, pixels in enumerate(mask.histogram()) if pixels}
     if unnamed := [value for value in counts if value > largest]:
         advice = (
@@ -139,6 +146,7 @@ def check_mask(data: bytes, size: tuple[int, int], largest: int, max_pixels: int
             else ""
         )
         raise RefusedError("mask_value", f"{_values(unnamed)}; {NAMED.format(largest)}{advice}")
+
     return counts
 
 
@@ -157,10 +165,10 @@ def _decode(
     pixels = None
     if not data.startswith((JPEG_START, PNG_START)):
         raise RefusedError("not_an_image", f"neither JPEG nor PNG, starts with {data[:8]!r}")
-    if (
-        data.startswith(PNG_START) and PNG_END not in data
-    ):  # the decoder is content once it has all pixels
+    if data.startswith(PNG_START) and PNG_END not in data:
+        # the decoder is content once it has all pixels
         raise RefusedError("truncated", f"no end marker, {len(data)} bytes")
+
     with warnings.catch_warnings():  # broken EXIF and large sizes only warn; neither matters here
         warnings.simplefilter("ignore")
         try:
@@ -188,6 +196,7 @@ def _decode(
         ) as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, zlib.error ...
             reason = "truncated" if "truncated" in str(error).lower() else "damaged"
             raise RefusedError(reason, f"{error}, {len(data)} bytes") from None
+
     return image, pixels
 
 
@@ -197,9 +206,10 @@ def _orientation(image: Image.Image) -> int | None:
     """
     if "exif" not in image.info:
         return 1
-    exif = (
-        Image.Exif()
-    )  # a fresh one: opening the image may have met the fault already, and it is told once
+
+    # a fresh one: opening the image may have met the fault already, and it is told once
+    exif = Image.Exif()
+
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # all that Pillow says of a broken block
         try:
@@ -212,21 +222,23 @@ def _orientation(image: Image.Image) -> int | None:
 
 def without_exif(data: bytes) -> bytes:
     """Return a JPEG without its EXIF segments; every other byte stays, so the pixels do too."""
-    kept, start, at = [], 0, len(JPEG_START) - 1
-    while (
-        (at := data.find(b"\xff", at)) >= 0 and at + 4 <= len(data) and data[at + 1] != 0xDA
-    ):  # start of the scan
+    kept = []
+    start = 0
+    at = len(JPEG_START) - 1
+    while (at := data.find(b"\xff", at)) >= 0 and at + 4 <= len(data) and data[at + 1] != 0xDA:
+        # up to 0xDA, the start of the scan
         marker = data[at + 1]
-        if (
-            marker in (0x00, 0x01, 0xFF) or 0xD0 <= marker <= 0xD9
-        ):  # padding and markers without a length
+        if marker in (0x00, 0x01, 0xFF) or 0xD0 <= marker <= 0xD9:
+            # padding and markers without a length
             at += 1
             continue
+
         end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
         if marker == 0xE1 and data.startswith(EXIF_START, at + 4):
             kept.append(data[start:at])
             start = end
         at = end
+
     return b"".join([*kept, data[start:]])
 
 
@@ -269,6 +281,7 @@ def _jpeg(image: Image.Image, quality: int) -> bytes:
             f"to {LONGEST_JPEG}"
         )
         raise RefusedError("too_large_for_jpeg", detail)
+
     out = io.BytesIO()
     image.save(out, "JPEG", quality=quality)
     return out.getvalue()

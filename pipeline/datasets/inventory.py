@@ -13,8 +13,8 @@ from pipeline.params import Dataset, Params, RemoteFile
 
 def section(name: str, params: Params) -> Dataset:
     """Return the section `data.<name>`."""
-    found: Dataset = getattr(params.data, name)
-    return found
+    entry: Dataset = getattr(params.data, name)
+    return entry
 
 
 def request(name: str, params: Params) -> dict[str, Any]:
@@ -39,33 +39,36 @@ def resolve(name: str, params: Params, project: Path) -> Listing:
     Raises:
         UserError: the source is missing, cannot be downloaded, or is not in the data set's layout.
     """
-    asked = section(name, params)
-    listing = limited(_listed(name, asked, project), name, asked.limit, asked.seed)
-    dataset(name).complete(listing, name, asked, lambda source: _local(source, name, project))
+    entry = section(name, params)
+    listing = limited(_listed(name, entry, project), name, entry.limit, entry.seed)
+    dataset(name).complete(listing, name, entry, lambda source: _local(source, name, project))
     return listing
 
 
-def _listed(name: str, asked: Dataset, project: Path) -> Listing:
-    if asked.source == "synthetic":
-        folder = project / "data" / "raw" / "synthetic" / folder_name(name, asked.synthetic)
-        materialise(name, asked.synthetic, folder)
+def _listed(name: str, entry: Dataset, project: Path) -> Listing:
+    if entry.source == "synthetic":
+        folder = project / "data" / "raw" / "synthetic" / folder_name(name, entry.synthetic)
+        materialise(name, entry.synthetic, folder)
         return list_folder(name, folder, {})
+
     layout: dict[str, Any] = {
-        "splits": asked.splits,
-        "annotations": getattr(asked, "annotations", {}),
-        "hold_out": asked.hold_out,
-        "seed": asked.seed,
-        "follow_links": asked.follow_links,
+        "splits": entry.splits,
+        "annotations": getattr(entry, "annotations", {}),
+        "hold_out": entry.hold_out,
+        "seed": entry.seed,
+        "follow_links": entry.follow_links,
     }
-    if isinstance(asked.source, str):
-        return list_folder(name, _local(asked.source, name, project), **layout)
-    known = dataset(name).ARCHIVES
-    if unknown := [remote.file_name for remote in asked.source if remote.file_name not in known]:
+
+    if isinstance(entry.source, str):
+        return list_folder(name, _local(entry.source, name, project), **layout)
+    archives = dataset(name).ARCHIVES
+    if unknown := [remote.file_name for remote in entry.source if remote.file_name not in archives]:
         raise UserError(
             f"data.{name}.source: {', '.join(unknown)} is not read; the archives are "
-            f"{', '.join(known)}"
+            f"{', '.join(archives)}"
         )
-    files = [_local(remote, name, project) for remote in asked.source]
+
+    files = [_local(remote, name, project) for remote in entry.source]
     return list_folder(name, files[0].parent, only=[path.name for path in files], **layout)
 
 
@@ -86,13 +89,15 @@ def inventory(listing: Listing, asked: dict[str, Any]) -> dict[str, Any]:
     splits = {}
     for split, samples in listing.splits.items():
         files = listing.files_in(split)
-        shown = {sample.target for sample in samples if isinstance(sample.target, int)}
-        part = {
+        labels = {sample.target for sample in samples if isinstance(sample.target, int)}
+
+        counts = {
             "samples": len(samples),
             "files": len(files),
             "bytes": sum(places[path].size for path in files),
         }
-        splits[split] = part | ({"classes": len(shown)} if shown else {})
+        splits[split] = counts | ({"classes": len(labels)} if labels else {})
+
     return {
         "request": asked,
         "digest": listing.digest(),

@@ -43,6 +43,7 @@ def assign(paths: Sequence[str]) -> list[str]:
         clashing = [i for i, key in enumerate(keys) if times[key.casefold()] > 1]
         if not clashing:
             return keys
+
         rising = [i for i in clashing if levels[i] + 1 < len(_LEVELS)]
         if not rising:
             raise ValueError(f"paths repeat: {paths[clashing[0]]}")

@@ -69,23 +69,28 @@ def folders(
     Raises:
         UserError: several folders may be meant, or a split is held out that is there.
     """
-    there = {folder.removeprefix(inside) for folder in tree.folders if folder.startswith(inside)}
-    there |= {
+    present = {folder.removeprefix(inside) for folder in tree.folders if folder.startswith(inside)}
+    present |= {
         folder
         for path in tree.files
         for folder in _parents(path.removeprefix(inside))
         if path.startswith(inside)
     }
+
     chosen = {}
     for split, name in official.items():
         if split in asked.splits:
-            chosen[split] = _named(asked.splits[split].strip("/"), around, there)
+            chosen[split] = _named(asked.splits[split].strip("/"), around, present)
             continue
+
         best = next(
-            (folder for folder in (f"{top}{name}" for top in around) if folder in there), None
+            (folder for folder in (f"{top}{name}" for top in around) if folder in present), None
         )
         others = [
-            f"{top}{other}" for top in around for other in OFTEN[split] if f"{top}{other}" in there
+            f"{top}{other}"
+            for top in around
+            for other in OFTEN[split]
+            if f"{top}{other}" in present
         ]
         if best is None and len(others) > 1:
             raise UserError(
@@ -93,14 +98,16 @@ def folders(
                 f"name the one that is meant with data.{asked.name}.splits.{split}"
             )
         chosen[split] = best or (others[0] if others else name)
-    if shared in there and not there & {*chosen.values()}:
+
+    if shared in present and not present & {*chosen.values()}:
         chosen = {split: asked.splits.get(split, shared) for split in chosen} if shared else chosen
     if shared is None and len(set(chosen.values())) < len(chosen):
         raise UserError(
             f"data.{asked.name}.splits: each split needs a folder of its own, got {chosen}"
         )
+
     if asked.hold_out:
-        if chosen["val"] in there and chosen["val"] != chosen["train"]:
+        if chosen["val"] in present and chosen["val"] != chosen["train"]:
             raise UserError(
                 f"{tree.root} has a validation split in {inside}{printable(chosen['val'])}/; "
                 f"data.{asked.name}.hold_out is for data without one, take it away"
@@ -115,29 +122,31 @@ def annotation_file(tree: Tree, asked: Asked, split: str, folder: str) -> str:
     Raises:
         UserError: there is none, or several may be meant.
     """
-    setting, official = (
-        f"data.{asked.name}.annotations.{split}",
-        f"annotations/instances_{os.path.basename(folder)}.json",
-    )
+    setting = f"data.{asked.name}.annotations.{split}"
+    official = f"annotations/instances_{os.path.basename(folder)}.json"
     if (named := asked.annotations.get(split)) is not None:
         if named not in tree.files:
             raise UserError(f"{tree.root / named}, named by {setting}, does not exist")
         return named
-    there = has_folder(tree, folder)
-    if there and official in tree.files:
+
+    present = has_folder(tree, folder)
+    if present and official in tree.files:
         return official
+
     likely = _annotations(tree, split, folder, alone=asked.hold_out)
     if len(likely) > 1:
         raise UserError(
             f"{tree.root} has {examples(likely)}; name the annotations that are meant with "
             f"{setting}"
         )
-    if not there or not likely:
+
+    if not present or not likely:
         wrong = wrong_layout(tree.root, f"{folder}/ and {official}", tree.at_top())
         raise UserError(
             f"{wrong}; {asked.advice(split, tree, folder)}, {setting}=FILE another file of "
             "annotations"
         )
+
     return likely[0]
 
 
@@ -152,8 +161,10 @@ def _annotations(tree: Tree, split: str, folder: str, alone: bool) -> list[str]:
         if path.lower().endswith(".json") and path.count("/") <= folder.count("/") + 1
     ]
     files = [path for path in files if not os.path.basename(path).startswith(OTHER_ANNOTATIONS)]
+
     inside = [path for path in files if os.path.dirname(path) == folder]
     beside = [path for path in files if os.path.dirname(path) in ("", "annotations")]
+
     words = {base, *OFTEN[split], f"{split}2017"}
     called = [
         path
@@ -171,9 +182,9 @@ def has_folder(tree: Tree, folder: str) -> bool:
     return folder in tree.folders or any(True for _ in tree.under(folder))
 
 
-def _named(folder: str, around: Sequence[str], there: set[str]) -> str:
+def _named(folder: str, around: Sequence[str], present: set[str]) -> str:
     """Return the folder that somebody named, with or without what lies around it."""
-    return next((f"{top}{folder}" for top in ("", *around) if f"{top}{folder}" in there), folder)
+    return next((f"{top}{folder}" for top in ("", *around) if f"{top}{folder}" in present), folder)
 
 
 def _parents(path: str) -> list[str]:

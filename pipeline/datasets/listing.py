@@ -19,11 +19,12 @@ from pipeline.datasets.source.tree import Tree as Tree
 from pipeline.datasets.targets import Tally
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+# never a matter of what the layout knows
 ASTRAY = (
     "unsafe_name",
     "declared_too_large",
     "encrypted_member",
-)  # never a matter of what the layout knows
+)
 
 
 class Sample(NamedTuple):
@@ -118,11 +119,13 @@ class Listing:
         lines += [
             (entry.path, sizes.get(entry.path, -1), entry.reason) for entry in self.quarantined
         ]
+
         digest = hashlib.sha256()
         for path, size, content in sorted(lines):
             digest.update(raw(path) + b"\0%d\0" % size + content.encode() + b"\n")
         if self.real is not None:
             digest.update(b"real labels\0" + self.real.sha256.encode() + b"\n")
+
         return digest.hexdigest()
 
 
@@ -138,6 +141,7 @@ def finish(listing: Listing, claimed: Iterable[str]) -> Listing:
     spoken_for = {entry.path for entry in listing.quarantined} | set(listing.metadata)
     prefixes = tuple(folder.rstrip("/") + "/" for folder in claimed)
     layout = {parent for path in (*prefixes, *listing.metadata) for parent in _parents(path)}
+
     groups: dict[str, int] = {}
     for path in tree.files:
         if path not in spoken_for and not path.startswith(prefixes):
@@ -147,18 +151,23 @@ def finish(listing: Listing, claimed: Iterable[str]) -> Listing:
         *tree.ignored,
         *(Filed(group, "outside_layout", files=n) for group, n in groups.items()),
     ]
+
     for entry in tree.refused:
         counts = entry.path.startswith(prefixes) or entry.reason in ASTRAY
         bucket = listing.quarantined if counts else listing.ignored
         bucket.append(entry)
+
     listing.quarantined.sort()
     listing.ignored.sort()
+
     missing = sum(entry.reason == "missing_image" for entry in listing.quarantined)
-    found = len(tree.files) + len(tree.refused) + sum(entry.files for entry in tree.ignored)
-    if listing.listed != found + missing:
+    counted = len(tree.files) + len(tree.refused) + sum(entry.files for entry in tree.ignored)
+    if listing.listed != counted + missing:
         raise RuntimeError(
-            f"{listing.root}: {found + missing} inputs listed, but {listing.listed} in the buckets"
+            f"{listing.root}: {counted + missing} inputs listed, "
+            f"but {listing.listed} in the buckets"
         )
+
     return listing
 
 
@@ -174,9 +183,9 @@ def _outermost(path: str, layout: set[str]) -> str:
     return next((parent for parent in _parents(path) if parent not in layout), path)
 
 
-def wrong_layout(root: Path, expected: str, found: Iterable[str]) -> UserError:
+def wrong_layout(root: Path, expected: str, names: Iterable[str]) -> UserError:
     """Return the error for a source that is not what its data set looks like."""
-    return UserError(f"{root}: expected {expected}; found {examples(found) or 'nothing'}")
+    return UserError(f"{root}: expected {expected}; found {examples(names) or 'nothing'}")
 
 
 def examples(names: Iterable[str], most: int = 6) -> str:

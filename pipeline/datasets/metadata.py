@@ -30,6 +30,7 @@ def read_bytes(listing: Listing, path: str, most: int = MOST_TEXT) -> bytes:
         raise UserError(
             f"{listing.tree.where(path)} has {size:,} bytes; such a file may have {most:,}"
         )
+
     try:
         data = listing.read(path)
     except OSError as error:
@@ -40,6 +41,7 @@ def read_bytes(listing: Listing, path: str, most: int = MOST_TEXT) -> bytes:
         raise UserError(
             f"cannot read {listing.tree.where(path)}: {error.reason} {error.detail}"
         ) from None
+
     listing.metadata[path] = hashlib.sha256(data).hexdigest()
     return data
 
@@ -71,6 +73,7 @@ def read_json(listing: Listing, path: str, finite: bool = True) -> Any:
         UserError: as for its text, or it is not JSON.
     """
     text = read_text(listing, path, MOST_JSON)
+
     try:
         return json.loads(
             text,

@@ -5,8 +5,12 @@ question.
 from collections.abc import Mapping
 from typing import Any
 
-CROWD, DEGENERATE, NEGATIVE = "crowd", "degenerate_box", "negative_box"
-FRACTIONS, SMALL, NO_AREA = "looks_like_fractions", "below_a_pixel", "no_area"
+CROWD = "crowd"
+DEGENERATE = "degenerate_box"
+NEGATIVE = "negative_box"
+FRACTIONS = "looks_like_fractions"
+SMALL = "below_a_pixel"
+NO_AREA = "no_area"
 
 
 def unseen(annotation: Mapping[str, Any]) -> str | None:

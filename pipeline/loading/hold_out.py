@@ -15,7 +15,8 @@ from pipeline.loading.randomness import seed_for
 from pipeline.shards.reader import ShardReader
 from pipeline.shards.remote.cache import ShardCache
 
-TRAIN, HELD_OUT = "train", "held_out"
+TRAIN = "train"
+HELD_OUT = "held_out"
 
 
 def open_split(
@@ -52,11 +53,13 @@ class PartReader(ShardReader):
             UserError: the part is empty; and as `ShardReader`.
         """
         super().__init__(folder, TRAIN, cache)
-        self._held, self._whole = held, self.shard_sizes
+        self._held = held
+        self._whole = self.shard_sizes
         self._shares = [min(max(1, round(size * hold_out)), size - 1) for size in self._whole]
         pairs = zip(self._whole, self._shares, strict=True)
         self.shard_sizes = [share if held else size - share for size, share in pairs]
         self._count = sum(self.shard_sizes)
+
         if not self._count:
             raise UserError(
                 f"{self.folder}: every shard has a single sample, so nothing can be held out "

@@ -32,6 +32,7 @@ def normalise(images: "Tensor") -> "Tensor":
     if not images.is_contiguous(memory_format=torch.channels_last):
         mean, std = (values.view(1, 3, 1, 1) for values in _constants(images.device, 1))
         return images.to(torch.float32, copy=True).div_(255).sub_(mean).div_(std)
+
     batch, channels, height, width = images.shape
     mean, std = _constants(images.device, width)
     rows = images.permute(0, 2, 3, 1).view(batch * height, width * channels)

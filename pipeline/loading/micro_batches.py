@@ -72,6 +72,7 @@ def _batch(
             raw = reader.read(*place)
             key = raw["__key__"]
             samples.append(sample(raw))
+
         key = ", ".join(sample["key"] for sample in samples if "key" in sample)
         return sampling.collate(samples)
     except Unreadable as error:
@@ -92,7 +93,11 @@ class TrainSamples(Dataset[dict[str, Any] | Broken]):
     def __init__(
         self, reader: ShardReader, sampling: Sampling, recipe: BaseRecipe, seed: int
     ) -> None:
-        self.reader, self.sampling, self.recipe, self.seed = reader, sampling, recipe, seed
+        self.reader = reader
+        self.sampling = sampling
+        self.recipe = recipe
+        self.seed = seed
+
         self.steps_per_epoch = len(reader) // recipe.global_batch
         self._sizes = Sizes.of(reader.shard_sizes)
         self._order: tuple[int, EpochOrder] | None = None
@@ -107,12 +112,16 @@ class TrainSamples(Dataset[dict[str, Any] | Broken]):
 
     def places(self, step: int, micro: int) -> list[Place]:
         """Return (shard, index) of each sample of a micro-batch."""
-        start, size = micro * self.recipe.micro_batch, self.recipe.micro_batch
+        start = micro * self.recipe.micro_batch
+        size = self.recipe.micro_batch
+
         if not self.recipe.group_by_shape:
             return self._ordered(step, start, size)
+
         if self._grouped is None or self._grouped[0] != step:
-            whole = self._ordered(step, 0, self.recipe.global_batch)
-            self._grouped = step, by_shape(self.reader, whole)
+            step_places = self._ordered(step, 0, self.recipe.global_batch)
+            self._grouped = step, by_shape(self.reader, step_places)
+
         return self._grouped[1][start : start + size]
 
     def _ordered(self, step: int, start: int, size: int) -> list[Place]:
@@ -124,8 +133,10 @@ class TrainSamples(Dataset[dict[str, Any] | Broken]):
     def blocks(self, step: int) -> list[tuple[int, int]]:
         """Return (epoch, block) of the shuffle blocks that a step's samples lie in."""
         epoch, inside = divmod(step, self.steps_per_epoch)
-        start, order = inside * self.recipe.global_batch, self.order(epoch)
-        first, last = order.block_at(start), order.block_at(start + self.recipe.global_batch - 1)
+        start = inside * self.recipe.global_batch
+        order = self.order(epoch)
+        first = order.block_at(start)
+        last = order.block_at(start + self.recipe.global_batch - 1)
         return [(epoch, block) for block in range(first, last + 1)]
 
     def __getitem__(self, at: tuple[int, int]) -> dict[str, Any] | Broken:
@@ -138,7 +149,9 @@ class EvalSamples(Dataset[dict[str, Any] | Broken]):
     """Consecutive micro-batches of a split, the last one as short as it falls."""
 
     def __init__(self, reader: ShardReader, sampling: Sampling, size: int) -> None:
-        self.reader, self.sampling, self.size = reader, sampling, size
+        self.reader = reader
+        self.sampling = sampling
+        self.size = size
         self._sizes = Sizes.of(reader.shard_sizes)
 
     def __len__(self) -> int:
@@ -179,7 +192,8 @@ class StepShare:
     """
 
     def __init__(self, first: int, last: int, micro_batches: int, ranks: Ranks) -> None:
-        self.steps, self.micros = range(first, last), range(ranks.rank, micro_batches, ranks.world)
+        self.steps = range(first, last)
+        self.micros = range(ranks.rank, micro_batches, ranks.world)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         return ((step, micro) for step in self.steps for micro in self.micros)
@@ -195,7 +209,9 @@ class PrefetchingSampler(Sampler[Any]):
         self, indices: StepShare | range, reader: ShardReader, needed: Callable[[Any], Any]
     ) -> None:
         """Wish for `needed(index)`, an iterable of shards or None where nothing changes."""
-        self.indices, self.reader, self.needed = indices, reader, needed
+        self.indices = indices
+        self.reader = reader
+        self.needed = needed
 
     def __iter__(self) -> Iterator[Any]:
         ahead = Prefetcher(self.reader.bring)
@@ -220,7 +236,8 @@ class BlockPlan:
         """Fetch nothing for the steps from `last` on, and no more at a time than the cache
         holds.
         """
-        self.samples, self.last = samples, last
+        self.samples = samples
+        self.last = last
         self._told: list[tuple[int, int]] = []
 
     def __call__(self, at: tuple[int, int]) -> list[int] | None:
@@ -247,13 +264,17 @@ class BlockPlan:
         """Keep the first shards that the cache holds together, so that none pushes out one before
         it.
         """
-        reader, fitting, total = self.samples.reader, [], 0
+        reader = self.samples.reader
+        fitting = []
+        total = 0
         limit = reader.cache.limit if reader.cache else 0
+
         for shard in shards:
             total += reader.shard_bytes(shard)
             if total > limit:
                 break
             fitting.append(shard)
+
         return fitting
 
 
@@ -282,10 +303,13 @@ def _loader(
     stay: bool = False,
 ) -> DataLoader[Any]:
     remote = samples.reader.cache is not None
+
+    # a fork of a process with threads may lock up; a fork server imports once for all workers
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__, *samples.sampling.libraries])
     if workers:
         forkserver.ensure_running()  # it imports while this process builds the network
+
     return DataLoader(
         samples,
         batch_size=None,

@@ -16,9 +16,8 @@ from pipeline.loading.sizes import Int, Sizes
 
 Word = NDArray[np.uint64]
 ROUNDS = 6
-TABLE = (
-    1 << 16
-)  # up to so many shards their order is kept as a table (half a megabyte), which is quicker
+# up to so many shards their order is kept as a table (half a megabyte), which is quicker
+TABLE = 1 << 16
 
 
 def permute(positions: Int, size: int, key: int) -> Int:
@@ -49,13 +48,16 @@ def _feistel(values: Word, half: np.uint64, keys: tuple[np.uint64, ...], inverse
     reversed.
     """
     mask = (np.uint64(1) << half) - np.uint64(1)
-    left, right = values >> half, values & mask
+    left = values >> half
+    right = values & mask
+
     if inverse:
         left, right = right, left
     for key in keys:
         left, right = right, left ^ (_mix(right ^ key) & mask)
     if inverse:
         left, right = right, left
+
     return (left << half) | right
 
 
@@ -116,6 +118,7 @@ class EpochOrder:
         """
         blocks = self._sizes.find(positions)[0] // self._block
         flat = np.empty(len(positions), dtype=np.int64)
+
         for block in np.unique(blocks):
             ends = np.array([block, block + 1]) * self._block
             start, end = self._sizes.starts(np.minimum(ends, self._sizes.count)).tolist()
@@ -123,6 +126,7 @@ class EpochOrder:
             flat[inside] = start + permute(
                 positions[inside] - start, end - start, seed_for(self._key, int(block))
             )
+
         places, indices = self._sizes.find(flat)
         return list(zip(self._shards(places).tolist(), indices.tolist(), strict=True))
 

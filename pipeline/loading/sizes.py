@@ -30,11 +30,14 @@ class Sizes:
             odd: numbers of the shards that have another size, in ascending order.
             odd_sizes: samples of those shards.
         """
-        self.count, self.usual = count, usual
+        self.count = count
+        self.usual = usual
         self.odd = np.zeros(0, dtype=np.int64) if odd is None else odd
         self.odd_sizes = np.zeros(0, dtype=np.int64) if odd_sizes is None else odd_sizes
+
         self._excess = np.concatenate([[0], np.cumsum(self.odd_sizes - usual)])
         self._odd_starts = self.odd * usual + self._excess[:-1]
+
         # Usual shards follow the beginning and each odd shard: the first one's number, and the
         # position it starts at.
         self._next = np.concatenate([[0], self.odd + 1])

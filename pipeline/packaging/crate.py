@@ -44,8 +44,10 @@ def write_crate(call: Call, folder: Path) -> list[str]:
     results = call.folders.results()
     if not (results / "report").is_dir():
         raise UserError(f"{results} has no report to pack; run: make repro")
+
     commit, dirty = git.commit(call.project)
     day = _day(call.project, commit, results)
+
     with whole_folder(folder) as crate:
         ignored = shutil.ignore_patterns(".*")  # DVC's and git's own
         shutil.copytree(results, crate / "results", ignore=ignored)
@@ -55,6 +57,7 @@ def write_crate(call: Call, folder: Path) -> list[str]:
         missing = _write_datasets(call, crate / "datasets", day)
         _refuse_paths(call.project, crate)
         write_json(crate / METADATA, _metadata(crate, day, commit, dirty))
+
     return missing
 
 
@@ -68,9 +71,10 @@ def _write_datasets(call: Call, folder: Path, day: str) -> list[str]:
         except UserError:
             missing.append(name)
             continue
+
         drawn = getattr(call.params.data, name).source == "synthetic"
-        own = Origin("drawn images", PAPER, LICENSE)
-        write_json(folder / f"{name}.json", croissant(manifest, drawn, own, day))
+        origin = Origin("drawn images", PAPER, LICENSE)
+        write_json(folder / f"{name}.json", croissant(manifest, drawn, origin, day))
     return missing
 
 
@@ -84,6 +88,7 @@ def _metadata(crate: Path, day: str, commit: str | None, dirty: bool) -> Entity:
     ]
     libraries = list(_libraries(crate / "pyproject.toml"))
     measured = list(_measured(crate))
+
     code = {
         "@id": "#code",
         "@type": "SoftwareSourceCode",
@@ -91,6 +96,7 @@ def _metadata(crate: Path, day: str, commit: str | None, dirty: bool) -> Entity:
         "version": f"{commit or cited['version']}{' with local changes' if dirty else ''}",
         "softwareRequirements": _ids(libraries),
     }
+
     root = {
         "@id": "./",
         "@type": "Dataset",
@@ -105,6 +111,7 @@ def _metadata(crate: Path, day: str, commit: str | None, dirty: bool) -> Entity:
         "mentions": {"@id": "#code"},
         "variableMeasured": _ids(measured),
     }
+
     about = {
         "@id": METADATA,
         "@type": "CreativeWork",
@@ -117,6 +124,7 @@ def _metadata(crate: Path, day: str, commit: str | None, dirty: bool) -> Entity:
         "name": cited["references"][0]["title"],
     }
     terms = {"@id": LICENSE, "@type": "CreativeWork", "name": "MIT License"}
+
     graph = [about, root, code, terms, paper, *authors, *libraries, *measured, *files]
     return {"@context": "https://w3id.org/ro/crate/1.1/context", "@graph": graph}
 
@@ -124,6 +132,7 @@ def _metadata(crate: Path, day: str, commit: str | None, dirty: bool) -> Entity:
 def _file(crate: Path, path: Path) -> Entity:
     name = path.relative_to(crate).as_posix()
     media = MEDIA.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "text/plain"
+
     return {
         "@id": name,
         "@type": "File",
@@ -138,6 +147,7 @@ def _libraries(pyproject: Path) -> list[Entity]:
     """Return what the project stands on, in the versions that are installed."""
     needed = tomllib.loads(pyproject.read_text())["project"]["dependencies"]
     names = sorted(re.split(r"[\[<>=~!; ]", line, maxsplit=1)[0] for line in needed)
+
     return [
         {
             "@id": f"#library-{name}",
@@ -158,14 +168,15 @@ def _version(name: str) -> str:
 
 def _measured(crate: Path) -> list[Entity]:
     """Return the main metric of each trained variant, as its metrics.json has it."""
-    found = []
+    values = []
     for path in sorted(crate.glob("results/*/*/metrics.json")):
         record = json.loads(path.read_text())
         metric = record.get("main_metric")
         if metric is None:
             continue
+
         name = f"{record['task']} {record['variant']} {metric}"
-        found.append(
+        values.append(
             {
                 "@id": f"#measured-{name.replace(' ', '-')}",
                 "@type": "PropertyValue",
@@ -173,7 +184,8 @@ def _measured(crate: Path) -> list[Entity]:
                 "value": record["final"][metric],
             }
         )
-    return found
+
+    return values
 
 
 def _ids(entities: list[Entity]) -> Entity | list[Entity]:
@@ -195,6 +207,6 @@ def _refuse_paths(project: Path, crate: Path) -> None:
 
 def _day(project: Path, commit: str | None, results: Path) -> str:
     """Return the day of the commit; outside git that of the newest result."""
-    known = git.day(project, commit) if commit else None
+    committed = git.day(project, commit) if commit else None
     newest = max(path.stat().st_mtime for path in results.rglob("*"))
-    return known or datetime.fromtimestamp(newest, UTC).date().isoformat()
+    return committed or datetime.fromtimestamp(newest, UTC).date().isoformat()

@@ -53,24 +53,25 @@ TARGETS = {"cls": ("text/plain", "sc:Integer"), "json": ("application/json", "sc
 MASK = ("image/png", "sc:ImageObject")
 
 
-def croissant(manifest: Manifest, drawn: bool, own: Origin, day: str) -> dict[str, Any]:
+def croissant(manifest: Manifest, drawn: bool, origin: Origin, day: str) -> dict[str, Any]:
     """Return a data set's metadata.
 
     Args:
         manifest: of its shards.
         drawn: whether the project drew the images, so that they are nobody else's.
-        own: of the project, whose drawn images are.
+        origin: of the project, whose drawn images are.
         day: when the metadata count as published, e.g. 2021-06-08.
     """
-    official = datasets()[manifest.dataset].origin or own
-    about = own if drawn else official
-    kind = "images drawn in its place" if drawn else "the official images"
+    official = datasets()[manifest.dataset].origin or origin
+    about = origin if drawn else official
+    images = "images drawn in its place" if drawn else "the official images"
+
     return {
         "@context": CONTEXT,
         "@type": "sc:Dataset",
         "conformsTo": "http://mlcommons.org/croissant/1.0",
         "name": manifest.dataset,
-        "description": f"{official.title} as tar shards (webdataset): {kind}.",
+        "description": f"{official.title} as tar shards (webdataset): {images}.",
         "url": about.url,
         "license": about.license,
         "datePublished": day,
@@ -102,12 +103,14 @@ def _files(manifest: Manifest, split: str, entry: SplitEntry) -> list[dict[str, 
         }
         for shard in entry.shards
     ]
+
     inside = [{"@id": tar["@id"]} for tar in tars]
     member = manifest.target.member
     parts = (
         ("images", IMAGES, "image/jpeg"),
         ("targets", (f"*.{member}",), TARGETS.get(member, MASK)[0]),
     )
+
     return tars + [
         {
             "@type": "cr:FileSet",
@@ -143,9 +146,10 @@ def _classes(manifest: Manifest) -> dict[str, Any]:
 def _records(manifest: Manifest, split: str, part: str) -> dict[str, Any]:
     """Return the images of a split, or their targets; samples are joined by their keys."""
     target = TARGETS.get(manifest.target.member, MASK)[1]
-    kind = "sc:ImageObject" if part == "images" else target
+    data_type = "sc:ImageObject" if part == "images" else target
     name = f"{split}-{part}"
-    fields = {"key": ("filename", "sc:Text"), part.removesuffix("s"): ("content", kind)}
+    fields = {"key": ("filename", "sc:Text"), part.removesuffix("s"): ("content", data_type)}
+
     return {
         "@type": "cr:RecordSet",
         "@id": f"{name}-records",

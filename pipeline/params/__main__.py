@@ -18,15 +18,17 @@ def main() -> None:
     parser.add_argument("--search", metavar="WORD", help="those with WORD in key or meaning")
     parser.add_argument("--markdown", metavar="FILE", help="write them as a page of tables")
     args = parser.parse_args()
+
     word = args.search or ""
-    found = [parameter for parameter in parameters() if parameter.matches(word)]
-    if not found:
+    matches = [parameter for parameter in parameters() if parameter.matches(word)]
+    if not matches:
         raise UserError(f"no parameter has '{word}' in its key or meaning; try a part of the word")
     if args.markdown:
-        write_text(Path(args.markdown), page(found))
+        write_text(Path(args.markdown), page(matches))
         return
+
     columns = shutil.get_terminal_size().columns
-    for parameter in found:
+    for parameter in matches:
         print(parameter.text(columns))
 
 

@@ -91,8 +91,10 @@ def _of(model: type[BaseModel], values: Any, prefix: str, above: str) -> Iterato
         key = f"{prefix}{name}"
         meaning = _joined(above, _meaning(model, name))
         value = getattr(values, name, field.get_default(call_default_factory=False))
+
         kinds = kinds_of(field.annotation)
         sections = [kind for kind in kinds if is_section(kind)]
+
         if len(kinds) > len(sections):
             choices = _words(schema["properties"][name], schema.get("$defs", {}))
             yield Parameter(key, _shown(value), choices, meaning)
@@ -141,16 +143,17 @@ def _words(schema: dict[str, Any], sections: dict[str, Any]) -> str:
     if "enum" in schema or "const" in schema:
         return " | ".join(map(_shown, schema.get("enum", [schema.get("const")])))
 
-    kind = schema.get("type")
-    if kind == "boolean":
+    json_type = schema.get("type")
+    if json_type == "boolean":
         return "true | false"
-    if kind == "array":
+    if json_type == "array":
         return _list(schema, sections)
-    if kind == "object":
+    if json_type == "object":
         names = " | ".join(schema.get("propertyNames", {}).get("enum", [ANY_NAME]))
         return f"{{{names}: {_words(_values_of(schema), sections)}}}"
+
     bounds = [f"{sign} {schema[name]:g}" for name, sign in BOUNDS.items() if name in schema]
-    return " ".join([TYPES.get(kind or "", "anything"), " and ".join(bounds)]).rstrip()
+    return " ".join([TYPES.get(json_type or "", "anything"), " and ".join(bounds)]).rstrip()
 
 
 def _values_of(schema: dict[str, Any]) -> dict[str, Any]:

@@ -21,18 +21,20 @@ def override(tree: dict[str, Any], item: str, model: type[BaseModel]) -> None:
         UserError: it is not written so, passes through a value, or its value is not YAML.
     """
     dotted, sign, text = item.partition("=")
-    shown = shortened(discreet(item), 120)
+    readable = shortened(discreet(item), 120)
     if not sign or not all(dotted.split(".")):
-        raise UserError(f"--set {shown}: write it as a.b.c=value")
+        raise UserError(f"--set {readable}: write it as a.b.c=value")
+
     *parents, last = dotted.split(".")
     for key in parents:
         if tree.get(key) is None:
             tree[key] = {}
         tree = tree[key]
         if not isinstance(tree, dict):
-            raise UserError(f"--set {shown}: {shortened(key)} is a value, not a section")
+            raise UserError(f"--set {readable}: {shortened(key)} is a value, not a section")
+
     kinds = kinds_of(_type_at(model, [*parents, last]))
-    tree[last] = _typed(text, kinds, f"--set {shown}")
+    tree[last] = _typed(text, kinds, f"--set {readable}")
 
 
 def _typed(text: str, kinds: set[Any], where: str) -> Any:
@@ -62,10 +64,10 @@ def _type_at(model: type[BaseModel], keys: list[str]) -> Any:
             current = values[0]
         else:
             return Any
-        if key == "recipe" and not any(
-            map(is_section, kinds_of(current))
-        ):  # what differs from the task's
+        if key == "recipe" and not any(map(is_section, kinds_of(current))):
+            # what differs from the task's
             current = BaseRecipe
+
     return current
 
 

@@ -38,11 +38,11 @@ def read_tree(path: Path) -> dict[str, Any]:
     if tree is None:
         return {}
     if not isinstance(tree, dict):
-        kind = (
+        content = (
             "a list" if isinstance(tree, list) else f"the value {shortened(discreet(repr(tree)))}"
         )
         raise UserError(
-            f"{path} holds {kind}, not sections; begin it with the name of one, e.g. `classify:`"
+            f"{path} holds {content}, not sections; begin it with the name of one, e.g. `classify:`"
         )
     return tree
 
@@ -66,6 +66,7 @@ def parse(text: str, where: str) -> Any:
         raise UserError(
             f"{where} is not YAML: {_unreadable(text)}: {shortened(str(error), 120)}"
         ) from None
+
     _refuse_odd(tree, where, ())
     return tree
 
@@ -78,11 +79,13 @@ def _text(path: Path) -> str:
         raise UserError(
             f"cannot read {path}: {error.strerror}; run from the project's folder or pass --params"
         ) from None
+
     if len(data) > MOST_BYTES:
         raise UserError(
             f"{path} is larger than {MOST_BYTES / 1e6:g} MB, so it is no file of parameters; "
             "pass --params"
         )
+
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -117,13 +120,14 @@ def _look_through(text: str, where: str) -> None:
         elif isinstance(event, events.ScalarEvent):
             _count(event.anchor, 1 + len(event.value) // LETTERS, stack, sizes)
         elif isinstance(event, events.AliasEvent):
-            if any(part.anchor == event.anchor for part in stack):
+            if any(container.anchor == event.anchor for container in stack):
                 _refuse(
                     event,
                     where,
                     f"*{event.anchor} stands within itself; write out what it should be",
                 )
             _count(None, sizes.get(event.anchor, 1), stack, sizes)
+
         if stack[-1].values > MOST_VALUES:
             _refuse(
                 event, where, f"aliases (*name) make more than {MOST_VALUES:,} values; write fewer"
@@ -164,6 +168,7 @@ def _unreadable(text: str) -> str:
                 YAML(typ="safe").load(event.value)
             except Exception:
                 return f"line {event.start_mark.line + 1}, {shortened(discreet(event.value))!r}"
+
     return "a value in it"
 
 
@@ -171,14 +176,14 @@ def _refuse_odd(value: Any, where: str, keys: tuple[str, ...]) -> None:
     """Refuse what YAML can say and JSON cannot, and numbers that no computation can use."""
     place = f"{where}: {'.'.join(shortened(discreet(key)) for key in keys)}" if keys else where
     if isinstance(value, dict):
-        for key, part in value.items():
+        for key, child in value.items():
             if not isinstance(key, str):
-                shown = shortened(discreet(repr(key)))
-                raise UserError(f"{place}: the key {shown} is no text; put it into quotes")
-            _refuse_odd(part, where, (*keys, key))
+                readable_key = shortened(discreet(repr(key)))
+                raise UserError(f"{place}: the key {readable_key} is no text; put it into quotes")
+            _refuse_odd(child, where, (*keys, key))
     elif isinstance(value, list):
-        for index, part in enumerate(value):
-            _refuse_odd(part, where, (*keys, str(index)))
+        for index, child in enumerate(value):
+            _refuse_odd(child, where, (*keys, str(index)))
     elif isinstance(value, float) and not math.isfinite(value):
         raise UserError(
             f"{place} is {value}, which is no number to compute with; write a finite one"

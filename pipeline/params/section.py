@@ -61,4 +61,5 @@ def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
             and not {"epochs", "steps"} & value.keys()
         )
         result[key] = merged(old, value) if nested and old is not None else value
+
     return result

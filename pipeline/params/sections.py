@@ -184,6 +184,7 @@ def _without_secrets(name: str, url: str, instead: str = "~/.netrc") -> str:
         raise ValueError(
             f"{name} holds a user's name, which would be published with it; put it into {instead}"
         )
+
     if set("?#") & set(url):
         raise ValueError(
             f"{name} holds a query or fragment, which may be a secret; give the address without it"

@@ -9,7 +9,8 @@ from pydantic_core import ErrorDetails
 
 from pipeline.core.errors import discreet, nearest, shortened
 
-LONGEST_NAME, LONGEST = 60, 2000
+LONGEST_NAME = 60
+LONGEST = 2000
 NO_NAME = ("string_pattern_mismatch", "string_unicode")
 EMPTY = ("model_type", "model_attributes_type", "dict_type")
 
@@ -27,6 +28,7 @@ def sentence(error: ErrorDetails, model: type[BaseModel], prefix: str) -> str:
     where = ".".join([prefix, *(shortened(discreet(str(part))) for part in error["loc"])]).strip(
         "."
     )
+
     if error["type"] == "extra_forbidden":
         name = shortened(str(error["loc"][-1]))
         return f"{where}: unknown key; {nearest(name, _keys_at(model, error['loc'][:-1]))}"
@@ -34,16 +36,18 @@ def sentence(error: ErrorDetails, model: type[BaseModel], prefix: str) -> str:
         return f"{where.removesuffix('.[key]')}: this is no name; use letters, digits and _"
     if error["input"] is None and error["type"] in EMPTY:
         return f"{where}: is empty; leave it out, or write {{}}"
+
     message = shortened(re.sub(r"^(Value error|Assertion failed), ", "", error["msg"]), LONGEST)
     advice = (
         "; put it into quotes"
         if error["type"] == "string_type" and _is_plain(error["input"])
         else ""
     )
-    given = (
+    received = (
         "" if error["type"] in ("value_error", "missing") else f" (given: {_shown(error['input'])})"
     )
-    return f"{where}: {message}{advice}{given}" if where else message
+
+    return f"{where}: {message}{advice}{received}" if where else message
 
 
 def _shown(value: Any) -> str:
@@ -57,15 +61,15 @@ def _is_plain(value: Any) -> bool:
 def _keys_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
     """Return the keys that the section at `loc` knows."""
     current: Any = model
-    for part in loc:
+    for key in loc:
         if not _is_section(current):  # a mapping: its values
             current = _section_in(current)
-        elif (
-            str(part) in current.model_fields
-        ):  # or else the number of an item, or the name of a choice
-            current = current.model_fields[str(part)].annotation
+        elif str(key) in current.model_fields:
+            # or else the number of an item, or the name of a choice
+            current = current.model_fields[str(key)].annotation
             if getattr(current, "__origin__", None) is not dict:
                 current = _section_in(current) or current
+
     return list(current.model_fields) if _is_section(current) else []
 
 
@@ -73,8 +77,8 @@ def _section_in(annotation: Any) -> Any:
     """Return the first section in an annotation, or None."""
     if _is_section(annotation):
         return annotation
-    found = (_section_in(argument) for argument in getattr(annotation, "__args__", ()))
-    return next((section for section in found if section is not None), None)
+    sections = (_section_in(argument) for argument in getattr(annotation, "__args__", ()))
+    return next((section for section in sections if section is not None), None)
 
 
 def _is_section(value: Any) -> bool:

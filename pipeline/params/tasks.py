@@ -34,6 +34,7 @@ class Task(Section):
             except ValidationError as error:
                 where = f"{self.task}.variants.{name}.recipe"
                 wrong += [sentence(e, type(self.recipe), where) for e in error.errors()]
+
         if wrong:
             raise ValueError("; ".join(wrong))
         return self

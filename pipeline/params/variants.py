@@ -117,11 +117,13 @@ class Variant(Section):
             raise ValueError(
                 "num_heads and groups or group_channels say the same thing twice; keep one"
             )
+
         mixers = [path.stem for path in MIXERS.glob("[a-z]*.py")]
         if self.mixer not in mixers:
             raise ValueError(f"there is no mixer '{self.mixer}'; {nearest(self.mixer, mixers)}")
         if self.mixer != "timm":
             self._refuse_options_of_others()
+
         dim = self.embed_dim or (SIZES[self.size].embed_dim if self.size else 0)
         for name in ("groups", "group_channels"):
             value = getattr(self, name)
@@ -129,6 +131,7 @@ class Variant(Section):
                 raise ValueError(
                     f"{name} {value} does not divide the {dim} channels of the first stage"
                 )
+
         if self.mlp_ratio is not None and dim and self.mlp_ratio * dim < 1:
             raise ValueError(
                 f"mlp_ratio {self.mlp_ratio} leaves the {dim} channels of the first stage no "
@@ -144,6 +147,7 @@ class Variant(Section):
         ]:
             if name not in taken:
                 raise ValueError(f"{self.mixer} has no option {name}; {nearest(name, taken)}")
+
         for name in self.options:
             if name in MIXER_FIELDS:
                 raise ValueError(

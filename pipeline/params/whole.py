@@ -76,6 +76,7 @@ class Params(_Tasks):
             self._check_data(task, section)
             if task != classifier():
                 self._check_start(task, section)
+
         for section in sections.values():
             for name in section.variants:
                 count = section.recipe_of(name).micro_batches
@@ -85,11 +86,13 @@ class Params(_Tasks):
                         "micro-batches of a global "
                         f"batch ({name}); use a number of workers that divides {count}"
                     )
+
         return self
 
     def _check_data(self, task: str, section: Task) -> None:
         """Check that the data set has targets of the kind that the task reads."""
-        reads, has = tasks()[task].target, datasets()[section.dataset].target
+        reads = tasks()[task].target
+        has = datasets()[section.dataset].target
         if reads not in (None, has):
             fitting = [name for name, about in datasets().items() if about.target == reads]
             raise ValueError(
@@ -123,6 +126,7 @@ def differences(variant: Variant, other: Variant) -> list[str]:
     left, right = (
         {"mixer": v.model_name, **v.overrides, "drop_path_rate": None} for v in (variant, other)
     )
+
     return [
         name for name in sorted(left.keys() | right.keys()) if left.get(name) != right.get(name)
     ]
@@ -137,6 +141,7 @@ def load(path: Path, overrides: list[str] | None = None) -> Params:
     tree = read_tree(path)
     for item in overrides or []:
         override(tree, item, Params)
+
     try:
         return Params.model_validate(tree)
     except ValidationError as error:
@@ -158,10 +163,10 @@ def _recipe_errors(tree: dict[str, Any]) -> Iterator[str]:
         section = tree.get(task)
         variants = section.get("variants") if isinstance(section, dict) else None
         for name, entry in variants.items() if isinstance(variants, dict) else ():
-            own = entry.get("recipe") if isinstance(entry, dict) else None
+            changes = entry.get("recipe") if isinstance(entry, dict) else None
             try:
                 recipe.model_validate(
-                    merged(recipe().model_dump(), own if isinstance(own, dict) else {})
+                    merged(recipe().model_dump(), changes if isinstance(changes, dict) else {})
                 )
             except ValidationError as error:
                 where = f"{task}.variants.{name}.recipe"

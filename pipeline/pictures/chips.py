@@ -8,7 +8,9 @@ from PIL import Image, ImageDraw
 from pipeline.pictures import paint
 from pipeline.pictures.paint import Colour
 
-HEIGHT, POINTS, PADDING = 17, 12, 4
+HEIGHT = 17
+POINTS = 12
+PADDING = 4
 Rectangle = tuple[int, int, int, int]
 
 
@@ -43,6 +45,7 @@ def placed(names: Sequence[Caption], size: tuple[int, int]) -> list[Chip]:
         place = _place(paint.text_width(text, POINTS) + 2 * PADDING, name.box, size, chips)
         if place is not None:
             chips.append(Chip(text, name.colour, place))
+
     return chips
 
 
@@ -68,14 +71,21 @@ def _place(
     left, top, right, bottom = box
     if width > size[0] or size[1] < HEIGHT:
         return None
+
     for y in (top - HEIGHT, top + 1, bottom - HEIGHT, bottom + 1):
         for x in (left, right - width):
-            x, y = min(max(x, 0), size[0] - width), min(max(y, 0), size[1] - HEIGHT)
+            x = min(max(x, 0), size[0] - width)
+            y = min(max(y, 0), size[1] - HEIGHT)
             place = (x, y, x + width, y + HEIGHT)
             if not any(_meet(place, chip.place) for chip in taken):
                 return place
     return None
 
 
-def _meet(one: Rectangle, other: Rectangle) -> bool:
-    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+def _meet(first: Rectangle, second: Rectangle) -> bool:
+    return (
+        first[0] < second[2]
+        and second[0] < first[2]
+        and first[1] < second[3]
+        and second[1] < first[3]
+    )

@@ -12,7 +12,8 @@ from pipeline.pictures import chips, legend, paint
 from pipeline.pictures.chips import Caption, Rectangle
 from pipeline.pictures.paint import Colour, Mask, Pixels
 
-FILL, CROWD_FILL = 0.42, 0.25
+FILL = 0.42
+CROWD_FILL = 0.25
 MOST_NAMES = 12
 LEAST_SIDE = 400
 """Pixels of the longer side from which on names can be read."""
@@ -44,7 +45,7 @@ class Objects:
         """Return some of them, by index."""
         masks = [self.masks[i] for i in chosen] if len(self.masks) else ()
         scores, crowd = (
-            None if part is None else part[chosen] for part in (self.scores, self.crowd)
+            None if column is None else column[chosen] for column in (self.scores, self.crowd)
         )
         return Objects(self.boxes[chosen], self.labels[chosen], masks, scores, crowd)
 
@@ -52,7 +53,7 @@ class Objects:
 def draw(
     image: Pixels,
     truth: Objects,
-    found: Objects,
+    detected: Objects,
     classes: Sequence[str],
     side: int = 400,
     least: float = 0.3,
@@ -64,60 +65,64 @@ def draw(
     Args:
         image: (H, W, 3) uint8.
         truth: what is there.
-        found: what was found, with scores.
+        detected: what was found, with scores.
         classes: names by label.
         side: pixels of a panel's longer side; smaller images are enlarged.
         least: lowest score that is shown.
         most: how many detections are shown, those of the highest scores.
     """
-    best = _surest(found, least, most)
+    best = _surest(detected, least, most)
+
     panels = [
         paint.headed(
             _panel(image, truth, classes, side),
             "ground truth" if len(truth.labels) else "nothing there",
         ),
         paint.headed(
-            _panel(image, best, classes, side), _said(len(best.labels), len(found.labels), least)
+            _panel(image, best, classes, side), _said(len(best.labels), len(detected.labels), least)
         ),
     ]
-    shown = legend.entries(np.concatenate([truth.labels, best.labels]), classes)
-    return legend.under(paint.side_by_side(panels), shown)
+
+    named = legend.entries(np.concatenate([truth.labels, best.labels]), classes)
+    return legend.under(paint.side_by_side(panels), named)
 
 
 def draw_found(
-    image: Pixels, found: Objects, classes: Sequence[str], most: int = 50
+    image: Pixels, detected: Objects, classes: Sequence[str], most: int = 50
 ) -> Image.Image:
     """Return an image with what was found in it, over the names of the classes.
 
     Args:
         image: (H, W, 3) uint8; a small one is enlarged.
-        found: in the image's pixels, with scores.
+        detected: in the image's pixels, with scores.
         classes: names by label.
         most: how many detections are shown, those of the highest scores.
     """
-    best = _surest(found, 0.0, most)
+    best = _surest(detected, 0.0, most)
     panel = _panel(image, best, classes, max(LEAST_SIDE, *image.shape[:2]))
     return legend.under(Image.fromarray(panel), legend.entries(best.labels, classes))
 
 
-def _surest(found: Objects, least: float, most: int) -> Objects:
+def _surest(detected: Objects, least: float, most: int) -> Objects:
     """Return the detections of the highest scores, the surest first."""
-    scores = found.scores if found.scores is not None else np.ones(len(found.labels))
+    scores = detected.scores if detected.scores is not None else np.ones(len(detected.labels))
     order = np.argsort(-scores, kind="stable")
-    return found.picked(order[scores[order] >= least][:most])
+    return detected.picked(order[scores[order] >= least][:most])
 
 
-def _said(shown: int, found: int, least: float) -> str:
-    if not found:
+def _said(drawn: int, count: int, least: float) -> str:
+    if not count:
         return "nothing found"
-    return f"found: {shown or 'none'} of {found} shown, score {least:g} or more"
+    return f"found: {drawn or 'none'} of {count} shown, score {least:g} or more"
 
 
 def _panel(image: Pixels, objects: Objects, classes: Sequence[str], side: int) -> Pixels:
     """Return an image with its objects: the small ones lie on top of the large."""
     height, width = image.shape[:2]
     size = paint.size_within(height, width, side)
-    canvas, scale = paint.resized(image, size), size[0] / width
+    canvas = paint.resized(image, size)
+    scale = size[0] / width
+
     boxes = [_box(box, scale, size) for box in objects.boxes]
     for index in sorted(range(len(boxes)), key=lambda i: -_area(boxes[i])):
         colour = paint.class_colour(int(objects.labels[index]))
@@ -126,6 +131,7 @@ def _panel(image: Pixels, objects: Objects, classes: Sequence[str], side: int) -
             _tint(canvas, paint.resized_mask(objects.masks[index], size), colour, crowd)
         if not crowd:
             _frame(canvas, boxes[index], colour)
+
     picture = Image.fromarray(canvas)
     for chip in chips.placed(_names(objects, boxes, classes), size):
         chips.write(picture, chip)
@@ -170,6 +176,7 @@ def _names(objects: Objects, boxes: Sequence[Rectangle], classes: Sequence[str])
     names the rest.
     """
     weight = [_area(box) for box in boxes] if objects.scores is None else objects.scores.tolist()
+
     names = []
     for index in sorted(range(len(boxes)), key=lambda i: -weight[i])[:MOST_NAMES]:
         label = int(objects.labels[index])
@@ -187,16 +194,18 @@ def of_record(record: Mapping[str, Any], index: Mapping[int | str, int]) -> Obje
 
     from pipeline.datasets.coco.segmentations import compressed
 
-    rows, size = record["annotations"], (record["height"], record["width"])
+    rows = record["annotations"]
+    size = (record["height"], record["width"])
     boxes = np.array([row["bbox"] for row in rows], dtype=np.float64).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
     runs = [{"size": size, "counts": compressed(row["segmentation"], size)} for row in rows]
+
     return Objects(
         boxes,
         np.array([index[row["category_id"]] for row in rows], dtype=np.int64),
         [
-            coco_mask.decode(one).astype(bool) if one["counts"] else np.zeros(size, dtype=bool)
-            for one in runs
+            coco_mask.decode(run).astype(bool) if run["counts"] else np.zeros(size, dtype=bool)
+            for run in runs
         ],
         crowd=np.array([row["iscrowd"] for row in rows], dtype=bool),
     )
@@ -211,9 +220,10 @@ def of_output(output: Mapping[str, Any]) -> Objects:
     boxes, labels, scores = (
         output[name].detach().cpu().numpy() for name in ("boxes", "labels", "scores")
     )
+
     return Objects(
         boxes,
         labels,
-        [coco_mask.decode(one).astype(bool) for one in output.get("masks", ())],
+        [coco_mask.decode(run).astype(bool) for run in output.get("masks", ())],
         scores,
     )

@@ -12,7 +12,9 @@ from PIL import Image, ImageDraw
 from pipeline.pictures import paint
 from pipeline.pictures.paint import Colour
 
-SWATCH, ROW, GAP = 12, 19, 18
+SWATCH = 12
+ROW = 19
+GAP = 18
 GREY: Colour = (150, 150, 150)
 
 
@@ -25,31 +27,36 @@ class LegendEntry(NamedTuple):
 
 def entries(labels: NDArray[Any], classes: Sequence[str]) -> list[LegendEntry]:
     """Return the classes among labels of any shape, the most frequent first."""
-    there, counts = np.unique(labels, return_counts=True)
+    present, counts = np.unique(labels, return_counts=True)
     return [
         LegendEntry(label, classes[label])
-        for label in there[np.argsort(-counts, kind="stable")].tolist()
+        for label in present[np.argsort(-counts, kind="stable")].tolist()
     ]
 
 
 def under(picture: Image.Image, shown: Sequence[LegendEntry]) -> Image.Image:
     """Return a picture over swatches and names, in as many rows as they need."""
-    places, left, row = [], paint.MARGIN, 0
+    places = []
+    left = paint.MARGIN
+    row = 0
     for entry in shown:
         name = paint.shortened(entry.name, picture.width - SWATCH - GAP)
         wide = SWATCH + 5 + paint.text_width(name)
         if left > paint.MARGIN and left + wide > picture.width:
-            left, row = paint.MARGIN, row + 1
+            left = paint.MARGIN
+            row = row + 1
         places.append((entry, name, left, picture.height + row * ROW))
         left += wide + GAP
+
     height = (row + 1) * ROW + paint.MARGIN if places else 0
-    whole = Image.new("RGB", (picture.width, picture.height + height), paint.PAPER)
-    whole.paste(picture, (0, 0))
-    pen = ImageDraw.Draw(whole)
+    canvas = Image.new("RGB", (picture.width, picture.height + height), paint.PAPER)
+    canvas.paste(picture, (0, 0))
+    pen = ImageDraw.Draw(canvas)
+
     for entry, name, x, y in places:
-        whole.paste(_swatch(entry), (x, y + 2))
+        canvas.paste(_swatch(entry), (x, y + 2))
         pen.text((x + SWATCH + 5, y), name, fill=paint.INK, font=paint.font())
-    return whole
+    return canvas
 
 
 def _swatch(entry: LegendEntry) -> Image.Image:

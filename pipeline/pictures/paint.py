@@ -17,7 +17,8 @@ Colour = tuple[int, int, int]
 # in golden steps at three lightnesses. More than these seven cannot be told apart by colour alone,
 # so pictures name what they show.
 FIRST = ("#e69f00", "#56b4e9", "#009e73", "#cc79a7", "#d55e00", "#f0e442", "#0072b2")
-INK, PAPER = (36, 41, 47), (255, 255, 255)
+INK = (36, 41, 47)
+PAPER = (255, 255, 255)
 MARGIN = 6
 
 
@@ -26,10 +27,11 @@ def class_colour(label: int) -> Colour:
     if label < len(FIRST):
         red, green, blue = bytes.fromhex(FIRST[label][1:])
         return red, green, blue
+
     step = label - len(FIRST)
     value, saturation = ((0.95, 0.55), (0.70, 0.80), (0.85, 0.95))[step % 3]
     bright = colorsys.hsv_to_rgb((0.08 + 0.618034 * step) % 1, saturation, value)
-    red, green, blue = (round(255 * part) for part in bright)
+    red, green, blue = (round(255 * share) for share in bright)
     return red, green, blue
 
 
@@ -37,13 +39,13 @@ def ink_on(colour: Colour) -> Colour:
     """Return dark or white, whichever stands out more on a colour (contrast as WCAG 2 defines
     it).
     """
-    dark, ground, white = (_luminance(one) + 0.05 for one in (INK, colour, PAPER))
+    dark, ground, white = (_luminance(shade) + 0.05 for shade in (INK, colour, PAPER))
     return INK if ground / dark > white / ground else PAPER
 
 
 def _luminance(colour: Colour) -> float:
-    part = np.array(colour) / 255
-    linear = np.where(part <= 0.04045, part / 12.92, ((part + 0.055) / 1.055) ** 2.4)
+    channels = np.array(colour) / 255
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
     return float(linear @ (0.2126, 0.7152, 0.0722))
 
 
@@ -60,8 +62,8 @@ def resized(pixels: Pixels, size: tuple[int, int]) -> Pixels:
 
 def resized_mask(mask: Mask, size: tuple[int, int]) -> Mask:
     """Return a mask (H, W) at another (width, height), its outline smooth."""
-    whole = Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.BILINEAR)
-    smooth: Mask = np.asarray(whole) >= 128
+    grey = Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.BILINEAR)
+    smooth: Mask = np.asarray(grey) >= 128
     return smooth
 
 
@@ -110,18 +112,18 @@ def shortened(text: str, width: int, points: int = 13) -> str:
 def headed(panel: Pixels, text: str) -> Image.Image:
     """Return an image under a line that says what it is."""
     height, width = panel.shape[:2]
-    whole = Image.new("RGB", (width, height + 22), PAPER)
-    whole.paste(Image.fromarray(panel), (0, 22))
-    ImageDraw.Draw(whole).text((1, 3), shortened(text, width - 2), fill=INK, font=font())
-    return whole
+    canvas = Image.new("RGB", (width, height + 22), PAPER)
+    canvas.paste(Image.fromarray(panel), (0, 22))
+    ImageDraw.Draw(canvas).text((1, 3), shortened(text, width - 2), fill=INK, font=font())
+    return canvas
 
 
 def side_by_side(panels: list[Image.Image]) -> Image.Image:
     """Return panels of one size from left to right, with a margin around each."""
     width = sum(panel.width + MARGIN for panel in panels) + MARGIN
-    whole = Image.new("RGB", (width, max(panel.height for panel in panels) + 2 * MARGIN), PAPER)
+    canvas = Image.new("RGB", (width, max(panel.height for panel in panels) + 2 * MARGIN), PAPER)
     left = MARGIN
     for panel in panels:
-        whole.paste(panel, (left, MARGIN))
+        canvas.paste(panel, (left, MARGIN))
         left += panel.width + MARGIN
-    return whole
+    return canvas

@@ -6,7 +6,9 @@ from PIL import Image, ImageDraw
 
 from pipeline.pictures import paint
 
-ROW, NUMBER, LEAST_WIDTH = 20, 52, 240
+ROW = 20
+NUMBER = 52
+LEAST_WIDTH = 240
 
 
 def draw(picture: Image.Image, ranked: Sequence[tuple[str, float]]) -> Image.Image:
@@ -18,10 +20,10 @@ def draw(picture: Image.Image, ranked: Sequence[tuple[str, float]]) -> Image.Ima
     """
     width = max(picture.width, LEAST_WIDTH)
     height = picture.height + len(ranked) * ROW + paint.MARGIN
-    whole = Image.new("RGB", (width, height), paint.PAPER)
-    whole.paste(picture, ((width - picture.width) // 2, 0))
+    canvas = Image.new("RGB", (width, height), paint.PAPER)
+    canvas.paste(picture, ((width - picture.width) // 2, 0))
 
-    pen = ImageDraw.Draw(whole)
+    pen = ImageDraw.Draw(canvas)
     for number, (name, share) in enumerate(ranked):
         top = picture.height + paint.MARGIN + number * ROW
         bar = round(share * (width - NUMBER))
@@ -29,7 +31,8 @@ def draw(picture: Image.Image, ranked: Sequence[tuple[str, float]]) -> Image.Ima
         pen.text((4, top), paint.shortened(name, width - NUMBER - 8), paint.INK, paint.font())
         text = f"{share:.1%}"
         pen.text((width - paint.text_width(text) - 4, top), text, paint.INK, paint.font())
-    return whole
+
+    return canvas
 
 
 BAR: paint.Colour = (173, 216, 230)

@@ -38,14 +38,16 @@ def draw(
         if counted.any()
         else ""
     )
+
     panels = [
         paint.headed(photograph, "image"),
         paint.headed(_overlay(photograph, truth), "ground truth"),
         paint.headed(_overlay(photograph, predicted), f"predicted{right}"),
     ]
-    shown = legend.entries(np.concatenate([truth[counted], predicted.ravel()]), classes)
+
+    entries = legend.entries(np.concatenate([truth[counted], predicted.ravel()]), classes)
     unlabelled = [] if counted.all() else [LegendEntry(None, "not labelled")]
-    return legend.under(paint.side_by_side(panels), [*shown, *unlabelled])
+    return legend.under(paint.side_by_side(panels), [*entries, *unlabelled])
 
 
 def draw_predicted(image: Pixels, predicted: Labels, classes: Sequence[str]) -> Image.Image:
@@ -70,18 +72,20 @@ def _overlay(photograph: Pixels, labels: Labels) -> Pixels:
     height, width = photograph.shape[:2]
     grey = 90 + 0.65 * (photograph @ np.array([0.299, 0.587, 0.114]))
     canvas = np.repeat(np.round(grey).astype(np.uint8)[..., None], 3, axis=2)
-    shown = np.asarray(
+    resized = np.asarray(
         Image.fromarray(labels.astype(np.uint8)).resize((width, height), Image.Resampling.NEAREST)
     )
-    for label in np.unique(shown).tolist():
-        where = shown == label
+
+    for label in np.unique(resized).tolist():
+        where = resized == label
         if label == IGNORED:
             paint.blend(canvas, where, legend.GREY, COVER)
             paint.blend(canvas, where & paint.hatching(where.shape), paint.PAPER, 0.8)
         else:
             paint.blend(canvas, where, paint.class_colour(label), COVER)
-    between = np.zeros(shown.shape, dtype=bool)
-    between[1:] |= shown[1:] != shown[:-1]
-    between[:, 1:] |= shown[:, 1:] != shown[:, :-1]
+
+    between = np.zeros(resized.shape, dtype=bool)
+    between[1:] |= resized[1:] != resized[:-1]
+    between[:, 1:] |= resized[:, 1:] != resized[:, :-1]
     paint.blend(canvas, between, paint.PAPER, 0.85)
     return canvas

@@ -25,6 +25,7 @@ def sheet(tiles: list[Image.Image], columns: int) -> Image.Image:
     width = max(tile.width for tile in tiles)
     heights = [max(tile.height for tile in row) for row in rows]
     sheet = Image.new("RGB", (width * len(rows[0]), sum(heights)), "white")
+
     for number, row in enumerate(rows):
         for column, tile in enumerate(row):
             sheet.paste(tile, (width * column, sum(heights[:number])))

@@ -45,6 +45,7 @@ def _round_times(call: Call, plan: Plan) -> Iterator[str]:
     rounded = [row for row in plan.rows if row.rounded]
     keys = dict.fromkeys(row.stage.key for row in rounded)
     names = [key for key in keys if key in call.params.classify.variants]
+
     if rounded and (names := names or list(call.params.classify.variants)):
         more = (
             f" (one of {len(names)} variants; networks that are alike are then estimated)"
@@ -64,18 +65,21 @@ def _estimated_times(call: Call, plan: Plan) -> Iterator[str]:
     slow = sorted(
         {time.device for row in plan.rows for time in row.times or () if time.kind == "CPU"}
     )
+
     if gpus != "auto" and gpus > 0 and slow:
         yield (
             f"These are times of {', '.join(slow)}, which is no GPU, but cluster.gpus_per_worker "
             f"is {gpus:g}; profile "
             "on the machine that will train."
         )
+
     if rough := [row for row in plan.rows if row.rough and not row.rounded]:
         yield (
             f"The time of {count(len(rough), 'stage')} (~) is scaled from what another network "
             "or size took; expect "
             "it within a factor of two."
         )
+
     timed = [row for row in plan.rows if row.stage.verb in TASKS and not row.rounded]
     if any(basis != LAST for row in timed for basis in row.bases):
         yield "A profile times steps alone; a training that waits for its images takes longer."
@@ -90,12 +94,14 @@ def _disk(call: Call, plan: Plan) -> Iterator[str]:
             f"{size(needed)} that this "
             "needs; make room, or move the project."
         )
+
     if plan.disk.kept >= WORTH_SAYING and disk.copies(call) > 1:
         yield (
             "Outputs are counted twice, in the project and in DVC's cache; `dvc config "
             "cache.type reflink,hardlink` "
             "keeps them once."
         )
+
     if unknown := [row.stage.name for row in plan.rows if row.disk is None]:
         yield (
             f"What {count(len(unknown), 'stage')} would leave on disk is unknown and not in "

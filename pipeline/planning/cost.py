@@ -38,15 +38,19 @@ def stages_in(plan: Plan, together: bool) -> dict[str, float | None]:
     """
     seconds: dict[str, float | None] = {}
     first: dict[str, str] = {}
+
     for row in plan.rows:
-        name, verb = row.stage.name, row.stage.verb
+        name = row.stage.name
+        verb = row.stage.verb
         seconds[name] = row.wall
         if not together or verb not in TASKS or row.wall is None:
             continue
+
         begins = first.setdefault(verb, name)
         if begins != name:
             seconds[begins] = (seconds[begins] or 0.0) + row.wall
             seconds[name] = 0.0
+
     return seconds
 
 

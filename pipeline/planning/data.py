@@ -47,29 +47,31 @@ class Amount:
 
 def amount_of(call: Call, name: str) -> Amount:
     """Return what a data set holds under these parameters."""
-    asked: Dataset = getattr(call.params.data, name)
+    section: Dataset = getattr(call.params.data, name)
     try:
         manifest = Manifest.load(call.shards(name))
     except UserError:  # no shards, or of other data
-        return _listed(call, name, asked) or _expected(call, name, asked)
+        return _listed(call, name, section) or _expected(call, name, section)
+
     images: dict[Split, int] = {split: entry.samples for split, entry in manifest.splits.items()}
-    listed = _listed(call, name, asked)
+    listed = _listed(call, name, section)
     size = sum(size for size, _ in manifest.files().values())
     shards = tuple(shard.samples for shard in manifest.splits["train"].shards)
     return Amount(name, images, listed.raw if listed else None, size, "manifest", shards)
 
 
-def _listed(call: Call, name: str, asked: Dataset) -> Amount | None:
+def _listed(call: Call, name: str, section: Dataset) -> Amount | None:
     """Return what fetch found, if it looked at these data."""
-    found = records.read(call.source(lambda folders: folders.raw(name)), records.Inventory)
+    inventory = records.read(call.source(lambda folders: folders.raw(name)), records.Inventory)
     if (
-        found is None
-        or found["request"] != asked.model_dump(mode="json")
-        or not set(SPLITS) <= found["splits"].keys()
+        inventory is None
+        or inventory["request"] != section.model_dump(mode="json")
+        or not set(SPLITS) <= inventory["splits"].keys()
     ):
         return None
-    images: dict[Split, int] = {split: found["splits"][split]["samples"] for split in SPLITS}
-    raw = sum(found["splits"][split]["bytes"] for split in SPLITS)
+
+    images: dict[Split, int] = {split: inventory["splits"][split]["samples"] for split in SPLITS}
+    raw = sum(inventory["splits"][split]["bytes"] for split in SPLITS)
     return Amount(
         name,
         images,
@@ -80,12 +82,15 @@ def _listed(call: Call, name: str, asked: Dataset) -> Amount | None:
     )
 
 
-def _expected(call: Call, name: str, asked: Dataset) -> Amount:
+def _expected(call: Call, name: str, section: Dataset) -> Amount:
     """Return what the parameters alone say."""
-    if asked.source == "synthetic":
-        drawn: dict[Split, int] = {"train": asked.synthetic.train, "val": asked.synthetic.val}
-        images, each = _limited(drawn, asked), DRAWN[0] + DRAWN[1] * asked.synthetic.image_size**2
-        raw, kept = round(sum(drawn.values()) * each), round(sum(images.values()) * each)
+    if section.source == "synthetic":
+        drawn: dict[Split, int] = {"train": section.synthetic.train, "val": section.synthetic.val}
+        images = _limited(drawn, section)
+        each = DRAWN[0] + DRAWN[1] * section.synthetic.image_size**2
+        raw = round(sum(drawn.values()) * each)
+        kept = round(sum(images.values()) * each)
+
         return Amount(
             name,
             images,
@@ -94,10 +99,12 @@ def _expected(call: Call, name: str, asked: Dataset) -> Amount:
             "params",
             _cut(call, images),
         )
-    if not _official(call.project, name, asked):
+
+    if not _official(call.project, name, section):
         return Amount(name, None, None, None, "unknown")
+
     official = datasets()[name]
-    images = _limited(official.images, asked)
+    images = _limited(official.images, section)
     kept = round(official.bytes * sum(images.values()) / sum(official.images.values()))
     return Amount(
         name,
@@ -109,19 +116,19 @@ def _expected(call: Call, name: str, asked: Dataset) -> Amount:
     )
 
 
-def _limited(images: dict[Split, int], asked: Dataset) -> dict[Split, int]:
-    return {split: min(count, asked.limit.get(split, count)) for split, count in images.items()}
+def _limited(images: dict[Split, int], section: Dataset) -> dict[Split, int]:
+    return {split: min(count, section.limit.get(split, count)) for split, count in images.items()}
 
 
-def _official(project: Path, name: str, asked: Dataset) -> bool:
+def _official(project: Path, name: str, section: Dataset) -> bool:
     """Return whether a source can only be the official data: archives, or a folder that is still to
     come.
 
     A folder that is there may hold anything; fetch looks.
     """
-    if not isinstance(asked.source, str):
+    if not isinstance(section.source, str):
         return True
-    folder = project / Path(asked.source).expanduser()
+    folder = project / Path(section.source).expanduser()
     return not folder.exists() or any(
         (folder / archive).exists() for archive in reader(name).ARCHIVES
     )

@@ -32,17 +32,18 @@ class Disk:
 
 def of_fetch(call: Call, amount: Amount) -> Disk | None:
     """Return what fetch downloads or draws; a folder is read where it is."""
-    asked: Dataset = getattr(call.params.data, amount.name)
+    section: Dataset = getattr(call.params.data, amount.name)
     raw = call.project / "data" / "raw"
-    if not isinstance(asked.source, str):
-        there = all((raw / amount.name / remote.file_name).exists() for remote in asked.source)
-    elif asked.source == "synthetic":
+    if not isinstance(section.source, str):
+        present = all((raw / amount.name / remote.file_name).exists() for remote in section.source)
+    elif section.source == "synthetic":
         from pipeline.datasets.synthetic import folder_name
 
-        there = (raw / "synthetic" / folder_name(amount.name, asked.synthetic)).exists()
+        present = (raw / "synthetic" / folder_name(amount.name, section.synthetic)).exists()
     else:
-        there = True
-    return Disk(0) if there else None if amount.raw is None else Disk(amount.raw)
+        present = True
+
+    return Disk(0) if present else None if amount.raw is None else Disk(amount.raw)
 
 
 def of_shard(call: Call, amount: Amount) -> Disk | None:
@@ -62,7 +63,8 @@ def of_training(
 
     While a run trains, its checkpoints are there, and the best weights that they may need.
     """
-    runs, files = work.runs - work.finished, copies(call) if published else 0
+    runs = work.runs - work.finished
+    files = copies(call) if published else 0
     if not runs:
         return Disk(parameters * FLOAT * files)
     state = STATE + (recipe.ema is not None)
@@ -77,16 +79,18 @@ def copies(call: Call) -> int:
     """
     if call.folders.root != call.project:
         return 1
+
     config = ConfigParser(interpolation=None)
     try:
         config.read(call.project / ".dvc" / name for name in ("config", "config.local"))
     except (ConfigError, OSError):
         return 2
+
     first = config.get("cache", "type", fallback="reflink").split(",")[0].strip(" '\"")
     return 1 if first in ("hardlink", "symlink") else 2
 
 
 def free(folder: Path) -> int:
     """Return the bytes that are free where a folder is, or will be."""
-    there = next(path for path in (folder, *folder.parents) if path.exists())
-    return shutil.disk_usage(there).free
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    return shutil.disk_usage(existing).free

@@ -128,8 +128,10 @@ class Plan:
         """What stays, and the most that any one stage needs beside it; of the rows where it is
         known.
         """
-        known = [row.disk for row in self.rows if row.disk is not None]
-        return Disk(sum(one.kept for one in known), max((one.passing for one in known), default=0))
+        disks = [row.disk for row in self.rows if row.disk is not None]
+        return Disk(
+            sum(entry.kept for entry in disks), max((entry.passing for entry in disks), default=0)
+        )
 
 
 def plan(call: Call) -> Plan:
@@ -147,24 +149,30 @@ class _Planner:
     """
 
     def __init__(self, call: Call) -> None:
-        self.call, self.stages, self.speeds = call, stages_of(call), Speeds(call)
+        self.call = call
+        self.stages = stages_of(call)
+        self.speeds = Speeds(call)
         self.amount = cache(lambda name: amount_of(call, name))
 
     def plan(self) -> Plan:
         rows = tuple(self.row(stage) for stage in self.stages if stage.state == "runs")
+
         names = {
             state: tuple(s.name for s in self.stages if s.state == state)
             for state in ("current", "cached")
         }
+
         tasks = {row.stage.verb for row in rows if row.stage.verb in TASKS}
         tasks |= {
             getattr(self.call.params, row.stage.verb).task
             for row in rows
             if row.stage.verb in SEARCHES
         }
+
         read = {getattr(self.call.params, task).dataset for task in tasks}
         read |= {row.stage.key for row in rows if row.stage.verb in DATA}
         amounts = tuple(self.amount(name) for name in DATASETS if name in read)
+
         return Plan(
             rows,
             amounts,
@@ -201,24 +209,28 @@ class _Planner:
         the start.
         """
         unknown = [None for _ in group.trainings]
-        left = unknown if stage.after else runs_left(self.call, group)
+        remaining = unknown if stage.after else runs_left(self.call, group)
+
         work = [
             work_of(training, self.amount(training.section.dataset), runs)
-            for training, runs in zip(group.trainings, left, strict=True)
+            for training, runs in zip(group.trainings, remaining, strict=True)
         ]
         rows = [
             self.training(stage, group, *pair) for pair in zip(group.trainings, work, strict=True)
         ]
-        whole = replace(reduce(_together, rows), disk=self.weights(group, rows))
+
+        total = replace(reduce(_together, rows), disk=self.weights(group, rows))
         if group.search is None:
-            return whole
+            return total
+
         budgets: dict[str, PlanRow] = {}
         for training, row in zip(group.trainings, rows, strict=True):
             if training.budget:
                 budgets[training.budget] = (
                     _together(budgets[training.budget], row) if training.budget in budgets else row
                 )
-        return replace(whole, trials=_trials(group, work, tuple(budgets.items())))
+
+        return replace(total, trials=_trials(group, work, tuple(budgets.items())))
 
     def training(
         self, stage: PlannedStage, group: Group, training: Training, work: PlannedWork | None
@@ -226,36 +238,39 @@ class _Planner:
         """Return the cost of a training on all its seeds."""
         if work is None:
             return PlanRow(stage, None, None, None, None, None, runs=len(training.seeds))
-        known = self.speeds.of(training)
+        measured = self.speeds.of(training)
+
         kept = disk.of_training(
-            self.call, training.recipe, work, known.parameters, published=group.search is None
+            self.call, training.recipe, work, measured.parameters, published=group.search is None
         )
         row = PlanRow(stage, work.images, work.evaluated, work.steps, kept)
         row = replace(row, runs=work.runs, finished=work.finished, begun=work.begun)
+
         if not work.steps:
             return row
-        return _timed(row, known.speed, _devices(known.speed.kind, self.call.params.cluster, group))
+        return _timed(
+            row, measured.speed, _devices(measured.speed.kind, self.call.params.cluster, group)
+        )
 
     def weights(self, group: Group, rows: list[PlanRow]) -> Disk | None:
         """Return what all trainings of a stage leave, and what those that go on at once need beside
         it.
         """
-        known = [row.disk for row in rows if row.disk is not None]
-        if len(known) < len(rows):
+        disks = [row.disk for row in rows if row.disk is not None]
+        if len(disks) < len(rows):
             return None
-        passing = sorted((one.passing for one in known), reverse=True)
+
+        passing = sorted((entry.passing for entry in disks), reverse=True)
         cluster = self.call.params.cluster
         most = group.at_once(cluster, slots(cluster, "CPU"))
-        return Disk(sum(one.kept for one in known), sum(passing[:most]))
+        return Disk(sum(entry.kept for entry in disks), sum(passing[:most]))
 
     def profile(self, stage: PlannedStage) -> PlanRow:
         """Return the cost of a profile, which one process takes on one GPU or on all cores of a
         machine.
         """
-        numbers, training = (
-            self.call.params.profile,
-            training_of(self.call.params, classifier(), stage.key),
-        )
+        numbers = self.call.params.profile
+        training = training_of(self.call.params, classifier(), stage.key)
         images = numbers.batch_size * (numbers.warmup + numbers.timed)
         speed = self.speeds.of_step(training).speed
         cores = os.cpu_count() or 1
@@ -294,8 +309,8 @@ def _together(row: PlanRow, other: PlanRow) -> PlanRow:
     )
 
 
-def _sum(one: int | None, other: int | None) -> int | None:
-    return None if one is None or other is None else one + other
+def _sum(first: int | None, second: int | None) -> int | None:
+    return None if first is None or second is None else first + second
 
 
 def _both(
@@ -304,23 +319,29 @@ def _both(
     """Return the times of two rows, one for each device."""
     if some is None or others is None:
         return None
-    found: dict[str, Time] = {}
+    by_device: dict[str, Time] = {}
     for time in (*some, *others):
-        last = found.get(time.device, Time(0.0, 0.0, time.kind, time.device))
-        found[time.device] = replace(last, busy=last.busy + time.busy, wall=last.wall + time.wall)
-    return tuple(found.values())
+        last = by_device.get(time.device, Time(0.0, 0.0, time.kind, time.device))
+        by_device[time.device] = replace(
+            last, busy=last.busy + time.busy, wall=last.wall + time.wall
+        )
+    return tuple(by_device.values())
 
 
 def _trials(
     group: Group, work: list[PlannedWork | None], budgets: tuple[tuple[str, PlanRow], ...]
 ) -> PlannedTrials | None:
     """Return how many epochs the trials have together; None where the images are unknown."""
-    known = [one for one in work if one is not None]
-    if len(known) < len(work):
+    counted = [planned for planned in work if planned is not None]
+    if len(counted) < len(work):
         return None
-    epochs = [one.steps / one.per_epoch for one in known]
+
+    epochs = [planned.steps / planned.per_epoch for planned in counted]
     shares = [
-        share(group.halved, one.total / one.per_epoch, one.total) if group.halved else 1.0
-        for one in known
+        share(group.halved, planned.total / planned.per_epoch, planned.total)
+        if group.halved
+        else 1.0
+        for planned in counted
     ]
+
     return PlannedTrials(sum(epochs), sum(map(mul, epochs, shares)), group.left_out, budgets)

@@ -19,7 +19,8 @@ from pipeline.planning import rounds
 from pipeline.planning.operations import PHOTOGRAPH, operations_of
 from pipeline.planning.work import Training, evaluations, steps_in
 from pipeline.project.call import Call, Folders
-from pipeline.runs.results import Metrics, ProfileFile
+from pipeline.runs.results.profile import ProfileFile
+from pipeline.runs.results.training import Metrics
 from pipeline.tasks.counting import Operations
 
 Kind = Literal["GPU", "CPU"]
@@ -109,13 +110,8 @@ class Speeds:
                 and record["data"]["source"] == self._asked(training.section.dataset).origin
             )
             return _of_record(record, self.call.params.cluster) if same else None
-        except (
-            ValueError,
-            KeyError,
-            TypeError,
-            ZeroDivisionError,
-            OverflowError,
-        ):  # of another version
+        except (ValueError, KeyError, TypeError, ZeroDivisionError, OverflowError):
+            # of another version
             return None
 
     def _own_profile(self, training: Training) -> Measured | None:
@@ -124,23 +120,29 @@ class Speeds:
         """
         if training.task != classifier():
             return None
-        own = [profile for profile in self._fitting(training) if _is_of(profile, training.variant)]
+        profiles = [
+            profile for profile in self._fitting(training) if _is_of(profile, training.variant)
+        ]
         side = training.recipe.image_size
-        own.sort(
+        profiles.sort(
             key=lambda profile: (
                 abs(log(profile["image_size"] / side)),
                 profile["variant"] != training.name,
             )
         )
-        if not own:
+
+        if not profiles:
             return None
-        profile, area = own[0], (side / own[0]["image_size"]) ** 2
+
+        profile = profiles[0]
+        area = (side / profiles[0]["image_size"]) ** 2
         name = (
             "its own profile"
             if profile["variant"] == training.name
             else f"the profile of {profile['variant']}"
         )
         basis = name if area == 1 else f"{name}, scaled by image area"
+
         return Measured(
             _of_profile(profile).scaled(area, area, basis, rough=area != 1), profile["parameters"]
         )
@@ -156,11 +158,13 @@ class Speeds:
         ]
         if not alike:
             return None
+
         counted = self._counted(training)
         _, _, _, nearest = min(
             (rank, abs(log(counted.train / profile["macs"])), profile["variant"], profile)
             for rank, profile in alike
         )
+
         times = counted.train / nearest["macs"], counted.evaluation / nearest["macs"]
         basis = f"the profile of {nearest['variant']}, scaled by operations"
         return Measured(_of_profile(nearest).scaled(*times, basis, rough=True), counted.parameters)
@@ -170,6 +174,7 @@ class Speeds:
         device = rounds.device_of(self.call.params.cluster, self.call.params.plan.gpu)
         counted = self._counted(training)
         of = "a laptop's CPU core" if device == rounds.CORE else f"one {device}"
+
         speed = Speed(
             rounds.TRAINING * rounds.seconds(device, counted.train),
             rounds.seconds(device, counted.evaluation),
@@ -177,6 +182,7 @@ class Speeds:
             f"{rounds.BASIS} of {of}, scaled by operations; nothing was measured",
             rough=True,
         )
+
         return Measured(speed, counted.parameters)
 
     def _fitting(self, training: Training) -> list[dict[str, Any]]:
@@ -186,6 +192,7 @@ class Speeds:
             "fp32" if recipe.amp == "none" else recipe.amp,
             "channels_last" if recipe.channels_last else "contiguous",
         )
+
         return [
             profile for profile in self.profiles if (profile["precision"], profile["layout"]) == how
         ]
@@ -195,19 +202,19 @@ class Speeds:
         key = json.dumps(
             [training.task, _network_of(training.variant), _timed(recipe)], sort_keys=True
         )
+
         if key not in self._operations:
             drawn = (
                 training.task != classifier()
                 and self._asked(training.section.dataset).source == "synthetic"
             )
-            self._operations[key] = operations_of(
-                training, 1.0 if drawn else PHOTOGRAPH
-            )  # drawn ones are square
+            # drawn ones are square
+            self._operations[key] = operations_of(training, 1.0 if drawn else PHOTOGRAPH)
         return self._operations[key]
 
     def _asked(self, dataset: str) -> Dataset:
-        asked: Dataset = getattr(self.call.params.data, dataset)
-        return asked
+        section: Dataset = getattr(self.call.params.data, dataset)
+        return section
 
 
 def _profiles(call: Call) -> Iterator[dict[str, Any]]:
@@ -229,8 +236,8 @@ def _network(model: str, overrides: dict[str, Any]) -> list[Any]:
 
 
 def _network_of(variant: Variant) -> list[Any]:
-    found: list[Any] = json.loads(json.dumps(_network(variant.model_name, variant.overrides)))
-    return found
+    network: list[Any] = json.loads(json.dumps(_network(variant.model_name, variant.overrides)))
+    return network
 
 
 def _is_of(profile: dict[str, Any], variant: Variant) -> bool:
@@ -248,13 +255,14 @@ def _likeness(profile: dict[str, Any], variant: Variant) -> int | None:
         return 0
     if "timm" in (variant.mixer, profile["mixer"]):
         return None
-    width, other = (
-        _width(variant.size, variant.overrides),
-        _width(profile["size"], profile["overrides"]),
-    )
-    if max(width, other) > WIDER * min(width, other):
+
+    width = _width(variant.size, variant.overrides)
+    profiled = _width(profile["size"], profile["overrides"])
+    if max(width, profiled) > WIDER * min(width, profiled):
         return None
-    mixer, size = variant.mixer == profile["mixer"], variant.size == profile["size"]
+
+    mixer = variant.mixer == profile["mixer"]
+    size = variant.size == profile["size"]
     return 1 if mixer and size else 2 if mixer else 3 if size else None
 
 
@@ -271,7 +279,8 @@ def _timed(recipe: dict[str, Any]) -> dict[str, Any]:
 def _of_profile(profile: dict[str, Any]) -> Speed:
     """Return what a profile measured: one GPU, or all the cores that it used."""
     cores = profile["threads"] if profile["device"].startswith("cpu") else 1
-    train, infer = profile["train_images_per_second"], profile["inference_images_per_second"]
+    train = profile["train_images_per_second"]
+    infer = profile["inference_images_per_second"]
     return Speed(cores / train, cores / infer, profile["device"], "")
 
 
@@ -281,26 +290,30 @@ def _of_record(record: dict[str, Any], cluster: Cluster) -> Measured:
     Raises:
         KeyError, TypeError, ValueError, ZeroDivisionError: the record is not one of this version.
     """
-    recipe, data = record["recipe"], record["data"]
+    recipe = record["recipe"]
+    data = record["data"]
     batch = recipe["micro_batch"] * recipe["micro_batches"]
     every = steps_in(
         Duration.model_validate(recipe["evaluate_every"]), data["train_samples"] // batch
     )
-    images = evaluated = train = whole = 0.0
+
+    images = evaluated = train = wall = 0.0
     for seed in record["seeds"]:
         steps = seed["final"]["step"]
         images += steps * batch
         train += steps * batch / seed["train_images_per_second"]
-        whole += seed["wall_time_s"]
+        wall += seed["wall_time_s"]
         evaluated += evaluations(steps, every) * data[f"{data['evaluated_on']}_samples"]
+
     cores = threads(cluster) if record["device"].startswith("cpu") else 1
     devices = record["world_size"] * cores
     speed = Speed(
         devices * train / images,
-        devices * max(0.0, whole - train) / evaluated,
+        devices * max(0.0, wall - train) / evaluated,
         record["device"],
         LAST,
     )
+
     return Measured(speed, record["parameters"])
 
 

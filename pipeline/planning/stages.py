@@ -102,8 +102,8 @@ def _datasets(params: Params) -> set[str]:
 def _searches(params: Params) -> set[str]:
     """Return the searches that have anything to train."""
     design = params.factorial
-    wanted = {"tune": params.tune.space, "factorial": design.group_channels or design.settings}
-    return {verb for verb, settings in wanted.items() if settings}
+    to_try = {"tune": params.tune.space, "factorial": design.group_channels or design.settings}
+    return {verb for verb, settings in to_try.items() if settings}
 
 
 def _there(call: Call, dataset: str) -> bool:
@@ -123,6 +123,7 @@ def _expanded(path: Path, params: Params) -> list[str]:
         written = read_tree(path)["stages"]
     except KeyError:
         raise UserError(f"{path} is not a pipeline: it has no stages") from None
+
     names = []
     for verb, body in written.items():
         each = body.get("foreach")
@@ -134,8 +135,8 @@ def _expanded(path: Path, params: Params) -> list[str]:
 
 def _lookup(params: Params, dotted: str) -> Iterable[str]:
     value: Any = params
-    for part in dotted.split("."):
-        value = getattr(value, part)
+    for name in dotted.split("."):
+        value = getattr(value, name)
     return list(value)
 
 
@@ -148,6 +149,7 @@ def _asked(project: Path) -> list[PlannedStage]:
     from dvc.repo import Repo
 
     logging.getLogger("dvc").setLevel(logging.WARNING)  # it tells of each stage that it looks up
+
     try:
         repo = Repo(str(project), config={"core": {"no_scm": True}})
         try:
@@ -170,12 +172,13 @@ def _judged(repo: "Repo") -> list[PlannedStage]:
     """Return the stages with what `dvc repro` would do, each judged after those that it depends
     on.
     """
-    found = {stage.addressing: stage for stage in repo.index.stages}
-    makers = {name: sorted(_makers(stage, found)) for name, stage in found.items()}
+    stages = {stage.addressing: stage for stage in repo.index.stages}
+    makers = {name: sorted(_makers(stage, stages)) for name, stage in stages.items()}
+
     judged: dict[str, PlannedStage] = {}
     for name in TopologicalSorter(makers).static_order():
-        judged[name] = _judge(repo, found[name], [judged[maker] for maker in makers[name]], found)
-    return [judged[name] for name in found]
+        judged[name] = _judge(repo, stages[name], [judged[maker] for maker in makers[name]], stages)
+    return [judged[name] for name in stages]
 
 
 def _makers(stage: "DvcStage", stages: dict[str, "DvcStage"]) -> set[str]:
@@ -183,9 +186,9 @@ def _makers(stage: "DvcStage", stages: dict[str, "DvcStage"]) -> set[str]:
     needed = [dep.fs_path for dep in stage.deps if isinstance(dep.fs_path, str)]
     return {
         name
-        for name, other in stages.items()
-        if other is not stage
-        and any(_overlap(out.fs_path, path) for out in other.outs for path in needed)
+        for name, candidate in stages.items()
+        if candidate is not stage
+        and any(_overlap(out.fs_path, path) for out in candidate.outs for path in needed)
     }
 
 
@@ -197,21 +200,24 @@ def _judge(
     repo: "Repo", stage: "DvcStage", before: list[PlannedStage], stages: dict[str, "DvcStage"]
 ) -> PlannedStage:
     """Return what would become of a stage, given what becomes of those before it."""
-    name, status = stage.addressing, stage.status().get(stage.addressing, [])
-    after = tuple(one.name for one in before if one.changes)
+    name = stage.addressing
+    status = stage.status().get(stage.addressing, [])
+    after = tuple(earlier.name for earlier in before if earlier.changes)
+
     if not status and not after:
         return PlannedStage(name, "current")
     if not after and not stage.changed(
-        allow_missing=True, upstream=[stages[one.name] for one in before]
+        allow_missing=True, upstream=[stages[earlier.name] for earlier in before]
     ):
-        if (
-            not stage.changed_outs()
-        ):  # what it reads is missing, and comes back from the cache as it was
+        if not stage.changed_outs():
+            # what it reads is missing, and comes back from the cache as it was
             return PlannedStage(name, "current")
         if stage.outs_cached():
             return PlannedStage(name, "cached")
+
     if not after and _ran_before(repo, stage):
         return PlannedStage(name, "cached", changes=True)
+
     why = _own_reason(status) or (f"after {after[0]}" if after else _seen(status))
     return PlannedStage(name, "runs", why, after, changes=True)
 
@@ -239,8 +245,9 @@ def _own_reason(status: list[Any]) -> str:
     if "always changed" in status or "changed command" in status or "changed checksum" in status:
         return "command"
     changed = {
-        path: what for part in status if isinstance(part, dict) for path, what in _deps(part)
+        path: what for entry in status if isinstance(entry, dict) for path, what in _deps(entry)
     }
+
     for path, what in changed.items():
         if isinstance(what, dict):
             return f"params: {next(iter(what))}"
@@ -253,10 +260,10 @@ def _seen(status: list[Any]) -> str:
     """Return which files differ from those of the last run: of a dependency, or else of an
     output.
     """
-    inputs = [path for part in status if isinstance(part, dict) for path, _ in _deps(part)]
+    inputs = [path for entry in status if isinstance(entry, dict) for path, _ in _deps(entry)]
     return f"input: {inputs[0]}" if inputs else "outputs missing"
 
 
-def _deps(part: dict[str, Any]) -> Iterable[tuple[str, Any]]:
-    found: dict[str, Any] = part.get("changed deps", {})
-    return found.items()
+def _deps(entry: dict[str, Any]) -> Iterable[tuple[str, Any]]:
+    dependencies: dict[str, Any] = entry.get("changed deps", {})
+    return dependencies.items()

@@ -12,7 +12,9 @@ from pipeline.planning.rounds import BASIS
 from pipeline.planning.speed import Kind
 
 WIDTH = 100
-UNKNOWN, NOTHING, ROUND = "?", "-", "round"
+UNKNOWN = "?"
+NOTHING = "-"
+ROUND = "round"
 HEAD = ("stage", "images", "evaluated", "steps", "disk", "device time", "", "wall")
 
 
@@ -22,6 +24,7 @@ def as_text(plan: Plan, sentences: Sequence[str]) -> str:
     """
     bases = list(dict.fromkeys(basis for row in plan.rows for basis in row.bases))
     parts = [_headline(plan), _table(plan, bases) if plan.rows else ""]
+
     parts += [_wrapped(sentence) for sentence in _totals_by_verb(plan)]
     parts += [_wrapped(f"{_letter(basis, bases)}  from {basis}") for basis in bases]
     parts += [
@@ -35,6 +38,7 @@ def as_text(plan: Plan, sentences: Sequence[str]) -> str:
         *_reasons(plan),
     ]
     parts += [_wrapped(sentence) for sentence in sentences]
+
     return "\n".join(part for part in parts if part) + "\n"
 
 
@@ -120,16 +124,18 @@ def _table(plan: Plan, bases: list[str]) -> str:
 
     table = Table(box=None, pad_edge=False, show_footer=True, padding=(0, 2, 0, 0), header_style="")
     for title, total in zip(HEAD, _totals(plan), strict=True):
-        left = title in ("stage", "")
+        is_text = title in ("stage", "")
         table.add_column(
             title,
             total,
-            justify="left" if left else "right",
+            justify="left" if is_text else "right",
             no_wrap=title != "stage",
             overflow="fold",
         )
+
     for row in plan.rows:
         table.add_row(*_cells(row, bases))
+
     out = io.StringIO()
     Console(file=out, width=WIDTH, highlight=False, markup=False, color_system=None).print(table)
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
@@ -139,6 +145,7 @@ def _cells(row: PlanRow, bases: list[str]) -> list[str]:
     if row.idle:
         return [row.stage.name, NOTHING, NOTHING, NOTHING, disk_size(row), "finished", "", NOTHING]
     letters = ROUND if row.rounded else "".join(_letter(basis, bases) for basis in row.bases)
+
     return [
         row.stage.name,
         _count(row.images, amount),
@@ -152,16 +159,17 @@ def _cells(row: PlanRow, bases: list[str]) -> list[str]:
 
 
 def _totals(plan: Plan) -> list[str]:
-    said = as_json(plan, [])["totals"]
+    totals = as_json(plan, [])["totals"]
     busy = [duration(plan.busy(kind), f"{kind}-") for kind in ("GPU", "CPU") if plan.busy(kind)]
+
     return [
         "in all",
-        amount(said["images"]),
-        amount(said["evaluated"]),
-        f"{said['steps']:,}",
+        amount(totals["images"]),
+        amount(totals["evaluated"]),
+        f"{totals['steps']:,}",
         size(plan.disk.kept),
-        " + ".join(busy) or (UNKNOWN if said["untimed"] else NOTHING),
-        "+ ?" if busy and said["untimed"] else "",
+        " + ".join(busy) or (UNKNOWN if totals["untimed"] else NOTHING),
+        "+ ?" if busy and totals["untimed"] else "",
         clock(plan.wall) if busy else NOTHING,
     ]
 
@@ -172,23 +180,25 @@ def _totals_by_verb(plan: Plan) -> Iterator[str]:
     for kind, device in devices.items():
         verbs = {verb: busy for verb, busy in plan.verbs(kind).items() if busy}
         total = sum(verbs.values())
-        said = [
+
+        shares = [
             f"{verb} {duration(busy, f'{kind}-')} ({busy / total:.0%})"
             for verb, busy in verbs.items()
         ]
-        if said:
+        if shares:
             wall = f"{clock(plan.wall)} on {count(plan.workers[kind], device)}"
-            yield f"In all {duration(total, f'{kind}-')}, {wall}: {', '.join(said)}."
+            yield f"In all {duration(total, f'{kind}-')}, {wall}: {', '.join(shares)}."
+
     if plan.price is not None:
         parts = [
             f"{verb} {plan.money(busy):,.0f}" for verb, busy in plan.verbs("GPU").items() if busy
         ]
-        whole = f"{plan.money(plan.busy('GPU')):,.0f}"
-        yield f"At {plan.price:g} a GPU-hour {whole}: {', '.join(parts) or 'no GPU is used'}."
+        price = f"{plan.money(plan.busy('GPU')):,.0f}"
+        yield f"At {plan.price:g} a GPU-hour {price}: {', '.join(parts) or 'no GPU is used'}."
 
 
-def _count(number: int | None, shown: Any) -> str:
-    return UNKNOWN if number is None else shown(number) if number else NOTHING
+def _count(number: int | None, form: Any) -> str:
+    return UNKNOWN if number is None else form(number) if number else NOTHING
 
 
 def disk_size(row: PlanRow) -> str:
@@ -201,8 +211,8 @@ def device_time(row: PlanRow) -> str:
     if row.times is None:
         return UNKNOWN
     kinds = dict.fromkeys(time.kind for time in row.times)
-    said = " + ".join(duration(row.busy(kind), f"{kind}-") for kind in kinds)
-    return ("~" if row.rough else "") + said or NOTHING
+    words = " + ".join(duration(row.busy(kind), f"{kind}-") for kind in kinds)
+    return ("~" if row.rough else "") + words or NOTHING
 
 
 def _passing(plan: Plan) -> str:
@@ -225,6 +235,7 @@ def _runs(row: PlanRow) -> str:
     done += (
         [f"{row.begun} of {count(row.runs, 'run')} goes on from a checkpoint"] if row.begun else []
     )
+
     return _wrapped(f"{row.stage.name}: {', '.join(done)}.")
 
 
@@ -234,22 +245,26 @@ def _trials(row: PlanRow) -> str:
     """
     if row.trials is None:
         return ""
-    found, said = (
-        row.trials,
-        f"{row.stage.name}: {count(row.runs, 'trial')}, {row.trials.epochs:,.0f} epochs in all",
+
+    trials = row.trials
+    sentence = (
+        f"{row.stage.name}: {count(row.runs, 'trial')}, {row.trials.epochs:,.0f} epochs in all"
     )
-    if found.left_out:
-        said += f"; {count(found.left_out, 'combination')} left out"
-    if found.cut < found.epochs:
-        said += (
-            f"; counted in full, about {found.cut / found.epochs:.0%} of that where the "
+    if trials.left_out:
+        sentence += f"; {count(trials.left_out, 'combination')} left out"
+    if trials.cut < trials.epochs:
+        sentence += (
+            f"; counted in full, about {trials.cut / trials.epochs:.0%} of that where the "
             "rungs cut as they are meant"
         )
+
     budgets = [
-        f"{row.stage.name}, budget {name}: {count(one.runs, 'trial')}, {device_time(one)}."
-        for name, one in found.budgets
+        f"{row.stage.name}, budget {name}: {count(budget_row.runs, 'trial')}, "
+        f"{device_time(budget_row)}."
+        for name, budget_row in trials.budgets
     ]
-    return "\n".join([_wrapped(f"{said}."), *budgets])
+
+    return "\n".join([_wrapped(f"{sentence}."), *budgets])
 
 
 def _reasons(plan: Plan) -> list[str]:

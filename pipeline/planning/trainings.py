@@ -79,6 +79,7 @@ def _search(call: Call) -> Group:
 
     tune = call.params.tune
     settings, left_out = settings_of(call.params)
+
     return Group(
         tuple(
             Training(tune.task, setting.name, setting.section, tune.seeds) for setting in settings
@@ -95,13 +96,15 @@ def _design(call: Call) -> Group:
     from pipeline.search.factorial.design import designs_of
     from pipeline.search.factorial.trials import search_of
 
-    factorial, designs = call.params.factorial, designs_of(call.params)
+    factorial = call.params.factorial
+    designs = designs_of(call.params)
     trainings = (
         Training(factorial.task, setting.name, setting.section, factorial.seeds, budget)
         for budget, design in designs.items()
         for setting in design.settings
     )
     left_out = sum(len(design.left_out) for design in designs.values())
+
     return Group(
         tuple(trainings),
         factorial.workers,
@@ -121,13 +124,16 @@ def runs_left(call: Call, group: Group) -> "list[list[Run] | None]":
     try:
         shards = call.shards(first.section.dataset)
         if group.search is None:
-            runs = [runs_of(call, one.task, one.name, shards) for one in group.trainings]
+            runs = [
+                runs_of(call, training.task, training.name, shards) for training in group.trainings
+            ]
             return [[run for run in some if run.finished() is None] for some in runs]
         search = group.search(shards)
     except UserError:
         return [None for _ in group.trainings]
+
     journal = search.journal()
-    runs = [search.runs_of(one.section) for one in group.trainings]
+    runs = [search.runs_of(training.section) for training in group.trainings]
     return [[run for run in some if not journal.ended(run)] for some in runs]
 
 
@@ -141,8 +147,14 @@ def share(asha: Asha, epochs: float, steps: float) -> float:
         steps: the same in steps.
     """
     total = epochs if asha.time_attribute == "epoch" else steps
-    spent, reached, going, rung = 0.0, 0.0, 1.0, float(asha.grace)
+    spent = 0.0
+    reached = 0.0
+    going = 1.0
+    rung = float(asha.grace)
+
     while rung < total:
         spent += going * (rung - reached)
-        reached, going, rung = rung, going / asha.reduction, rung * asha.reduction
+        reached = rung
+        going = going / asha.reduction
+        rung = rung * asha.reduction
     return (spent + going * (total - reached)) / total

@@ -76,27 +76,31 @@ def work_of(training: Training, amount: Amount, runs: "list[Run] | None") -> Pla
     """
     if amount.images is None:
         return None
-    recipe, images = training.recipe, parts_of(amount, training.recipe.hold_out)
+
+    recipe = training.recipe
+    images = parts_of(amount, training.recipe.hold_out)
     per_epoch = images["train"] // recipe.global_batch
     if not per_epoch:
         raise UserError(
             f"{training.name}: {images['train']} training images do not fill one global batch of "
             f"{recipe.global_batch}; lower micro_batch or micro_batches"
         )
+
     total = steps_in(recipe.duration, per_epoch)
     every = steps_in(recipe.evaluate_every, per_epoch)
-    left = len(training.seeds) if runs is None else len(runs)
+    remaining = len(training.seeds) if runs is None else len(runs)
     begun = [step for run in runs or () if (step := _reached(run, total))]
-    steps = total * left - sum(begun)
+    steps = total * remaining - sum(begun)
     done = [evaluations(total, every) if step == total else step // every for step in begun]
-    due = evaluations(total, every) * left - sum(done)
+    due = evaluations(total, every) * remaining - sum(done)
+
     return PlannedWork(
         steps=steps,
         images=steps * recipe.global_batch,
         evaluations=due,
         evaluated=due * images[recipe.evaluate_on],
         runs=len(training.seeds),
-        finished=len(training.seeds) - left,
+        finished=len(training.seeds) - remaining,
         begun=len(begun),
         total=total,
         per_epoch=per_epoch,

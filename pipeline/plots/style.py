@@ -94,8 +94,10 @@ def label_points(axes: Axes, points: Sequence[tuple[str, float, float]], size: f
     centres = [axes.transData.transform((x, y)) for _, x, y in points]
     taken = [_box(at[0], at[1], 12 * pixels, 12 * pixels) for at in centres]
     taken.extend(_outside(axes))
+
     for (name, x, y), at in zip(points, centres, strict=True):
-        width, height = 0.62 * size * len(name) * pixels, 1.25 * size * pixels
+        width = 0.62 * size * len(name) * pixels
+        height = 1.25 * size * pixels
         places = [
             (
                 right,
@@ -109,6 +111,7 @@ def label_points(axes: Axes, points: Sequence[tuple[str, float, float]], size: f
             )
             for right, up in ((0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1))
         ]
+
         right, up, box = min(
             places, key=lambda place: sum(_overlap(place[2], other) for other in taken)
         )
@@ -127,7 +130,8 @@ def label_points(axes: Axes, points: Sequence[tuple[str, float, float]], size: f
 
 def _outside(axes: Axes) -> list[tuple[float, float, float, float]]:
     """Return what lies left, right, below and above of the axes, as far as a name reaches."""
-    area, far = axes.bbox, 1e3
+    area = axes.bbox
+    far = 1e3
     return [
         (area.x0 - far, area.y0 - far, area.x0, area.y1 + far),
         (area.x1, area.y0 - far, area.x1 + far, area.y1 + far),
@@ -141,11 +145,11 @@ def _box(x: float, y: float, width: float, height: float) -> tuple[float, float,
 
 
 def _overlap(
-    one: tuple[float, float, float, float], other: tuple[float, float, float, float]
+    first: tuple[float, float, float, float], second: tuple[float, float, float, float]
 ) -> float:
     """Area that two boxes share."""
-    wide = min(one[2], other[2]) - max(one[0], other[0])
-    high = min(one[3], other[3]) - max(one[1], other[1])
+    wide = min(first[2], second[2]) - max(first[0], second[0])
+    high = min(first[3], second[3]) - max(first[1], second[1])
     return max(wide, 0.0) * max(high, 0.0)
 
 

@@ -25,14 +25,14 @@ def inputs_of(words: Iterable[str], out: Path) -> list[Input]:
         words: as typed.
         out: the folder that is written to; what lies in it is no input.
     """
-    found: dict[Path, Input] = {}
+    inputs: dict[Path, Input] = {}
     taken: set[Path] = set()
     for word in words:
         for path, name in _files(word):
             resolved = path.resolve()
-            if resolved not in found and not resolved.is_relative_to(out.resolve()):
-                found[resolved] = Input(path, _free(name, taken))
-    return list(found.values())
+            if resolved not in inputs and not resolved.is_relative_to(out.resolve()):
+                inputs[resolved] = Input(path, _free(name, taken))
+    return list(inputs.values())
 
 
 def _files(word: str) -> Iterator[tuple[Path, Path]]:
@@ -61,7 +61,8 @@ def _within(folder: Path) -> list[Path]:
 
 def _free(name: Path, taken: set[Path]) -> Path:
     """Return the name, numbered where an earlier picture has it."""
-    chosen, number = name, 2
+    chosen = name
+    number = 2
     while chosen in taken:
         chosen = name.with_name(f"{name.name}-{number}")
         number += 1

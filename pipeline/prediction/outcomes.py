@@ -53,51 +53,58 @@ class Predictions:
             UserError: its task predicts nothing.
         """
         task = model.config["task"]
-        known = {name: about.prediction for name, about in tasks().items() if about.prediction}
-        if task not in known:
+        predictors = {name: about.prediction for name, about in tasks().items() if about.prediction}
+        if task not in predictors:
             raise UserError(
-                f"nothing is predicted for the task '{task}'; known: {', '.join(known)}"
+                f"nothing is predicted for the task '{task}'; known: {', '.join(predictors)}"
             )
+
         self.model = model.to(device())
-        self.predictor: Predictor = member(known[task])(self.model, confidence)
-        self.out, self.records = out, records
+        self.predictor: Predictor = member(predictors[task])(self.model, confidence)
+        self.out = out
+        self.records = records
 
     def outcomes(self, inputs: Sequence[Input]) -> Iterator[Outcome]:
         """Yield what became of each picture, in their order."""
         with ThreadPoolExecutor(READERS) as readers:
             for first in range(0, len(inputs), self.predictor.at_once):
-                some = inputs[first : first + self.predictor.at_once]
-                read = list(readers.map(self._read, some))
+                batch = inputs[first : first + self.predictor.at_once]
+                read = list(readers.map(self._read, batch))
                 pictures = [picture for picture in read if isinstance(picture, Picture)]
                 predicted = iter(self.predictor(pictures) if pictures else [])
-                for one, result in zip(some, read, strict=True):
+                for entry, result in zip(batch, read, strict=True):
                     if isinstance(result, Picture):
-                        yield self._outcome(one, result, next(predicted))
+                        yield self._outcome(entry, result, next(predicted))
                     else:
-                        yield Outcome(one.path, result, {"picture": str(one.path), "error": result})
+                        yield Outcome(
+                            entry.path, result, {"picture": str(entry.path), "error": result}
+                        )
 
-    def _read(self, one: Input) -> Picture | str:
+    def _read(self, entry: Input) -> Picture | str:
         """Return a picture as the network takes it, or why it could not be read."""
         try:
-            picture = read_picture(one.path)
+            picture = read_picture(entry.path)
         except UnreadableError as error:
             return str(error)
-        image, size = self.model.transform(picture), (picture.height, picture.width)
+        image = self.model.transform(picture)
+        size = (picture.height, picture.width)
         picture.thumbnail((SHOWN_SIDE, SHOWN_SIDE))  # many large ones would not fit into memory
         return Picture(image, size, picture)
 
-    def _outcome(self, one: Input, picture: Picture, predicted: Predicted) -> Outcome:
+    def _outcome(self, entry: Input, picture: Picture, predicted: Predicted) -> Outcome:
         height, width = picture.size
-        record = {"picture": str(one.path), "width": width, "height": height}
+        record = {"picture": str(entry.path), "width": width, "height": height}
         if self.records:
             record |= predicted.record()
+
         if self.out is not None:
             drawn = {"drawn": ("", predicted.drawn)} | {
                 name: (f".{name}", image) for name, image in predicted.maps.items()
             }
             for name, (ending, image) in drawn.items():
-                path = self.out / one.name.with_name(f"{one.name.name}{ending}.png")
+                path = self.out / entry.name.with_name(f"{entry.name.name}{ending}.png")
                 path.parent.mkdir(parents=True, exist_ok=True)
                 image.save(path)
                 record[name] = str(path)
-        return Outcome(one.path, predicted.words, record)
+
+        return Outcome(entry.path, predicted.words, record)

@@ -13,7 +13,8 @@ FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF"
 """What is read: no format whose reader starts another program."""
 MOST_PIXELS = 100_000_000
 """The largest sensors but a few; a label map of so many pixels takes about 6 GB to make."""
-LEAST_SIDE, MOST_RATIO = 8, 100
+LEAST_SIDE = 8
+MOST_RATIO = 100
 HEIC = (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypmsf1", b"ftyphevc")
 
 
@@ -59,12 +60,12 @@ def _readable() -> list[str]:
 def _refuse_what_is_no_file(path: Path) -> None:
     """Stop before anything is opened that is none: a pipe would wait for ever."""
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError as error:
         raise UnreadableError(f"it is not there ({error.strerror})") from None
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         raise UnreadableError("it is no file")
-    if not found.st_size:
+    if not status.st_size:
         raise UnreadableError("it is empty")
 
 

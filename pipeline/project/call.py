@@ -68,8 +68,8 @@ class Call:
         """Return an input: the ad-hoc root's own where it was made, else what the project
         publishes.
         """
-        own = path(self.folders)
-        return own if own.exists() else path(Folders(self.project))
+        local = path(self.folders)
+        return local if local.exists() else path(Folders(self.project))
 
     def shards(self, dataset: str) -> Path:
         """Return the folder of a data set's shards, after checking that these parameters' data are
@@ -83,22 +83,31 @@ class Call:
         folder = manifest.parent
         again = f"run: {self.sharding(dataset)}"
         inventory = folder.parents[1] / "raw" / f"{dataset}.json"
-        found = records.read(inventory, records.Inventory)
-        if manifest.exists() and found is None and environment.in_shipped_job():
+        record = records.read(inventory, records.Inventory)
+
+        if manifest.exists() and record is None and environment.in_shipped_job():
             return folder  # taken from `cluster.shards`, which knows nothing of what was asked for
-        if not manifest.exists() or found is None:
+        if not manifest.exists() or record is None:
             raise UserError(f"{folder} has no shards, or {inventory} does not say of what; {again}")
-        asked, made = getattr(self.params.data, dataset).model_dump(mode="json"), found["request"]
-        if made != asked:
+
+        requested = getattr(self.params.data, dataset).model_dump(mode="json")
+        recorded = record["request"]
+        if recorded != requested:
             wrong = next(
-                key for key in {**asked, **made} if made.get(key, ...) != asked.get(key, ...)
+                key
+                for key in {**requested, **recorded}
+                if recorded.get(key, ...) != requested.get(key, ...)
             )
-            values = [shortened(discreet(str(part.get(wrong))), 200) for part in (made, asked)]
+            values = [
+                shortened(discreet(str(section.get(wrong))), 200)
+                for section in (recorded, requested)
+            ]
             what = (
                 f"{folder} was made with data.{dataset}.{shortened(wrong)}: {values[0]}, not "
                 f"{values[1]}"
             )
             raise UserError(f"{what}; {again}")
+
         return folder.resolve()
 
     def sharding(self, dataset: str) -> str:

@@ -28,21 +28,23 @@ def parser(description: str, example: str) -> argparse.ArgumentParser:
     """Return an argument parser with the options that every stage takes; `example` is how the
     command is typed.
     """
-    made = command.parser(description, example)
-    made.add_argument("--params", metavar="FILE", help="another params file (default: params.yaml)")
-    made.add_argument(
+    argument_parser = command.parser(description, example)
+    argument_parser.add_argument(
+        "--params", metavar="FILE", help="another params file (default: params.yaml)"
+    )
+    argument_parser.add_argument(
         "--set",
         metavar="a.b.c=value",
         action="append",
         default=[],
         help="change what python -m pipeline.params lists; repeatable",
     )
-    made.add_argument(
+    argument_parser.add_argument(
         "--out",
         metavar="DIR",
         help="write under DIR (default with --params or --set: adhoc/<params name>/)",
     )
-    return made
+    return argument_parser
 
 
 def call(args: argparse.Namespace) -> Call:
@@ -56,6 +58,7 @@ def call(args: argparse.Namespace) -> Call:
     params = load(path, args.set)
     adhoc = args.params is not None or bool(args.set)
     root = Path(args.out) if args.out else project / "adhoc" / path.stem if adhoc else project
+
     if adhoc and root.resolve() == project:
         raise UserError(
             "--out names the project itself, where only calls without --params and --set may write"

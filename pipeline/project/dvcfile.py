@@ -48,11 +48,13 @@ def stage_digest(project: Path, stage: str) -> str | None:
     """
     group, _, key = stage.partition("@")
     try:
-        stages, tree = read_tree(project / "dvc.yaml")["stages"], read_tree(project / "params.yaml")
+        stages = read_tree(project / "dvc.yaml")["stages"]
+        tree = read_tree(project / "params.yaml")
         body = stages[group]
         item = _lookup(tree, body["foreach"][2:-1])[key] if key else None
     except (UserError, KeyError, TypeError):
         return None
+
     body = body.get("do", body)
     fill = _values(key, item)
     deps = sorted(_filled(path, fill, tree) for path in body.get("deps", []))
@@ -61,6 +63,7 @@ def stage_digest(project: Path, stage: str) -> str | None:
         "deps": [{"path": path, **_hashed(project / path)} for path in deps],
         "params": {name: _lookup(tree, name) for name in params},
     }
+
     return digest(locked)
 
 
@@ -73,7 +76,8 @@ def refuse_unmade(project: Path) -> None:
         UserError: naming the first such stage.
     """
     try:
-        stages, tree = read_tree(project / "dvc.yaml")["stages"], read_tree(project / "params.yaml")
+        stages = read_tree(project / "dvc.yaml")["stages"]
+        tree = read_tree(project / "params.yaml")
         paths = {
             name: {
                 kind: [_filled(path, fill, tree) for path in body.get(kind, [])] for kind in KINDS
@@ -82,11 +86,12 @@ def refuse_unmade(project: Path) -> None:
         }
     except (UserError, KeyError, TypeError, AttributeError):
         return  # DVC and the parameters say what is wrong with them
+
     outs = [out for stage in paths.values() for out in stage["outs"]]
     for name, stage in paths.items():
         for dep in stage["deps"]:
-            made = any(dep.startswith(f"{out}/") for out in outs) or (project / dep).exists()
-            if dep.startswith(CLASSIFIERS) and not made:
+            is_made = any(dep.startswith(f"{out}/") for out in outs) or (project / dep).exists()
+            if dep.startswith(CLASSIFIERS) and not is_made:
                 task, _, variant = name.partition("@")
                 raise UserError(
                     f"{name} of dvc.yaml depends on {dep}, which is not there and no stage makes; "
@@ -128,8 +133,8 @@ def _filled(text: str, fill: dict[str, Any], tree: dict[str, Any]) -> str:
 
 
 def _lookup(tree: Any, dotted: str) -> Any:
-    for part in dotted.split("."):
-        tree = tree[part]
+    for key in dotted.split("."):
+        tree = tree[key]
     return tree
 
 
@@ -139,11 +144,13 @@ def _hashed(path: Path) -> dict[str, Any]:
     """
     if path.is_file():
         return {"md5": _md5(path), "size": path.stat().st_size}
+
     files = sorted(p for p in path.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
     rows = [{"md5": _md5(file), "relpath": file.relative_to(path).as_posix()} for file in files]
     listed = hashlib.md5(
         json.dumps(rows, sort_keys=True).encode(), usedforsecurity=False
     ).hexdigest()
+
     return {"md5": f"{listed}.dir", "size": sum(file.stat().st_size for file in files)}
 
 

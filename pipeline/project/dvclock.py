@@ -22,16 +22,18 @@ def free_stages(project: Path) -> None:
     now, and cannot read a file that was cut off.
     """
     rwlock = project / ".dvc" / "tmp" / "rwlock"
-    told = False
+    announced = False
+
     while rwlock.exists() and (holder := _holder(project, rwlock)):
-        if not told:
+        if not announced:
             since = time.strftime("%H:%M:%S", time.localtime(holder.create_time()))
             print(
                 f"dvc is at work here, process {holder.pid} since {since}; waiting for it",
                 flush=True,
             )
-        told = True
+        announced = True
         time.sleep(POLL_S)
+
     if rwlock.exists() and _pids(rwlock) != set():
         print(f"{rwlock.relative_to(project)} was left by a dvc that is gone; removed", flush=True)
         rwlock.unlink()
@@ -72,12 +74,15 @@ def mend_lock_file(project: Path) -> None:
     Raises:
         UserError: it is damaged, and there is no copy.
     """
-    file, copy = project / "dvc.lock", _copy(project)
+    file = project / "dvc.lock"
+    copy = _copy(project)
     if not file.exists():
         return
+
     content = file.read_bytes()
     kept = copy.read_bytes() if copy.exists() else b""
     wrong = _damage(content)
+
     if kept and (wrong or (kept != content and kept.startswith(content))) and _damage(kept) is None:
         write_bytes(file, kept)
         print("dvc.lock was damaged; it is what it was after the last `make repro`", flush=True)
@@ -109,9 +114,11 @@ def _damage(content: bytes) -> str | None:
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         return "no YAML" + (f" in line {mark.line + 1}" if mark else "")
+
     stages = tree.get("stages") if isinstance(tree, dict) else None
     if not isinstance(stages, dict) or tree.get("schema") != "2.0":
         return "no stages in it"
+
     wrong = (
         name for name, stage in stages.items() if not isinstance(stage, dict) or "cmd" not in stage
     )

@@ -14,6 +14,7 @@ def commit(project: Path) -> tuple[str | None, bool]:
     if SHIPPED in os.environ:
         head, _, dirty = os.environ[SHIPPED].partition(" ")
         return head or None, bool(dirty)
+
     try:
         named = subprocess.run(
             ["git", "rev-parse", "HEAD"], cwd=project, capture_output=True, text=True, check=True
@@ -27,9 +28,9 @@ def commit(project: Path) -> tuple[str | None, bool]:
 
 def day(project: Path, commit: str) -> str | None:
     """Return the day of a commit, as in 2021-06-08; None where git does not know it."""
-    asked = ["git", "show", "--no-patch", "--format=%cs", "--end-of-options", commit]
+    command = ["git", "show", "--no-patch", "--format=%cs", "--end-of-options", commit]
     try:
-        shown = subprocess.run(asked, cwd=project, capture_output=True, text=True, check=True)
+        output = subprocess.run(command, cwd=project, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
-    return shown.stdout.strip()
+    return output.stdout.strip()

@@ -20,10 +20,10 @@ def refuse_full_disk(project: Path) -> None:
     """
     needed = max(LEAST, *(file.stat().st_size for file in _outputs(project)))
     for folder in (project, _cache(project)):
-        left = shutil.disk_usage(folder).free
-        if left < needed:
+        free = shutil.disk_usage(folder).free
+        if free < needed:
             raise DiskFull(
-                f"no room on the disk of {folder}, which has {left:,} bytes left and may need "
+                f"no room on the disk of {folder}, which has {free:,} bytes left and may need "
                 f"{needed:,} for a file; make room and give the same command again: finished "
                 "stages and runs are kept"
             )
@@ -36,6 +36,6 @@ def _outputs(project: Path) -> Iterator[Path]:
 
 def _cache(project: Path) -> Path:
     """Return the folder of DVC's cache, or the nearest above it that is there."""
-    asked = subprocess.run(["dvc", "cache", "dir"], cwd=project, capture_output=True, text=True)
-    folder = Path(asked.stdout.strip() or project)
+    answer = subprocess.run(["dvc", "cache", "dir"], cwd=project, capture_output=True, text=True)
+    folder = Path(answer.stdout.strip() or project)
     return next(path for path in (folder, *folder.parents) if path.exists())

@@ -23,9 +23,11 @@ def write_schedule(session: Path, stages: dict[str, float | None]) -> None:
 
 def announce() -> None:
     """Say which stage this is, where DVC runs it in a session that has a schedule."""
-    session, stage = os.environ.get(SESSION), os.environ.get("DVC_STAGE")
+    session = os.environ.get(SESSION)
+    stage = os.environ.get("DVC_STAGE")
     if session is None or stage is None or not (Path(session) / FILE).exists():
         return
+
     schedule = json.loads((Path(session) / FILE).read_text())
     begun = [*schedule["begun"], (stage.rpartition(":")[2], time.time())]
     write_json(Path(session) / FILE, {**schedule, "begun": begun})
@@ -42,13 +44,14 @@ def sentence(stages: dict[str, float | None], begun: list[tuple[str, float]]) ->
     names = [name for name, _ in begun]
     todo = [names[-1], *(name for name in stages if name not in names)]
     total = len(names) + len(todo) - 1
-    known = sum(stages.get(name) or 0.0 for name in todo) * _pace(stages, begun)
+
+    seconds = sum(stages.get(name) or 0.0 for name in todo) * _pace(stages, begun)
     unknown = sum(stages.get(name, 0.0) is None for name in todo)
 
-    left = [f"about {clock(known)} left in all"] if known else []
+    remaining = [f"about {clock(seconds)} left in all"] if seconds else []
     if unknown:
-        left.append(f"the time of {count(unknown, 'stage')} is unknown")
-    return "; ".join([f"stage {len(names)} of {total}: {names[-1]}", *left])
+        remaining.append(f"the time of {count(unknown, 'stage')} is unknown")
+    return "; ".join([f"stage {len(names)} of {total}: {names[-1]}", *remaining])
 
 
 def _pace(stages: dict[str, float | None], begun: list[tuple[str, float]]) -> float:

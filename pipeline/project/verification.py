@@ -30,10 +30,10 @@ class KeptFile:
         if not self.path.is_file():
             return f"{self.path} is missing; {self.remedy}"
         with open(self.path, "rb") as file:
-            found = hashlib.file_digest(file, "md5").hexdigest()
-        if found == self.md5:
+            md5 = hashlib.file_digest(file, "md5").hexdigest()
+        if md5 == self.md5:
             return None
-        return f"{self.path} is not what it was (MD5 {found}, not {self.md5}); {self.remedy}"
+        return f"{self.path} is not what it was (MD5 {md5}, not {self.md5}); {self.remedy}"
 
 
 @dataclass
@@ -71,42 +71,47 @@ def kept(project: Path) -> KeptFiles:
     Raises:
         UserError: dvc.lock is not there, or cannot be read.
     """
-    found = KeptFiles()
+    kept_files = KeptFiles()
     stages = read_tree(project / "dvc.lock").get("stages", {})
+
     for out in (out for stage in stages.values() for out in stage.get("outs", [])):
         try:
-            _add(found, project, str(out["path"]), str(out["md5"]))
+            _add(kept_files, project, str(out["path"]), str(out["md5"]))
         except (KeyError, TypeError):
             raise UserError(
                 f"{project / 'dvc.lock'} has an output without path or md5; take it from git again"
             ) from None
+
     for path in sorted((project / CACHE).glob("??/*")):
         md5 = f"{path.parent.name}{path.name}".removesuffix(LISTING)
         remedy = "remove it, then `dvc repro` or `dvc fetch` bring it again"
-        found.files.append(KeptFile(path, md5, remedy))
-    return found
+        kept_files.files.append(KeptFile(path, md5, remedy))
+
+    return kept_files
 
 
-def _add(found: KeptFiles, project: Path, out: str, md5: str) -> None:
+def _add(kept_files: KeptFiles, project: Path, out: str, md5: str) -> None:
     """Take note of one output: a file, or a folder with what its listing names."""
     path = project / out
     if not path.exists():
-        found.absent.append(out)
+        kept_files.absent.append(out)
         return
     remedy = f"`dvc checkout --force {out}` brings the one of the cache"
     if not md5.endswith(LISTING):
-        found.files.append(KeptFile(path, md5, remedy))
+        kept_files.files.append(KeptFile(path, md5, remedy))
         return
+
     listing = _listing(project / CACHE / md5[:2] / md5[2:], md5)
     if listing is None:
-        found.wrong.append(
+        kept_files.wrong.append(
             f"{out}: nothing in DVC's cache says which files belong to it; `dvc fetch {out}`, or "
             "make it again with `dvc repro`"
         )
         return
-    found.files += [KeptFile(path / name, each, remedy) for name, each in listing.items()]
+
+    kept_files.files += [KeptFile(path / name, each, remedy) for name, each in listing.items()]
     more = {str(file.relative_to(path)) for file in path.rglob("*") if file.is_file()}
-    found.wrong += [
+    kept_files.wrong += [
         f"{path / name} belongs to no stage; remove it, or run `dvc repro`"
         for name in sorted(more - listing.keys())
     ]

@@ -19,11 +19,13 @@ from pipeline.shards.task import Done, ShardWork, write
 
 def shards_of(dataset: str, params: Shard, scratch: Path) -> Path:
     """Draw a data set below `scratch`, write its shards there, and return their folder."""
-    raw, shards = scratch / "raw" / dataset, scratch / "shards" / dataset
+    raw = scratch / "raw" / dataset
+    shards = scratch / "shards" / dataset
     about = datasets()[dataset]
     materialise(dataset, about.rehearsal, raw)
     if about.rehearsal_width is not None:
         _widen(raw, about.rehearsal_width)
+
     listing = list_folder(dataset, raw, {})
     build(dataset, listing, params, shards, listing.digest(), run=_here)
     return shards

@@ -13,7 +13,8 @@ from pipeline.search.factorial.design import designs_of
 from pipeline.search.settings import Setting
 from pipeline.search.tune.space import settings_of
 
-TUNE, FACTORIAL = "tune", "factorial"
+TUNE = "tune"
+FACTORIAL = "factorial"
 PARTS = (*TASKS, TUNE, FACTORIAL)
 
 
@@ -32,7 +33,8 @@ class WalkItem:
         """A digest of what would decide its result, seeds aside; two places may be the same
         training.
         """
-        entry, recipe = self.section.variants[self.variant], self.section.recipe_of(self.variant)
+        entry = self.section.variants[self.variant]
+        recipe = self.section.recipe_of(self.variant)
         return digest(
             [self.task, entry.model_name, entry.overrides, recipe.model_dump(mode="json")]
         )
@@ -77,6 +79,7 @@ def _tune(params: Params) -> tuple[list[WalkItem], list[NotWalked]]:
     if not params.tune.space:
         return [], []
     settings, left_out = settings_of(params)
+
     task = params.tune.task
     named = [
         NotWalked(TUNE, " ".join(f"{k}={v}" for k, v in row.values.items()), row.reason)
@@ -89,6 +92,7 @@ def _factorial(params: Params) -> tuple[list[WalkItem], list[NotWalked]]:
     section = params.factorial
     if not section.group_channels and not section.settings:
         return [], []
+
     return list(_cells(params)), [
         NotWalked(FACTORIAL, f"{budget} {name}", reason)
         for budget, design in designs_of(params, controls=False).items()

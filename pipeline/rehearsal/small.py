@@ -37,6 +37,7 @@ def small_section(section: Task, variant: str, images: int, micro_batches: int =
         "micro_batch": images,
         "micro_batches": micro_batches,
     }
+
     entry = section.variants[variant]
     entry = entry.model_copy(update={"recipe": merged(entry.recipe, less)})
     return section.model_copy(update={"variants": {variant: entry}})

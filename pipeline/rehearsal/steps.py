@@ -88,6 +88,7 @@ def _taken(place: WalkItem, shards: Path, scratch: Path) -> StepsTaken:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     prepare_process(device, torch.get_num_threads())
     start = _start(place, scratch)
+
     try:
         run = _fitting(place, shards, scratch / "run", start)
         for _ in evaluations(run, Ranks(), device, lambda model: model):
@@ -114,6 +115,7 @@ def _fitting(place: WalkItem, shards: Path, folder: Path, start: Path | None) ->
             folder,
             init_from=start,
         )
+
         try:
             refuse_unfit_run(run, Manifest.load(shards))
         except UserError:
@@ -136,7 +138,9 @@ def _start(place: WalkItem, scratch: Path) -> Path | None:
 
     import models
 
-    entry, path = place.section.variants[place.variant], scratch / "start.safetensors"
+    entry = place.section.variants[place.variant]
+    path = scratch / "start.safetensors"
+
     torch.manual_seed(0)
     weights = models.create_model(entry.model_name, num_classes=10, **entry.overrides).state_dict()
     path.unlink(missing_ok=True)
@@ -149,6 +153,7 @@ def outcome_of(run: Run) -> StepsTaken:
     record = run.finished()
     if record is None:
         return StepsTaken(error="it ended without being finished")
+
     last: dict[str, Any] = record["history"][-1]
     metric = record["main_metric"]
     outcome = StepsTaken(last["step"], _losses(run), metric, last[metric])

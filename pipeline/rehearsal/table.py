@@ -32,8 +32,10 @@ def text(rows: list[Row]) -> str:
     lines = [HEAD, *map(_cells, rows)]
     widths = [max(len(cells[column]) for cells in lines) for column in range(len(HEAD) - 1)]
     padded = ["  ".join([*map(str.ljust, cells, widths), cells[-1]]) for cells in lines]
+
     trained = [row for row in rows if row.outcome is not None]
     failed = sum(row.failed for row in rows)
+
     return "\n".join(
         [
             *padded,
@@ -43,7 +45,8 @@ def text(rows: list[Row]) -> str:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    what, outcome = f"{row.part} {row.label}", row.outcome
+    what = f"{row.part} {row.label}"
+    outcome = row.outcome
     if outcome is None:
         return what, "", "", "", "", row.note
     losses = " ".join(f"{loss:.3f}" for loss in outcome.losses)

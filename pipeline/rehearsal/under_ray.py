@@ -46,6 +46,7 @@ def walk_under_ray(
     for name in OURS:
         os.environ.pop(name, None)
     local = Cluster(workers=max(WORKERS.values()), storage=str(scratch / "runs"))
+
     with connected(local):
         for place in places:
             little = small(place, MORE, WORKERS[place.part])
@@ -66,6 +67,7 @@ def _called(call: Call, place: WalkItem, cluster: Cluster, scratch: Path) -> Cal
         changes[place.part] = section.model_copy(
             update={"seeds": (0,), "workers": WORKERS[place.part]}
         )
+
     params = call.params.model_copy(update=changes)
     return replace(call, params=params, folders=Folders(scratch))
 
@@ -83,8 +85,11 @@ def _timed(
 
 def _train(call: Call, place: WalkItem, shards: Path) -> StepsTaken:
     section = place.section.model_copy(update={"seeds": (0,)})
-    call.args.task, call.args.variants, call.args.adopt = place.task, [place.variant], None
+    call.args.task = place.task
+    call.args.variants = [place.variant]
+    call.args.adopt = None
     call = replace(call, params=call.params.model_copy(update={place.task: section}))
+
     train(call, shards)
     [run] = runs_of(call, place.task, place.variant, shards)
     return outcome_of(run)
@@ -108,10 +113,10 @@ def _factorial(call: Call, place: WalkItem, shards: Path) -> StepsTaken:
 
 def _trial(search: Search) -> StepsTaken:
     """Return how the only trial ended."""
-    [tried] = search.tried
-    if tried.run.finished() is None:
+    [trial] = search.trials
+    if trial.run.finished() is None:
         raise UserError("the trial failed; its line above says why")
-    return outcome_of(tried.run)
+    return outcome_of(trial.run)
 
 
 _COMMANDS: dict[str, Callable[[Call, WalkItem, Path], StepsTaken]] = {

@@ -27,23 +27,29 @@ def walk(call: Call, scratch: Path) -> Iterator[Row]:
         for part in PARTS
         if part in args.only or (RAY in args.only)
     }
-    asked = [part for part in read if part in args.only]
+    parts = [part for part in read if part in args.only]
     places = [
-        place for part in asked for place in spread(_named(read[part][0], args.names), args.sample)
+        place for part in parts for place in spread(_named(read[part][0], args.names), args.sample)
     ]
     ray = [read[part][0][0] for part in WORKERS if read[part][0]] if RAY in args.only else []
+
     if not places + ray:
         raise UserError(
             "nothing to walk: the params file has nothing of what --only and --names ask for"
         )
+
     shards: dict[str, Path] = {
         name: shards_of(name, call.params.shard, scratch)
         for name in sorted({place.section.dataset for place in places + ray})
     }
+
     yield from _alone(places, shards, scratch)
     yield from (
-        Row(left.part, left.label, note=left.reason) for part in asked for left in read[part][1]
+        Row(not_walked.part, not_walked.label, note=not_walked.reason)
+        for part in parts
+        for not_walked in read[part][1]
     )
+
     if ray:
         for place, outcome in zip(ray, walk_under_ray(call, ray, shards, scratch), strict=True):
             yield Row(RAY, f"{place.part} {place.label}", outcome)
@@ -61,7 +67,8 @@ def _alone(places: list[WalkItem], shards: dict[str, Path], scratch: Path) -> It
     """Walk places one after the other, each training once: another budget may have the same one
     made small.
     """
-    process, trained = Process(), dict[str, WalkItem]()
+    process = Process()
+    trained = dict[str, WalkItem]()
     for place in places:
         first = trained.setdefault(small(place, 1).decides, place)
         if first is not place:
@@ -74,4 +81,5 @@ def _alone(places: list[WalkItem], shards: dict[str, Path], scratch: Path) -> It
         yield Row(
             place.part, place.label, process.take(place, shards[place.section.dataset], scratch)
         )
+
     process.close()

@@ -39,6 +39,7 @@ def beside_published(judged: list[Judged]) -> list[Block]:
             blocks.append(
                 Table(HEAD, [_line(group) for group in ordered], frozenset({2, 3, 4, 6, 7}))
             )
+
     return blocks or [Paragraph("Nothing has been measured that was published.")]
 
 
@@ -58,6 +59,7 @@ def not_run(judged: list[Judged]) -> list[Block]:
                 [model, table, _values(claims), confidence, todo]
                 for (table, model, confidence, todo), claims in groups.items()
             ]
+
             count = sum(len(claims) for claims in groups.values())
             table = Table(
                 ["published network", "table", "published", "confidence", "what is missing"], rows
@@ -65,12 +67,14 @@ def not_run(judged: list[Judged]) -> list[Block]:
             blocks.append(
                 Folded(f"{TASK_NAMES[task].capitalize()}: {count} published numbers", [table])
             )
+
     lonely = [item.result for item in judged if item.claim is None and item.result]
     if lonely:
         names = ", ".join(f"{TASK_NAMES[result.task]} `{result.name}`" for result in lonely)
         blocks.append(
             Paragraph(f"Without a published number of the same operator and size: {names}.")
         )
+
     return blocks or [Paragraph("Every published number has a measured one beside it.")]
 
 
@@ -88,12 +92,14 @@ def _same(item: Judged, claim: Claim) -> tuple[object, ...]:
 
 
 def _line(group: list[Judged]) -> list[str]:
-    item, claims = group[0], [item.claim for item in group if item.claim]
-    claim, metric = claims[0], item.metric
-    told = (
-        item.verdict == SMALL or not claim.published
-    )  # once above the tables, and in the published column
-    why = f" ({'; '.join(item.reasons)})" if item.reasons and not told else ""
+    claims = [item.claim for item in group if item.claim]
+    item = group[0]
+    claim = claims[0]
+    metric = item.metric
+    # once above the tables, and in the published column
+    said_above = item.verdict == SMALL or not claim.published
+    why = f" ({'; '.join(item.reasons)})" if item.reasons and not said_above else ""
+
     names = list(dict.fromkeys(claim.row.table for claim in claims))
     tables = (
         f"{'tables' if len(names) > 1 else 'table'} {', '.join(names)}"
@@ -101,6 +107,7 @@ def _line(group: list[Judged]) -> list[str]:
         else names[0]
     )
     recalled = "" if claim.published else " (recalled)"
+
     return [
         f"`{item.result.name}`" if item.result else "",
         numbers.labelled(metric),

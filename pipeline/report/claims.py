@@ -94,6 +94,7 @@ def load_claims(path: Path = CLAIMS) -> list[Claim]:
         raise UserError(
             f"{path} cannot be read as YAML: {str(error).replace(chr(10), ' ')}"
         ) from None
+
     try:
         rows = TypeAdapter(list[ClaimRow]).validate_python(tree)
     except ValidationError as error:
@@ -103,6 +104,7 @@ def load_claims(path: Path = CLAIMS) -> list[Claim]:
             f"{path} does not fit at {where or 'its top'} ({error.error_count()} errors): "
             f"{first['msg']}"
         ) from None
+
     _refuse_twice(path, rows)
     return [
         Claim(f"{row.id}.{metric}", metric, float(value), row)

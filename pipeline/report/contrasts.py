@@ -14,7 +14,7 @@ from pipeline.report.samples import SamplePicture, of_budget, of_search, of_vari
 from pipeline.report.statistics import Difference, OverImages, over_images, paired_difference
 from pipeline.report.trials import FactorialResults, SearchResults
 from pipeline.report.verdict import PAPER_KERNEL
-from pipeline.runs.results import Metrics
+from pipeline.runs.results.training import Metrics
 
 BASELINE = "swin"
 MATCHED = 0.05  # by which a control's parameters may differ
@@ -43,7 +43,8 @@ class Contrast:
     @property
     def parameters_ratio(self) -> float | None:
         """Parameters of the left network in units of the right one's."""
-        left, right = self.left.parameters, self.right.parameters
+        left = self.left.parameters
+        right = self.right.parameters
         return left / right if left and right else None
 
     @property
@@ -81,10 +82,15 @@ def contrast(kind: str, left: SamplePicture, right: SamplePicture) -> Contrast:
     difference = paired_difference(left.values, right.values)
     alike = (left.manifest, left.evaluated_on) == (right.manifest, right.evaluated_on)
     images = over_images(left.right, right.right, difference) if difference and alike else None
-    made = Contrast(kind, left, right, difference, _confounded(left, right), images)
-    ratio = made.parameters_ratio
+    compared = Contrast(kind, left, right, difference, _confounded(left, right), images)
+
+    ratio = compared.parameters_ratio
     unmatched = kind == "control" and (ratio is None or abs(ratio - 1) > MATCHED)
-    return replace(made, confounded=(*made.confounded, "parameters")) if unmatched else made
+    return (
+        replace(compared, confounded=(*compared.confounded, "parameters"))
+        if unmatched
+        else compared
+    )
 
 
 def against_baseline(results: list[VariantResult]) -> list[Contrast]:
@@ -94,40 +100,43 @@ def against_baseline(results: list[VariantResult]) -> list[Contrast]:
     A timm network has no size; it is set against the first Swin, or the first run.
     """
     runs = _trained(results)
-    made: list[Contrast] = []
+    contrasts: list[Contrast] = []
     for pair in runs:
-        same = [other for other in runs if pair[1].size in (None, other[1].size)]
-        baseline = next((other for other in same if other[1].mixer == BASELINE), same[0])
+        same = [candidate for candidate in runs if pair[1].size in (None, candidate[1].size)]
+        baseline = next(
+            (candidate for candidate in same if candidate[1].mixer == BASELINE), same[0]
+        )
         if baseline is not pair:
-            made.append(_of_runs("baseline", pair, baseline))
-    return made
+            contrasts.append(_of_runs("baseline", pair, baseline))
+    return contrasts
 
 
 def kernel_pairs(results: list[VariantResult]) -> list[Contrast]:
     """Run that differ in kernel size alone, larger minus smaller."""
-    made: list[Contrast] = []
+    contrasts: list[Contrast] = []
     for first, second in combinations(_trained(results), 2):
         small, large = sorted((first, second), key=lambda pair: kernel_of(pair[1]))
         if _without_kernel(small[1]) == _without_kernel(large[1]) and kernel_of(
             small[1]
         ) != kernel_of(large[1]):
-            made.append(_of_runs("kernel", large, small))
-    return made
+            contrasts.append(_of_runs("kernel", large, small))
+    return contrasts
 
 
 def mixer_pairs(
     kind: str, results: list[VariantResult], left: Iterable[str], right: Iterable[str]
 ) -> list[Contrast]:
     """Run of the one mixers against runs of the others, same size and options."""
-    lefts, rights = tuple(left), tuple(right)
+    lefts = tuple(left)
+    rights = tuple(right)
     runs = _trained(results)
     return [
-        _of_runs(kind, one, other)
-        for one in runs
-        for other in runs
-        if one[1].mixer in lefts
-        and other[1].mixer in rights
-        and _options(one[1]) == _options(other[1])
+        _of_runs(kind, first, second)
+        for first in runs
+        for second in runs
+        if first[1].mixer in lefts
+        and second[1].mixer in rights
+        and _options(first[1]) == _options(second[1])
     ]
 
 
@@ -137,13 +146,13 @@ def sharing_pairs(results: list[VariantResult]) -> list[Contrast]:
     """
     runs = _trained(results)
     return [
-        _of_runs("groups", one, other)
-        for one in runs
-        for other in runs
-        if one[1].mixer == other[1].mixer
-        and _grouped(one[1])
-        and not _grouped(other[1])
-        and _options(one[1], drop=("groups", "group_channels")) == _options(other[1])
+        _of_runs("groups", first, second)
+        for first in runs
+        for second in runs
+        if first[1].mixer == second[1].mixer
+        and _grouped(first[1])
+        and not _grouped(second[1])
+        and _options(first[1], drop=("groups", "group_channels")) == _options(second[1])
     ]
 
 
@@ -151,12 +160,12 @@ def declared_pairs(factorial: FactorialResults | None, kind: str) -> list[Contra
     """Pairs that the factorial's design names under this kind, a contrast for each budget, the
     longest first.
     """
-    return _in_budgets(factorial, kind, lambda made: made.design.contrasts.get(kind, []))
+    return _in_budgets(factorial, kind, lambda results: results.design.contrasts.get(kind, []))
 
 
 def control_pairs(factorial: FactorialResults | None) -> list[Contrast]:
     """Cells of the factorial minus their controls, plain networks of as many parameters."""
-    return _in_budgets(factorial, "control", lambda made: list(made.design.controls.items()))
+    return _in_budgets(factorial, "control", lambda results: list(results.design.controls.items()))
 
 
 def search_pairs(search: SearchResults | None, kind: str, key: str) -> list[Contrast]:
@@ -168,19 +177,21 @@ def search_pairs(search: SearchResults | None, kind: str, key: str) -> list[Cont
     values = search.space.space.get(key) if search is not None else None
     if search is None or not isinstance(values, list):
         return []
+
     order = {str(value): index for index, value in enumerate(sorted(values, key=_size))}
     alike: dict[tuple[str, ...], list[tuple[int, SamplePicture]]] = {}
     for setting, sample in of_search(search):
         rest = tuple(f"{name}={value}" for name, value in setting.items() if name != key)
         alike.setdefault(rest, []).append((order.get(str(setting[key]), 0), sample))
-    made: list[Contrast] = []
-    for found in alike.values():
+
+    contrasts: list[Contrast] = []
+    for group in alike.values():
         (low, smallest), (high, largest) = (
-            choose(found, key=lambda item: item[0]) for choose in (min, max)
+            choose(group, key=lambda item: item[0]) for choose in (min, max)
         )
         if low != high:
-            made.append(contrast(kind, largest, smallest))
-    return made
+            contrasts.append(contrast(kind, largest, smallest))
+    return contrasts
 
 
 def kernel_of(metrics: Metrics) -> int:
@@ -196,6 +207,7 @@ def _in_budgets(
     if factorial is None:
         return []
     budgets = [of_budget(factorial, budget) for budget in factorial.budgets]
+
     return [
         contrast(kind, samples[left], samples[right])
         for samples in budgets
@@ -219,14 +231,14 @@ def _of_runs(kind: str, left: Pair, right: Pair) -> Contrast:
 
 def _confounded(left: SamplePicture, right: SamplePicture) -> tuple[str, ...]:
     """Differences that stand in the way of reading a contrast as one of operators."""
-    found = [
+    differences = [
         f"recipe: {key}"
         for key in sorted(left.recipe.keys() | right.recipe.keys())
         if left.recipe.get(key) != right.recipe.get(key)
     ]
     if left.manifest != right.manifest:
-        found.append("data")
-    return tuple(found)
+        differences.append("data")
+    return tuple(differences)
 
 
 def _options(metrics: Metrics, drop: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -84,6 +84,7 @@ def contrasts_csv(
     of_answers = [
         (str(place), pair) for place, answer in enumerate(answers, 1) for pair in answer.contrasts
     ]
+
     return csv_lines(
         CONTRASTS,
         [
@@ -152,6 +153,7 @@ def effects_csv(evidence: Evidence) -> str:
             tests = [*[""] * 3, number(term.f), number(term.p), number(term.p_adjusted), ""]
             runs = str(len(analysis.observations))
             lines.append([budget, whole(term), metric, *tests, runs, *scatter, "", ""])
+
     return csv_lines(EFFECTS, lines)
 
 
@@ -161,6 +163,7 @@ def hours_csv(evidence: Evidence) -> str:
         *(evidence.factorial.trials if evidence.factorial else ()),
         *(evidence.search.trials if evidence.search else ()),
     ]
+
     lines = [
         [spent.budget, spent.device, str(spent.runs), number(spent.value), spent.unit]
         for spent in hours(trials)
@@ -175,6 +178,7 @@ def _contrast(question: str, pair: Contrast, margin: dict[str, float]) -> list[s
     images = pair.over_images
     sampled = [*(images.interval if images else (None, None))]
     sampled += [*((images.both if images else None) or (None, None))]
+
     return [
         question,
         pair.kind,

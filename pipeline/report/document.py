@@ -157,6 +157,7 @@ def _markdown_table(table: Table) -> str:
         rule,
         *([_cell(cell) for cell in row] for row in table.rows),
     ]
+
     written = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     return f"{written}\n\n*{_inline(table.caption)}*" if table.caption else written
 

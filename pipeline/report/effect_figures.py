@@ -31,7 +31,8 @@ BAND = "#e6e9ee"
 # other.
 DYNAMIC = {True: ("#D55E00", "^"), False: ("#0072B2", "o")}
 SHARED = {True: "-", False: "--"}
-GAP, ASIDE = 0.075, 0.03  # between lines, and from means to dots, in distances of groups
+GAP = 0.075  # between lines, in distances of groups
+ASIDE = 0.03  # from means to dots, likewise
 
 
 def forest(analysis: Analysis, metric: str, title: str, path: Path) -> None:
@@ -46,23 +47,28 @@ def forest(analysis: Analysis, metric: str, title: str, path: Path) -> None:
         rows += [HEADINGS[order], *effects]
     notes = [line for text, mark in marks.items() for line in wrap(f"{mark} {text}", 100)]
     figure, (axes,) = canvas(1.7 + ROW * len(rows) + 0.19 * len(notes))
+
     for line, row in enumerate(rows):
         if isinstance(row, Effect) and row.refused:
             _refusal(axes, line, row)
         elif isinstance(row, Effect):
             _interval(axes, line, row, metric)
+
     names = [
         row if isinstance(row, str) else row.name + marks.get(row.assumption, "") for row in rows
     ]
     for name, row in zip(axes.set_yticks(range(len(rows)), names), rows, strict=True):
         name.label1.set(fontweight="bold" if isinstance(row, str) else "normal", fontsize=10)
+
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.grid(axis="y", visible=False)
+
     if _across(axes, analysis.effects):
         lines = f"line: {analysis.confidence:.0%} interval; filled: adjusted p < {LEVEL:.0%}"
         key = f"{lines}; band: found in less than {POWER:.0%} of repetitions"
         axes.set_xlabel("\n".join([f"difference in {_points(metric)}", key, *notes]), fontsize=10)
+
     axes.set_title(title)
     save(figure, path)
 
@@ -74,6 +80,7 @@ def interactions(analysis: Analysis, metric: str, title: str, path: Path) -> Non
     figure, (axes,) = canvas(4.8)
     words = FACTORS["channel groups"]
     ends: list[tuple[str, str, float, float]] = []
+
     for place, (shared, dynamic) in enumerate(product((True, False), repeat=2)):
         runs = [
             run
@@ -89,6 +96,7 @@ def interactions(analysis: Analysis, metric: str, title: str, path: Path) -> Non
                     *_line(axes, runs, shared, dynamic, (place - 1.5) * GAP),
                 )
             )
+
     axes.set_xticks(range(len(GROUPS)), [f"weights {words[group]}" for group in GROUPS])
     axes.set_xlim(-0.3, len(GROUPS) - 0.7)
     axes.grid(axis="x", visible=False)
@@ -96,6 +104,7 @@ def interactions(analysis: Analysis, metric: str, title: str, path: Path) -> Non
     axes.set_ylabel(f"{numbers.labelled(metric)}, last evaluation")
     axes.set_xlabel("line: mean over seeds; small dots: seeds", fontsize=10)
     axes.set_title(title)
+
     _label(axes, ends)
     save(figure, path)
 
@@ -124,8 +133,10 @@ def _across(axes: Axes, effects: Sequence[Effect]) -> bool:
         for number in (effect.low, effect.high, effect.detectable, -(effect.detectable or 0))
         if number is not None
     ]
+
     beyond = 0.06 * (max(reach) - min(reach)) or 1
     axes.set_xlim(min(reach) - beyond, max(reach) + beyond)
+
     stated = not all(effect.refused for effect in effects)
     if stated:
         axes.axvline(0, color="#3a424a", linewidth=1.0, zorder=1)
@@ -142,6 +153,7 @@ def _refusal(axes: Axes, line: int, effect: Effect) -> None:
         "linespacing": 1.0,
     }
     behind = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
+
     axes.text(
         0.015, line, fill(effect.refused, 62), fontsize=8.5, fontstyle="italic", bbox=behind, **look
     )
@@ -156,10 +168,11 @@ def _interval(axes: Axes, line: int, effect: Effect, metric: str) -> None:
         or effect.detectable is None
     ):
         return
+
     axes.barh(
         line, 2 * effect.detectable, left=-effect.detectable, height=0.72, color=BAND, zorder=0
     )
-    found = effect.clear
+    clear = effect.clear
     axes.plot(
         [effect.low, effect.high],
         [line, line],
@@ -168,7 +181,7 @@ def _interval(axes: Axes, line: int, effect: Effect, metric: str) -> None:
         zorder=2,
         solid_capstyle="butt",
     )
-    face = SHADE if found else "white"
+    face = SHADE if clear else "white"
     axes.plot(
         effect.estimate,
         line,
@@ -178,6 +191,7 @@ def _interval(axes: Axes, line: int, effect: Effect, metric: str) -> None:
         markerfacecolor=face,
         markeredgewidth=1.8,
     )
+
     mean, low, high = (
         numbers.signed(metric, number) for number in (effect.estimate, effect.low, effect.high)
     )
@@ -196,6 +210,7 @@ def _line(
     shade, shape = DYNAMIC[dynamic]
     face = shade if shared else "white"
     means = []
+
     for at, group in enumerate(GROUPS):
         values = [run.value for run in runs if run.channel_groups == group]
         means.append(fmean(values) if values else nan)
@@ -208,6 +223,7 @@ def _line(
             markerfacecolor=face,
             **dots,
         )
+
     places = [at + aside for at in range(len(GROUPS))]
     look: dict[str, Any] = {
         "marker": shape,
@@ -217,6 +233,7 @@ def _line(
         "zorder": 3,
     }
     axes.plot(places, means, SHARED[shared], color=shade, markerfacecolor=face, **look)
+
     return next(
         (place, mean)
         for place, mean in reversed(list(zip(places, means, strict=True)))
@@ -231,9 +248,11 @@ def _label(axes: Axes, ends: list[tuple[str, str, float, float]]) -> None:
     heights = spread([value for *_, value in ends], gap=(high - low) * 0.065)
     lift = max(0.0, low - min(heights, default=low)) - max(0.0, max(heights, default=high) - high)
     heights = [height + lift for height in heights]
+
     for (name, shade, x, y), height in zip(ends, heights, strict=True):
         axes.plot(
             [x, right], [y, height], ":", color=shade, alpha=0.6, linewidth=0.9, clip_on=False
         )
         axes.text(right + 0.03, height, name, color=shade, fontsize=10, va="center")
+
     axes.set_ylim(low, high)

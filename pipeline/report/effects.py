@@ -156,8 +156,10 @@ class Analysis:
             for term in self.terms
             if {*main.factors} < {*term.effects[0].factors} and term.clear
         }
+
         if any(len(factors) > 1 for factors in others):
             others = {factors for factors in others if len(factors) > 1}
+
         return tuple(
             effect
             for effect in self.simple
@@ -168,7 +170,7 @@ class Analysis:
     @property
     def seeds(self) -> tuple[int, ...]:
         """The seeds that were run."""
-        return tuple(sorted({one.seed for one in self.observations}))
+        return tuple(sorted({run.seed for run in self.observations}))
 
 
 def analyse(observations: Iterable[Observation], confidence: float = CONFIDENCE) -> Analysis:
@@ -185,13 +187,16 @@ def analyse(observations: Iterable[Observation], confidence: float = CONFIDENCE)
     runs = _checked(observations)
     design = _design(tuple((run.cell, run.seed) for run in runs))
     fits = {model: _fit(model, [run.value for run in runs]) for model in design.models}
-    found = _effects(design, fits, confidence)
+    estimated = _effects(design, fits, confidence)
     freedom = design.models[0].freedom if runs else 0
-    effects, terms = _judged([found[comparison] for comparison in COMPARISONS], design, fits)
+    effects, terms = _judged([estimated[comparison] for comparison in COMPARISONS], design, fits)
+
     return Analysis(
         effects=effects,
         terms=terms,
-        simple=tuple(effect for one in SIMPLE if not (effect := found[one]).refused),
+        simple=tuple(
+            effect for comparison in SIMPLE if not (effect := estimated[comparison]).refused
+        ),
         observations=tuple(runs),
         confidence=confidence,
         residual_sd=sqrt(fits[design.models[0]].scale) if freedom else None,
@@ -220,13 +225,18 @@ def detectable_before(
     """
     if seeds < 2 or not sd > 0:
         raise ValueError(f"needs at least two seeds and a scatter above 0, not {seeds} and {sd:g}")
+
     design = FactorDesign(product(cells, range(seeds)))
-    stated = [one for one in COMPARISONS if not isinstance(design.estimator(one), str)]
+    stated = [
+        comparison
+        for comparison in COMPARISONS
+        if not isinstance(design.estimator(comparison), str)
+    ]
     terms = _terms(stated, design)
     return {
-        one.name: sd * how.error * detectable(_rank(term), how.model.freedom, len(terms))
+        comparison.name: sd * how.error * detectable(_rank(term), how.model.freedom, len(terms))
         for term in terms
-        for one, how in term.items()
+        for comparison, how in term.items()
     }
 
 
@@ -234,6 +244,7 @@ def _checked(observations: Iterable[Observation]) -> list[Observation]:
     runs = sorted(observations, key=lambda run: (run.cell, run.seed))
     settings: dict[FactorCell, str] = {}
     cells: dict[str, FactorCell] = {}
+
     for run in runs:
         if not isfinite(run.value):
             raise UserError(
@@ -247,6 +258,7 @@ def _checked(observations: Iterable[Observation]) -> list[Observation]:
         if cells.setdefault(run.setting, run.cell) != run.cell:
             both = f"({cells[run.setting].words}) and ({run.cell.words})"
             raise UserError(f"{run.setting} stands for two cells, {both}: give each its own name")
+
     for before, after in pairwise(runs):
         if (before.cell, before.seed) == (after.cell, after.seed):
             raise UserError(f"{after.setting} has two values for seed {after.seed}: leave one out")
@@ -269,17 +281,23 @@ def _effects(
     design: FactorDesign, fits: Mapping[Model, Any], confidence: float
 ) -> dict[Comparison, Effect]:
     """Return every comparison, stated or refused, not yet judged among the others."""
-    refused = {one: _refused(one, design, fits) for one in (*COMPARISONS, *SIMPLE)}
-    found = {one: Effect(one, refused=why) for one, why in refused.items()}
+    refused = {
+        comparison: _refused(comparison, design, fits) for comparison in (*COMPARISONS, *SIMPLE)
+    }
+    effects = {comparison: Effect(comparison, refused=why) for comparison, why in refused.items()}
+
     for model, fit in fits.items():
         stated = {
-            one: how
-            for one, why in refused.items()
-            if not why and not isinstance(how := design.estimator(one), str) and how.model is model
+            comparison: how
+            for comparison, why in refused.items()
+            if not why
+            and not isinstance(how := design.estimator(comparison), str)
+            and how.model is model
         }
         if stated:
-            found |= _stated(stated, design, fits[design.models[0]], fit, confidence)
-    return found
+            effects |= _stated(stated, design, fits[design.models[0]], fit, confidence)
+
+    return effects
 
 
 def _refused(comparison: Comparison, design: FactorDesign, fits: Mapping[Model, Any]) -> str:
@@ -287,6 +305,7 @@ def _refused(comparison: Comparison, design: FactorDesign, fits: Mapping[Model, 
     how = design.estimator(comparison)
     if isinstance(how, str):
         return how
+
     full = fits[design.models[0]]
     compared = full.model.endog[how.weights != 0]
     if compared.min() == compared.max():
@@ -313,12 +332,14 @@ def _stated(
     assumes = tuple(
         " × ".join(factor for factor in FACTORS if factor in term) for term in model.left_out
     )
+
     bounds = np.reshape(test.conf_int(1 - confidence), (-1, 2)).T
     columns = (test.effect, *bounds, test.tvalue, test.pvalue)
     rows = np.column_stack([np.ravel(column) for column in columns]).tolist()
+
     return {
-        one: Effect(
-            one,
+        comparison: Effect(
+            comparison,
             estimate=estimate,
             low=low,
             high=high,
@@ -328,7 +349,9 @@ def _stated(
             assumes=assumes,
             misfit=misfit,
         )
-        for (one, how), (estimate, low, high, t, p) in zip(estimators.items(), rows, strict=True)
+        for (comparison, how), (estimate, low, high, t, p) in zip(
+            estimators.items(), rows, strict=True
+        )
     }
 
 
@@ -336,37 +359,51 @@ def _judged(
     effects: Sequence[Effect], design: FactorDesign, fits: Mapping[Model, Any]
 ) -> tuple[tuple[Effect, ...], tuple[TermTest, ...]]:
     """Return the effects and the tests of their terms with p over all that are stated."""
-    known = {effect.comparison: effect for effect in effects}
-    terms = _terms([one for one, effect in known.items() if not effect.refused], design)
+    by_comparison = {effect.comparison: effect for effect in effects}
+    terms = _terms(
+        [comparison for comparison, effect in by_comparison.items() if not effect.refused], design
+    )
     tests = [_f_test(term, fits) for term in terms]
     family = [
-        TermAndPairs(p, tuple(known[one].p or 0.0 for one in term))
+        TermAndPairs(p, tuple(by_comparison[comparison].p or 0.0 for comparison in term))
         for term, (_, p) in zip(terms, tests, strict=True)
     ]
+
     judged: list[TermTest] = []
     for term, (f, p), raised in zip(terms, tests, adjusted(family), strict=True):
         rank = _rank(term)
-        for (one, how), pair in zip(term.items(), raised.pairs, strict=True):
+        for (comparison, how), pair in zip(term.items(), raised.pairs, strict=True):
             errors = detectable(rank, how.model.freedom, len(terms))
             scatter = sqrt(fits[how.model].scale)
-            known[one] = replace(
-                known[one], p_adjusted=pair, detectable=scatter * how.error * errors
+            by_comparison[comparison] = replace(
+                by_comparison[comparison], p_adjusted=pair, detectable=scatter * how.error * errors
             )
+
         freedom = next(iter(term.values())).model.freedom
-        judged.append(TermTest(tuple(known[one] for one in term), rank, freedom, f, p, raised.term))
-    return tuple(known.values()), tuple(judged)
+        judged.append(
+            TermTest(
+                tuple(by_comparison[comparison] for comparison in term),
+                rank,
+                freedom,
+                f,
+                p,
+                raised.term,
+            )
+        )
+
+    return tuple(by_comparison.values()), tuple(judged)
 
 
 def _terms(stated: Iterable[Comparison], design: FactorDesign) -> list[dict[Comparison, Estimator]]:
     """Return comparisons by term; what stands in another model, under other assumptions, is a term
     of its own.
     """
-    found: dict[tuple[Term, Model], dict[Comparison, Estimator]] = {}
-    for one in stated:
-        how = design.estimator(one)
+    terms: dict[tuple[Term, Model], dict[Comparison, Estimator]] = {}
+    for comparison in stated:
+        how = design.estimator(comparison)
         if not isinstance(how, str):
-            found.setdefault((one.term, how.model), {})[one] = how
-    return list(found.values())
+            terms.setdefault((comparison.term, how.model), {})[comparison] = how
+    return list(terms.values())
 
 
 def _rank(term: Mapping[Comparison, Estimator]) -> int:

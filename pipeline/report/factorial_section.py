@@ -42,9 +42,10 @@ def factorial_blocks(evidence: Evidence, tracked: Tracked) -> list[Block]:
     factorial = evidence.factorial
     if factorial is None:
         return [NONE]
+
     design = factorial.design
     samples = {budget: of_budget(factorial, budget) for budget in factorial.budgets}
-    small = any(sample.small for found in samples.values() for sample in found.values())
+    small = any(sample.small for by_setting in samples.values() for sample in by_setting.values())
     seeds = numbers.seeds(len(design.seeds))
     pixels = f" at {design.image_size} pixels" if design.image_size else ""
     what = (
@@ -54,13 +55,17 @@ def factorial_blocks(evidence: Evidence, tracked: Tracked) -> list[Block]:
         f"{tracked.link(design.mlflow_run_id, 'the sweep in MLflow')}. The analysis is question "
         "4 above."
     )
+
     blocks: list[Block] = [Paragraph(what), Bullets(_facts(factorial))]
     blocks.append(
-        _cells(factorial, [sample for found in samples.values() for sample in found.values()])
+        _cells(
+            factorial, [sample for by_setting in samples.values() for sample in by_setting.values()]
+        )
     )
     blocks += [drawing.figure for drawing in interaction_drawings(evidence)]
     if levels := crossed.simple_table(evidence):
         blocks.append(Folded("Main effects at each level of another factor", [levels]))
+
     trials = trial_table(
         list(factorial.trials),
         design.metric,
@@ -68,6 +73,7 @@ def factorial_blocks(evidence: Evidence, tracked: Tracked) -> list[Block]:
         "budget and setting",
         lambda t: f"`{t.budget}` `{t.setting}`",
     )
+
     return [*blocks, Folded("Every run", [trials])]
 
 
@@ -111,6 +117,7 @@ def _facts(factorial: FactorialResults) -> list[str]:
     ]
     items += [f"`{cell}` has the control `{control}`." for cell, control in design.controls.items()]
     items += [f"Left out: `{name}` ({code(reason)})." for name, reason in design.left_out.items()]
+
     small = {
         reason: None
         for budget in factorial.budgets
@@ -138,6 +145,7 @@ def _cells(factorial: FactorialResults, samples: list[SamplePicture]) -> Table:
         ]
         for sample in samples
     ]
+
     head = [f"{numbers.labelled(metric)}, last" if name == "last" else name for name in HEAD]
     return Table([*head, *COSTS], rows, frozenset(range(5, 10)))
 
@@ -145,8 +153,8 @@ def _cells(factorial: FactorialResults, samples: list[SamplePicture]) -> Table:
 def _levels(factorial: FactorialResults, name: str) -> list[str]:
     cell = factorial.design.cells.get(name)
     if cell is None:
-        kind = "control" if name in factorial.design.controls.values() else "beside the cells"
-        return [kind, numbers.NOTHING, numbers.NOTHING]
+        role = "control" if name in factorial.design.controls.values() else "beside the cells"
+        return [role, numbers.NOTHING, numbers.NOTHING]
     return [
         "shared" if cell.shared_positions else "not shared",
         GROUPS[cell.channel_groups],

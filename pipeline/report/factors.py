@@ -95,6 +95,7 @@ class Comparison:
             [signs[factor].get(level, 0.0) if factor in signs else 1 / len(at) for level in at]
             for factor, at in levels.items()
         )
+
         return [prod(part) for part in product(*parts)]
 
 
@@ -163,16 +164,18 @@ class Model:
         every = np.hstack(
             [grid[[design.grid.index(cell) for cell, _ in design.runs]], np.array(of_blocks)]
         )
+
         _, sizes, directions = np.linalg.svd(every, full_matrices=False)
         directions = directions[sizes > EXACT * sizes[0]]
         self.columns: Matrix = every @ directions.T
         inverse = np.linalg.pinv(self.columns)
+
         self.estimators: dict[Comparison, Estimator] = {}
         for comparison in (*COMPARISONS, *SIMPLE):
-            wanted = np.zeros(every.shape[1])  # nothing of a block's effect: the mean over blocks
-            wanted[: grid.shape[1]] = comparison.weights(design.levels) @ grid
-            row = directions @ wanted
-            if comparison.term in self.terms and np.abs(row @ directions - wanted).max() < EXACT:
+            target = np.zeros(every.shape[1])  # nothing of a block's effect: the mean over blocks
+            target[: grid.shape[1]] = comparison.weights(design.levels) @ grid
+            row = directions @ target
+            if comparison.term in self.terms and np.abs(row @ directions - target).max() < EXACT:
                 weights = row @ inverse
                 weights[np.abs(weights) < EXACT] = 0
                 self.estimators[comparison] = Estimator(self, row, weights)
@@ -205,13 +208,16 @@ class FactorDesign:
         self.missing = tuple(
             cell
             for cell in CELLS
-            if cell in self.grid and cell not in {one for one, _ in self.runs}
+            if cell in self.grid and cell not in {run_cell for run_cell, _ in self.runs}
         )
+
         varied = [factor for factor, levels in self.levels.items() if len(levels) > 1]
         self.terms = tuple(
             frozenset(term) for order in (1, 2, 3) for term in combinations(varied, order)
         )
-        self.comparisons = {one for one in (*COMPARISONS, *SIMPLE) if not self._unrun(one)}
+        self.comparisons = {
+            comparison for comparison in (*COMPARISONS, *SIMPLE) if not self._unrun(comparison)
+        }
         self.models = self._models() if self.runs else []
 
     def estimator(self, comparison: Comparison) -> Estimator | str:
@@ -224,8 +230,10 @@ class FactorDesign:
             return self._unrun(comparison)
         if not self.models[0].freedom:
             return "Needs at least two seeds that cells have in common."
-        found = (model.estimators.get(comparison) for model in self.models)
-        return next((one for one in found if one), None) or self._inseparable(comparison)
+        candidates = (model.estimators.get(comparison) for model in self.models)
+        return next(
+            (candidate for candidate in candidates if candidate), None
+        ) or self._inseparable(comparison)
 
     def _models(self) -> list[Model]:
         models = [Model(self, self.terms)]
@@ -240,25 +248,39 @@ class FactorDesign:
                 models.append(
                     Model(
                         self,
-                        [term for term in last.terms if not any(part <= term for part in lost)],
+                        [
+                            term
+                            for term in last.terms
+                            if not any(lost_term <= term for lost_term in lost)
+                        ],
                     )
                 )
+
         return models
 
     def _determined(self, term: Term, model: Model) -> bool:
-        wanted = [one for one in self.comparisons if one.term == term and not one.at]
-        return all(one in model.estimators for one in wanted)
+        comparisons = [
+            comparison
+            for comparison in self.comparisons
+            if comparison.term == term and not comparison.at
+        ]
+        return all(comparison in model.estimators for comparison in comparisons)
 
     def _unrun(self, comparison: Comparison) -> str:
         """Return the level that a comparison lacks; empty where it lacks none."""
         needed = {factor: {left, right} for factor, left, right in comparison.pairs}
         needed |= {factor: {level} for factor, level in comparison.at}
-        for factor, wanted in needed.items():
-            words, levels = FACTORS[factor], self.levels[factor]
+
+        for factor, needed_levels in needed.items():
+            words = FACTORS[factor]
+            levels = self.levels[factor]
             if len(levels) == 1:
                 return f"Nothing to compare: all runs are {words[levels[0]]}."
-            if lacking := [level for level in words if level in wanted and level not in levels]:
+            if lacking := [
+                level for level in words if level in needed_levels and level not in levels
+            ]:
                 return f"Nothing to compare: no runs {words[lacking[0]]}."
+
         return ""
 
     def _inseparable(self, comparison: Comparison) -> str:
@@ -268,6 +290,7 @@ class FactorDesign:
             return "The cells that it compares have no seeds in common."
         if len(comparison.term) > 1:
             return f"Needs cells without runs: {_some(self.missing)}."
+
         last = self.models[-1]
         others = [term for term in last.terms if len(term) == 1 and term != comparison.term]
         names = [factor for term in others if not self._determined(term, last) for factor in term]
@@ -299,7 +322,7 @@ def _sum_to_zero(levels: Sequence[object]) -> list[list[float]]:
 def _kron(factors: Iterable[Sequence[Sequence[float]]]) -> Matrix:
     import numpy as np
 
-    whole: Matrix = np.ones((1, 1))
+    result: Matrix = np.ones((1, 1))
     for factor in factors:
-        whole = np.kron(whole, np.array(factor))
-    return whole
+        result = np.kron(result, np.array(factor))
+    return result

@@ -35,17 +35,18 @@ def unshared() -> tuple[str, ...]:
     return _mixers(neighbourhood=("sliding", "window"), shared_positions=(False,), dynamic=(False,))
 
 
-def _mixers(**wanted: tuple[Any, ...]) -> tuple[str, ...]:
+def _mixers(**required: tuple[Any, ...]) -> tuple[str, ...]:
     """Return the mixers whose switches are among the wanted ones; attention is no such network."""
-    found = [
+    names = [
         path.stem
         for path in variants.MIXERS.glob("[a-z]*.py")
-        if (said := declared(path)) is not None
-        and not said["attention"]
-        and all(said.get(name) in values for name, values in wanted.items())
+        if (switches := declared(path)) is not None
+        and not switches["attention"]
+        and all(switches.get(name) in values for name, values in required.items())
     ]
+
     order = {name: place for place, name in enumerate(PAPER)}
-    return tuple(sorted(found, key=lambda name: (order.get(name, len(PAPER)), name)))
+    return tuple(sorted(names, key=lambda name: (order.get(name, len(PAPER)), name)))
 
 
 def declared(path: Path) -> dict[str, Any] | None:
@@ -59,9 +60,10 @@ def declared(path: Path) -> dict[str, Any] | None:
     switches = values.get("SWITCHES")
     if not isinstance(switches, ast.Call):
         return None
-    said = {item.arg: _literal(item.value) for item in switches.keywords if item.arg}
+
+    literals = {item.arg: _literal(item.value) for item in switches.keywords if item.arg}
     attention = values.get("ATTENTION")
-    return {**said, "attention": attention is not None and _literal(attention) is True}
+    return {**literals, "attention": attention is not None and _literal(attention) is True}
 
 
 def _assigned(path: Path) -> Iterator[tuple[str, ast.expr]]:
@@ -70,9 +72,10 @@ def _assigned(path: Path) -> Iterator[tuple[str, ast.expr]]:
         body = ast.parse(path.read_text()).body
     except SyntaxError as error:
         raise UserError(f"{path}, line {error.lineno}, is not Python; mend it") from None
+
     for node in body:
         if isinstance(node, ast.Assign):
-            names = [part.id for part in node.targets if isinstance(part, ast.Name)]
+            names = [target.id for target in node.targets if isinstance(target, ast.Name)]
             yield from ((name, node.value) for name in names)
         elif isinstance(node, ast.AnnAssign) and node.value and isinstance(node.target, ast.Name):
             yield node.target.id, node.value

@@ -13,7 +13,7 @@ from pipeline.report import numbers
 from pipeline.report.results import VariantResult
 from pipeline.report.scale import small_because
 from pipeline.report.statistics import summarise
-from pipeline.runs.results import Metrics
+from pipeline.runs.results.training import Metrics
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,8 +29,10 @@ def accuracy(results: list[VariantResult], path: Path) -> None:
     """
     runs = [(result.name, result.metrics) for result in results if result.metrics]
     figure, (axes,) = canvas(1.4 + ROW * len(runs))
+
     for line, (_, metrics) in enumerate(runs):
         _dots(axes, line, metrics)
+
     axes.set_yticks(range(len(runs)), _names(runs))
     axes.set_ylim(len(runs) - 0.4, -0.75)
     axes.margins(x=0.12)
@@ -47,9 +49,11 @@ def curves(results: list[VariantResult], path: Path) -> None:
     runs = [(result, result.metrics) for result in results if result.metrics and result.history]
     figure, (left, right) = canvas(4.4, columns=2)
     metric = runs[0][1].main_metric
+
     _curves(left, runs, "train_loss")
     # One set of names is enough: colour and dashes are the same in both panels.
     _label_ends(right, _curves(right, runs, metric))
+
     left.set_title("training loss")
     right.set_title(f"validation {numbers.labelled(metric)}")
     save(figure, path)
@@ -59,6 +63,7 @@ def throughput(results: list[VariantResult], path: Path) -> None:
     """Images a second in inference and in training steps, as profiled."""
     rows = [(result, result.profile) for result in results if result.profile]
     figure, panels = canvas(1.5 + ROW * len(rows), columns=2)
+
     inference = [profile.inference_images_per_second for _, profile in rows]
     training = [profile.train_images_per_second or 0.0 for _, profile in rows]
     several = len({profile.image_size for _, profile in rows}) > 1
@@ -67,6 +72,7 @@ def throughput(results: list[VariantResult], path: Path) -> None:
         for result, profile in rows
     ]
     shades = [colour(result.variant.mixer) for result, _ in rows]
+
     for axes, title, values in zip(
         panels, ("inference", "training steps"), (inference, training), strict=True
     ):
@@ -78,6 +84,7 @@ def throughput(results: list[VariantResult], path: Path) -> None:
         axes.margins(x=0.16)
         axes.grid(axis="y", visible=False)
         axes.set_title(f"{title}, images/s")
+
     panels[1].tick_params(labelleft=False)
     save(figure, path)
 
@@ -104,7 +111,9 @@ def _names(runs: list[tuple[str, Metrics]]) -> list[str]:
 
 def _dots(axes: Axes, line: int, metrics: Metrics) -> None:
     values = [row.last[metrics.main_metric] for row in metrics.seeds]
-    summary, shade = summarise(values), colour(metrics.mixer)
+    summary = summarise(values)
+    shade = colour(metrics.mixer)
+
     if summary.sd is not None:
         axes.plot(
             values,
@@ -115,6 +124,7 @@ def _dots(axes: Axes, line: int, metrics: Metrics) -> None:
             markersize=6,
             markeredgewidth=0,
         )
+
     shape: dict[str, Any] = {
         "color": shade,
         "marker": marker(metrics.mixer),
@@ -123,6 +133,7 @@ def _dots(axes: Axes, line: int, metrics: Metrics) -> None:
         "linewidth": 1.6,
     }
     axes.errorbar(summary.mean, line, xerr=summary.sd, **shape)
+
     text = numbers.value(metrics.main_metric, summary.mean)
     place: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "fontsize": 9.5}
     axes.annotate(text, (summary.mean, line), (0, 9), color=shade, **place)
@@ -135,19 +146,22 @@ def _curves(
     ends: list[tuple[str, str, float]] = []
     drawn: dict[str, int] = defaultdict(int)
     names = _names([(result.name, metrics) for result, metrics in runs])
+
     for name, (result, metrics) in zip(names, runs, strict=True):
-        points, shade = _over_seeds(result, column), colour(metrics.mixer)
+        points = _over_seeds(result, column)
+        shade = colour(metrics.mixer)
         dashes = DASHES[drawn[metrics.mixer] % len(DASHES)]
         drawn[metrics.mixer] += 1
         if not points:
             continue
+
         epochs, means, least, most = zip(*points, strict=True)
-        single = (
-            marker(metrics.mixer) if len(points) == 1 else None
-        )  # a line of one point would not show
+        # a line of one point would not show
+        single = marker(metrics.mixer) if len(points) == 1 else None
         axes.plot(epochs, means, dashes, color=shade, linewidth=1.8, marker=single)
         axes.fill_between(epochs, least, most, color=shade, alpha=0.14, linewidth=0)
         ends.append((name.replace("\n", " "), shade, means[-1]))
+
     axes.set_xlabel("epoch")
     return ends
 
@@ -170,6 +184,7 @@ def _label_ends(axes: Axes, ends: list[tuple[str, str, float]]) -> None:
     low, high = axes.get_ylim()
     beside = axes.get_yaxis_transform()
     heights = spread([value for _, _, value in ends], gap=(high - low) * 0.065)
+
     for (name, shade, value), height in zip(ends, heights, strict=True):
         axes.plot(
             [1.0, 1.04],
@@ -181,4 +196,5 @@ def _label_ends(axes: Axes, ends: list[tuple[str, str, float]]) -> None:
             clip_on=False,
         )
         axes.text(1.05, height, name, color=shade, fontsize=10, va="center", transform=beside)
+
     axes.set_ylim(low, high)

@@ -14,7 +14,7 @@ from pipeline.report.contrasts import Contrast
 from pipeline.report.document import Block, Paragraph, Table, anchor, code, plain
 from pipeline.report.results import Results, VariantResult
 from pipeline.report.scale import small_because
-from pipeline.runs.results import Metrics
+from pipeline.runs.results.training import Metrics
 
 SHORT = (
     "What do few links and shared weights give?",
@@ -43,8 +43,12 @@ PAPER = (
 """The paper's answers; braces hold claims, and those that are recalled get a mark."""
 
 RECALLED = "†"
-AGREES, DIFFERS, UNSETTLED = "agrees", "differs", "not settled"
-NOT_RUN, NO_ANSWER, UNJUDGED = "not run", "no answer", "not judged"
+AGREES = "agrees"
+DIFFERS = "differs"
+UNSETTLED = "not settled"
+NOT_RUN = "not run"
+NO_ANSWER = "no answer"
+UNJUDGED = "not judged"
 HEAD = ["question", "the paper", "these runs", "verdict"]
 
 
@@ -66,6 +70,7 @@ def first_screen(
     """
     runs = [(result, result.metrics) for result in results.run if result.metrics]
     small = any(small_because(metrics) for _, metrics in runs)
+
     rows = [
         [
             f"[{short}](#{anchor(answer.title)})",
@@ -75,6 +80,7 @@ def first_screen(
         for short, paper, answer in zip(SHORT, PAPER, answers, strict=True)
     ]
     caption = f"{RECALLED} recalled from the paper and not checked against its text."
+
     return [
         Paragraph(_compared(results)),
         Paragraph(_reach(runs, dated), notice=small or not runs),
@@ -93,10 +99,12 @@ def _reach(runs: Sequence[tuple[VariantResult, Metrics]], dated: Mapping[str, st
     small = [metrics for _, metrics in runs if small_because(metrics)]
     if not runs:
         return "**Nothing has been run yet.** `make repro` runs what params.yaml names."
+
     alike: dict[str, list[str]] = {}
     for task in TASKS:
-        if found := [metrics for result, metrics in runs if result.task == task]:
-            alike.setdefault(_length(found), []).append(TASK_NAMES[task])
+        if runs_of_task := [metrics for result, metrics in runs if result.task == task]:
+            alike.setdefault(_length(runs_of_task), []).append(TASK_NAMES[task])
+
     facts = "; ".join(f"{listed(tasks)}: {length}" for length, tasks in alike.items())
     devices = ", ".join(dict.fromkeys(code(metrics.device) for _, metrics in runs))
     commits = ", ".join(
@@ -106,8 +114,8 @@ def _reach(runs: Sequence[tuple[VariantResult, Metrics]], dated: Mapping[str, st
             if metrics.commit
         )
     )
-    made = f"On {devices}" + (f", code {commits}." if commits else ".")
-    return f"{_caution(small, len(runs))} {facts[0].upper()}{facts[1:]}. {made}"
+    conditions = f"On {devices}" + (f", code {commits}." if commits else ".")
+    return f"{_caution(small, len(runs))} {facts[0].upper()}{facts[1:]}. {conditions}"
 
 
 def _caution(small: Sequence[Metrics], runs: int) -> str:
@@ -137,10 +145,10 @@ def _range(values: Iterable[float]) -> str:
 
 def _published(text: str, claims: Sequence[Claim]) -> str:
     """Put published numbers into an answer of the paper."""
-    known = {claim.id: claim for claim in claims}
+    by_id = {claim.id: claim for claim in claims}
 
     def number(place: re.Match[str]) -> str:
-        claim = known[place[1]]
+        claim = by_id[place[1]]
         mark = "" if claim.published else RECALLED
         return numbers.published(claim.metric, claim.value) + mark
 
@@ -164,8 +172,8 @@ def _judged(pairs: Sequence[Contrast], margin: Mapping[str, float]) -> str:
         return NOT_RUN
     if any(pair.small or pair.kind not in KEY for pair in pairs):
         return UNJUDGED
-    found = {_stands(pair, margin.get(pair.metric, 0.0)) for pair in pairs}
-    return DIFFERS if DIFFERS in found else UNSETTLED if UNSETTLED in found else AGREES
+    verdicts = {_stands(pair, margin.get(pair.metric, 0.0)) for pair in pairs}
+    return DIFFERS if DIFFERS in verdicts else UNSETTLED if UNSETTLED in verdicts else AGREES
 
 
 def _stands(pair: Contrast, margin: float) -> str:

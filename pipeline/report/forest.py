@@ -33,18 +33,21 @@ def forest(
 def draw_forest(axes: Axes, contrasts: Sequence[Contrast], margin: Mapping[str, float]) -> None:
     """Draw the lines into axes, the first on top."""
     axes.axvline(0, color=QUIET, linewidth=1)
+
     for line, contrast in enumerate(contrasts):
         if band := margin.get(contrast.metric, 0.0):
             axes.fill_betweenx(
                 [line - 0.4, line + 0.4], -band, band, color=QUIET, alpha=0.16, linewidth=0
             )
         _line(axes, line, contrast)
+
     axes.set_yticks(
         range(len(contrasts)), [label(contrast) for contrast in contrasts], fontsize=9.5
     )
     axes.set_ylim(len(contrasts) - 0.4, -0.75)
     axes.margins(x=0.12)
     axes.grid(axis="y", visible=False)
+
     metrics = dict.fromkeys(numbers.label(contrast.metric) for contrast in contrasts)
     axes.set_xlabel(f"difference in points of {', '.join(metrics)}")
 
@@ -72,7 +75,8 @@ def title_of(contrasts: Sequence[Contrast]) -> str:
 
 
 def _line(axes: Axes, line: int, contrast: Contrast) -> None:
-    difference, shade = contrast.difference, colour(contrast.left.mixer)
+    difference = contrast.difference
+    shade = colour(contrast.left.mixer)
     if difference is None:
         axes.annotate(
             "no seed in common",
@@ -83,6 +87,7 @@ def _line(axes: Axes, line: int, contrast: Contrast) -> None:
             fontsize=9,
         )
         return
+
     low, high = difference.interval or (difference.mean, difference.mean)
     shape: dict[str, Any] = {
         "color": shade,
@@ -93,6 +98,7 @@ def _line(axes: Axes, line: int, contrast: Contrast) -> None:
     face = shade if difference.interval else "white"
     reach = [[difference.mean - low], [high - difference.mean]] if difference.interval else None
     axes.errorbar(difference.mean, line, xerr=reach, markerfacecolor=face, linewidth=1.6, **shape)
+
     text = numbers.signed(contrast.metric, difference.mean)
     place: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "fontsize": 9.5}
     axes.annotate(text, (difference.mean, line), (0, 8), color=shade, **place)

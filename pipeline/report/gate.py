@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-LEVEL, POWER = 0.05, 0.8
-REACH, POINTS = 8.0, 201
+LEVEL = 0.05
+POWER = 0.8
+REACH = 8.0
+POINTS = 201
 """The grid of standard normal numbers on which power is integrated: how far, and how fine."""
 
 

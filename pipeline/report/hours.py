@@ -37,8 +37,10 @@ class Hours:
 
 def hours(trials: Iterable[TrialFile]) -> list[Hours]:
     """Hours by budget and device, over the runs that say what they took, failed ones too."""
-    found: dict[tuple[str, str], list[float]] = defaultdict(list)
+    by_budget: dict[tuple[str, str], list[float]] = defaultdict(list)
     for trial in trials:
         if trial.hours is not None:
-            found[trial.budget, trial.device].append(trial.hours)
-    return [Hours(budget, device, len(each), sum(each)) for (budget, device), each in found.items()]
+            by_budget[trial.budget, trial.device].append(trial.hours)
+    return [
+        Hours(budget, device, len(each), sum(each)) for (budget, device), each in by_budget.items()
+    ]

@@ -42,8 +42,8 @@ def published(metric: str, number: float) -> str:
     percentage.
     """
     text = f"{number:g}"
-    whole = metric == "parameters_m" or (metric == "macs_g" and number >= 100)
-    return text if "." in text or whole else f"{text}.0"
+    integer = metric == "parameters_m" or (metric == "macs_g" and number >= 100)
+    return text if "." in text or integer else f"{text}.0"
 
 
 def signed(metric: str, number: float | None) -> str:

@@ -23,7 +23,8 @@ from pipeline.report.vector import inlined
 
 TEMPLATE = Path(__file__).parent / "page.html.j2"
 SCRIPT = Path(__file__).parent / "page.js"
-NOTICE, NUMBER = ' class="notice"', ' class="n"'
+NOTICE = ' class="notice"'
+NUMBER = ' class="n"'
 
 
 def to_html(blocks: list[Block], pictures: Path) -> str:
@@ -34,14 +35,16 @@ def to_html(blocks: list[Block], pictures: Path) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+
     title = next(block.text for block in blocks if isinstance(block, Heading))
     sections = [block for block in blocks if isinstance(block, Heading) and block.level == 2]
     first = blocks.index(sections[0])
     script = SCRIPT.read_text()
     top, rest = (
-        Markup("\n".join(_html(block, pictures) for block in part))
-        for part in (blocks[:first], blocks[first:])
+        Markup("\n".join(_html(block, pictures) for block in half))
+        for half in (blocks[:first], blocks[first:])
     )
+
     return environment.from_string(TEMPLATE.read_text()).render(
         title=title,
         contents=[(anchor(heading.text), heading.text) for heading in sections],
@@ -81,7 +84,7 @@ def _html(block: Block, pictures: Path) -> str:
             picture = _picture(pictures / file, f"{caption} {values}".replace("`", "").strip())
             return f"<figure>{picture}<figcaption>{inline(caption)}</figcaption></figure>"
         case Folded(summary, inner):
-            inside = "\n".join(_html(part, pictures) for part in inner)
+            inside = "\n".join(_html(child, pictures) for child in inner)
             return f"<details><summary>{inline(summary)}</summary>\n{inside}\n</details>"
         case Table():
             return _table(block)
@@ -91,14 +94,16 @@ def _picture(file: Path, spoken: str) -> str:
     if file.suffix == ".svg":
         drawn = inlined(file.read_text(), anchor(file.stem), spoken)
         return f'<div class="picture" tabindex="0">{drawn}</div>'
+
     data = base64.b64encode(file.read_bytes()).decode()
-    kind = file.suffix.removeprefix(".")
-    return f'<img src="data:image/{kind};base64,{data}" alt="{escape(spoken)}" loading="lazy">'
+    suffix = file.suffix.removeprefix(".")
+    return f'<img src="data:image/{suffix};base64,{data}" alt="{escape(spoken)}" loading="lazy">'
 
 
 def _table(table: Table) -> str:
     columns = range(len(table.head))
     numbers = [NUMBER if column in table.numbers else "" for column in columns]
+
     # Roles are said, since a table whose cells are laid out as blocks loses its own.
     head = "".join(
         f'<th role="columnheader" scope="col"{numbers[column]}>{inline(table.head[column])}</th>'
@@ -108,6 +113,7 @@ def _table(table: Table) -> str:
         f'<tr role="row">{"".join(_cell(row, column, numbers[column]) for column in columns)}</tr>'
         for row in table.rows
     )
+
     caption = f"<caption>{inline(table.caption)}</caption>\n" if table.caption else ""
     top = f'<thead role="rowgroup"><tr role="row">{head}</tr></thead>'
     inside = f'{caption}{top}\n<tbody role="rowgroup">\n{body}\n</tbody>'

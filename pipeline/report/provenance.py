@@ -13,7 +13,7 @@ from pipeline.core.files import sha256_file
 from pipeline.report.claims import TASK_NAMES
 from pipeline.report.document import Block, Paragraph, Table, code, plain
 from pipeline.report.results import Results
-from pipeline.runs.results import Metrics
+from pipeline.runs.results.training import Metrics
 
 HEAD = ["configuration", "code", "data", "manifest", "device", "workers", "minutes"]
 CAPTION = "Each training: commit and its day, and the digest of its shards' manifest."
@@ -39,6 +39,7 @@ def _row(name: str, metrics: Metrics, dated: Mapping[str, str]) -> list[str]:
     words = [code(commit[:SHOWN]) if commit else "unknown"]
     words += [code(dated[commit])] if commit and commit in dated else []
     words += ["with changes"] if metrics.dirty else []
+
     return [
         name,
         ", ".join(words),
@@ -52,7 +53,7 @@ def _row(name: str, metrics: Metrics, dated: Mapping[str, str]) -> list[str]:
 
 def _libraries(lock: Path) -> str:
     """Name the versions with which this page was made."""
-    versions = [code(f"{name} {known}") for name in LIBRARIES if (known := _version(name))]
+    versions = [code(f"{name} {release}") for name in LIBRARIES if (release := _version(name))]
     python = ".".join(str(part) for part in sys.version_info[:3])
     pinned = f"; `{LOCK}` is {code(sha256_file(lock)[:SHOWN])}" if lock.is_file() else ""
     return f"This page was made with {code(f'Python {python}')}, {', '.join(versions)}{pinned}."

@@ -53,4 +53,4 @@ def how_to_read(compare: Compare) -> list[str]:
         f"{label(metric)} {value:g}" for metric, value in compare.tolerance.items()
     )
     text = READING.format(tolerances=tolerances or "none set", least=compare.least_seeds)
-    return [" ".join(part.split()) for part in text.strip().split("\n\n")]
+    return [" ".join(paragraph.split()) for paragraph in text.strip().split("\n\n")]

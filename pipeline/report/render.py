@@ -51,19 +51,22 @@ def make_report(call: Call) -> Path:
         UserError: a results file or the claims cannot be read.
     """
     material = gather(call)
-    made, target = material.evidence, material.folder
+    evidence = material.evidence
+    target = material.folder
+
     with whole_folder(target) as folder:
-        pictures = _pictures(made.results, material.claims, folder)
+        pictures = _pictures(evidence.results, material.claims, folder)
         if call.params.compare.samples:
-            pictures += _samples(made.results, folder)
-        _draw(made, material.answers, folder)
+            pictures += _samples(evidence.results, folder)
+        _draw(evidence, material.answers, folder)
         blocks = report(replace(material, pictures=pictures))
         write_text(folder / "report.md", to_markdown(blocks))
         write_text(folder / "report.html", to_html(blocks, folder))
         made_tables = tables(material)
         for name, text in made_tables.items():
             write_text(folder / name, text)
-    write_summaries(call, made, made_tables["effects.csv"])
+
+    write_summaries(call, evidence, made_tables["effects.csv"])
     return target
 
 
@@ -73,20 +76,22 @@ def gather(call: Call) -> Material:
     Raises:
         UserError: a results file or the claims cannot be read.
     """
-    claims, made = load_claims(), read_evidence(call)
-    commits = {result.metrics.commit for result in made.results.run if result.metrics}
+    claims = load_claims()
+    evidence = read_evidence(call)
+    commits = {result.metrics.commit for result in evidence.results.run if result.metrics}
     days = {commit: day(call.project, commit) for commit in sorted(filter(None, commits))}
+
     return Material(
         params=call.params,
-        evidence=made,
-        answers=answers(made),
-        judged=judge_all(claims, made.results, call.params.compare),
+        evidence=evidence,
+        answers=answers(evidence),
+        judged=judge_all(claims, evidence.results, call.params.compare),
         pictures=[],
         tracked=tracked(call.params.tracking),
         folder=call.folders.results("report"),
         project=call.project,
         claims=claims,
-        dated={commit: known for commit, known in days.items() if known},
+        dated={commit: date for commit, date in days.items() if date},
     )
 
 
@@ -105,20 +110,21 @@ def read_evidence(call: Call) -> Evidence:
 
 def tables(material: Material) -> dict[str, str]:
     """Return the tables for other programs, by file name."""
-    evidence, found = material.evidence, material.answers
+    evidence = material.evidence
+    all_answers = material.answers
     baseline = [pair for task in TASKS for pair in against_baseline(evidence.results.of(task))]
     return {
         "results.csv": to_csv(material.judged),
-        "contrasts.csv": contrasts_csv(found, baseline, evidence.margin),
-        "costs.csv": costs_csv(found),
+        "contrasts.csv": contrasts_csv(all_answers, baseline, evidence.margin),
+        "costs.csv": costs_csv(all_answers),
         "effects.csv": effects_csv(evidence),
         "hours.csv": hours_csv(evidence),
     }
 
 
-def _draw(evidence: Evidence, found: list[Answer], folder: Path) -> None:
+def _draw(evidence: Evidence, all_answers: list[Answer], folder: Path) -> None:
     """Draw the answers' pictures and the factorial's; those of the search are copied."""
-    drawings = [answer.figure for answer in found if answer.figure]
+    drawings = [answer.figure for answer in all_answers if answer.figure]
     for drawing in [*drawings, *interaction_drawings(evidence)]:
         drawing.plot(folder / drawing.file)
     for picture in evidence.search.pictures if evidence.search else ():
@@ -126,16 +132,17 @@ def _draw(evidence: Evidence, found: list[Answer], folder: Path) -> None:
 
 
 def _pictures(results: Results, claims: list[Claim], folder: Path) -> list[Figure]:
-    made: list[Figure] = []
+    pictures: list[Figure] = []
 
     def draw(
         file: str, caption: str, plot: Callable[[Path], None], shown: Iterable[str] = ()
     ) -> None:
         plot(folder / file)
-        made.append(Figure(file, caption, f"Values: {'; '.join(shown)}." if shown else ""))
+        pictures.append(Figure(file, caption, f"Values: {'; '.join(shown)}." if shown else ""))
 
     for task in TASKS:
         _draw_task(task, [result for result in results.of(task) if result.metrics], draw)
+
     trained = [result for result in results.of(classifier()) if result.metrics]
     for cost in COSTS if trained else ():
         caption = (
@@ -144,6 +151,7 @@ def _pictures(results: Results, claims: list[Claim], folder: Path) -> list[Figur
         )
         plot = partial(over_cost, trained, claims, cost)
         draw(f"{SCATTER}{cost}.svg", caption, plot, spoken(trained, claims, cost))
+
     profiled = [result for result in results.of(classifier()) if result.profile]
     if profiled:
         speeds = [
@@ -155,12 +163,14 @@ def _pictures(results: Results, claims: list[Claim], folder: Path) -> list[Figur
             "Images a second on the machine named under the table of variants; longer is faster."
         )
         draw("throughput.svg", caption, lambda path: figures.throughput(profiled, path), speeds)
-    return made
+
+    return pictures
 
 
 def _draw_task(task: str, trained: list[VariantResult], draw: Draw) -> None:
     if not trained:
         return
+
     name = TASK_NAMES[task].capitalize()
     ends = [
         f"{result.name} {numbers.value(metrics.main_metric, measured.mean)}"
@@ -173,8 +183,10 @@ def _draw_task(task: str, trained: list[VariantResult], draw: Draw) -> None:
         if several
         else "one seed, no spread known"
     )
+
     caption = f"{name} at the last evaluation: {dots}."
     draw(f"accuracy_{task}.svg", caption, lambda path: figures.accuracy(trained, path), ends)
+
     if any(result.history for result in trained):
         caption = f"{name} over the epochs: mean over the seeds, and their range behind it."
         draw(f"curves_{task}.svg", caption, lambda path: figures.curves(trained, path), ends)
@@ -190,6 +202,7 @@ def _samples(results: Results, folder: Path) -> list[Figure]:
             task = TASK_NAMES[result.task].capitalize()
             caption = f"{task} `{result.name}`: predictions of the first seed."
             pictures.append(Figure(file, caption))
+
     return pictures
 
 

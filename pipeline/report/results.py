@@ -11,16 +11,9 @@ from pipeline.params import Task, Variant
 from pipeline.project.call import Call, repro
 from pipeline.report.claims import TASKS
 from pipeline.report.document import code, plain
-from pipeline.runs.results import (
-    AGAIN,
-    HistoryLine,
-    Metrics,
-    PredictionsFile,
-    ProfileFile,
-    line_of,
-    read_json,
-    read_table,
-)
+from pipeline.runs.results.files import AGAIN, line_of, read_json, read_table
+from pipeline.runs.results.profile import ProfileFile
+from pipeline.runs.results.training import HistoryLine, Metrics, PredictionsFile
 
 
 @dataclass(frozen=True)
@@ -74,24 +67,27 @@ def read_results(call: Call) -> Results:
     Raises:
         UserError: a results file is missing from its folder, garbled, or of another variant.
     """
-    found: list[VariantResult] = []
+    results: list[VariantResult] = []
     notes: list[str] = []
     for task in TASKS:
         section: Task = getattr(call.params, task)
         for name, variant in section.variants.items():
             result = _read(call, task, name, variant)
-            found.append(result)
+            results.append(result)
             notes.extend(_departures(result))
         notes.extend(_strangers(call, task, set(section.variants)))
-    return Results(tuple(found), tuple(notes))
+
+    return Results(tuple(results), tuple(notes))
 
 
 def _read(call: Call, task: str, name: str, variant: Variant) -> VariantResult:
     folder = call.source(lambda folders: folders.results(task, name))
     profile = call.source(lambda folders: folders.results("profile", name))
     metrics = read_json(folder / "metrics.json", Metrics) if folder.is_dir() else None
+
     if metrics:
         _check(folder / "metrics.json", metrics, task, name)
+
     return VariantResult(
         task=task,
         name=name,
@@ -121,6 +117,7 @@ def _history(path: Path) -> tuple[Evaluation, ...]:
     """Read the evaluations; a run without the file just has no curve."""
     if not path.is_file():
         return ()
+
     rows = read_table(path)
     lines = [line_of(path, line, HistoryLine, row) for line, row in enumerate(rows, start=2)]
     return tuple(
@@ -131,30 +128,36 @@ def _history(path: Path) -> tuple[Evaluation, ...]:
 
 def _departures(result: VariantResult) -> list[str]:
     """Say it where results were made by another setting than the parameters now give."""
-    metrics, variant = result.metrics, result.variant
+    metrics = result.metrics
+    variant = result.variant
     if metrics is None:
         return []
-    wanted = json.loads(json.dumps({"model": variant.model_name, **variant.overrides}))
-    made = {"model": metrics.model, **metrics.overrides}
+
+    current = json.loads(json.dumps({"model": variant.model_name, **variant.overrides}))
+    trained = {"model": metrics.model, **metrics.overrides}
     differing = [
-        key for key in sorted(wanted.keys() | made.keys()) if wanted.get(key) != made.get(key)
+        key
+        for key in sorted(current.keys() | trained.keys())
+        if current.get(key) != trained.get(key)
     ]
     again = f"`{repro(result.task, result.name)}` brings it up to date."
+
     return [
         f"{result.task} `{result.name}` was trained with {plain(key)} "
-        f"{plain(made.get(key, 'unset'))}, "
-        f"the parameters now say {plain(wanted.get(key, 'unset'))}; {again}"
+        f"{plain(trained.get(key, 'unset'))}, "
+        f"the parameters now say {plain(current.get(key, 'unset'))}; {again}"
         for key in differing
     ]
 
 
-def _strangers(call: Call, task: str, known: set[str]) -> list[str]:
+def _strangers(call: Call, task: str, named: set[str]) -> list[str]:
     folder = call.folders.results(task)
     names = (
         sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
     )
+
     return [
         f"Results of {task} {code(name)} are left out: the parameters no longer name it."
         for name in names
-        if name not in known and not name.startswith(".")
+        if name not in named and not name.startswith(".")
     ]

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from pipeline.report.results import VariantResult
 from pipeline.report.scale import small_because, smaller
 from pipeline.report.trials import FactorialResults, SearchResults, TrialFile
-from pipeline.runs.results import Metrics, ProfileFile
+from pipeline.runs.results.profile import ProfileFile
+from pipeline.runs.results.training import Metrics
 
 if TYPE_CHECKING:
     from pipeline.report.statistics import Right
@@ -88,8 +89,10 @@ def of_variant(result: VariantResult, metrics: Metrics) -> SamplePicture:
 
 def of_budget(factorial: FactorialResults, budget: str) -> dict[str, SamplePicture]:
     """Return the settings of the factorial that finished in a budget, in the design's order."""
-    design, length = factorial.design, factorial.design.budgets[budget]
+    design = factorial.design
+    length = factorial.design.budgets[budget]
     rows = _finished(factorial.budget(budget))
+
     return {
         name: _sample(
             budget,
@@ -119,14 +122,15 @@ def of_search(search: SearchResults) -> list[tuple[dict[str, Any], SamplePicture
     """Return the settings of the search that finished, with their values."""
     space = search.space
     rows = _finished(search.trials)
-    found: list[tuple[dict[str, Any], SamplePicture]] = []
+    settings: list[tuple[dict[str, Any], SamplePicture]] = []
+
     for name, trials in rows.items():
         ended = min(space.epochs if trial.epoch is None else trial.epoch for trial in trials)
         # Without a size of its own: images held out of the training set make every search a
         # small-scale run.
         small = smaller(space.task, space.data, None, space.epochs, space.image_size or 0, ended)
         mixer = str(trials[0].values.get("mixer", ""))
-        made = _sample(
+        sample = _sample(
             SEARCH,
             space.task,
             name,
@@ -138,8 +142,9 @@ def of_search(search: SearchResults) -> list[tuple[dict[str, Any], SamplePicture
             synthetic=space.data.synthetic,
             manifest=space.data.manifest,
         )
-        found.append((trials[0].values, made))
-    return found
+        settings.append((trials[0].values, sample))
+
+    return settings
 
 
 def _finished(trials: Iterable[TrialFile]) -> dict[str, list[TrialFile]]:
@@ -172,6 +177,7 @@ def _sample(
         for trial in trials
         if trial.train_images_per_second is not None
     ]
+
     first = trials[0]
     return SamplePicture(
         where=where,

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pipeline.params.registry import classifier, tasks
 from pipeline.report.claims import Claim
 from pipeline.report.numbers import count
-from pipeline.runs.results import DataFacts, Metrics, ProfileFile
+from pipeline.runs.results.fields import DataFacts
+from pipeline.runs.results.profile import ProfileFile
+from pipeline.runs.results.training import Metrics
 
 
 def small_because(metrics: Metrics) -> tuple[str, ...]:
@@ -25,6 +27,7 @@ def smaller(
     scale = tasks()[task].paper
     if scale is None:
         return (f"no published run of {tasks()[task].label}",)
+
     checks = {
         "synthetic images": data.synthetic,
         "size micro": size == "micro",
@@ -42,16 +45,18 @@ def smaller(
         f"ended after {ended:,.4g} of {count(epochs, 'epoch')}": ended < epochs - 1,
         f"image size {image_size} ({scale.image_size})": image_size < (scale.image_size or 0),
     }
+
     return tuple(reason for reason, holds in checks.items() if holds)
 
 
 def run_reasons(metrics: Metrics, claim: Claim) -> tuple[str, ...]:
     """Why a run cannot stand for a claim: it is small, or of another image size."""
     size = metrics.image_size
-    other = metrics.task == classifier() and size != claim.row.image_size and size >= 224
+    resized = metrics.task == classifier() and size != claim.row.image_size and size >= 224
+
     return (
         *small_because(metrics),
-        *([f"image size {size} ({claim.row.image_size})"] if other else []),
+        *([f"image size {size} ({claim.row.image_size})"] if resized else []),
     )
 
 
@@ -66,4 +71,5 @@ def profile_reasons(profile: ProfileFile, size: str | None, claim: Claim) -> tup
         != claim.row.image_size
         and claim.metric != "parameters_m",
     }
+
     return tuple(reason for reason, holds in checks.items() if holds)

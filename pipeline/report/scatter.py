@@ -16,7 +16,7 @@ from pipeline.report.figures import scale_of
 from pipeline.report.results import VariantResult
 from pipeline.report.scale import small_because
 from pipeline.report.verdict import measured_value
-from pipeline.runs.results import Metrics
+from pipeline.runs.results.training import Metrics
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,22 +49,26 @@ def over_cost(results: list[VariantResult], claims: list[Claim], cost: str, path
     """
     runs = [(result, result.metrics) for result in results if result.metrics]
     small = [metrics for _, metrics in runs if small_because(metrics)]
-    own = list(_measured(runs, cost, small=True))
+    small_points = list(_measured(runs, cost, small=True))
     large = list(_measured(runs, cost, small=False))
-    figure, panels = canvas(4.6, columns=2 if own else 1)
+
+    figure, panels = canvas(4.6, columns=2 if small_points else 1)
     stars = ", and measured here (*)" if large else ""
     panels[-1].set_title(f"published (hollow: recalled){stars}")
-    shown = [(panels[-1], [*published_points(claims, cost), *large])]
-    if own:
+    drawn = [(panels[-1], [*published_points(claims, cost), *large])]
+    if small_points:
         panels[0].set_title(scale_of(small))
-        shown.append((panels[0], own))
-    for axes, points in shown:
+        drawn.append((panels[0], small_points))
+
+    for axes, points in drawn:
         _scatter(axes, points)
         axes.set_xlabel(numbers.labelled(cost))
+
     panels[0].set_ylabel("top-1, %, last evaluation")
     figure.draw_without_rendering()  # settles the axes, so that labels know where their points lie
-    for axes, points in shown:
+    for axes, points in drawn:
         label_points(axes, [(point.name, point.cost, point.accuracy) for point in points])
+
     save(figure, path)
 
 
@@ -76,6 +80,7 @@ def spoken(results: list[VariantResult], claims: list[Claim], cost: str) -> list
         *published_points(claims, cost),
         *_measured(runs, cost, small=False),
     ]
+
     main = tasks()[classifier()].main_metric
     return [
         f"{point.name} {numbers.value(cost, point.cost)} {numbers.value(main, point.accuracy)}"
@@ -93,6 +98,7 @@ def published_points(claims: list[Claim], cost: str) -> list[Point]:
             and claim.row.table in COMPARED_TABLES
         ):
             rows[claim.row.id][claim.metric] = claim
+
     main = tasks()[classifier()].main_metric
     return [
         Point(
@@ -112,7 +118,8 @@ def _measured(
 ) -> Iterable[Point]:
     """Yield the runs of one scale that have the cost."""
     for result, metrics in runs:
-        value, accuracy = _cost(result, metrics)[cost], measured_value(result, metrics.main_metric)
+        value = _cost(result, metrics)[cost]
+        accuracy = measured_value(result, metrics.main_metric)
         if value and accuracy and bool(small_because(metrics)) == small:
             name = result.name if small else f"{result.name} *"
             yield Point(name, metrics.mixer, value, accuracy.mean, accuracy.interval)
@@ -135,7 +142,9 @@ def _scatter(axes: Axes, points: list[Point]) -> None:
             "linewidths": 1.6,
             "zorder": 3,
         }
+
         if point.interval:
             axes.plot([point.cost] * 2, point.interval, color=shade, linewidth=1.4, alpha=0.7)
         axes.scatter(point.cost, point.accuracy, color=face, edgecolors=shade, **shape)
+
     axes.margins(x=0.2, y=0.12)

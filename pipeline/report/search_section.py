@@ -20,7 +20,7 @@ from pipeline.report.samples import of_search
 from pipeline.report.statistics import best_by_luck, summarise
 from pipeline.report.tracked import Tracked
 from pipeline.report.trials import SearchResults, TrialFile, called
-from pipeline.runs.results import RangeFile
+from pipeline.runs.results.search import RangeFile
 
 CAPTIONS = {
     "curves": "Every trial of the search over its epochs.",
@@ -34,6 +34,7 @@ def search_blocks(search: SearchResults | None, tracked: Tracked) -> list[Block]
     """Return the section."""
     if search is None:
         return [NONE]
+
     space = search.space
     small = any(sample.small for _, sample in of_search(search))
     varied = "; ".join(_axis(key, values) for key, values in space.space.items())
@@ -50,6 +51,7 @@ def search_blocks(search: SearchResults | None, tracked: Tracked) -> list[Block]
         "trial trained on them, "
         f"and they judged all. The {data.val_samples:,} validation images were not looked at."
     )
+
     blocks: list[Block] = [Paragraph(what), Bullets(_found(search, tracked))]
     if search.trials:
         blocks.append(_table(search))
@@ -84,9 +86,11 @@ def caption_of(stem: str) -> str:
 
 
 def _found(search: SearchResults, tracked: Tracked) -> list[str]:
-    space, best = search.space, search.best
+    space = search.space
+    best = search.best
     states = Counter(trial.state for trial in search.trials)
     counted = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+
     items = [
         f"Trials by state: {counted or 'none'}; "
         f"{tracked.link(space.mlflow_run_id, 'the sweep in MLflow')}."
@@ -103,11 +107,13 @@ def _found(search: SearchResults, tracked: Tracked) -> list[str]:
             "chosen by. "
             f"As an entry of params.yaml: {code(_entry(best.variant))}."
         )
+
         items += _floor(search)
     items += [f"Took {spent.words} on {code(spent.device)}." for spent in hours(search.trials)]
     items += [
         f"Left out: {code(called(out.values))} ({code(out.reason)})." for out in space.left_out
     ]
+
     return [
         *items,
         *words.why_small(
@@ -118,21 +124,26 @@ def _found(search: SearchResults, tracked: Tracked) -> list[str]:
 
 def _floor(search: SearchResults) -> list[str]:
     """Return what the best of as many equal settings would show by luck."""
-    space, best = search.space, search.best
+    space = search.space
+    best = search.best
     settings = [list(sample.values.values()) for _, sample in of_search(search)]
     tried = len({trial.setting for trial in search.trials if trial.state != "failed"})
     if best.mean is None or len(settings) < 2:
         return []
+
     images = round(space.hold_out * space.data.train_samples)
     right = space.task == classifier()
     above = best_by_luck(settings, tried, images if right else None)
     if above is None:
         return ["Selection floor: not known, with one seed a setting."]
-    mean, sign = fmean(fmean(values) for values in settings), 1 if space.mode == "max" else -1
+
+    mean = fmean(fmean(values) for values in settings)
+    sign = 1 if space.mode == "max" else -1
     sources = [
         *(["seeds"] if any(len(values) > 1 for values in settings) else []),
         *([f"{images:,} held-out images"] if right else []),
     ]
+
     return [
         f"Selection floor: the best of {tried} equal settings would show "
         f"{numbers.value(space.metric, mean + sign * above)} by luck, "
@@ -151,6 +162,7 @@ def _table(search: SearchResults) -> Table:
     metric = search.space.metric
     best = -1 if search.space.mode == "max" else 1
     ranked = sorted(of_search(search), key=lambda item: best * fmean(item[1].values.values()))
+
     rows = [
         [
             code(sample.name),
@@ -165,6 +177,7 @@ def _table(search: SearchResults) -> Table:
         ]
         for _, sample in ranked
     ]
+
     head = [
         "setting",
         f"{numbers.labelled(metric)}, held out",
@@ -209,6 +222,7 @@ def trial_table(
         ]
         for trial in trials
     ]
+
     head = [
         first,
         "seed",

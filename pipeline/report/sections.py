@@ -58,8 +58,10 @@ class Material:
 
 def report(material: Material) -> list[Block]:
     """Return the whole report."""
-    results, tracked = material.evidence.results, material.tracked
+    results = material.evidence.results
+    tracked = material.tracked
     pairs = [pair for answer in material.answers for pair in answer.contrasts]
+
     return [
         Heading(1, "Local attention beside depth-wise convolution"),
         *first_screen(
@@ -99,10 +101,12 @@ def _scale(results: Results) -> list[Block]:
     for result in results.run:
         if result.metrics and (why := small_because(result.metrics)):
             reasons.setdefault((result.task, why), []).append(f"`{result.name}`")
+
     items = [
         f"{TASK_NAMES[task]}, {', '.join(names)}: {'; '.join(why)}."
         for (task, why), names in reasons.items()
     ]
+
     blocks: list[Block] = [Bullets(list(results.notes))] if results.notes else []
     return [*blocks, Folded(WHY_SMALL, [Bullets(items)])] if items else blocks
 
@@ -110,8 +114,12 @@ def _scale(results: Results) -> list[Block]:
 def _against_baseline(results: Results) -> list[Block]:
     blocks: list[Block] = []
     for task in TASKS:
-        if found := table(against_baseline(results.of(task))):
-            blocks += [Heading(3, f"{TASK_NAMES[task].capitalize()}: against the baseline"), found]
+        if contrasts_table := table(against_baseline(results.of(task))):
+            blocks += [
+                Heading(3, f"{TASK_NAMES[task].capitalize()}: against the baseline"),
+                contrasts_table,
+            ]
+
     return (
         [_paragraph(BASELINE), *blocks] if blocks else [Paragraph("It takes two runs of one task.")]
     )

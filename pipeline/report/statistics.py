@@ -85,6 +85,7 @@ def paired_difference(left: Mapping[int, float], right: Mapping[int, float]) -> 
     seeds = sorted(left.keys() & right.keys())
     if not seeds:
         return None
+
     differences = [left[seed] - right[seed] for seed in seeds]
     summary = summarise(differences)
     return Difference(
@@ -94,7 +95,7 @@ def paired_difference(left: Mapping[int, float], right: Mapping[int, float]) -> 
         summary.interval,
         _t_test(summary),
         _sign_flip(differences),
-        fmean((one > 0) + (one == 0) / 2 for one in differences),
+        fmean((value > 0) + (value == 0) / 2 for value in differences),
     )
 
 
@@ -117,21 +118,26 @@ def over_images(
         or len({len(side[s]) for side in (left, right) for s in seeds}) != 1
     ):
         return None
+
     points = 100 * np.array([left[seed].astype(float) - right[seed] for seed in seeds])
     images = points.shape[1]
     values, counts = np.unique(points.mean(0), return_counts=True)
+
     # Drawing images with replacement is drawing how often each value comes.
     draws = np.random.default_rng(0).multinomial(images, counts / images, size=RESAMPLES)
     means = draws @ values / images
     low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+
     if difference.sd is None:
         return OverImages(images, (float(low), float(high)), None)
+
     of_seeds = difference.sd**2 / difference.n
     # What seeds do to single images is in the scatter over seeds already.
     shared = points.var(0, ddof=1).mean() / difference.n / images
     together = of_seeds + max(float(means.var() - shared), 0.0)
     freedom = (difference.n - 1) * (together / of_seeds) ** 2 if of_seeds else inf  # Satterthwaite
     half = float(stdtrit(min(freedom, 1e9), (1 + CONFIDENCE) / 2)) * sqrt(together)
+
     return OverImages(
         images, (float(low), float(high)), (difference.mean - half, difference.mean + half)
     )
@@ -159,11 +165,13 @@ def best_by_luck(
     variances = [(len(values) - 1, variance(values)) for values in settings if len(values) > 1]
     pooled = sum(weight * of_seeds for weight, of_seeds in variances) / freedom if freedom else 0.0
     spread = pooled * fmean(1 / len(values) for values in settings)
+
     if images:
         mean = fmean(fmean(values) for values in settings)
         spread += mean * (100 - mean) / images
     elif not freedom:
         return None
+
     return float(stats.order_statistic(stats.Normal(), r=tried, n=tried).mean()) * sqrt(spread)
 
 

@@ -33,6 +33,7 @@ def write_summaries(call: Call, evidence: Evidence, effects: str) -> None:
         for result in evidence.results.run:
             numbers = json.dumps(few_numbers(result), indent=2)
             write_text(folder / result.task / f"{result.name}.json", numbers + "\n")
+
     with whole_folder(call.folders.results("plots")) as folder:
         for task in TASKS:
             write_text(folder / f"{task}.csv", _curves(evidence.results.of(task)))
@@ -47,12 +48,14 @@ def few_numbers(result: VariantResult) -> dict[str, float]:
     metrics = result.metrics
     if metrics is None:
         return {}
+
     main = fmean(row.last[metrics.main_metric] for row in metrics.seeds)
     numbers = {
         metrics.main_metric: main,
         "parameters_m": metrics.parameters / 1e6,
         "train_images_per_second": metrics.train_images_per_second,
     }
+
     return {name: float(f"{value:.{DIGITS}g}") for name, value in numbers.items()}
 
 

@@ -39,11 +39,14 @@ def to_csv(judged: list[Judged]) -> str:
 
 
 def _line(item: Judged) -> list[str]:
-    claim, result, measured = item.claim, item.result, item.measured
+    claim = item.claim
+    result = item.result
+    measured = item.measured
     metrics = result.metrics if result else None
     published = [claim.id, claim.row.table, claim.row.model] if claim else ["", "", ""]
     unit = METRICS[item.metric].unit if item.metric in METRICS else ""
     value = [f"{claim.value:g}", claim.row.confidence, claim.row.source] if claim else ["", "", ""]
+
     return [
         item.task,
         result.name if result else "",

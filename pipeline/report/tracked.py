@@ -64,9 +64,9 @@ def _without_secrets(uri: str) -> str | None:
     """Scheme, host, port and path; None where a stray `@` leaves open where the password ends."""
     try:
         parts = urlsplit(uri)
-        there = parts.hostname and parts.port != 0
+        usable = parts.hostname and parts.port != 0
     except ValueError:
         return None
-    if not there or "@" in f"{parts.path}{parts.query}{parts.fragment}":
+    if not usable or "@" in f"{parts.path}{parts.query}{parts.fragment}":
         return None
     return quote(bare_address(uri).rstrip("/"), safe=":/%[]")

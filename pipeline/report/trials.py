@@ -14,18 +14,9 @@ from pydantic import Field, FiniteFloat
 
 from pipeline.core.errors import UserError
 from pipeline.project.call import Call
-from pipeline.runs.results import (
-    AGAIN,
-    BestFile,
-    DesignFile,
-    Name,
-    RangeFile,
-    SearchFile,
-    TrialLine,
-    line_of,
-    read_json,
-    read_table,
-)
+from pipeline.runs.results.fields import Name
+from pipeline.runs.results.files import AGAIN, line_of, read_json, read_table
+from pipeline.runs.results.search import BestFile, DesignFile, RangeFile, SearchFile, TrialLine
 
 
 class TrialFile(TrialLine):
@@ -88,8 +79,11 @@ def read_factorial(call: Call) -> FactorialResults | None:
     folder = call.source(lambda folders: folders.results("factorial"))
     if not folder.is_dir():
         return None
-    design, path = read_json(folder / "design.json", DesignFile), folder / "trials.csv"
+
+    design = read_json(folder / "design.json", DesignFile)
+    path = folder / "trials.csv"
     _check_names(folder / "design.json", design)
+
     trials = _read_trials(path, design.metric, lambda row: row)
     for trial in trials:
         if trial.budget not in design.budgets or trial.setting not in design.settings:
@@ -97,6 +91,7 @@ def read_factorial(call: Call) -> FactorialResults | None:
                 f"{path} has a row of '{trial.budget} {trial.setting}' that design.json lacks; "
                 f"{AGAIN}"
             )
+
     return FactorialResults(design, trials, folder)
 
 
@@ -159,10 +154,11 @@ def _number(text: str) -> int | float | str | None:
 
 
 def _check_names(path: Path, design: DesignFile) -> None:
-    known = design.settings.keys() | design.left_out.keys()
+    settings = design.settings.keys() | design.left_out.keys()
     pairs = [name for contrasts in design.contrasts.values() for pair in contrasts for name in pair]
+
     for name in [*design.cells, *design.controls, *design.controls.values(), *pairs]:
-        if name not in known:
+        if name not in settings:
             raise UserError(f"{path} names '{name}', which is no setting of it; {AGAIN}")
 
 
@@ -177,6 +173,7 @@ def _read_trials(
         if trial.state == "finished" and trial.value is None:
             raise UserError(f"{path} lacks {metric} of a finished run in line {line}; {AGAIN}")
         trials.append(trial)
+
     _check_rows(path, trials)
     return tuple(trials)
 
@@ -190,6 +187,7 @@ def _check_rows(path: Path, trials: list[TrialFile]) -> None:
         if key in seen:
             raise UserError(f"{path} holds {' '.join(map(str, key))} twice; {AGAIN}")
         seen.add(key)
+
         for name, count in (("parameters", trial.parameters), ("macs", trial.macs)):
             if count is not None and networks.setdefault((trial.setting, name), count) != count:
                 raise UserError(

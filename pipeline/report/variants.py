@@ -19,7 +19,8 @@ from pipeline.report.scale import small_because
 from pipeline.report.statistics import Summary
 from pipeline.report.tracked import Tracked
 from pipeline.report.verdict import measured_value
-from pipeline.runs.results import Metrics, ProfileFile
+from pipeline.runs.results.profile import ProfileFile
+from pipeline.runs.results.training import Metrics
 
 AT_PAPERS_CLASSES = [
     "variant",
@@ -41,6 +42,7 @@ def variant_tables(results: Results, folder: Path, tracked: Tracked) -> list[Blo
         named = results.of(task)
         if not named:
             continue
+
         trained = [result for result in named if result.metrics]
         blocks.append(Heading(3, TASK_NAMES[task].capitalize()))
         blocks.append(_variant_table(task, named, folder))
@@ -51,6 +53,7 @@ def variant_tables(results: Results, folder: Path, tracked: Tracked) -> list[Blo
                 Folded("Every configuration", [_configurations(trained)]),
                 Folded("Every seed, with its run ids and commit", [_run_table(trained, tracked)]),
             ]
+
     return blocks or [Paragraph("params.yaml names no variant.")]
 
 
@@ -59,6 +62,7 @@ def _variant_table(task: str, results: list[VariantResult], folder: Path) -> Tab
         (result.metrics.main_metric for result in results if result.metrics),
         tasks()[task].main_metric,
     )
+
     speed = ["inference, images/s"] if task == classifier() else []
     head = [
         "configuration",
@@ -73,6 +77,7 @@ def _variant_table(task: str, results: list[VariantResult], folder: Path) -> Tab
         "device",
         "scale",
     ]
+
     rows = [_variant_row(result, metric, folder, bool(speed)) for result in results]
     caption = (
         f"{TASK_NAMES[task].capitalize()}: means over seeds, t-intervals. Hours are those of all "
@@ -82,9 +87,11 @@ def _variant_table(task: str, results: list[VariantResult], folder: Path) -> Tab
 
 
 def _variant_row(result: VariantResult, metric: str, folder: Path, timed: bool) -> list[str]:
-    metrics, profile = result.metrics, result.profile
+    metrics = result.metrics
+    profile = result.profile
     speed = numbers.speed(profile.inference_images_per_second if profile else None)
     inference = [speed] if timed else []
+
     if metrics is None:
         todo = f"`{repro(result.task, result.name)}`"
         counted = [numbers.NOTHING] * 2
@@ -99,9 +106,11 @@ def _variant_row(result: VariantResult, metric: str, folder: Path, timed: bool) 
             numbers.NOTHING,
             todo,
         ]
+
     measured = measured_value(result, metric)
     seconds = sum(row.wall_time_s for row in metrics.seeds) * metrics.world_size
     training = fmean(row.train_images_per_second for row in metrics.seeds)
+
     return [
         _link(result, folder),
         numbers.value(metric, measured.mean if measured else None),
@@ -149,6 +158,7 @@ def _profiled(results: list[VariantResult]) -> list[Block]:
         for result in results
         if result.task == classifier() and (profile := result.profile)
     ]
+
     table = Table(AT_PAPERS_CLASSES, rows, frozenset(range(1, 8)))
     return [Folded("Costs with the paper's 1,000 classes", [table])] if rows else []
 
@@ -176,26 +186,29 @@ def _run_facts(results: list[VariantResult]) -> list[str]:
         result.profile for result in results if result.task == classifier() and result.profile
     ]
     timed = sorted({_timing(profile) for profile in profiles})
-    told = [f"Trained on {' and on '.join(trained)}."]
+
+    facts = [f"Trained on {' and on '.join(trained)}."]
     if timed:
-        told.append(
+        facts.append(
             f"Inference and memory on {'; and on '.join(timed)}. "
             "Training images/s are those of the run, loading included."
         )
-    told += [
+
+    facts += [
         f"The speed of `{profile.variant}` is in doubt: {plain(doubt)}."
         for profile in profiles
         for doubt in profile.doubts
     ]
-    return told
+
+    return facts
 
 
 def _training(metrics: Metrics) -> str:
     data = metrics.data
-    kind = "synthetic" if data.synthetic else code(data.source)
+    source = "synthetic" if data.synthetic else code(data.source)
     images = f"{data.train_samples:,} training and {data.val_samples:,} validation images"
     workers = f"{metrics.world_size} worker{'' if metrics.world_size == 1 else 's'}"
-    return f"{kind} {plain(data.dataset)} ({images}), {workers}, {code(metrics.device)}"
+    return f"{source} {plain(data.dataset)} ({images}), {workers}, {code(metrics.device)}"
 
 
 def _timing(profile: ProfileFile) -> str:
@@ -226,6 +239,7 @@ def _run_table(results: list[VariantResult], tracked: Tracked) -> Table:
         if (metrics := result.metrics)
         for row in metrics.seeds
     ]
+
     head = [
         "variant",
         "seed",

@@ -61,21 +61,29 @@ def judge_all(claims: list[Claim], results: Results, compare: Compare) -> list[J
         judged.extend(judge(claim, result, compare) for result in matching)
         if not matching:
             judged.append(Judged(claim.row.task, claim.metric, NOT_RUN, claim, todo=_wanted(claim)))
+
     judged.extend(
         _unclaimed(result)
         for result in results.variants
         if (result.task, result.name) not in joined
     )
+
     return judged
 
 
 def matches(claim: Claim, result: VariantResult) -> bool:
     """Whether a variant is the claim's network, or its micro stand-in."""
-    row, variant, metrics = claim.row, result.variant, result.metrics
+    row = claim.row
+    variant = result.variant
+    metrics = result.metrics
+
     # What was trained, should the parameters have changed since.
     trained = metrics or variant
-    mixer, size, overrides = trained.mixer, trained.size, trained.overrides
+    mixer = trained.mixer
+    size = trained.size
+    overrides = trained.overrides
     model = metrics.model if metrics else variant.model_name
+
     if mixer == "timm":
         return row.timm_name is not None and model == f"timm:{row.timm_name}"
     if row.mixer is None or mixer != row.mixer:
@@ -90,9 +98,13 @@ def judge(claim: Claim, result: VariantResult, compare: Compare) -> Judged:
     measured, best, reasons, todo = _measure(claim, result)
     if measured is None:
         return Judged(result.task, claim.metric, NOT_RUN, claim, result, todo=todo)
-    shown = Judged(result.task, claim.metric, SMALL, claim, result, measured, best, reasons=reasons)
+
+    unjudged = Judged(
+        result.task, claim.metric, SMALL, claim, result, measured, best, reasons=reasons
+    )
     if reasons:
-        return shown
+        return unjudged
+
     tolerance = compare.tolerance.get(claim.metric, COUNT_TOLERANCE.get(claim.metric))
     verdict, why = _verdict(claim, measured, tolerance, compare.least_seeds)
     delta = measured.mean - claim.value
@@ -128,10 +140,12 @@ def _verdict(
         return COMPARED, ("on other hardware",)
     if tolerance is None:
         return COMPARED, (f"no tolerance given for {claim.metric}",)
+
     counted = claim.metric in COSTS
     low, high = (measured.mean,) * 2 if counted else measured.interval or (-inf, inf)
     away = [claim.value - high, low - claim.value]
     within = tolerance + 1e-9  # the published decimals are not exact in binary
+
     if max(away) > within:
         return NOT_REPRODUCED, ()
     if not counted and measured.n < least:
@@ -147,9 +161,11 @@ def _measure(
     """Return the measured number, its best, why it is small, and what to do where there is none."""
     if claim.metric in COSTS:
         return (*_measure_cost(claim, result),)
+
     train = f"`{repro(result.task, result.name)}`"
     if result.metrics is None:
         return None, None, (), train
+
     measured = measured_value(result, claim.metric)
     if measured is None:
         return None, None, (), f"the run does not measure {METRICS[claim.metric].label}"
@@ -168,9 +184,11 @@ def _measure_cost(
         if result.metrics is None:
             return None, None, (), f"`{repro(result.task, result.name)}`"
         return summarise([result.metrics.parameters / 1e6]), None, small_because(result.metrics), ""
+
     profile = result.profile
     if profile is None:
         return None, None, (), f"`{repro('profile', result.name)}`"
+
     value = {
         "parameters_m": profile.parameters / 1e6,
         "macs_g": profile.macs / 1e9,
@@ -199,11 +217,12 @@ def _network(overrides: Mapping[str, Any]) -> dict[str, Any]:
 def _wanted(claim: Claim) -> str:
     """Say which variant would stand beside a claim."""
     row = claim.row
-    own = {"mixer": row.mixer, "size": row.size, **row.overrides} if row.mixer else {}
-    other = {"mixer": "timm", "timm_name": row.timm_name} if row.timm_name else {}
-    fields = own or other
+    by_mixer = {"mixer": row.mixer, "size": row.size, **row.overrides} if row.mixer else {}
+    by_timm = {"mixer": "timm", "timm_name": row.timm_name} if row.timm_name else {}
+    fields = by_mixer or by_timm
     if not fields:
         return "no counterpart in this project"
+
     text = ", ".join(f"{key}: {value}" for key, value in fields.items())
     return f"no variant `{{{text}}}` in {row.task}.variants"
 
@@ -214,6 +233,7 @@ def _unclaimed(result: VariantResult) -> Judged:
         return Judged(
             result.task, "", NOT_RUN, result=result, todo=f"`{repro(result.task, result.name)}`"
         )
+
     metric = result.metrics.main_metric
     verdict = SMALL if small_because(result.metrics) else UNCLAIMED
     return Judged(

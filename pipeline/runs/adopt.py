@@ -19,31 +19,34 @@ from pipeline.core.locks import Busy
 from pipeline.runs.run import Run
 
 
-def adopt(identifier: str, wanted: list[Run]) -> None:
-    """Copy the checkpoints of run `identifier` into the run of `wanted` that differs from it in
+def adopt(identifier: str, runs: list[Run]) -> None:
+    """Copy the checkpoints of run `identifier` into the run of `runs` that differs from it in
     code alone.
 
     Raises:
-        UserError: there is no such run, no run of `wanted` matches it, or the matching one has
+        UserError: there is no such run, no run of `runs` matches it, or the matching one has
             begun already.
     """
-    source = _run_of(identifier, wanted[0])
+    source = _run_of(identifier, runs[0])
     source.bring()
     old = _decided(source.folder)
-    run = next((run for run in wanted if _without_code(run.decides) == _without_code(old)), None)
+
+    run = next((run for run in runs if _without_code(run.decides) == _without_code(old)), None)
     if run is None:
         raise UserError(
-            f"--adopt {identifier}: {_difference(old, wanted[0])}; a run with other settings is "
+            f"--adopt {identifier}: {_difference(old, runs[0])}; a run with other settings is "
             "another run"
         )
     if run.id == identifier:
         return
+
     with ExitStack() as locks:
         try:
-            for one in (source, run):
-                locks.enter_context(one.alone(wait=False))
+            for locked in (source, run):
+                locks.enter_context(locked.alone(wait=False))
         except Busy as busy:
             raise UserError(f"--adopt {identifier}: {busy}") from None
+
         clear_leftovers(run.checkpoints)
         run.bring()
         if run.finished() is not None or run.checkpoints.exists():
@@ -53,6 +56,7 @@ def adopt(identifier: str, wanted: list[Run]) -> None:
                 f"--adopt {identifier}: run {run.id} has begun already; remove {run.folder} to "
                 "start it anew"
             )
+
         _copy(source.folder, run, old)
 
 
@@ -68,10 +72,12 @@ def _copy(source: Path, run: Run, old: dict[str, Any]) -> None:
         name for name in old["code"] if old["code"][name] != run.decides["code"].get(name)
     )
     write_json(run.folder / "adopted.json", {"from": source.name, "changed_code": changed})
+
     for path in source.glob("best-*.safetensors"):
         shutil.copyfile(path, run.folder / path.name)
     with whole_folder(run.checkpoints) as folder:
         shutil.copytree(source / "checkpoints", folder, dirs_exist_ok=True)
+
     run.share()
     print(
         f"{run.label} continues run {source.name}; changed since: {', '.join(changed)}", flush=True
@@ -81,6 +87,7 @@ def _copy(source: Path, run: Run, old: dict[str, Any]) -> None:
 def _decided(source: Path) -> dict[str, Any]:
     if not (source / "checkpoints").is_dir():
         raise UserError(f"--adopt {source.name}: {source} has no checkpoints of an unfinished run")
+
     decided = records.read(source / "decides.json", records.Decided)
     if decided is None:
         raise UserError(
@@ -90,14 +97,14 @@ def _decided(source: Path) -> dict[str, Any]:
 
 
 def _without_code(decided: dict[str, Any]) -> dict[str, Any]:
-    plain: dict[str, Any] = json.loads(
-        json.dumps(decided)
-    )  # tuples and lists are the same settings
+    # tuples and lists are the same settings
+    plain: dict[str, Any] = json.loads(json.dumps(decided))
     return {name: value for name, value in plain.items() if name != "code"}
 
 
 def _difference(old: dict[str, Any], run: Run) -> str:
     """Say what differs between a run and the one asked for."""
-    mine, theirs = _without_code(run.decides), _without_code(old)
+    mine = _without_code(run.decides)
+    theirs = _without_code(old)
     names = [name for name in mine if mine[name] != theirs.get(name)]
     return f"it differs from {run.label} in {', '.join(names)}"

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.params.registry import Metric, tasks
-from pipeline.runs.results import Evaluated, Metrics
+from pipeline.runs.results.fields import Evaluated
+from pipeline.runs.results.training import Metrics
 
 TEMPLATE = Path(__file__).parent / "card.md.j2"
 KINDS = {
@@ -54,7 +55,8 @@ def card(description: Mapping[str, Any], metrics: Metrics, folder: str) -> str:
     about = tasks()[metrics.task]
     network = description.get("network")
     recipe = metrics.recipe
-    shown = [name for name in about.metrics if name in metrics.final]
+    metric_names = [name for name in about.metrics if name in metrics.final]
+
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -65,14 +67,15 @@ def card(description: Mapping[str, Any], metrics: Metrics, folder: str) -> str:
         kind=KINDS.get(str(network), "other"),
         folder=folder,
         split=SPLITS[metrics.data.evaluated_on].format(metrics.data.val_samples),
-        shown=shown,
-        labels={name: _heading(about.metrics[name]) for name in shown},
-        cells=lambda row: _cells(row, about.metrics, shown),
+        shown=metric_names,
+        labels={name: _heading(about.metrics[name]) for name in metric_names},
+        cells=lambda row: _cells(row, about.metrics, metric_names),
         example=network and START.format(folder=folder) + EXAMPLES[network],
         options=", ".join(f"{key}: {value}" for key, value in description["model_args"].items()),
         batch=recipe["micro_batch"] * recipe["micro_batches"],
         lr=recipe["optimizer"]["lr"],
     )
+
     return text.rstrip() + "\n"
 
 

@@ -25,18 +25,20 @@ def save(folder: Path, step: int, state: dict[str, Any]) -> None:
     import torch
 
     failpoints.reach("checkpoint.begun", step=step)
-    with whole_folder(folder / f"{step:09d}") as made:
+    with whole_folder(folder / f"{step:09d}") as partial:
         buffer = io.BytesIO()
         torch.save(state, buffer)
-        write_bytes(made / STATE, buffer.getbuffer())
+        write_bytes(partial / STATE, buffer.getbuffer())
         failpoints.reach("checkpoint.unsealed", step=step)
+        # last: a folder with a seal is whole, and one without is passed over
         seal = {
             "step": step,
-            "sha256": sha256_file(made / STATE),
+            "sha256": sha256_file(partial / STATE),
             "best": (state.get("best") or {}).get("step"),
         }
-        write_json(made / SEAL, seal)
+        write_json(partial / SEAL, seal)
     failpoints.reach("checkpoint.sealed", step=step)
+
     for old in steps_in(folder)[:-KEEP]:
         shutil.rmtree(old)
 
@@ -53,6 +55,7 @@ def load(path: Path, device: "torch.device") -> dict[str, Any]:
     seal = json.loads((path / SEAL).read_text())
     if seal["sha256"] != sha256_file(path / STATE):
         raise ValueError("its digest differs from its seal")
+
     state: dict[str, Any] = torch.load(path / STATE, map_location=device, weights_only=True)
     if not isinstance(state, dict):
         raise ValueError("it holds no state")
@@ -70,8 +73,8 @@ def digest_of(path: Path) -> str | None:
 
 def newest_whole(folder: Path) -> int:
     """Return the step of the newest checkpoint in a folder whose bytes are right; -1 without."""
-    whole = (int(path.name) for path in reversed(steps_in(folder)) if digest_of(path) is not None)
-    return next(whole, -1)
+    steps = (int(path.name) for path in reversed(steps_in(folder)) if digest_of(path) is not None)
+    return next(steps, -1)
 
 
 def load_newest(
@@ -91,6 +94,7 @@ def load_newest(
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             damaged.append(f"checkpoint {path.name} is damaged ({reason}); using an older one")
+
     return None, None, damaged
 
 
@@ -99,16 +103,13 @@ def clear_superseded(folder: Path, weights: dict[int, Path]) -> None:
     far.
     """
     try:
-        known = {json.loads((path / SEAL).read_text())["best"] for path in steps_in(folder)}
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-    ):  # a damaged seal: who knows what it would go back to
+        bests = {json.loads((path / SEAL).read_text())["best"] for path in steps_in(folder)}
+    except (OSError, ValueError, KeyError, TypeError):
+        # a damaged seal: who knows what it would go back to
         return
+
     for step, path in weights.items():
-        if step not in known:
+        if step not in bests:
             path.unlink(missing_ok=True)
 
 

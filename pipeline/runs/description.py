@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from models.network.sizes import MEAN, SIZES, STD
-from pipeline.runs.results import Metrics
+from pipeline.runs.results.training import Metrics
 from pipeline.runs.run import Run
 
-FIRST_CONV, CLASSIFIER = "backbone.stem.proj", "head"
+FIRST_CONV = "backbone.stem.proj"
+CLASSIFIER = "head"
 
 
 def describe(run: Run, classes: list[str], metrics: Metrics) -> dict[str, Any]:
@@ -29,6 +30,7 @@ def describe(run: Run, classes: list[str], metrics: Metrics) -> dict[str, Any]:
     options = dict(variant.overrides)
     if usage is not None and usage.fixed_size is not None and not timm:
         options["image_size"] = usage.fixed_size
+
     description = {
         "task": run.task,
         "variant": run.variant,
@@ -46,11 +48,13 @@ def describe(run: Run, classes: list[str], metrics: Metrics) -> dict[str, Any]:
         "commit": metrics.commit,
         "dirty": metrics.dirty,
     }
+
     if variant.size is not None:
         width = options.get("embed_dim", SIZES[variant.size].embed_dim)
         description["num_features"] = 8 * width
     if usage is None:
         return description
+
     transform = {**usage.transform, "mean": list(MEAN), "std": list(STD)}
     description |= {"network": usage.network, "heads": usage.heads, "transform": transform}
     if usage.network == "classifier":
@@ -61,6 +65,7 @@ def describe(run: Run, classes: list[str], metrics: Metrics) -> dict[str, Any]:
 def _pretrained_cfg(transform: Mapping[str, Any], classes: int, timm: bool) -> dict[str, Any]:
     """Return the same as timm reads it, so that it loads the folder as `local-dir:FOLDER`."""
     names = {} if timm else {"first_conv": FIRST_CONV, "classifier": CLASSIFIER}
+
     return {
         "input_size": [3, transform["crop"], transform["crop"]],
         "interpolation": transform["interpolation"],

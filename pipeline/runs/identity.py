@@ -52,6 +52,7 @@ def modules(project: Path, code: list[str]) -> list[str]:
         for file in (_sources(path) if path.is_dir() else [path])
         if file.name not in BY_VALUE
     ]
+
     return [file.relative_to(project).as_posix() for file in files]
 
 

@@ -26,14 +26,19 @@ def make_runs(
     """Return the runs of a section's variant, one a seed; `init` is the file of weights that they
     start from.
     """
-    storage, home = call.params.cluster.storage, home_of_runs(call)
+    storage = call.params.cluster.storage
+    home = home_of_runs(call)
     manifest = Manifest.load(shards).content
-    made = []
+    runs = []
+
     for seed in seeds:
         decided = decides(call.project, task, section, variant, seed, manifest, init)
-        identifier, workers = run_id(decided), call.params.cluster.loader_workers
-        folder, cache = home / identifier, ShardCache.of(call.params.cluster, shards)
-        made.append(
+        identifier = run_id(decided)
+        workers = call.params.cluster.loader_workers
+        folder = home / identifier
+        cache = ShardCache.of(call.params.cluster, shards)
+
+        runs.append(
             Run(
                 identifier,
                 task,
@@ -49,7 +54,8 @@ def make_runs(
                 StoredRun(storage, identifier) if "://" in storage else None,
             )
         )
-    return made
+
+    return runs
 
 
 def home_of_runs(call: Call) -> Path:
@@ -86,6 +92,7 @@ def refuse_empty(call: Call, shards: Path, used: Iterable[str]) -> None:
         UserError: naming the split, and what became of its annotations.
     """
     manifest = Manifest.load(shards)
+
     for split, entry in manifest.splits.items():
         names = {split, "held_out"} if split == "train" else {split}
         if names & set(used) and entry.targets is not None and not entry.targets.seen:
@@ -113,15 +120,18 @@ def refuse_damage(call: Call, shards: Path, runs: list[Run]) -> list[str]:
         raise UserError(
             f"{shards} is damaged:\n  " + "\n  ".join(problems) + "\nrun the shard stage again"
         )
+
     refuse_empty(call, shards, {"train", *(run.recipe.evaluate_on for run in runs)})
     if cache is None:
         return []
+
     if problems := verify_remote(cache.remote, shards):
         wrong = "\n  ".join(problems)
         raise UserError(
             f"{cache.remote.shown()} does not hold the shards of {shards}:\n  {wrong}\nupload "
             "them again"
         )
+
     entry = Manifest.load(shards).splits["train"]
     return sorted({s for run in runs for s in cache.advice(entry.shards, run.recipe.shuffle_block)})
 
@@ -154,12 +164,15 @@ def _start(call: Call, task: str, variant: str) -> Path | None:
     start = getattr(call.params, task).recipe_of(variant).init_from
     if start is None:
         return None
+
     where = f"{task}.variants.{variant}"
     if start != classifier():
         return file_to_start_from(call, start, where)
+
     published = call.source(
         lambda folders: folders.results(classifier(), variant, "model.safetensors")
     )
+
     command = call.command("train", classifier(), variant)
     advice = f"; run: {command}, or set {task}.recipe.init_from to null"
     return file_to_start_from(call, str(published), where, advice)

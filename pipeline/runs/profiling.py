@@ -9,7 +9,7 @@ from pipeline.core import records
 from pipeline.core.errors import UserError
 from pipeline.core.files import digest
 from pipeline.params import Params
-from pipeline.runs.results import ProfileFile
+from pipeline.runs.results.profile import ProfileFile
 
 CLASSES = 1000
 """The paper's, so that profiles stand beside published numbers."""
@@ -43,8 +43,10 @@ def _measured(params: Params, name: str) -> dict[str, Any]:
     from models.counting.macs import count_macs, count_parameters
     from models.counting.speed import Protocol, measure
 
-    variant, recipe = params.classify.variants[name], params.classify.recipe_of(name)
+    variant = params.classify.variants[name]
+    recipe = params.classify.recipe_of(name)
     bound = {} if variant.mixer == "timm" else {"image_size": recipe.image_size}
+
     torch.manual_seed(0)
     try:
         model = models.create_model(
@@ -52,10 +54,12 @@ def _measured(params: Params, name: str) -> dict[str, Any]:
         )
     except ValueError as error:
         raise UserError(str(error)) from None
+
     counted = count_macs(model, recipe.image_size)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     protocol = Protocol(**params.profile.model_dump())
     timed = measure(model, recipe.image_size, protocol, device, recipe.amp, recipe.channels_last)
+
     return {
         "variant": name,
         "mixer": variant.mixer,
@@ -75,20 +79,20 @@ def _measured(params: Params, name: str) -> dict[str, Any]:
 
 def _boot() -> str:
     """Return what names this machine from one start to the next, and says nothing else of it."""
-    told = Path("/proc/sys/kernel/random/boot_id")
-    return digest(told.read_text() if told.exists() else platform.node())[:12]
+    path = Path("/proc/sys/kernel/random/boot_id")
+    return digest(path.read_text() if path.exists() else platform.node())[:12]
 
 
 def _doubts(profile: dict[str, Any], folder: Path) -> list[str]:
     """Return what cannot be true of a profile beside those that were made alike."""
     from models.counting.speed import doubts
 
-    found = (records.read(path, ProfileFile) for path in sorted(folder.glob("*/profile.json")))
+    profiles = (records.read(path, ProfileFile) for path in sorted(folder.glob("*/profile.json")))
     others = [
-        other
-        for other in found
-        if other is not None
-        and other["variant"] != profile["variant"]
-        and all(other.get(key) == profile[key] for key in ALIKE)
+        candidate
+        for candidate in profiles
+        if candidate is not None
+        and candidate["variant"] != profile["variant"]
+        and all(candidate.get(key) == profile[key] for key in ALIKE)
     ]
     return doubts(profile, others)

@@ -15,15 +15,8 @@ from pipeline.project.call import Call
 from pipeline.project.git import commit
 from pipeline.runs.card import card
 from pipeline.runs.description import describe
-from pipeline.runs.results import (
-    HISTORY,
-    ClassLine,
-    HistoryLine,
-    Metrics,
-    PredictionsFile,
-    publish_json,
-    publish_table,
-)
+from pipeline.runs.results.files import publish_json, publish_table
+from pipeline.runs.results.training import HISTORY, ClassLine, HistoryLine, Metrics, PredictionsFile
 from pipeline.runs.run import Run, config_of, mlflow_run_of
 from pipeline.runs.weights import publish_weights
 from pipeline.shards.manifest import Manifest
@@ -38,6 +31,7 @@ def publish(call: Call, runs: list[Run]) -> None:
     """
     variant = runs[0].variant
     records = [_record(run) for run in runs]
+
     with whole_folder(call.folders.results(runs[0].task, variant)) as folder:
         metrics = publish_json(folder / "metrics.json", Metrics, _metrics(call, runs, records))
         publish_history(folder / "history.csv", records)
@@ -47,6 +41,7 @@ def publish(call: Call, runs: list[Run]) -> None:
             publish_json(
                 folder / "predictions.json", PredictionsFile, _predictions(metrics, records)
             )
+
         description = describe(runs[0], _class_names(runs[0]), metrics)
         write_json(folder / "config.json", description)
         write_text(folder / "README.md", card(description, metrics, _home(call, runs[0])))
@@ -55,6 +50,7 @@ def publish(call: Call, runs: list[Run]) -> None:
         )
         shutil.copyfile(runs[0].folder / "samples.png", folder / "samples.png")
         failpoints.reach("results.written", variant=variant)
+
     _say_results(variant, records)
 
 
@@ -62,10 +58,12 @@ def _say_results(variant: str, records: list[dict[str, Any]]) -> None:
     """Print what each seed came to, and their mean."""
     metric = records[0]["main_metric"]
     finals = [record["final"][metric] for record in records]
+
     for record, final in zip(records, finals, strict=True):
         skipped = record.get("skipped_steps", 0)
         passed = f"; {skipped} steps passed over, not finite" if skipped else ""
         say(f"{variant}: {metric} {final:.1f} at the end (seed {record['seed']}){passed}")
+
     if len(finals) > 1:
         say(f"{variant}: {metric} {fmean(finals):.1f} in the mean over {len(finals)} seeds")
 
@@ -92,7 +90,7 @@ def _record(run: Run) -> dict[str, Any]:
 def _metrics(call: Call, runs: list[Run], records: list[dict[str, Any]]) -> dict[str, Any]:
     first = records[0]
     head, dirty = commit(call.project)
-    whole = (
+    copied = (
         "main_metric",
         "parameters",
         "world_size",
@@ -101,9 +99,10 @@ def _metrics(call: Call, runs: list[Run], records: list[dict[str, Any]]) -> dict
         "best",
         "train_images_per_second",
     )
+
     return {
         **{name: value for name, value in config_of(runs[0]).items() if name != "seed"},
-        **{name: first[name] for name in whole},
+        **{name: first[name] for name in copied},
         "macs": first.get("macs"),
         "task": runs[0].task,
         "wall_time_s": round(sum(record["wall_time_s"] for record in records), 1),
@@ -133,7 +132,7 @@ def _seed_row(record: dict[str, Any]) -> dict[str, Any]:
     """Return what stands once for each seed; that it continued another checkpoint or passed over
     steps where it did.
     """
-    shown = (
+    columns = (
         "seed",
         "run_id",
         "mlflow_run_id",
@@ -144,7 +143,8 @@ def _seed_row(record: dict[str, Any]) -> dict[str, Any]:
     )
     adopted = {"adopted": record["adopted"]} if record["adopted"] else {}
     skipped = {"skipped_steps": record["skipped_steps"]} if record.get("skipped_steps") else {}
-    return {**{name: record[name] for name in shown}, **skipped, **adopted}
+
+    return {**{name: record[name] for name in columns}, **skipped, **adopted}
 
 
 def publish_history(path: Path, records: list[dict[str, Any]]) -> None:
@@ -177,4 +177,5 @@ def _publish_classes(path: Path, records: list[dict[str, Any]]) -> None:
         for record in records
         for name, row in record["per_class"].items()
     ]
+
     publish_table(path, ClassLine, ["seed", "class", *metrics], rows)

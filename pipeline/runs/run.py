@@ -74,9 +74,9 @@ class Run:
     def tell(self, line: dict[str, Any]) -> None:
         """Add a line to the progress, for whoever follows the run."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        whole = {"time": round(time.time(), 3), "run": self.label, **line}
+        record = {"time": round(time.time(), 3), "run": self.label, **line}
         with open(self.progress, "a") as file:
-            file.write(json.dumps(finite(whole)) + "\n")
+            file.write(json.dumps(finite(record)) + "\n")
 
     def note(self, sentence: str) -> None:
         """Say a sentence to whoever follows the run."""
@@ -126,6 +126,7 @@ class Run:
         """
         if self.stored is None:
             return
+
         newest = checkpoint.steps_in(self.checkpoints)[-1]
         try:
             self.stored.share(self.folder, newest.name)
@@ -150,14 +151,15 @@ class Run:
         record = records.read(self.folder / "finished.json", records.Finished)
         if record is None or (record["run_id"], record["seed"]) != (self.id, self.seed):
             return None
+
         try:
-            whole = all(
+            intact = all(
                 sha256_file(self.folder / name) == digest
                 for name, digest in record["files"].items()
             )
         except OSError:
             return None
-        return record if whole else None
+        return record if intact else None
 
     def finish(self, record: dict[str, Any], files: list[str]) -> None:
         """Seal the run: the record with the digests of its files is written last, checkpoints are

@@ -49,6 +49,7 @@ class Spool:
         self._every = max(1, total // POINTS)
         self._waiting: list[tuple[int, int, Mapping[str, SupportsFloat]]] = []
         self._system_due = 0.0
+
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             _end_line(path)
@@ -70,10 +71,12 @@ class Spool:
         """Write what was noted, and now and then how busy the machine is."""
         if self._path is None or not self._waiting:
             return
+
         now = time.monotonic()
         if now >= self._system_due:
             self._system_due = now + SYSTEM_EVERY_S
             self._note(self._waiting[-1][0], _system())
+
         lines = [_line(*note) for note in self._waiting]
         with open(self._path, "a") as file:
             file.write("".join(lines))
@@ -100,9 +103,10 @@ def read(path: Path, offset: int = 0) -> tuple[list[MetricPoint], int]:
             data = file.read()
     except FileNotFoundError:
         return [], offset
-    whole = data[: data.rfind(b"\n") + 1]
-    points = [point for line in whole.splitlines() for point in _points(line)]
-    return points, offset + len(whole)
+
+    complete = data[: data.rfind(b"\n") + 1]
+    points = [point for line in complete.splitlines() for point in _points(line)]
+    return points, offset + len(complete)
 
 
 def span(path: Path) -> tuple[int, int] | None:
@@ -161,6 +165,7 @@ def _system() -> dict[str, float]:
         "system/system_memory_usage_percentage": memory.percent,
         "system/process_memory_usage_megabytes": psutil.Process().memory_info().rss / 1e6,
     }
+
     if torch.cuda.is_initialized():
         gpu = f"system/gpu_{torch.cuda.current_device()}"
         numbers[f"{gpu}_memory_usage_megabytes"] = torch.cuda.memory_reserved() / 1e6

@@ -93,8 +93,9 @@ class StoredRun:
         Raises:
             Unreachable: the store does not answer.
         """
-        whole = True
+        undamaged = True
         newest = checkpoint.newest_whole(folder / "checkpoints")
+
         for name in self.store.seals():
             if int(name.partition("-")[0]) <= newest:
                 break
@@ -102,12 +103,13 @@ class StoredRun:
                 self.store.get(self.store.seal(name), folder)
                 break
             except (Damaged, Missing) as error:
-                whole = False
+                undamaged = False
                 say(
                     f"checkpoint {name.partition('-')[0]} in {self.shown} is damaged "
                     f"({error}); using an older one"
                 )
-        return whole
+
+        return undamaged
 
     def share(self, folder: Path, name: str, trusting: bool = True) -> str:
         """Bring a checkpoint up unless it is, so that every machine can have it; return its seal.
@@ -121,6 +123,7 @@ class StoredRun:
         """Bring a finished run up, unless the store has it; return a sentence where it cannot."""
         record = records.read(folder / RECORD, records.Finished)
         names = [RECORD, *(record or {"files": ()})["files"], *PLAIN]
+
         try:
             self.store.finish({name: folder / name for name in names if (folder / name).exists()})
         except Unreachable as error:
@@ -155,6 +158,7 @@ def checkpoint_files(folder: Path, name: str) -> dict[str, Path]:
         *([] if best is None else [f"best-{best:09d}.safetensors"]),
         *PLAIN,
     ]
+
     return {name: folder / name for name in names if (folder / name).exists()}
 
 

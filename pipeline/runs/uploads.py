@@ -62,15 +62,19 @@ class StoreUploads(Uploads):
 
     def __init__(self, run: Run, stored: StoredRun, say: Say) -> None:
         """Prepare the folder of what waits; `say` takes sentences for people."""
-        self._run, self._stored, self._say = run, stored, say
+        self._run = run
+        self._stored = stored
+        self._say = say
         self._store = stored.store
         self._outbox = run.folder / "outbox"
+
         self._trusting = True
         self._failing = False
         self._changed = threading.Condition()
         self._waiting: Offered | None = None
         self._busy = False
         self._closed = False
+
         shutil.rmtree(self._outbox, ignore_errors=True)
         write_json(run.folder / "decides.json", run.decides)
         self._thread = threading.Thread(target=self._work, name="uploads", daemon=True)
@@ -103,10 +107,13 @@ class StoreUploads(Uploads):
         shutil.rmtree(box, ignore_errors=True)
         box.mkdir(parents=True)
         offered = Offered(step, box)
+
         files = checkpoint_files(self._run.folder, box.name)
+        # linked, as the run's folder may drop this checkpoint before it is up
         for number, (name, path) in enumerate(files.items()):
             offered.files[name] = box / str(number)
             _link(path, offered.files[name])
+
         self._replace(offered)
         if not self._thread.is_alive():
             self._thread.start()
@@ -131,7 +138,8 @@ class StoreUploads(Uploads):
 
     def _replace(self, offered: Offered | None) -> None:
         with self._changed:
-            earlier, self._waiting = self._waiting, offered
+            earlier = self._waiting
+            self._waiting = offered
             self._changed.notify_all()
         if earlier is not None:
             shutil.rmtree(earlier.box, ignore_errors=True)
@@ -141,7 +149,8 @@ class StoreUploads(Uploads):
             self._busy = False
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._waiting is not None or self._closed)
-            offered, self._waiting = self._waiting, None
+            offered = self._waiting
+            self._waiting = None
             self._busy = offered is not None
         return offered
 
@@ -182,6 +191,7 @@ def follow(run: Run, chosen: Chosen) -> Path:
     path = run.checkpoints / chosen.name
     if checkpoint.digest_of(path) == chosen.sha256:
         return path
+
     reason = "the store does not answer"
     try:
         if chosen.seal is not None and run.stored is not None:
@@ -190,6 +200,7 @@ def follow(run: Run, chosen: Chosen) -> Path:
             return path
     except (Damaged, Unreachable) as error:
         reason = str(error)
+
     raise Unreadable(f"{run.label}: checkpoint {chosen.name} is not on this machine, and {reason}")
 
 

@@ -31,9 +31,11 @@ def publish_weights(source: Path, target: Path, description: Mapping[str, Any]) 
     """
     with open(source, "rb") as weights, open(target, "wb") as published:
         tensors = _read_header(weights)
+
         config = json.dumps(description, sort_keys=True)
         metadata = {"config": config, "format": "pt"}
         header = json.dumps({METADATA: metadata, **tensors}, separators=(",", ":")).encode()
+        # safetensors aligns the tensors that follow
         padded = header + b" " * (-len(header) % LENGTH_BYTES)
         published.write(len(padded).to_bytes(LENGTH_BYTES, "little") + padded)
         shutil.copyfileobj(weights, published)
@@ -48,9 +50,10 @@ def weights_digest(path: Path) -> str:
             tensors = _read_header(file)
         except ValueError:
             return sha256_file(path)
+
         digest = hashlib.sha256(json.dumps(tensors, sort_keys=True).encode())
-        while part := file.read(2**20):
-            digest.update(part)
+        while block := file.read(2**20):
+            digest.update(block)
     return digest.hexdigest()
 
 
@@ -93,6 +96,7 @@ def read_weights(
             raise ValueError("it is no file")
         ours = path.suffix == ".safetensors"
         content = load_file(path) if ours else read_checkpoint(path)
+
         if variant.mixer == "timm":
             return unwrap(content)
         if dense is not None:
@@ -116,6 +120,7 @@ def load_into(model: Any, weights: "dict[str, Tensor]", path: Path) -> None:
         UserError: a name or a shape is another.
     """
     expected = model.state_dict()
+
     for name, value in weights.items():
         if name in expected and value.shape != expected[name].shape:
             raise UserError(
@@ -124,6 +129,7 @@ def load_into(model: Any, weights: "dict[str, Tensor]", path: Path) -> None:
                 f"{tuple(expected[name].shape)}; was it trained on other classes, or with other "
                 "settings?"
             )
+
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:

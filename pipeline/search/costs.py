@@ -32,6 +32,7 @@ def _count(run: Run) -> dict[str, int]:
 
     model = create(run.task, run.section, run.variant, read_manifest(run.shards, run.cache)).build()
     parameters = sum(parameter.numel() for parameter in model.parameters())
+
     return {
         "parameters": parameters,
         "macs": int(count_macs(model, run.recipe.image_size)["total"]),

@@ -50,69 +50,82 @@ def run_search(call: Call, search: Search) -> SearchResult:
             shards are damaged, MLflow or the cluster cannot be reached, or a trial does not fit
             into it.
     """
-    runs = [tried.run for tried in search.tried]
+    runs = [trial.run for trial in search.trials]
     refuse_unwatched(call.project, search.name, runs[0].task)
     _refuse_workers(search)
-    book = search.journal()
-    book.forget_failures()
-    with held(book.folder / "lock", search.label):
-        once = {
-            tried.run.id: tried for tried in search.tried
-        }  # two settings may come to the same run
-        left = [tried for tried in once.values() if not book.ended(tried.run)]
-        if left:
+    journal = search.journal()
+    journal.forget_failures()
+
+    # a second driver waits here, and then finds the trials ended
+    with held(journal.folder / "lock", search.label):
+        # two settings may come to the same run
+        distinct = {trial.run.id: trial for trial in search.trials}
+        unfinished = [trial for trial in distinct.values() if not journal.ended(trial.run)]
+        if unfinished:
             for advice in refuse_damage(call, runs[0].shards, runs):
                 print(advice, file=sys.stderr, flush=True)
-            _refuse_unfit(left)
-        with recorded(call, search, book.id) as recorder:
-            for tried in search.tried:
-                if (ending := book.ending(tried.run)) is not None:
-                    recorder.trial(tried, ending)
-            if left:
-                _train(call, search, left, book, recorder)
-            endings = {run.id: ending for run in runs if (ending := book.ending(run)) is not None}
-            if missing := [tried.label for tried in search.tried if tried.run.id not in endings]:
+            _refuse_unfit(unfinished)
+
+        with recorded(call, search, journal.id) as recorder:
+            # those of earlier calls too: a kill may have kept them from being recorded
+            for trial in search.trials:
+                if (ending := journal.ending(trial.run)) is not None:
+                    recorder.trial(trial, ending)
+            if unfinished:
+                _train(call, search, unfinished, journal, recorder)
+
+            endings = {
+                run.id: ending for run in runs if (ending := journal.ending(run)) is not None
+            }
+            if missing := [trial.label for trial in search.trials if trial.run.id not in endings]:
                 raise UserError(
                     f"{len(missing)} trials did not run, e.g. {missing[0]}; run the command again"
                 )
+
         return SearchResult(endings, recorder.mlflow_run(), recorder.mlflow_runs())
 
 
 def _refuse_workers(search: Search) -> None:
-    for tried in search.tried:
-        if (count := tried.run.recipe.micro_batches) % search.workers:
+    for trial in search.trials:
+        if (count := trial.run.recipe.micro_batches) % search.workers:
             raise UserError(
                 f"{search.name}.workers {search.workers} does not divide the {count} "
                 "micro-batches of a global batch "
-                f"({tried.label}); use a number of workers that divides {count}"
+                f"({trial.label}); use a number of workers that divides {count}"
             )
 
 
-def _refuse_unfit(left: list[Trial]) -> None:
+def _refuse_unfit(unfinished: list[Trial]) -> None:
     from pipeline.cluster.fitting import refuse_unfit
 
-    refuse_unfit((tried.label, tried.run) for tried in left)
+    refuse_unfit((trial.label, trial.run) for trial in unfinished)
 
 
 def _train(
-    call: Call, search: Search, left: list[Trial], book: Journal, recorder: SearchRecorder
+    call: Call, search: Search, unfinished: list[Trial], journal: Journal, recorder: SearchRecorder
 ) -> None:
     """Train what is left, while nobody else trains any of it."""
     cluster = call.params.cluster.model_copy(update={"workers": search.workers})
     with ExitStack() as locks:
-        for tried in sorted(left, key=lambda tried: tried.run.id):
-            locks.enter_context(tried.run.alone())
-            write_json(tried.run.folder / "decides.json", tried.run.decides)
+        # in one order everywhere: two drivers that share runs cannot wait for each other
+        for trial in sorted(unfinished, key=lambda trial: trial.run.id):
+            locks.enter_context(trial.run.alone())
+            write_json(trial.run.folder / "decides.json", trial.run.decides)
+
         os.environ.update(TUNE)
         from pipeline.cluster.connection import connected
 
         with connected(cluster):
             recorder.ready()
-            _fit(search, left, book, recorder, cluster)
+            _fit(search, unfinished, journal, recorder, cluster)
 
 
 def _fit(
-    search: Search, left: list[Trial], book: Journal, recorder: SearchRecorder, cluster: Cluster
+    search: Search,
+    unfinished: list[Trial],
+    journal: Journal,
+    recorder: SearchRecorder,
+    cluster: Cluster,
 ) -> None:
     """Hand the trials to Ray Tune."""
     import ray
@@ -122,25 +135,29 @@ def _fit(
     from pipeline.search.following import Following
     from pipeline.search.trial import TrialWork, TuneTrial
 
-    there = ray.cluster_resources()
-    gpus = gpus_per_worker(cluster, there)
-    at_once = _at_once(cluster, gpus, there, search.concurrent)
-    following = Following(search, left, book, recorder, at_once)
-    storage = left[0].run.folder.parent / "ray"
-    name = f"tune-{book.id}-{time.time_ns()}"
+    resources = ray.cluster_resources()
+    gpus = gpus_per_worker(cluster, resources)
+    # of itself Tune starts as many trials as fit, which leaves their workers no place
+    at_once = _at_once(cluster, gpus, resources, search.concurrent)
+    following = Following(search, unfinished, journal, recorder, at_once)
+
+    storage = unfinished[0].run.folder.parent / "ray"
+    name = f"tune-{journal.id}-{time.time_ns()}"
+
     work = TrialWork(
-        {tried.run.id: tried.run for tried in left},
+        {trial.run.id: trial.run for trial in unfinished},
         cluster,
         gpus,
         search.metric,
         failpoints.armed(),
     )
+
     try:
         tune.Tuner(
             tune.with_resources(tune.with_parameters(TuneTrial, work=work), _resources(work)),
-            param_space={"run_id": tune.grid_search([tried.run.id for tried in left])},
+            param_space={"run_id": tune.grid_search([trial.run.id for trial in unfinished])},
             tune_config=tune.TuneConfig(
-                scheduler=_scheduler(search, book),
+                scheduler=_scheduler(search, journal),
                 max_concurrent_trials=at_once,
                 reuse_actors=search.workers == 1,
             ),
@@ -158,7 +175,7 @@ def _fit(
         shutil.rmtree(storage / name, ignore_errors=True)
 
 
-def _at_once(cluster: Cluster, gpus: float, there: dict[str, float], most: int | None) -> int:
+def _at_once(cluster: Cluster, gpus: float, resources: dict[str, float], most: int | None) -> int:
     """Return how many trials the cluster holds at a time.
 
     Raises:
@@ -166,7 +183,8 @@ def _at_once(cluster: Cluster, gpus: float, there: dict[str, float], most: int |
     """
     fitting = []
     for kind, each in (("CPU", cluster.cpus_per_worker), ("GPU", gpus)):
-        need, have = each * cluster.most, there.get(kind, 0)
+        need = each * cluster.most
+        have = resources.get(kind, 0)
         if need > have:
             raise UserError(
                 f"a trial of {cluster.most} workers needs {need:g} {kind}, the Ray cluster "
@@ -174,6 +192,7 @@ def _at_once(cluster: Cluster, gpus: float, there: dict[str, float], most: int |
                 f"workers or cluster.{kind.lower()}s_per_worker"
             )
         fitting += [int(have / need)] if need else []
+
     return min([*fitting, *([most] if most else [])])
 
 
@@ -188,7 +207,7 @@ def _resources(work: "TrialWork") -> Any:
     return PlacementGroupFactory([{"CPU": work.cluster.cpus_per_worker, "GPU": work.gpus}])
 
 
-def _scheduler(search: Search, book: Journal) -> Any:
+def _scheduler(search: Search, journal: Journal) -> Any:
     """Return None for all trials to their end, or the scheduler that stops some, told of those that
     ended before.
     """
@@ -196,13 +215,16 @@ def _scheduler(search: Search, book: Journal) -> Any:
         return None
     from pipeline.search.tune.scheduler import asha
 
-    endings = [ending for tried in search.tried if (ending := book.ending(tried.run)) is not None]
+    endings = [
+        ending for trial in search.trials if (ending := journal.ending(trial.run)) is not None
+    ]
     ended = sorted((ending for ending in endings if ending.rows), key=lambda ending: ending.order)
     past = [(ending.run_id, ending.rows) for ending in ended]
+
     return asha(
         search.asha,
         search.metric,
         search.mode,
-        length(search.tried[0].run, search.asha.time_attribute),
+        length(search.trials[0].run, search.asha.time_attribute),
         past,
     )

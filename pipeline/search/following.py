@@ -21,28 +21,32 @@ class Following(Callback):
     def __init__(
         self,
         search: Search,
-        left: list[Trial],
-        book: Journal,
+        unfinished: list[Trial],
+        journal: Journal,
         recorder: SearchRecorder,
         at_once: int,
     ) -> None:
-        self.search, self.book, self.recorder = search, book, recorder
-        self.known = {one.run.id: one for one in left}
+        self.search = search
+        self.journal = journal
+        self.recorder = recorder
+        self.known = {trial.run.id: trial for trial in unfinished}
         self.left = dict(self.known)
-        self.rows: dict[str, list[dict[str, Any]]] = {one.run.id: [] for one in left}
+        self.rows: dict[str, list[dict[str, Any]]] = {trial.run.id: [] for trial in unfinished}
         self.costs: dict[str, dict[str, int]] = {}
         self.last: dict[str, tuple[State, str]] = {}
-        self.epochs = {one.run.id: length(one.run, "epoch") for one in left}
+        self.epochs = {trial.run.id: length(trial.run, "epoch") for trial in unfinished}
         self.begun = time.monotonic()
+
         before = (
-            f", {len(search.tried) - len(left)} of them done before"
-            if len(left) < len(search.tried)
+            f", {len(search.trials) - len(unfinished)} of them done before"
+            if len(unfinished) < len(search.trials)
             else ""
         )
-        say(f"{len(search.tried)} trials{before}; {at_once} at a time")
+
+        say(f"{len(search.trials)} trials{before}; {at_once} at a time")
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave everything behind: Ray Tune writes itself a copy to restore from, but the book
+        """Leave everything behind: Ray Tune writes itself a copy to restore from, but the journal
         restores a search.
         """
         return {}
@@ -63,18 +67,22 @@ class Following(Callback):
         else:
             self._row(tried, result["row"], result["costs"])
 
-    def _row(self, tried: Trial, row: dict[str, Any], costs: dict[str, int]) -> None:
+    def _row(self, trial: Trial, row: dict[str, Any], costs: dict[str, int]) -> None:
         """Take an evaluation; a process that started again begins with those that are known."""
-        rows = self.rows[tried.run.id]
-        self.costs[tried.run.id] = costs
+        rows = self.rows[trial.run.id]
+        self.costs[trial.run.id] = costs
         if rows and row["step"] <= rows[-1]["step"]:
             return
+
         rows.append(row)
-        failpoints.reach("search.recorded", trial=len([one for one in self.rows.values() if one]))
-        if row["epoch"] < self.epochs[tried.run.id]:
+        failpoints.reach(
+            "search.recorded", trial=len([seen for seen in self.rows.values() if seen])
+        )
+
+        if row["epoch"] < self.epochs[trial.run.id]:
             metric = self.search.metric
-            reached = f"epoch {row['epoch']:g} of {self.epochs[tried.run.id]:g}"
-            say(f"{tried.label}: {metric} {row[metric]:.2f} at {reached}")
+            reached = f"epoch {row['epoch']:g} of {self.epochs[trial.run.id]:g}"
+            say(f"{trial.label}: {metric} {row[metric]:.2f} at {reached}")
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Note how a trial ended: where it said nothing last, the scheduler stopped it."""
@@ -86,24 +94,27 @@ class Following(Callback):
         lines = str(trial.get_error() or "its process died").strip().splitlines()
         self._end(self._of(trial), "failed", lines[-1] if lines else "its process died")
 
-    def _end(self, tried: Trial, state: State, error: str) -> None:
-        identifier = tried.run.id
-        self.book.write(
-            tried.run, state, self.rows[identifier], self.costs.get(identifier, {}), error
+    def _end(self, trial: Trial, state: State, error: str) -> None:
+        identifier = trial.run.id
+        self.journal.write(
+            trial.run, state, self.rows[identifier], self.costs.get(identifier, {}), error
         )
         failpoints.reach("search.noted", state=state)
-        if (ending := self.book.ending(tried.run)) is not None:
-            self.recorder.trial(tried, ending)
-        del self.left[identifier]
-        say(f"{tried.label}: {self._result(tried, state, error)}; {self._left()}")
+        if (ending := self.journal.ending(trial.run)) is not None:
+            self.recorder.trial(trial, ending)
 
-    def _result(self, tried: Trial, state: State, error: str) -> str:
-        rows, metric = self.rows[tried.run.id], self.search.metric
+        del self.left[identifier]
+        say(f"{trial.label}: {self._result(trial, state, error)}; {self._left()}")
+
+    def _result(self, trial: Trial, state: State, error: str) -> str:
+        rows = self.rows[trial.run.id]
+        metric = self.search.metric
         reached = (
             f"{metric} {rows[-1][metric]:.2f} after {rows[-1]['epoch']:g} epochs"
             if rows
             else "no evaluation"
         )
+
         return f"{state}, {error}" if state == "failed" else f"{state}, {reached}"
 
     def _left(self) -> str:
@@ -112,12 +123,15 @@ class Following(Callback):
         """
         if not self.left:
             return "that was the last one"
+
         done = sum(rows[-1]["epoch"] for rows in self.rows.values() if rows)
         todo = sum(
-            self.epochs[one] - (self.rows[one][-1]["epoch"] if self.rows[one] else 0)
-            for one in self.left
+            self.epochs[identifier]
+            - (self.rows[identifier][-1]["epoch"] if self.rows[identifier] else 0)
+            for identifier in self.left
         )
         seconds = (time.monotonic() - self.begun) / done * todo if done else None
+
         return f"{len(self.left)} left" + (
             f", about {clock(seconds)}" if seconds is not None else ""
         )

@@ -32,22 +32,25 @@ class Journal:
     """
 
     def __init__(self, storage: Path, decides: Any) -> None:
-        """Open the book of the search that `decides` decides, under the folder of all runs."""
+        """Open the journal of the search that `decides` decides, under the folder of all runs."""
         self.id = digest(decides)[:16]
         self.folder = storage / "searches" / self.id
         self._endings = {ending.run_id: ending for ending in self._read()}
 
     def _read(self) -> list[TrialResult]:
-        found = []
+        results = []
+
         for path in sorted(self.folder.glob("*.json")):
-            ended = records.read(
-                path, records.Ended
-            )  # None: the trial is seen again as it is, or run again
+            # None: the trial is seen again as it is, or run again
+            ended = records.read(path, records.Ended)
             if ended is not None and ended["run_id"] == path.stem:
-                found.append(
-                    TrialResult(**{part.name: ended[part.name] for part in fields(TrialResult)})
+                results.append(
+                    TrialResult(
+                        **{column.name: ended[column.name] for column in fields(TrialResult)}
+                    )
                 )
-        return found
+
+        return results
 
     def write(
         self,

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Rows = list[dict[str, Any]]
-KERNEL, GROUPS = "kernel_size", ("group_channels", "groups")
+KERNEL = "kernel_size"
+GROUPS = ("group_channels", "groups")
 MANY = 12
 """With more curves than so many, only the best are named."""
 
@@ -34,6 +35,7 @@ def draw(search: Search, rows: Rows, outcome: SearchResult, folder: Path) -> Non
                 across,
                 folder / f"heat_{mixer}.png",
             )
+
     _curves(search, outcome, folder / "curves.png")
     if any(row.get("parameters") and row.get(search.metric) is not None for row in rows):
         _pareto(search, rows, folder / "pareto.png")
@@ -47,7 +49,7 @@ def _axes(search: Search) -> tuple[str | None, str | None]:
     """Return the parameters that a heat map shows downwards and across: kernel size and groups
     where they vary.
     """
-    names = [name for name in search.tried[0].values if name != "mixer"]
+    names = [name for name in search.trials[0].values if name != "mixer"]
     down = KERNEL if KERNEL in names else names[0] if names else None
     rest = [name for name in names if name != down]
     across = next((name for name in GROUPS if name in rest), rest[0] if rest else None)
@@ -67,16 +69,18 @@ def _heat(search: Search, rows: Rows, down: str, across: str | None, path: Path)
         for i, line in enumerate(lines)
         for j, column in enumerate(columns)
     }
-    values = {at: _mean(search, found) for at, found in cells.items()}
+    values = {at: _mean(search, group) for at, group in cells.items()}
+
     figure, (axes,) = canvas(1.8 + 0.75 * len(lines))
-    known = [value for value in values.values() if value is not None] or [0.0]
+    defined = [value for value in values.values() if value is not None] or [0.0]
     grid = [
         [float("nan") if (v := values[i, j]) is None else v for j in range(len(columns))]
         for i in range(len(lines))
     ]
+
     image = axes.imshow(grid, cmap="cividis", aspect="auto")
     for (i, j), value in values.items():
-        dark = value is not None and value < (min(known) + max(known)) / 2
+        dark = value is not None and value < (min(defined) + max(defined)) / 2
         axes.text(
             j,
             i,
@@ -85,6 +89,7 @@ def _heat(search: Search, rows: Rows, down: str, across: str | None, path: Path)
             va="center",
             color="white" if dark else "black",
         )
+
     axes.set_yticks(range(len(lines)), [str(line) for line in lines])
     axes.set_xticks(range(len(columns)), [str(column) for column in columns] if across else [""])
     axes.set_ylabel(down.replace("_", " "))
@@ -92,6 +97,7 @@ def _heat(search: Search, rows: Rows, down: str, across: str | None, path: Path)
         (across or "").replace("group_channels", "channels that share a weight").replace("_", " ")
     )
     axes.grid(visible=False)
+
     star = (
         "   (*: not trained to its end)" if any(row["state"] == "stopped" for row in rows) else ""
     )
@@ -121,28 +127,33 @@ def _mean(search: Search, rows: Rows) -> float | None:
 def _curves(search: Search, outcome: SearchResult, path: Path) -> None:
     """Every trial's metric over the epochs; a cross where the scheduler stopped it."""
     figure, (axes,) = canvas(4.8)
+
     ends = []
-    for tried in search.tried:
-        ending = outcome.endings[tried.run.id]
+    for trial in search.trials:
+        ending = outcome.endings[trial.run.id]
         points = [(row["epoch"], row[search.metric]) for row in ending.rows if search.metric in row]
         if not points:
             continue
         shade = colour(
-            str(tried.values.get("mixer", tried.run.section.variants[tried.run.variant].mixer))
+            str(trial.values.get("mixer", trial.run.section.variants[trial.run.variant].mixer))
         )
         epochs, values = zip(*points, strict=True)
         end = "o" if ending.state == "finished" else "x"
         axes.plot(epochs, values, color=shade, alpha=0.6, linewidth=1.4)
         axes.plot(epochs[-1], values[-1], end, color=shade, markersize=5)
-        ends.append((tried.label, epochs[-1], values[-1]))
+        ends.append((trial.label, epochs[-1], values[-1]))
+
     axes.set_xlabel("epoch")
     axes.set_ylabel(search.metric)
     axes.margins(x=0.25, y=0.12)
-    axes.set_title(f"{len(search.tried)} trials (x: stopped by the scheduler)")
-    best = sorted(ends, key=lambda one: one[2], reverse=search.mode == "max")[: min(3, len(ends))]
+    axes.set_title(f"{len(search.trials)} trials (x: stopped by the scheduler)")
+
+    best = sorted(ends, key=lambda curve: curve[2], reverse=search.mode == "max")[
+        : min(3, len(ends))
+    ]
     figure.draw_without_rendering()
     label_points(axes, best, size=8.5)
-    _legend(axes, [_mixer(tried.values) for tried in search.tried])
+    _legend(axes, [_mixer(trial.values) for trial in search.trials])
     save(figure, path)
 
 
@@ -151,49 +162,55 @@ def _pareto(search: Search, rows: Rows, path: Path) -> None:
     is better than.
     """
     settings: dict[str, Rows] = defaultdict(list)
-    names = list(search.tried[0].values)
+    names = list(search.trials[0].values)
     for row in rows:
         if row.get("parameters") and row.get(search.metric) is not None:
             settings[
                 " ".join(f"{name.removeprefix('recipe.')}={row[name]}" for name in names)
             ].append(row)
+
     points = [
-        (name, found[0]["parameters"] / 1e6, fmean(row[search.metric] for row in found), found)
-        for name, found in settings.items()
+        (name, group[0]["parameters"] / 1e6, fmean(row[search.metric] for row in group), group)
+        for name, group in settings.items()
     ]
     better: Callable[[float, float], bool] = (
         (lambda a, b: a > b) if search.mode == "max" else (lambda a, b: a < b)
     )
     front: list[tuple[str, float, float]] = []
     for name, size, value, _ in sorted(
-        points, key=lambda one: (one[1], -one[2] if search.mode == "max" else one[2])
+        points, key=lambda point: (point[1], -point[2] if search.mode == "max" else point[2])
     ):
         if not front or better(value, front[-1][2]):
             front.append((name, size, value))
+
     figure, (axes,) = canvas(5.0)
-    for _, size, value, found in points:
-        mixer, whole = _mixer(found[0]), all(row["state"] == "finished" for row in found)
+    for _, size, value, group in points:
+        mixer = _mixer(group[0])
+        finished = all(row["state"] == "finished" for row in group)
         shade = colour(mixer)
         axes.scatter(
             size,
             value,
             marker=marker(mixer),
             s=60,
-            color=shade if whole else "white",
+            color=shade if finished else "white",
             edgecolors=shade,
             zorder=3,
         )
+
     axes.plot(
-        [one[1] for one in front],
-        [one[2] for one in front],
+        [point[1] for point in front],
+        [point[2] for point in front],
         color=QUIET,
         linewidth=1.2,
         drawstyle="steps-post",
     )
+
     axes.set_xlabel("parameters, M")
     axes.set_ylabel(search.metric)
     axes.margins(x=0.2, y=0.15)
     axes.set_title("the line: no smaller network was better (hollow: not trained to its end)")
+
     figure.draw_without_rendering()
     label_points(axes, front[-MANY:], size=8.5)
     _legend(axes, [_mixer(row) for row in rows])

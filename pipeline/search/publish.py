@@ -12,16 +12,9 @@ from pipeline.core.files import whole_folder
 from pipeline.project.call import Call
 from pipeline.project.git import commit
 from pipeline.runs.publish import data_facts
-from pipeline.runs.results import (
-    COSTS,
-    HISTORY,
-    BestFile,
-    CurveLine,
-    SearchFile,
-    TrialLine,
-    publish_json,
-    publish_table,
-)
+from pipeline.runs.results.files import publish_json, publish_table
+from pipeline.runs.results.search import COSTS, BestFile, CurveLine, SearchFile, TrialLine
+from pipeline.runs.results.training import HISTORY
 from pipeline.search.journal import TrialResult
 from pipeline.search.search import Search, SearchResult, Trial, length
 from pipeline.search.settings import LeftOut, Setting
@@ -43,6 +36,7 @@ def publish_search(
     tune = call.params.tune
     rows = trial_rows(search, outcome)
     best = best_of(search, settings, outcome)
+
     with whole_folder(call.folders.results("tune")) as folder:
         publish_json(
             folder / "search.json",
@@ -55,7 +49,10 @@ def publish_search(
                 "space": tune.model_dump(mode="json")["space"],
                 "seeds": tune.seeds,
                 **shared_facts(call, search, outcome),
-                "left_out": [{"values": one.values, "reason": one.reason} for one in left_out],
+                "left_out": [
+                    {"values": combination.values, "reason": combination.reason}
+                    for combination in left_out
+                ],
                 "trials": len(rows),
             },
         )
@@ -64,13 +61,14 @@ def publish_search(
         publish_json(folder / "best.json", BestFile, best)
         pictures.draw(search, rows, outcome, folder)
         failpoints.reach("results.written", variant="tune")
+
     _say(search, best, rows)
     record_published(call, search, outcome, call.folders.results("tune"))
 
 
 def shared_facts(call: Call, search: Search, outcome: SearchResult) -> dict[str, Any]:
     """Return what is the same for all trials of a search."""
-    run = search.tried[0].run
+    run = search.trials[0].run
     head, dirty = commit(call.project)
     return {
         "epochs": round(length(run, "epoch"), 4),
@@ -89,27 +87,33 @@ def trial_rows(search: Search, outcome: SearchResult) -> list[dict[str, Any]]:
     """
     from pipeline.search.costs import Costs
 
-    costs, rows = Costs(), []
-    for tried in search.tried:
-        row = _trial_row(search, tried, outcome)
-        rows.append(row if row.get("macs") is not None else {**row, **costs.of(tried.run)})
+    costs = Costs()
+    rows = []
+
+    for trial in search.trials:
+        row = _trial_row(search, trial, outcome)
+        rows.append(row if row.get("macs") is not None else {**row, **costs.of(trial.run)})
+
     return rows
 
 
-def _trial_row(search: Search, tried: Trial, outcome: SearchResult) -> dict[str, Any]:
+def _trial_row(search: Search, trial: Trial, outcome: SearchResult) -> dict[str, Any]:
     """Return how a trial ended: values, the last evaluation, costs."""
-    run, ending = tried.run, outcome.endings[tried.run.id]
+    run = trial.run
+    ending = outcome.endings[trial.run.id]
     record = run.finished() or {}
     last = ending.rows[-1] if ending.rows else {}
     metrics = {name: value for name, value in last.items() if name not in NOT_METRICS}
+
     seen = [row[search.metric] for row in ending.rows if row.get(search.metric) is not None]
     best = (
         {f"best_{search.metric}": max(seen) if search.mode == "max" else min(seen)} if seen else {}
     )
     speed = {"train_images_per_second": last["images_per_second"]} if last else {}
-    whole = {name: record[name] for name in COSTS if name in record}
+    costs = {name: record[name] for name in COSTS if name in record}
+
     return {
-        **tried.values,
+        **trial.values,
         "run_id": run.id,
         "seed": run.seed,
         "state": ending.state,
@@ -118,7 +122,7 @@ def _trial_row(search: Search, tried: Trial, outcome: SearchResult) -> dict[str,
         **best,
         **ending.costs,
         **speed,
-        **whole,
+        **costs,
         "mlflow_run_id": outcome.mlflow_runs[run.id],
         "error": ending.error,
     }
@@ -136,10 +140,11 @@ def publish_trials(path: Path, rows: list[dict[str, Any]], first: Iterable[str])
 def _publish_curves(path: Path, search: Search, outcome: SearchResult) -> None:
     """Write every evaluation of every trial."""
     rows = [
-        {**row, "run_id": tried.run.id, "seed": tried.run.seed}
-        for tried in search.tried
-        for row in outcome.endings[tried.run.id].rows
+        {**row, "run_id": trial.run.id, "seed": trial.run.seed}
+        for trial in search.trials
+        for row in outcome.endings[trial.run.id].rows
     ]
+
     first = ("run_id", *HISTORY)
     metrics = sorted({name for row in rows for name in row} - set(first))
     publish_table(path, CurveLine, [*first, *metrics], rows)
@@ -150,6 +155,7 @@ def best_of(search: Search, settings: list[Setting], outcome: SearchResult) -> d
     finished.
     """
     scored: list[tuple[float, Setting, list[TrialResult]]] = []
+
     for setting in settings:
         endings = [outcome.endings[run.id] for run in search.runs_of(setting.section)]
         if all(
@@ -158,13 +164,17 @@ def best_of(search: Search, settings: list[Setting], outcome: SearchResult) -> d
             scored.append(
                 (fmean(ending.rows[-1][search.metric] for ending in endings), setting, endings)
             )
+
     if not scored:
         return {
             "metric": search.metric,
             "values": None,
             "reason": "no setting finished with every seed",
         }
-    mean, setting, endings = (max if search.mode == "max" else min)(scored, key=lambda one: one[0])
+
+    mean, setting, endings = (max if search.mode == "max" else min)(
+        scored, key=lambda candidate: candidate[0]
+    )
     values = [ending.rows[-1][search.metric] for ending in endings]
     return {
         "metric": search.metric,
@@ -199,4 +209,5 @@ def _say(search: Search, best: dict[str, Any], rows: list[dict[str, Any]]) -> No
         else (f"best {search.metric} {best['mean']:.2f} with ")
         + " ".join(f"{key}={value}" for key, value in best["values"].items())
     )
+
     print(f"search: {counts}; {named}", flush=True)

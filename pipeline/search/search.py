@@ -50,7 +50,7 @@ class Search:
 
     name: str
     label: str
-    tried: list[Trial]
+    trials: list[Trial]
     metric: str
     mode: str
     workers: int
@@ -61,15 +61,15 @@ class Search:
     def journal(self) -> Journal:
         """Open what this search remembers; whoever asks how a trial ended asks here."""
         decides = [
-            sorted(tried.run.id for tried in self.tried),
+            sorted(trial.run.id for trial in self.trials),
             self.asha and self.asha.model_dump(),
             self.shown,
         ]
-        return Journal(self.tried[0].run.folder.parent, decides)
+        return Journal(self.trials[0].run.folder.parent, decides)
 
     def runs_of(self, section: Task) -> list[Run]:
         """Return the runs of the setting that `section` holds, one a seed."""
-        return [tried.run for tried in self.tried if tried.run.section is section]
+        return [trial.run for trial in self.trials if trial.run.section is section]
 
 
 @dataclass(frozen=True)

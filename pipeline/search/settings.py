@@ -16,7 +16,8 @@ from pipeline.params.sentences import sentence
 
 PATCH = 4
 """Pixels of the image to a position of the first stage's map (paper, section 1.1)."""
-RECIPE, OPTIONS = "recipe", "options"
+RECIPE = "recipe"
+OPTIONS = "options"
 
 
 class Impossible(Exception):
@@ -83,10 +84,13 @@ def make_setting(
         UserError: one of them is wrong by itself.
     """
     base: Task = getattr(params, task)
-    own = merged(dict(recipe), entry.get(RECIPE) or {})
-    variant = checked(Variant, {**entry, RECIPE: own}, where)
-    trained = checked(type(base.recipe), merged(base.recipe.model_dump(), own), f"{where}.{RECIPE}")
+    changes = merged(dict(recipe), entry.get(RECIPE) or {})
+    variant = checked(Variant, {**entry, RECIPE: changes}, where)
+    trained = checked(
+        type(base.recipe), merged(base.recipe.model_dump(), changes), f"{where}.{RECIPE}"
+    )
     _refuse(variant, trained, where)
+
     name = name or name_of(values)
     section = type(base)(dataset=base.dataset, recipe=base.recipe, variants={name: variant})
     return Setting(name, values, section)
@@ -115,7 +119,9 @@ def _refuse(variant: Variant, recipe: BaseRecipe, where: str) -> None:
             f"{where}.recipe.init_from: a setting has no classification weights of its own; give "
             "a file, or null"
         )
-    image, kernel = recipe.network_size, variant.kernel_size
+
+    image = recipe.network_size
+    kernel = variant.kernel_size
     if image is not None and kernel is not None and kernel > (side := -(-image // PATCH)):
         raise Impossible(
             f"kernel_size {kernel} is larger than the largest map, {side}x{side} of {image} pixels"
@@ -147,14 +153,15 @@ def _dotted(model: Any, prefix: str) -> list[str]:
             and not {"epochs"} & set(inner.model_fields)
         )
         names += _dotted(inner, f"{prefix}.{name}") if nested else [f"{prefix}.{name}"]
+
     return names
 
 
-def refuse_unknown(name: str, known: list[str], where: str) -> None:
+def refuse_unknown(name: str, parameters: list[str], where: str) -> None:
     """Raise UserError for a name that is no parameter."""
     options = name.startswith(f"{OPTIONS}.") and name.count(".") == 1
-    if name not in known and not options:
-        raise UserError(f"{where}.{name}: unknown parameter; {nearest(name, known)}")
+    if name not in parameters and not options:
+        raise UserError(f"{where}.{name}: unknown parameter; {nearest(name, parameters)}")
 
 
 def entry_of(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -166,6 +173,7 @@ def entry_of(values: Mapping[str, Any]) -> dict[str, Any]:
         for parent in parents:
             place = place.setdefault(parent, {})
         place[last] = value
+
     return entry
 
 

@@ -37,9 +37,10 @@ class SearchRecorder:
 
     def whole(self, status: State) -> None:
         """Write how the search as a whole stands."""
-        known = self.file.read()
+        earlier = self.file.read()
         now = int(time.time() * 1000)
-        again = known is not None and known.store == self.store and known.begun is not None
+        again = earlier is not None and earlier.store == self.store and earlier.begun is not None
+
         entry = Entry(
             store=self.store,
             experiment=self.search.name,
@@ -47,41 +48,45 @@ class SearchRecorder:
             name=self.search.label,
             status=status,
             tags=self.tags,
-            params={**self.search.shown, "trials": len(self.search.tried)},
-            begun=known.begun if known is not None and again else now,
+            params={**self.search.shown, "trials": len(self.search.trials)},
+            begun=earlier.begun if earlier is not None and again else now,
             ended=None if status == "RUNNING" else now,
         )
+
         self.file.write(entry)
 
-    def trial(self, tried: "Trial", ending: TrialResult | None = None) -> None:
+    def trial(self, trial: "Trial", ending: TrialResult | None = None) -> None:
         """Write how a trial stands: running, or how it ended."""
-        variant = tried.run.section.variants[tried.run.variant]
-        named = {"variant": tried.run.variant, "mixer": variant.mixer}
+        variant = trial.run.section.variants[trial.run.variant]
+        named = {"variant": trial.run.variant, "mixer": variant.mixer}
         entry = Entry(
             store=self.store,
             experiment=self.search.name,
-            run_id=tried.run.id,
-            name=self._name(tried),
+            run_id=trial.run.id,
+            name=self._name(trial),
             status="RUNNING",
             tags={**self.tags, **named, "search": self.file.folder.name},
-            params={**params_of(tried.run), **tried.values},
+            params={**params_of(trial.run), **trial.values},
             parent=self.file.key,
         )
+
         if ending is not None:
             entry = _ended(entry, ending)
-        file = self._file(tried)
+
+        file = self._file(trial)
         if ending is not None and file.times(entry)[0] is None:  # it failed before its first step
-            known = file.read()
-            now = known.begun if known and known.begun else int(time.time() * 1000)
+            earlier = file.read()
+            now = earlier.begun if earlier and earlier.begun else int(time.time() * 1000)
             entry = entry.model_copy(update={"begun": now, "ended": now})
         file.write(entry)
 
-    def _name(self, tried: "Trial") -> str:
+    def _name(self, trial: "Trial") -> str:
         """Return a trial's name, which begins with what tells it from the others."""
-        named = [{**one.values, "seed": one.run.seed} for one in self.search.tried]
-        own = {**tried.values, "seed": tried.run.seed}
-        apart = [key for key in own if len({repr(values.get(key)) for values in named}) > 1]
-        return " ".join(f"{key}={own[key]}" for key in dict.fromkeys([*apart, *own]))
+        named = [{**other.values, "seed": other.run.seed} for other in self.search.trials]
+        setting = {**trial.values, "seed": trial.run.seed}
+        apart = [key for key in setting if len({repr(values.get(key)) for values in named}) > 1]
+
+        return " ".join(f"{key}={setting[key]}" for key in dict.fromkeys([*apart, *setting]))
 
     def mlflow_run(self) -> str | None:
         """Return the MLflow run of the search; None as long as MLflow missed it."""
@@ -89,15 +94,15 @@ class SearchRecorder:
 
     def mlflow_runs(self) -> dict[str, str | None]:
         """Return the MLflow run of each trial, by run id."""
-        return {tried.run.id: self._noted(self._file(tried)) for tried in self.search.tried}
+        return {trial.run.id: self._noted(self._file(trial)) for trial in self.search.trials}
 
     def _noted(self, file: EntryFile) -> str | None:
         note = file.note(self.store)
         return None if note is None else note.run_id
 
-    def _file(self, tried: "Trial") -> EntryFile:
+    def _file(self, trial: "Trial") -> EntryFile:
         name = f"{self.search.name}-{self.file.folder.name}"
-        return EntryFile(self.file.storage, tried.run.folder, name)
+        return EntryFile(self.file.storage, trial.run.folder, name)
 
 
 def _ended(entry: Entry, ending: TrialResult) -> Entry:
@@ -116,24 +121,28 @@ def record_published(call: Call, search: "Search", outcome: "SearchResult", fold
 
     What is not in MLflow is published all the same.
     """
-    storage = search.tried[0].run.folder.parent
+    storage = search.trials[0].run.folder.parent
     file = EntryFile(storage, storage / "searches" / search.journal().id, search.name)
     entry = file.read()
     if entry is None:
         return
+
     metric = search.metric
     lasts = [
-        (one.label, ending.rows[-1][metric])
-        for one in search.tried
-        if (ending := outcome.endings[one.run.id]).state == "finished" and metric in ending.rows[-1]
+        (trial.label, ending.rows[-1][metric])
+        for trial in search.trials
+        if (ending := outcome.endings[trial.run.id]).state == "finished"
+        and metric in ending.rows[-1]
     ]
     choose = max if search.mode == "max" else min
     best = choose(lasts, key=lambda last: last[1]) if lasts else None
+
     changed = {
         "artifacts": sorted(str(path) for path in folder.iterdir() if path.is_file()),
         "metrics": {} if best is None else {f"best/{metric}": best[1]},
         "tags": entry.tags if best is None else {**entry.tags, "best": best[0]},
     }
+
     file.write(entry.model_copy(update=changed))
     with shipped(call, storage, required=False):
         pass
@@ -147,15 +156,16 @@ def recorded(call: Call, search: "Search", identifier: str) -> Iterator[SearchRe
     Raises:
         UserError: MLflow does not answer, and `tracking.required` says that it must.
     """
-    storage = search.tried[0].run.folder.parent
+    storage = search.trials[0].run.folder.parent
     store = store_of(call.params.tracking, call.project)
     file = EntryFile(storage, storage / "searches" / identifier, search.name)
+
     with shipped(call, storage) as ready:
         recorder = SearchRecorder(
             search,
             store.name,
             file,
-            origin_of(call, search.name, search.name, search.tried[0].run),
+            origin_of(call, search.name, search.name, search.trials[0].run),
             ready,
         )
         recorder.whole("RUNNING")

@@ -98,7 +98,9 @@ class OnRayTrain:
 
         self._letters = Mailbox(*(Queue(actor_options={"num_cpus": 0}) for _ in range(2)))
         self._fit: Callable[[], Any] = trainer([run], work.cluster, [], self._letters).fit
-        self._run, self._asked, self._step = run, False, -1
+        self._run = run
+        self._asked = False
+        self._step = -1
         self._error: Exception | None = None
         self._thread = threading.Thread(target=self._train, daemon=True)
         self._thread.start()
@@ -124,6 +126,7 @@ class OnRayTrain:
                 if self._error is not None:
                     raise self._error from None
                 return None
+
             self._asked = True
             if row["step"] > self._step:  # workers that started again begin with what is known
                 self._step = row["step"]
@@ -148,7 +151,8 @@ class TuneTrial(Trainable):
     def setup(self, config: dict[str, Any], work: TrialWork) -> None:
         """Take the work; the run that `config` names begins with the first step."""
         failpoints.arm(work.faults)
-        self._work, self._costs = work, Costs()
+        self._work = work
+        self._costs = Costs()
         self._take(config)
 
     def _take(self, config: dict[str, Any]) -> None:

@@ -24,6 +24,7 @@ def refuse_unwatched(project: Path, verb: str, task: str) -> None:
     stage = os.environ.get("DVC_STAGE", "").rpartition(":")[2].partition("@")[0]
     if not stage:
         return
+
     entry = read_tree(project / "dvc.yaml").get("stages", {}).get(stage, {})
     params = [str(name) for name in entry.get("do", entry).get("params", [])]
     if not any(name == task or name.startswith(f"{task}.") for name in params):

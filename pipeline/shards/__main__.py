@@ -27,19 +27,23 @@ def _main() -> None:
         "--url",
         help="read the shards from here (a copy of DIR), with DIR's manifest as the measure",
     )
+
     args = parser.parse_args()
     if args.url and args.split:
         parser.error("--url checks all splits")
+
     remote = RemoteFolder(args.url) if args.url else None
     problems = (
         verify_remote(remote, args.folder, content=True)
         if remote
         else verify(args.folder, args.split)
     )
+
     for problem in problems:
         print(problem)
     if problems:
         raise SystemExit(1)
+
     entries = Manifest.load(args.folder).splits.values()
     where = remote.shown() if remote else args.folder
     print(f"{where}: {sum(len(entry.shards) for entry in entries)} shards as in the manifest")

@@ -69,6 +69,7 @@ def build(
     beside = partial / "shards"
     if old.exists() and not folder.exists():  # killed between the two renames of `_publish`
         os.rename(old, folder)
+
     try:
         _check_room(listing, partial)
         works = [
@@ -77,11 +78,14 @@ def build(
             for work in _plan(name, listing, split, params, partial)
         ]
         _sweep(beside, {work.path for work in works})
+
         done = run(works, in_flight, f"shard {name}")
         inputs = account(listing, works, done, params.max_quarantined)
         tallies = {}
         if datasets()[name].target != "cls":
             tallies = account_targets(listing, works, done, params.max_dropped_annotations)
+
+        # only now is it known which shards have no sample left
         _sweep(
             beside,
             {
@@ -90,6 +94,7 @@ def build(
                 if result.written is not None
             },
         )
+
         manifest = Manifest(
             dataset=name,
             classes=[parts.ClassEntry(id=entry.id, name=entry.name) for entry in listing.classes],
@@ -105,7 +110,9 @@ def build(
             inventory=inventory,
             real_labels=_real_labels(listing, beside, works, done),
         )
+
         failpoints.reach("shards.joined")
+        # the manifest comes last: a folder that has one is whole
         manifest.save(beside)
         _publish(beside, folder, old)
         shutil.rmtree(partial)
@@ -126,9 +133,11 @@ def _publish(beside: Path, folder: Path, old: Path) -> None:
 
 def _plan(name: str, listing: Listing, split: str, params: Shard, partial: Path) -> list[ShardWork]:
     """Cut a split into shards of equal size, the last one smaller."""
-    module, samples = dataset(name), in_shard_order(name, split, listing.splits[split])
+    module = dataset(name)
+    samples = in_shard_order(name, split, listing.splits[split])
     size = params.samples_per_shard
     short_side = params.short_side if module.RESIZABLE else None
+
     return [
         ShardWork(
             dataset=name,
@@ -174,6 +183,7 @@ def _split(
         for work, result in zip(works, done, strict=True)
         if result.written is not None and work.split == split
     ]
+
     if not mine:
         refused = [
             entry
@@ -185,6 +195,7 @@ def _split(
             f"{listing.root}: no image of split {split!r} is usable: {brief(refused)}; mend "
             "these files"
         )
+
     shards = [
         parts.ShardEntry(
             name=work.path.name,
@@ -196,6 +207,7 @@ def _split(
         for work, written in mine
         if written is not None
     ]
+
     path = beside / f"{split}.index.npy"
     np.save(
         path,
@@ -204,6 +216,7 @@ def _split(
         ),
     )
     index = parts.IndexEntry(name=path.name, sha256=sha256_file(path), bytes=path.stat().st_size)
+
     return parts.SplitEntry(
         samples=sum(shard.samples for shard in shards),
         shards=shards,
@@ -220,11 +233,13 @@ def _real_labels(
     """
     if listing.real is None:
         return None
+
     refused = {entry.path for result in done for entry in result.quarantined}
     val = (sample for work in works if work.path.parent.name == "val" for sample in work.samples)
     labels = {
         sample.key: listing.real.labels[sample.key] for sample in val if sample.image not in refused
     }
+
     path = beside / parts.REAL_LABELS
     write_text(path, json.dumps(labels, sort_keys=True, separators=(",", ":")) + "\n")
     return parts.RealLabelsEntry(
@@ -232,18 +247,18 @@ def _real_labels(
     )
 
 
-def _sweep(beside: Path, known: set[Path]) -> None:
-    """Remove what is not in `known`: shards without samples or of another plan, and what a kill
+def _sweep(beside: Path, keep: set[Path]) -> None:
+    """Remove what is not in `keep`: shards without samples or of another plan, and what a kill
     left.
     """
     for path in list(beside.rglob("*")):
-        if path.is_file() and path not in known:
+        if path.is_file() and path not in keep:
             path.unlink()
 
 
 def _needed(listing: Listing) -> int:
     """Return the bytes that the shards may take: the input's and two headers a sample."""
-    samples = sum(len(part) for part in listing.splits.values())
+    samples = sum(len(entries) for entries in listing.splits.values())
     return sum(place.size for place in listing.tree.files.values()) + 2048 * samples
 
 
@@ -256,6 +271,7 @@ def _check_room(listing: Listing, partial: Path) -> None:
     free = shutil.disk_usage(partial).free + sum(
         path.stat().st_size for path in partial.rglob("*.tar")
     )
+
     if needed > free:
         raise UserError(
             f"{partial.parent} has {free / 1e9:.1f} GB free, the shards need up to "
@@ -267,6 +283,7 @@ def _sentence(error: OSError, listing: Listing, partial: Path) -> UserError:
     """Return what went wrong with which file, and what to do where the disk is full."""
     code = errno.errorcode.get(error.errno or 0, "no errno")
     what = f"{error.filename or partial}: {error.strerror or error} ({code})"
+
     if error.errno in FULL:
         free = shutil.disk_usage(partial).free
         what += (
@@ -275,4 +292,5 @@ def _sentence(error: OSError, listing: Listing, partial: Path) -> UserError:
             "command again, it goes on from the finished shards"
         )
         return DiskFull(what)
+
     return UserError(what)

@@ -33,10 +33,12 @@ def find(hashes: Sequence[bytes], samples: Sequence[tuple[str, str]], notes: Not
     order = np.lexsort((words[:, 1], words[:, 0]))  # stable: twins stay in the order of the samples
     ordered = words[order]
     starts = np.flatnonzero(np.r_[True, (ordered[1:] != ordered[:-1]).any(axis=1), True])
+
     for begin in np.flatnonzero(np.diff(starts) > 1):
         first, *others = order[starts[begin] : starts[begin + 1]]
         if words[first].any():
             for other in others:
-                (image, place), (twin, elsewhere) = samples[first], samples[other]
+                image, place = samples[first]
+                twin, elsewhere = samples[other]
                 if place != elsewhere:
                     notes.add("dup_hash", f"{image} = {twin}")

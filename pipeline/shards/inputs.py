@@ -34,10 +34,12 @@ def account(
         [*listing.quarantined, *(entry for result in done for entry in result.quarantined)]
     )
     kept = len(listing.metadata) + sum(result.kept for result in done)
-    found = kept + _count(repaired) + _count(quarantined) + _count(listing.ignored)
-    if found != listing.listed:
-        raise RuntimeError(f"{listing.listed} inputs listed, {found} in the buckets")
+
+    counted = kept + _count(repaired) + _count(quarantined) + _count(listing.ignored)
+    if counted != listing.listed:
+        raise RuntimeError(f"{listing.listed} inputs listed, {counted} in the buckets")
     _check_quarantined(quarantined, listing.listed, allowed)
+
     return parts.Inputs(
         listed=listing.listed,
         kept=kept,
@@ -61,11 +63,13 @@ def account_targets(
     for split in listing.splits:
         mine = [result for work, result in zip(works, done, strict=True) if work.split == split]
         tally = Tally.sum([listing.tallies.get(split, Tally()), *(result.tally for result in mine)])
+
         notes = Notes()
         for result in mine:
             notes.extend(result.notes)
         _check_lost(split, tally, notes, allowed)
         tallies[split] = tally
+
     return tallies
 
 
@@ -93,9 +97,11 @@ def grouped(entries: Iterable[Filed], most: int) -> list[Filed]:
         for row in rows:
             folder = (posixpath.dirname(row.path.rstrip("/")) or ".") + "/"
             folders[folder, row.reason] = folders.get((folder, row.reason), 0) + row.files
+
         rows = sorted(
             Filed(folder, reason, files=files) for (folder, reason), files in folders.items()
         )
+
     return rows
 
 
@@ -112,13 +118,15 @@ def _notes(
 ) -> dict[str, parts.NoteEntry]:
     """Return what was noticed while listing and decoding, and images that are there twice."""
     notes = Notes()
-    for part in (listing.notes, *(result.notes for result in done)):
-        notes.extend(part)
+    for partial in (listing.notes, *(result.notes for result in done)):
+        notes.extend(partial)
+
     duplicates.find(
         [result.hashes for result in done],
         [place for work in works for place in _places(work)],
         notes,
     )
+
     return {
         code: parts.NoteEntry(
             count=count, examples=[_text(example) for example in notes.examples[code]]

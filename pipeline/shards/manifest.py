@@ -109,6 +109,7 @@ class TargetsEntry(_Part):
                     f"{reason} {count:,}" for reason, count in sorted(counts.items())
                 )
                 parts.append(f"{sum(counts.values()):,} {text} ({reasons})")
+
         return f"{self.listed:,} {unit}: {', '.join(parts)}"
 
 
@@ -211,6 +212,7 @@ class Manifest(_Part):
         readable.
         """
         tree = self.model_dump(mode="json", exclude_defaults=False)
+
         for bucket in ("repaired", "quarantined", "ignored"):
             tree["inputs"][bucket] = [_brief(entry) for entry in tree["inputs"][bucket]]
         if self.real_labels is None:
@@ -218,6 +220,7 @@ class Manifest(_Part):
         for entry in tree["splits"].values():
             if entry["targets"] is None:
                 del entry["targets"]
+
         return _indented(tree) + "\n"
 
     @cached_property
@@ -249,8 +252,10 @@ class Manifest(_Part):
                     f"{name}/{shard.name}": (shard.bytes, shard.sha256) for shard in entry.shards
                 }
                 files[entry.index.name] = (entry.index.bytes, entry.index.sha256)
+
         if self.real_labels is not None and (splits is None or "val" in splits):
             files[self.real_labels.name] = (self.real_labels.bytes, self.real_labels.sha256)
+
         return files
 
     @property
@@ -282,6 +287,7 @@ def _indented(value: Any, depth: int = 0) -> str:
         line = json.dumps(value, sort_keys=True)
         if len(line) <= LINE or not any(isinstance(item, dict) for item in nested):
             return line
+
     pad = "  " * (depth + 1)
     if isinstance(value, dict):
         lines = [f"{json.dumps(key)}: {_indented(value[key], depth + 1)}" for key in sorted(value)]

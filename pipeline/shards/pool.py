@@ -23,17 +23,21 @@ def run_tasks(works: Sequence[ShardWork], in_flight: int | None, label: str) -> 
 
     task = ray.remote(write)
     limit = in_flight or max(1, int(IN_FLIGHT_PER_CPU * ray.cluster_resources().get("CPU", 1)))
-    progress, results = Progress(label, len(works), "shards"), dict[int, Done]()
+    progress = Progress(label, len(works), "shards")
+    results = dict[int, Done]()
     waiting: dict[ray.ObjectRef[Done], int] = {}
+
     while len(results) < len(works):
         for number in range(len(results) + len(waiting), min(len(works), len(results) + limit)):
             waiting[task.remote(works[number])] = number
+
         finished, _ = ray.wait(list(waiting), num_returns=1)
         try:
             results[waiting.pop(finished[0])] = ray.get(finished[0])
         except ray.exceptions.RayTaskError as error:
-            for other in waiting:
-                ray.cancel(other)
+            for reference in waiting:
+                ray.cancel(reference)
             raise (error.cause if isinstance(error.cause, OSError) else error) from None
         progress.show(len(results))
+
     return [results[number] for number in range(len(works))]

@@ -62,11 +62,13 @@ class ShardReader:
         self.cache = cache
         if cache is not None:
             cache.sweep()
+
         manifest = read_manifest(self.folder, cache)
         if split not in manifest.splits:
             raise UserError(
                 f"{self.folder} has no split {split!r}; it has {', '.join(manifest.splits)}"
             )
+
         entry = next(value for name, value in manifest.splits.items() if name == split)
         self.member = manifest.target.member
         self.shard_sizes = [shard.samples for shard in entry.shards]
@@ -76,6 +78,7 @@ class ShardReader:
         self._starts = np.concatenate([[0], np.cumsum(self.shard_sizes, dtype=np.int64)])
         self._index_entry = CacheEntry(entry.index.name, entry.index.bytes, entry.index.sha256)
         self._real = self._real_labels(manifest.real_labels) if split == "val" else None
+
         self._samples = entry.samples
         self._index = self._map()
         self._files: dict[int, _File] = {}
@@ -95,21 +98,25 @@ class ShardReader:
         offset, image, target = self._row(shard, index)
         size = 2 * tar.BLOCK + tar.padded(image) + target
         data = self._file(shard).read(offset, size)
+
         key = _key(data)
         second = tar.BLOCK + tar.padded(image)
         photograph = data[tar.BLOCK : tar.BLOCK + image]
         extension = image_member(photograph)
-        whole = len(data) == size and key != ""
-        whole = whole and data[: tar.BLOCK] == tar.header(f"{key}.{extension}", image)
-        if not whole or data[second : second + tar.BLOCK] != tar.header(
+
+        intact = len(data) == size and key != ""
+        intact = intact and data[: tar.BLOCK] == tar.header(f"{key}.{extension}", image)
+        if not intact or data[second : second + tar.BLOCK] != tar.header(
             f"{key}.{self.member}", target
         ):
             raise self._damaged(shard, index)
+
         sample: Sample = {
             "__key__": key,
             extension: photograph,
             self.member: data[second + tar.BLOCK :],
         }
+
         return sample if self._real is None else {**sample, "real": self._real[key]}
 
     def target(self, shard: int, index: int) -> bytes:
@@ -181,6 +188,7 @@ class ShardReader:
                 index = _memory_map(file)
         except (OSError, ValueError, EOFError) as error:
             raise UserError(f"{name}: unreadable index: {error}") from None
+
         if (
             index.dtype != INDEX_TYPE
             or index.shape != (self._samples,)

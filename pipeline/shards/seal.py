@@ -32,10 +32,11 @@ def restore(seal: Path, key: str, tar: Path) -> dict[str, Any] | None:
     None.
     """
     try:
-        found = json.loads(seal.read_bytes())
-        record: dict[str, Any] = found["record"]
-        if found["key"] != key or found["digest"] != digest(record):
+        stored = json.loads(seal.read_bytes())
+        record: dict[str, Any] = stored["record"]
+        if stored["key"] != key or stored["digest"] != digest(record):
             return None
+
         written = record["written"]
         if written is not None and (
             tar.stat().st_size != written["bytes"] or sha256_file(tar) != written["sha256"]
@@ -58,6 +59,7 @@ def code() -> str:
         str(features.version("zlib")),
         np.__version__,
     ]
+
     return _joined([*versions, *_sources(package)])
 
 

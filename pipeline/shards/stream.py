@@ -47,9 +47,10 @@ def stream(folder: Path | str, split: str, shuffle: int = 0, seed: int = 0) -> "
 
     folder = Path(folder)
     manifest = Manifest.load(folder)
-    entry = {str(name): part for name, part in manifest.splits.items()}.get(split)
+    entry = {str(name): split_entry for name, split_entry in manifest.splits.items()}.get(split)
     if entry is None:
         raise UserError(f"{folder} has no split {split!r}; it has {', '.join(manifest.splits)}")
+
     paths = [str(folder / split / shard.name) for shard in entry.shards]
     samples = webdataset.WebDataset(
         paths,
@@ -59,8 +60,10 @@ def stream(folder: Path | str, split: str, shuffle: int = 0, seed: int = 0) -> "
         detshuffle=bool(shuffle),
         seed=seed,
     )
+
     if shuffle:
         samples = samples.compose(webdataset.detshuffle(shuffle, seed=seed))
+
     return (
         samples.decode(_mask, "pil")
         .rename(image=f"{JPEG_MEMBER};{PNG_MEMBER}", target=manifest.target.member)

@@ -9,12 +9,10 @@ BLOCK = 512
 END = b"\0" * (2 * BLOCK)
 BEFORE_SIZE = b"0000644\0" + b"0000000\0" + b"0000000\0"  # mode, user, group
 AFTER_SIZE = b"\0" + b"00000000000\0"  # end of the size, time
-REST = (b"0" + b"\0" * 100 + b"ustar\x0000").ljust(
-    BLOCK - 156, b"\0"
-)  # a regular file, no link, the format's name
-FIXED = (
-    sum(BEFORE_SIZE) + sum(AFTER_SIZE) + 8 * ord(" ") + sum(REST)
-)  # the checksum counts its own field as spaces
+# a regular file, no link, the format's name
+REST = (b"0" + b"\0" * 100 + b"ustar\x0000").ljust(BLOCK - 156, b"\0")
+# the checksum counts its own field as spaces
+FIXED = sum(BEFORE_SIZE) + sum(AFTER_SIZE) + 8 * ord(" ") + sum(REST)
 
 
 def header(name: str, size: int) -> bytes:

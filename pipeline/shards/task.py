@@ -62,6 +62,7 @@ class ShardWork:
             file: os.stat(file).st_mtime_ns
             for file in {place.file for place in self.places.values()}
         }
+
         return digest([seal.code(), self.split, *decides, sizes, times])
 
 
@@ -89,11 +90,13 @@ class Done:
             if self.written is None
             else {**vars(self.written), "index": self.written.index.tolist()}
         )
+
         parts = {
             "notes": vars(self.notes),
             "hashes": self.hashes.hex(),
             "tally": self.tally.record(),
         }
+
         return {**vars(self), "written": written, **parts}
 
     @classmethod
@@ -103,6 +106,7 @@ class Done:
         if written is not None:
             rows = np.array([tuple(row) for row in written["index"]], dtype=INDEX_TYPE)
             written = Written(**{**written, "index": rows})
+
         return cls(
             written=written,
             kept=record["kept"],
@@ -123,11 +127,12 @@ def write(work: ShardWork) -> Done:
     """
     index = int(work.path.stem)
     failpoints.reach("shard.begun", split=work.split, index=index)
-    key = (
-        work.key() if work.seal is not None else ""
-    )  # before anything is read: what changes from now on counts
+    # before anything is read: what changes from now on counts
+    key = work.key() if work.seal is not None else ""
+
     if work.seal is not None and (record := seal.restore(work.seal, key, work.path)) is not None:
         return Done.of(record)
+
     done = Done()
     work.path.parent.mkdir(parents=True, exist_ok=True)
     written = write_shard(
@@ -153,12 +158,15 @@ def _members(work: ShardWork, done: Done) -> Iterator[ShardMember]:
 
     for sample in work.samples:
         mask = [sample.target] if isinstance(sample.target, str) else []
-        culprit, partners = sample.image, mask
+        culprit = sample.image
+        partners = mask
+
         try:
             data = read(sample.image)
             image = check(sample.image, data, work.max_pixels, work.short_side, work.jpeg_quality)
             if mask:
-                culprit, partners = mask[0], [sample.image]
+                culprit = mask[0]
+                partners = [sample.image]
             size = (image.width, image.height)
             target = module.target_bytes(read, sample, size, work.classes, work.max_pixels)
         except RefusedError as error:
@@ -169,6 +177,7 @@ def _members(work: ShardWork, done: Done) -> Iterator[ShardMember]:
             )
             done.tally.drop(REFUSED_IMAGE, sample.annotations)
             continue
+
         done.hashes += duplicates.fingerprint(data)
         for note in image.notes:
             done.notes.add(note, sample.image)
@@ -177,4 +186,5 @@ def _members(work: ShardWork, done: Done) -> Iterator[ShardMember]:
         if image.repaired is not None:
             done.repaired.append(Filed(sample.image, image.repaired))
         done.kept += len(mask) + (image.repaired is None)
+
         yield ShardMember(sample.key, image.data, target.data, tuple(target.classes))

@@ -33,19 +33,22 @@ def verify(folder: Path, splits: Iterable[str] | None = None) -> list[str]:
         manifest = Manifest.load(folder)
     except UserError as error:
         return [f"{NAME}: {error}"]
+
     chosen = {
         name: entry
         for name, entry in manifest.splits.items()
         if splits is None or name in set(splits)
     }
     problems = [f"{name}: no such split in {NAME}" for name in splits or () if name not in chosen]
+
     files = manifest.files(chosen)
     with ThreadPoolExecutor(min(16, 2 * (os.cpu_count() or 1))) as pool:
-        found = list(pool.map(lambda item: _check(folder, item[0], *item[1]), files.items()))
-    problems += [problem for problem in found if problem is not None]
+        checked = list(pool.map(lambda item: _check(folder, item[0], *item[1]), files.items()))
+    problems += [problem for problem in checked if problem is not None]
     problems += [
         f"{path}: not in {NAME}" for path in _extra(folder, set(files), chosen, splits is None)
     ]
+
     broken = {problem.split(":", 1)[0] for problem in problems}
     for name, entry in chosen.items():
         counted = sum(shard.samples for shard in entry.shards)
@@ -57,6 +60,7 @@ def verify(folder: Path, splits: Iterable[str] | None = None) -> list[str]:
             entry.index.name not in broken and (rows := _rows(folder / entry.index.name)) != counted
         ):
             problems.append(f"{entry.index.name}: {rows} rows for {counted} samples")
+
     return sorted(problems)
 
 
@@ -78,9 +82,9 @@ def verify_remote(remote: RemoteFolder, folder: Path, content: bool = False) -> 
     def check(name: str) -> str | None:
         size, sha256 = files[name]
         try:
-            found = remote.size(name)
-            if found not in (None, size):
-                return f"{name}: {found} bytes, should be {size}"
+            size_there = remote.size(name)
+            if size_there not in (None, size):
+                return f"{name}: {size_there} bytes, should be {size}"
             if (content or name == NAME) and _digest(remote.blocks(name)) != sha256:
                 return f"{name}: content differs (SHA-256)"
         except Unreachable as error:
@@ -102,9 +106,9 @@ def _check(folder: Path, name: str, size: int, sha256: str) -> str | None:
     """Return what is wrong with one file."""
     path = folder / name
     try:
-        found = path.stat().st_size
-        if found != size:
-            return f"{name}: {found} bytes, should be {size}"
+        size_there = path.stat().st_size
+        if size_there != size:
+            return f"{name}: {size_there} bytes, should be {size}"
         return None if sha256_file(path) == sha256 else f"{name}: content changed (SHA-256 differs)"
     except FileNotFoundError:
         return f"{name}: missing"
@@ -112,14 +116,15 @@ def _check(folder: Path, name: str, size: int, sha256: str) -> str | None:
         return f"{name}: unreadable: {error.strerror}"
 
 
-def _extra(folder: Path, known: set[str], splits: Iterable[str], everything: bool) -> list[str]:
+def _extra(folder: Path, listed: set[str], splits: Iterable[str], everything: bool) -> list[str]:
     """Return the files that the manifest does not know, within the splits or everywhere."""
     roots = [folder] if everything else [folder / split for split in splits]
     paths = (path for root in roots for path in root.rglob("*") if not path.is_dir())
+
     return [
         name
         for name in (str(path.relative_to(folder)) for path in paths)
-        if name not in known | {NAME}
+        if name not in listed | {NAME}
     ]
 
 

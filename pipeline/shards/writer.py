@@ -16,7 +16,8 @@ INDEX_TYPE = np.dtype([("offset", "<u8"), ("image", "<u4"), ("target", "<u4")])
 members.
 """
 PNG_START = b"\x89PNG\r\n\x1a\n"
-JPEG_MEMBER, PNG_MEMBER = "jpg", "image.png"
+JPEG_MEMBER = "jpg"
+PNG_MEMBER = "image.png"
 """Extensions of a sample's image.
 
 A key ends at the first dot, and KEY.png is a mask, so a PNG has one of two parts.
@@ -64,9 +65,12 @@ def write_shard(path: Path, members: Iterable[ShardMember], target: str, classes
     Raises:
         OSError: the disk takes no more; it carries the shard's name.
     """
-    digest, offset = hashlib.sha256(), 0
-    counts, rows = [0] * classes, []
+    digest = hashlib.sha256()
+    offset = 0
+    counts = [0] * classes
+    rows = []
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
     try:
         with open(beside, "wb", buffering=1 << 20) as file:
 
@@ -88,12 +92,14 @@ def write_shard(path: Path, members: Iterable[ShardMember], target: str, classes
             put(tar.END)
             file.flush()
             os.fsync(file.fileno())
+        # on disk before it has its name: a tar of this name is whole
         os.replace(beside, path)
     except OSError as error:
         error.filename = error.filename or str(path)  # writing names no file, opening does
         raise
     finally:
         beside.unlink(missing_ok=True)
+
     return Written(
         digest.hexdigest(), offset + len(tar.END), counts, np.array(rows, dtype=INDEX_TYPE)
     )

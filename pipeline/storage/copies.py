@@ -107,6 +107,8 @@ class RunStore:
                 self.objects.write(FINISHED, _bytes_of(seal))
             failpoints.reach("store.finished")
             sealed = seal
+
+        # only now: a kill before the seal leaves a checkpoint to go on from
         self.objects.remove(_place(name) for name in self.seals())
         self._remove_unnamed([sealed])
 
@@ -141,6 +143,7 @@ class RunStore:
             kept = [self.seal(name) for name in names if name not in dropped]
         except (Damaged, Missing):  # who knows what it names
             kept = []
+
         self.objects.remove(_place(name) for name in dropped)
         if kept:
             self._remove_unnamed(kept)
@@ -164,11 +167,11 @@ class RunStore:
         return self.objects.sizes(OBJECTS)
 
     def _upload(
-        self, seal: Seal, files: Mapping[str, Path], there: Mapping[str, int], name: str
+        self, seal: Seal, files: Mapping[str, Path], present: Mapping[str, int], name: str
     ) -> None:
         """Bring up the files of a seal that are not there in their full size."""
         for relative, file in seal.files.items():
-            if there.get(_object(relative, file)) != file.bytes:
+            if present.get(_object(relative, file)) != file.bytes:
                 failpoints.reach("store.upload", seal=name.partition("-")[0], file=relative)
                 self.objects.upload(files[relative], f"{OBJECTS}/{_object(relative, file)}")
         failpoints.reach("store.unsealed", seal=name.partition("-")[0])
@@ -181,9 +184,9 @@ class RunStore:
                 self.objects.download(f"{OBJECTS}/{_object(name, file)}", path)
             except Missing:
                 raise Damaged(f"{name} is not there") from None
-            found = path.stat().st_size
-            if found != file.bytes:
-                wrong = f"{name} has {found} bytes, should have {file.bytes}"
+            size = path.stat().st_size
+            if size != file.bytes:
+                wrong = f"{name} has {size} bytes, should have {file.bytes}"
             elif sha256_file(path) != file.sha256:
                 wrong = f"the digest of {name} differs from its seal"
             else:
@@ -252,7 +255,8 @@ def _settle(arriving: Path, folder: Path) -> None:
     for path in arriving.iterdir():
         if path.is_file():
             os.replace(path, folder / path.name)
+
     for path in arriving.glob("*/*"):
-        with whole_folder(folder / path.relative_to(arriving)) as made:
+        with whole_folder(folder / path.relative_to(arriving)) as target:
             for file in path.iterdir():
-                os.replace(file, made / file.name)
+                os.replace(file, target / file.name)

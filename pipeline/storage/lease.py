@@ -56,6 +56,7 @@ def leased(
     given_back = threading.Event()
     renewing = threading.Thread(target=lease.renew, args=(given_back,), name="lease", daemon=True)
     renewing.start()
+
     try:
         yield
     finally:
@@ -69,7 +70,8 @@ class _Lease:
     """A lease that this process holds or wants."""
 
     def __init__(self, objects: ObjectFolder, note: Path) -> None:
-        self.objects, self.note = objects, note
+        self.objects = objects
+        self.note = note
         self.name = ""
         self.signed = {name: signature()[name] for name in ("pid", "host", "since")}
         self.token = os.urandom(8).hex()
@@ -82,13 +84,16 @@ class _Lease:
         """Take the lease, once nobody has it."""
         seen = b""
         since = 0.0
-        told = False
+        announced = False
+
         while True:
             numbers = sorted(self.objects.sizes(FOLDER))
             newest = self._read(numbers[-1]) if numbers else b""
+            # the holder's last sign of life, by the clock here: those of two machines differ
             if newest != seen or not since:
                 seen = newest
                 since = time.monotonic()
+
             lapsed = time.monotonic() - since > LAPSE_S
             if not numbers or lapsed or _free(newest, self.note):
                 if self._create(numbers):
@@ -97,9 +102,9 @@ class _Lease:
             busy = f"{what} is being done by {holder_of(newest)}"
             if not wait:
                 raise Busy(busy)
-            if not told:
+            if not announced:
                 say(f"{busy}; waiting for it")
-                told = True
+                announced = True
             time.sleep(POLL_S)
 
     def renew(self, given_back: threading.Event) -> None:
@@ -120,6 +125,7 @@ class _Lease:
         """Create the next number; say whether nobody else did."""
         last = int(numbers[-1].partition(".")[0]) if numbers else 0
         self.name = f"{FOLDER}/{last + 1:06d}.json"
+        # noted first: after a kill the next process here knows the lease for its own
         write_text(self.note, self.token)
         if not self.objects.create(self.name, self.content()):
             return False
@@ -130,6 +136,7 @@ class _Lease:
                 "only once (If-None-Match: *), so it can keep no runs; use one with conditional "
                 "writes"
             )
+
         self.objects.remove(f"{FOLDER}/{number}" for number in numbers)
         return True
 

@@ -116,10 +116,10 @@ class ObjectFolder(RemoteFolder):
         system, path = self._at(part)
         try:
             with _by_kind():
-                found = system.find(path, detail=True)
+                objects = system.find(path, detail=True)
         except Missing:
             return {}
-        return {name.removeprefix(f"{path}/"): about["size"] for name, about in found.items()}
+        return {name.removeprefix(f"{path}/"): about["size"] for name, about in objects.items()}
 
     def read(self, name: str) -> bytes:
         """Return an object's bytes; `Missing` where it is not there."""
@@ -185,10 +185,10 @@ def _kind(error: BaseException) -> Unreachable:
         return Taken("it is there already")
     if isinstance(error, PermissionError):
         return Unreachable("access denied")
-    while (
-        error.__cause__ is not None
-    ):  # fsspec turns every failure of HTTP into a file that is not found
+    while error.__cause__ is not None:
+        # fsspec turns every failure of HTTP into a file that is not found
         error = error.__cause__
+
     status = getattr(error, "status", getattr(error, "code", None))
     code = getattr(error, "response", {}).get("Error", {}).get("Code", "")
     if code == "NoSuchBucket":
@@ -197,8 +197,8 @@ def _kind(error: BaseException) -> Unreachable:
         return Taken("it is there already")
     if isinstance(error, FileNotFoundError) or status == 404 or code in ("NoSuchKey", "404"):
         return Missing("not found")
-    said = code or status
-    return Unreachable(f"{type(error).__name__}{f' (status {said})' if said else ''}")
+    reason = code or status
+    return Unreachable(f"{type(error).__name__}{f' (status {reason})' if reason else ''}")
 
 
 def _lacking(protocol: str, error: Exception) -> str:

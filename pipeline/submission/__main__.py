@@ -24,11 +24,13 @@ def main() -> None:
         "What a submitted job runs, in the folder that was shipped to it; for jobs alone.",
         "python -m pipeline.submission",
     ).parse_args()
+
     project = Path.cwd()
     note = read_note(project)
     if note is None:
         raise UserError(f"{project} was not shipped for a job; this command is for jobs alone")
     settle(note, project)
+
     verb, *words = note["command"]
     sys.argv = [verb, *words]
     importlib.import_module(f"pipeline.{verb}").main()

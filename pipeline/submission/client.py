@@ -55,6 +55,7 @@ class Dashboard:
             logging.getLogger(module).setLevel(logging.WARNING)
         headers = json.loads(os.environ.get("RAY_JOB_HEADERS") or "{}")
         since = time.monotonic()
+
         while True:
             try:
                 self._client = JobSubmissionClient(address, headers=headers)
@@ -67,12 +68,12 @@ class Dashboard:
 
     def submit(self, name: str, entrypoint: str, folder: Path, environment: Any) -> bool:
         """Submit a job; return whether this call did, or another one before it."""
-        wanted = {"working_dir": str(folder), **environment}
+        runtime_env = {"working_dir": str(folder), **environment}
         since = time.monotonic()
         while True:
             try:
                 self._client.submit_job(
-                    entrypoint=entrypoint, submission_id=name, runtime_env=wanted
+                    entrypoint=entrypoint, submission_id=name, runtime_env=runtime_env
                 )
                 return True
             except Exception as error:
@@ -150,6 +151,7 @@ class Dashboard:
                 reason = type(error).__name__
             except RuntimeError as error:  # Ray's own, of a token that is refused
                 raise UserError(f"{discreet(self.address)}: {_first_line(error)}") from None
+
             if time.monotonic() - since > patience:
                 raise Gone(
                     f"{discreet(self.address)} has not answered for {patience / 60:.0f} minutes "
@@ -181,11 +183,12 @@ def _refuse_open(address: str) -> None:
     try:
         answer = requests.get(f"{address}/api/jobs/", timeout=KNOCK_S, allow_redirects=False)
     except requests.exceptions.RequestException as error:
-        kind = "no answer" if isinstance(error, requests.exceptions.Timeout) else "no connection"
+        reason = "no answer" if isinstance(error, requests.exceptions.Timeout) else "no connection"
         raise UserError(
-            f"the Ray cluster at {discreet(address)} cannot be reached: {kind}; is RAY_ADDRESS "
+            f"the Ray cluster at {discreet(address)} cannot be reached: {reason}; is RAY_ADDRESS "
             "right? It is the address of the dashboard, http://host:8265"
         ) from None
+
     if answer.status_code == 200:
         raise UserError(
             f"the Ray cluster at {discreet(address)} asks for no token, so that everybody who "

@@ -61,10 +61,11 @@ class Log:
         if self._file is not None:
             self._file.write(text)
             self._file.flush()
+
         self._done += len(text)
-        shown = [line for line in text.splitlines() if not OF_RAY.match(line)]
-        if shown:
-            print("\n".join(shown), flush=True)
+        lines = [line for line in text.splitlines() if not OF_RAY.match(line)]
+        if lines:
+            print("\n".join(lines), flush=True)
 
 
 def _text(path: Path) -> str:
@@ -82,7 +83,8 @@ def follow(dashboard: Dashboard, name: str, log: Log) -> "JobDetails":
     thread = threading.Thread(target=_stream, args=(dashboard, name, log, stop), daemon=True)
     thread.start()
     since = time.monotonic()
-    told = False
+    announced = False
+
     try:
         while True:
             job = dashboard.find(name)
@@ -93,12 +95,13 @@ def follow(dashboard: Dashboard, name: str, log: Log) -> "JobDetails":
                 )
             if job.status.is_terminal():
                 break
-            if job.status == "PENDING" and not told and time.monotonic() - since > PENDING_S:
+            if job.status == "PENDING" and not announced and time.monotonic() - since > PENDING_S:
                 say(f"{name} waits for a place in the cluster; Ctrl-C leaves it waiting")
-                told = True
+                announced = True
             stop.wait(POLL_S)
     finally:
         stop.set()
+
     thread.join(POLL_S * 5)
     log.take(0, dashboard.log(name))
     return job
@@ -107,9 +110,8 @@ def follow(dashboard: Dashboard, name: str, log: Log) -> "JobDetails":
 def _stream(dashboard: Dashboard, name: str, log: Log, stop: threading.Event) -> None:
     """Open the stream again and again, from the log's beginning each time."""
     while not stop.is_set():
-        with suppress(
-            Exception
-        ):  # whatever a proxy, a head or a socket does: the next one may hold
+        with suppress(Exception):
+            # whatever a proxy, a head or a socket does: the next one may hold
             asyncio.run(_read(dashboard, name, log, stop))
         stop.wait(POLL_S)
 
@@ -117,15 +119,17 @@ def _stream(dashboard: Dashboard, name: str, log: Log, stop: threading.Event) ->
 async def _read(dashboard: Dashboard, name: str, log: Log, stop: threading.Event) -> None:
     """Show what a stream brings beyond what was shown; a line that is not ended yet waits."""
     stream = dashboard.tail(name)
-    position, rest = 0, ""
+    position = 0
+    rest = ""
     while not stop.is_set():
-        part = asyncio.ensure_future(anext(stream))
-        while not part.done() and not stop.is_set():
-            await asyncio.wait({part}, timeout=POLL_S)
-        if not part.done():
-            part.cancel()
+        pending = asyncio.ensure_future(anext(stream))
+        while not pending.done() and not stop.is_set():
+            await asyncio.wait({pending}, timeout=POLL_S)
+        if not pending.done():
+            pending.cancel()
             return
-        rest += part.result()
+
+        rest += pending.result()
         end = rest.rfind("\n") + 1
         log.take(position, rest[:end])
         position += end

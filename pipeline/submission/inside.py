@@ -31,12 +31,14 @@ def refuse_unkept(call: Call, dataset: str) -> None:
             f"cluster.storage: {storage} lies in the job's own folder, which ends with it; name a "
             "folder or a URL that all nodes reach, e.g. --set cluster.storage=/shared/runs"
         )
+
     database = _database(call.params, call.project)
     if database is not None and database.is_relative_to(call.project):
         raise UserError(
             "MLflow's database would lie in the job's own folder, which ends with it; name a "
             "server in tracking.uri, or in MLFLOW_TRACKING_URI of the job"
         )
+
     _take_manifest(call, dataset)
 
 
@@ -47,6 +49,7 @@ def keep_results(call: Call, *names: str) -> None:
     if not environment.in_shipped_job() or (call.project / NOTE).exists():
         return
     storage = call.params.cluster.storage
+
     for name in names:
         source = call.folders.results(*name.split("/"))
         if "://" in storage:
@@ -76,6 +79,7 @@ def _take_manifest(call: Call, dataset: str) -> None:
             f"{dataset} has no shards in the job's folder; say where they are, e.g. --set "
             "cluster.shards=s3://bucket/shards, or a folder that all nodes see"
         )
+
     remote = RemoteFolder(f"{url}/{dataset}")
     try:
         write_bytes(target, b"".join(remote.blocks(target.name)))
@@ -93,6 +97,7 @@ def settle(note: dict[str, Any], project: Path) -> None:
         UserError: naming the setting that lacks.
     """
     os.environ[SHIPPED] = f"{note['commit'] or ''} {'dirty' if note['dirty'] else ''}"
+
     params = load(project / "params.yaml")
     home = Path(note["project"])
     seen = _reads(Path(note["mark"])) == note["secret"]
@@ -108,6 +113,7 @@ def settle(note: dict[str, Any], project: Path) -> None:
             f"the cluster does not see {home}; say where it keeps the runs, in cluster.storage, "
             "e.g. s3://bucket/runs, or a folder that all nodes see"
         )
+
     if _database(params, project) is not None and not (seen and note["machine"] == machine()):
         raise UserError(
             "MLflow's database would be written on another machine than this project's; name a "
@@ -121,14 +127,17 @@ def _share(note: dict[str, Any], params: Params, project: Path, home: Path) -> N
     if _inside(params.cluster.storage):
         (home / params.cluster.storage).mkdir(parents=True, exist_ok=True)
         places[params.cluster.storage] = home / params.cluster.storage
+
     for name, source in note["reads"].items():
         if not (project / name).exists():
             places[name] = Path(source)
+
     if params.cluster.shards is None:
         shards = project / "data" / "shards" / note["dataset"]
         (shards / "manifest.json").unlink()
         shards.rmdir()
         places[str(shards.relative_to(project))] = Path(note["shards"])
+
     for name, source in places.items():
         link = project / name
         link.parent.mkdir(parents=True, exist_ok=True)

@@ -182,11 +182,13 @@ def known(call: Call) -> list[Known]:
             if file.exists():
                 note = json.loads(file.read_text())
                 jobs.append(Job(notes.name, note["submitted"], call, notes, note))
+
     runs: list[Known] = [
         LocalRun(file.parent.name, file.stat().st_mtime, file.parent)
         for file in home_of_runs(call).glob("*/decides.json")
     ]
-    return sorted([*jobs, *runs], key=lambda one: one.when, reverse=True)
+
+    return sorted([*jobs, *runs], key=lambda entry: entry.when, reverse=True)
 
 
 @cache

@@ -39,12 +39,14 @@ def publish(call: Call, packed: bytes, folders: Sequence[str]) -> None:
     Raises:
         UserError: the file is not what was packed.
     """
-    stated, data = packed[:DIGEST], packed[DIGEST + 1 :]
+    stated = packed[:DIGEST]
+    data = packed[DIGEST + 1 :]
     if hashlib.sha256(data).hexdigest().encode() != stated:
         raise UserError(
             "the results did not arrive as they were sent; give the same command again, which "
             "fetches them anew"
         )
+
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
         for name in folders:
             place = call.folders.results(*name.split("/"))

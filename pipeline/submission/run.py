@@ -24,7 +24,8 @@ from pipeline.submission.stage import SubmittedStage, dashboard
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails
 
-PENDING, FETCHED = "job.json", "fetched.json"
+PENDING = "job.json"
+FETCHED = "fetched.json"
 """What is known of a job, while its results are waited for and when they are here."""
 SECOND_S = 4.0
 """How long after Ctrl-C another one stops the job."""
@@ -41,8 +42,10 @@ def run_as_job(call: Call, stage: SubmittedStage) -> None:
     address = dashboard()
     if address is None:
         raise UserError("RAY_ADDRESS names no dashboard any more")
+
     cluster = Dashboard(address, call.params.cluster.allow_open)
     notes = notes_of(call.folders.root)
+
     while True:
         name, ended = _join_or_submit(call, stage, cluster, notes)
         job = attach(cluster, name, notes / name)
@@ -68,6 +71,7 @@ def attach(cluster: Dashboard, name: str, notes: Path) -> "JobDetails":
     """
     notes.mkdir(parents=True, exist_ok=True)
     back = shell_line("python", "-m", "pipeline.jobs", "attach", name)
+
     try:
         with Log(notes / "driver.log") as log:
             return follow(cluster, name, log)
@@ -123,6 +127,7 @@ def _join_or_submit(
             return str(last.submission_id), False
         if last is not None and last.status == "SUCCEEDED" and _unfetched(notes, last):
             return str(last.submission_id), True
+
         number = 1 + (0 if last is None else number_of(last.submission_id))
         name = f"{stage.name}-{number}"
         if _submit(call, stage, cluster, notes / name, name):
@@ -136,8 +141,8 @@ def _unfetched(notes: Path, job: "JobDetails") -> bool:
 
 def _submit(call: Call, stage: SubmittedStage, cluster: Dashboard, notes: Path, name: str) -> bool:
     environment = _environment(call.params.cluster)
-    with tempfile.TemporaryDirectory(prefix="shipped-") as made:
-        folder = Path(made)
+    with tempfile.TemporaryDirectory(prefix="shipped-") as temporary:
+        folder = Path(temporary)
         _note(notes, cluster, stage)
         ship(call, stage, notes / MARK, folder)
         command = _entrypoint(call.params.cluster)
@@ -169,8 +174,8 @@ def _entrypoint(cluster: Cluster) -> str:
     module = "-m pipeline.submission"
     if cluster.python is not None:
         return f"{cluster.python} {module}"
-    own = shell_line(sys.executable)
-    return f"if [ -x {own} ]; then exec {own} {module}; else exec python {module}; fi"
+    python = shell_line(sys.executable)
+    return f"if [ -x {python} ]; then exec {python} {module}; else exec python {module}; fi"
 
 
 def _environment(cluster: Cluster) -> dict[str, Any]:
@@ -189,5 +194,6 @@ def _environment(cluster: Cluster) -> dict[str, Any]:
         )
     if uri:
         variables["MLFLOW_TRACKING_URI"] = uri
+
     python = {} if cluster.python is None else {"py_executable": cluster.python}
     return {"env_vars": variables, **python}

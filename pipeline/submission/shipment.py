@@ -49,13 +49,16 @@ def ship(call: Call, stage: SubmittedStage, mark: Path, folder: Path) -> None:
     if call.args.params or call.args.set:
         params = call.params.model_dump(mode="json")
         write_text(folder / "params.yaml", yaml.safe_dump(params, sort_keys=False))
+
     shards = call.shards(stage.dataset)
     inventory = shards.parents[1] / "raw" / f"{stage.dataset}.json"
     _copy(shards / "manifest.json", folder / "data" / "shards" / stage.dataset / "manifest.json")
     _copy(inventory, folder / "data" / "raw" / inventory.name)
+
     for path in stage.reads:
         if path.stat().st_size <= WEIGHTS_BYTES:
             _copy(path, folder / _place(call, path))
+
     _refuse_too_large(folder)
     write_json(folder / NOTE, _note(call, stage, shards, mark))
 
@@ -80,12 +83,14 @@ def project_files(project: Path) -> list[str]:
                 f"what belongs to the project is asked of git, which does not answer ({error}); "
                 "install git"
             ) from None
+
     names = [os.fsdecode(name) for name in done.stdout.split(b"\0") if name]
+    # Ray would leave out what a shipped .gitignore names, the manifest among it
     return sorted(
         name
         for name in names
         if (project / name).is_file() and name.rpartition("/")[2] != ".gitignore"
-    )  # Ray would leave out what a shipped .gitignore names, the manifest among it
+    )
 
 
 def _place(call: Call, path: Path) -> Path:
@@ -109,6 +114,7 @@ def _refuse_too_large(folder: Path) -> None:
     total = sum(sizes.values())
     if total <= MOST_BYTES:
         return
+
     largest = sorted(sizes, key=lambda path: -sizes[path])[:3]
     named = ", ".join(
         f"{path.relative_to(folder)} ({sizes[path] / 2**20:.0f} MB)" for path in largest
@@ -123,6 +129,7 @@ def _note(call: Call, stage: SubmittedStage, shards: Path, mark: Path) -> dict[s
     secret = os.urandom(16).hex()
     write_text(mark, secret)
     head, dirty = commit(call.project)
+
     return {
         "command": list(stage.command),
         "publishes": list(stage.publishes),

@@ -46,19 +46,24 @@ def training(call: Call, shards: Path) -> SubmittedStage | None:
     """Return the stage of `pipeline.train`; None where it is to be done here, or is done."""
     if dashboard() is None:
         return None
-    task, variants = call.args.task, call.args.variants
+
+    task = call.args.task
+    variants = call.args.variants
     runs = [run for variant in variants for run in runs_of(call, task, variant, shards)]
     adopted = ["--adopt", call.args.adopt] if call.args.adopt else []
     published = tuple(f"{task}/{variant}" for variant in variants)
     label = "-".join(("train", task, *variants))
+
     return _stage(label, ["train", task, *variants, *adopted], runs, published)
 
 
-def search(call: Call, verb: str, whole: "Search") -> SubmittedStage | None:
+def search(call: Call, verb: str, submitted: "Search") -> SubmittedStage | None:
     """Return the stage of `pipeline.tune` or `pipeline.factorial`; None as for `training`."""
     if dashboard() is None:
         return None
-    return _stage(verb, [verb], [tried.run for tried in whole.tried], (verb,), whole.journal().id)
+    return _stage(
+        verb, [verb], [trial.run for trial in submitted.trials], (verb,), submitted.journal().id
+    )
 
 
 def _stage(
@@ -70,6 +75,7 @@ def _stage(
 ) -> SubmittedStage | None:
     if all(run.finished() is not None for run in runs):
         return None
+
     ids = sorted({run.id for run in runs})
     return SubmittedStage(
         name=f"{_plain(label)}-{digest([decided, ids])[:12]}",

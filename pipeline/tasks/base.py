@@ -104,6 +104,7 @@ def macs(task: str, section: Task, variant: str, manifest: Manifest) -> int | No
     recipe = section.recipe_of(variant)
     if recipe.network_size is None:
         return None
+
     count = member(tasks()[task].operations)
     try:
         counted = count(section.variants[variant], recipe, len(manifest.classes), aspect=1.0)

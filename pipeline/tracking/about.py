@@ -29,6 +29,7 @@ def params_of(run: Run) -> dict[str, Any]:
     duration = run.recipe.duration
     images = manifest.splits["train"].samples * (1 - run.recipe.hold_out)
     epochs = duration.epochs or duration.steps * run.recipe.global_batch / images
+
     return {
         "variant": run.variant,
         "mixer": variant.mixer,
@@ -59,10 +60,11 @@ def data_of(call: Call, run: Run) -> DataInput:
 def origin_of(call: Call, verb: str, stage: str, run: Run) -> dict[str, str]:
     """Return as tags where a run comes from: command, stage, commit, data, versions."""
     head, dirty = commit(call.project)
-    own = call.folders.root == call.project  # an ad-hoc call is no stage
+    is_stage = call.folders.root == call.project  # an ad-hoc call is no stage
+
     tags = {
         "stage": stage,
-        "stage_digest": stage_digest(call.project, stage) if own else None,
+        "stage_digest": stage_digest(call.project, stage) if is_stage else None,
         "git_commit": head,
         "git_dirty": str(dirty).lower(),
         "manifest": Manifest.load(run.shards).digest,
@@ -72,6 +74,7 @@ def origin_of(call: Call, verb: str, stage: str, run: Run) -> dict[str, str]:
         "python": sys.version.split()[0],
         **{library: version(library) for library in LIBRARIES},
     }
+
     return {name: str(value) for name, value in tags.items() if value}
 
 
@@ -118,6 +121,7 @@ def _count(run: Run, size: int | None) -> dict[str, Any]:
     from pipeline.tasks.base import create
 
     manifest = read_manifest(run.shards, run.cache)
+
     try:
         with torch.device("meta"):
             model = create(run.task, run.section, run.variant, manifest).build()
@@ -126,6 +130,7 @@ def _count(run: Run, size: int | None) -> dict[str, Any]:
             counted["macs"] = int(count_macs(model, size)["total"])
     except Exception:  # whatever their code raises: a run is trained without being described
         return {}
+
     switches = getattr(model, "switches", None)
     return counted if switches is None else {**asdict(switches), **counted}
 
@@ -136,9 +141,10 @@ def _defaults(mixer: str) -> dict[str, Any]:
     tree = ast.parse((MIXERS / f"{mixer}.py").read_text())
     functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
     options = [node.args for node in functions if node.name == "block"]  # timm's has none
+
     return {
         argument.arg: default.value
-        for one in options
-        for argument, default in zip(one.kwonlyargs, one.kw_defaults, strict=True)
+        for arguments in options
+        for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
         if isinstance(default, ast.Constant)
     }

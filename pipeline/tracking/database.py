@@ -152,6 +152,7 @@ def _in_time(uri: str, knock_at: Callable[[str], None]) -> None:
     knocking = threading.Thread(target=work, daemon=True)
     knocking.start()
     knocking.join(ANSWER_S)
+
     if knocking.is_alive():
         raise UserError(f"MLflow at {discreet(uri)} does not answer: no answer; {_advice(uri)}")
     if caught:
@@ -177,6 +178,7 @@ def _knock_at_server(uri: str) -> None:
     except requests.exceptions.RequestException as error:
         refused = isinstance(error, requests.exceptions.ConnectionError)
         failure = "no connection" if refused else str(error).splitlines()[0]
+
     if failure:
         raise UserError(
             f"MLflow at {discreet(uri)} does not answer: {discreet(failure, uri)}; {_advice(uri)}"
@@ -191,6 +193,7 @@ def _knock_at_database(uri: str) -> None:
     port = url.port or PORTS.get(url.get_backend_name())
     if url.host is None or port is None:
         return
+
     try:
         socket.create_connection((url.host, port), timeout=ANSWER_S).close()
     except OSError as error:
@@ -217,6 +220,7 @@ def _make_database(uri: str, file: Path) -> None:
     """
     if file.exists() and _is_whole(file):
         return
+
     file.parent.mkdir(parents=True, exist_ok=True)
     with alone(uri):
         if file.exists() and file.stat().st_size:
@@ -258,6 +262,7 @@ def _set_aside(file: Path) -> None:
             "damaged; copy it, then run: mlflow db upgrade "
             f"{file.as_uri().replace('file:', 'sqlite:')}"
         )
+
     old = file.with_name(f"{file.name}.incomplete-{time.strftime('%Y%m%d-%H%M%S')}")
     os.rename(file, old)
     print(
@@ -308,6 +313,8 @@ def _make(uri: str, file: Path) -> None:
         store.engine.dispose()
         failpoints.reach("database.made")
         content = draft.read_bytes()
+
+    # by a rename: nobody sees a database that lacks tables
     try:
         write_bytes(file, content)
     except OSError as error:

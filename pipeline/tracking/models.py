@@ -40,8 +40,8 @@ def register(client: "MlflowClient", run: str, network: Published) -> str:
     """
     with alone(str(client.tracking_uri)):
         _name(client, network)
-        found = client.search_model_versions(f"name = '{network.name}'")
-        same = [one for one in found if one.tags.get("weights") == network.weights]
+        versions = client.search_model_versions(f"name = '{network.name}'")
+        same = [version for version in versions if version.tags.get("weights") == network.weights]
         chosen = same[0] if same else _add(client, run, network)
         client.set_registered_model_alias(network.name, ALIAS, chosen.version)
     return str(chosen.version)
@@ -69,13 +69,15 @@ def _add(client: "MlflowClient", run: str, network: Published) -> "ModelVersion"
     config = json.loads((Path(network.folder) / "config.json").read_text())
     training = client.get_run(run)
     _forget_unfinished(client, training.info, network)
-    told = {
+
+    facts = {
         name: str(config[name])
         for name in ("variant", "seed", "commit")
         if config[name] is not None
     }
-    tags = {"weights": network.weights, **told}
+    tags = {"weights": network.weights, **facts}
     source = {name: value for name, value in training.data.tags.items() if name.startswith(SOURCE)}
+
     logged = client.create_logged_model(
         training.info.experiment_id,
         name=network.variant,
@@ -84,6 +86,7 @@ def _add(client: "MlflowClient", run: str, network: Published) -> "ModelVersion"
         params={"architecture": config["architecture"], "network": config["network"]},
         model_type=config["network"],
     )
+
     place = urlsplit(logged.artifact_location)
     if place.scheme in ("", "file"):
         _write(Path(unquote(place.path)), run, logged.model_id, network, config)
@@ -91,9 +94,11 @@ def _add(client: "MlflowClient", run: str, network: Published) -> "ModelVersion"
         with TemporaryDirectory(prefix="mlflow-") as folder:
             _write(Path(folder), run, logged.model_id, network, config)
             client.log_model_artifacts(logged.model_id, folder)
+
     client.finalize_logged_model(logged.model_id, "READY")
     client.log_outputs(run, [LoggedModelOutput(logged.model_id, step=_evaluate(client, logged))])
-    made = client.create_model_version(
+
+    model_version = client.create_model_version(
         network.name,
         logged.artifact_location,
         run,
@@ -102,9 +107,10 @@ def _add(client: "MlflowClient", run: str, network: Published) -> "ModelVersion"
         await_creation_for=0,
         model_id=logged.model_id,
     )
-    named = [{"name": network.name, "version": int(made.version)}]
+
+    named = [{"name": network.name, "version": int(model_version.version)}]
     client.set_logged_model_tags(logged.model_id, {VERSIONS: json.dumps(named)})
-    return made
+    return model_version
 
 
 def _forget_unfinished(client: "MlflowClient", training: "RunInfo", network: Published) -> None:
@@ -126,13 +132,15 @@ def _evaluate(client: "MlflowClient", logged: Any) -> int:
     from mlflow.entities import Metric
 
     latest = client.get_run(logged.source_run_id).data._metric_objs
-    last = [one for one in latest if one.key.startswith("eval/")]
+    last = [metric for metric in latest if metric.key.startswith("eval/")]
+
     metrics = [
-        Metric(one.key, one.value, one.timestamp, one.step, model_id=logged.model_id)
-        for one in last
+        Metric(metric.key, metric.value, metric.timestamp, metric.step, model_id=logged.model_id)
+        for metric in last
     ]
+
     client.log_batch(logged.source_run_id, metrics=metrics)
-    return max((one.step for one in last), default=0)
+    return max((metric.step for metric in last), default=0)
 
 
 def _write(
@@ -149,6 +157,7 @@ def _write(
     (data / "pickle_module_info.txt").write_text(READER)
     source = Path(models.__file__).parent
     shutil.copytree(source, folder / "code" / "models", ignore=_no_bytecode)
+
     needed = [f"{name}=={version(name).partition('+')[0]}" for name in LIBRARIES]
     (folder / "requirements.txt").write_text("\n".join(needed) + "\n")
     (folder / "python_env.yaml").write_text(PYTHON_ENV.format(python=pyfunc.PYTHON_VERSION))
@@ -208,11 +217,13 @@ def _signature(config: dict[str, Any]) -> Any:
     numbers = np.dtype("float32")
     classes = config["num_classes"]
     free = TensorSpec(numbers, (-1, 3, -1, -1))
+
     if config["network"] == "classifier":
         fixed = TensorSpec(numbers, (-1, 3, *size_of(config)))
         return ModelSignature(Schema([fixed]), Schema([TensorSpec(numbers, (-1, classes))]))
     if config["network"] == "segmenter":
         return ModelSignature(Schema([free]), Schema([TensorSpec(numbers, (-1, classes, -1, -1))]))
+
     images = TensorSpec(numbers, (-1, 3, -1, -1), "images")
     sizes = TensorSpec(np.dtype("int64"), (-1, 2), "sizes")
     return ModelSignature(Schema([images, sizes]))

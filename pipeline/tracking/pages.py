@@ -50,9 +50,13 @@ def run_address(server: str, run: str) -> str:
 
 def experiments(client: "MlflowClient") -> dict[str, str]:
     """Return the id of each experiment that has runs, by name."""
-    found = client.search_experiments(order_by=["name ASC"])
-    ids = {experiment.name: str(experiment.experiment_id) for experiment in found}
-    return {name: one for name, one in ids.items() if client.search_runs([one], max_results=1)}
+    entities = client.search_experiments(order_by=["name ASC"])
+    ids = {experiment.name: str(experiment.experiment_id) for experiment in entities}
+    return {
+        name: identifier
+        for name, identifier in ids.items()
+        if client.search_runs([identifier], max_results=1)
+    }
 
 
 def tags_of(experiment: str) -> dict[str, str]:
@@ -62,6 +66,7 @@ def tags_of(experiment: str) -> dict[str, str]:
         experiment, f"How good is each way of mixing neighbours at the task *{experiment}*?"
     )
     columns = [*(f"params.`{name}`" for name in PARAMS), f"metrics.`{metric}`"]
+
     view = {
         "searchFilter": "",
         "orderByKey": f"metrics.`{metric}`",
@@ -72,6 +77,7 @@ def tags_of(experiment: str) -> dict[str, str]:
         "modelVersionFilter": "All Runs",
         "selectedColumns": columns,
     }
+
     return {
         NOTE: f"{question}\n\n{COMPARE.format(metric=metric)}",
         f"mlflow.sharedViewState.{VIEW}": json.dumps(view),

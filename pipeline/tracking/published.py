@@ -70,11 +70,12 @@ class PublishedFile:
 
     def settled(self) -> bool:
         """Return whether MLflow has it."""
-        wanted = self.read()
+        network = self.read()
         note = records.read(self.note_path, Registered)
-        if wanted is None or note is None:
+        if network is None or note is None:
             return False
-        return (note["store"], note["weights"]) == (wanted.store, wanted.weights)
+
+        return (note["store"], note["weights"]) == (network.store, network.weights)
 
 
 def write(call: Call, run: Run) -> PublishedFile | None:
@@ -85,6 +86,7 @@ def write(call: Call, run: Run) -> PublishedFile | None:
     """
     if call.folders.root != call.project or run.recipe.usage is None:
         return None
+
     folder = call.folders.results(run.task, run.variant)
     published = Published(
         store=store_of(call.params.tracking, call.project).name,
@@ -94,6 +96,7 @@ def write(call: Call, run: Run) -> PublishedFile | None:
         folder=str(folder),
         weights=weights_digest(folder / "model.safetensors"),
     )
+
     file = PublishedFile(run.folder.parent, published.name)
     if file.read() != published:
         write_json(file.path, published.model_dump(mode="json"))

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 PARENT = "mlflow.parentRunId"
 SEARCH = "search"
 STATE = "state."  # of a run in one folder of runs, which the rest of the tag's name tells
-PARAMS_AT_ONCE, METRICS_AT_ONCE, LONGEST_PARAM = 100, 1000, 6000  # MLflow's limits
+PARAMS_AT_ONCE = 100  # MLflow's limits, as are the next two
+METRICS_AT_ONCE = 1000
+LONGEST_PARAM = 6000
 Tags = dict[str, str]
 
 
@@ -32,11 +34,13 @@ def open_run(client: "MlflowClient", storage: Path, entry: Entry, parent: str | 
     tags = {**entry.tags, "run_id": entry.run_id, **({PARENT: parent} if parent else {})}
     identifier = find_or_make(client, storage, entry, tags)
     log_params(client, identifier, entry.params)
+
     if entry.config:
         client.log_dict(identifier, entry.config, "config.json")
     _describe(client, identifier, entry)
     if entry.data is not None:
         _log_data(client, identifier, entry.data)
+
     return identifier
 
 
@@ -77,10 +81,12 @@ def find_or_make(client: "MlflowClient", storage: Path, entry: Entry, tags: Tags
     with alone(str(client.tracking_uri)):
         run = _find(client, place, tags)
         if run is None:
-            made = client.create_run(place, entry.begun, tags, entry.name)
-            run = _find(client, place, tags) or made
-            if run.info.run_id != made.info.run_id:
-                client.delete_run(made.info.run_id)
+            created = client.create_run(place, entry.begun, tags, entry.name)
+            # two commands may have made one each: both go on with the older
+            run = _find(client, place, tags) or created
+            if run.info.run_id != created.info.run_id:
+                client.delete_run(created.info.run_id)
+
         _restore(client, run)
         _rename(client, run, entry.name, tags)
         _mark(client, run.info.run_id, storage, "RUNNING", None)
@@ -98,11 +104,13 @@ def _find(client: "MlflowClient", place: str, tags: Tags) -> Any:
     same = " and ".join(
         f"tags.`{key}` = '{tags[key]}'" for key in ("run_id", SEARCH) if key in tags
     )
+
     runs = client.search_runs([place], same, ViewType.ALL)
     order = [
         (run.info.lifecycle_stage != "active", run.info.start_time, run.info.run_id, run)
         for run in runs
     ]
+
     return min(order, key=lambda row: row[:3])[-1] if order else None
 
 
@@ -136,12 +144,14 @@ def _mark(
     """
     client.set_tag(identifier, f"{STATE}{identity_of(storage)}", state)
     run = client.get_run(identifier)
+
     states = {value for key, value in run.data.tags.items() if key.startswith(STATE)}
     status = next((best for best in ("FINISHED", "RUNNING") if best in states), state)
     if state == "RUNNING":
         status = state  # a finished run that is opened again is being completed
     if status == run.info.status:
         return
+
     if status == "RUNNING":
         client.update_run(identifier, status=status)
     else:
@@ -155,9 +165,10 @@ def identity_of(storage: Path) -> str:
     note = storage / "identity.json"
     with held(storage / "identity.lock", "the identity of a folder of runs", say=lambda _: None):
         inode = storage.stat().st_ino
-        known = records.read(note, records.Identity)
-        if known is not None and known["inode"] == inode:
-            return str(known["id"])
+        identity = records.read(note, records.Identity)
+        if identity is not None and identity["inode"] == inode:
+            return str(identity["id"])
+
         name = os.urandom(6).hex()
         write_json(note, {"id": name, "inode": inode})
         return name
@@ -170,17 +181,20 @@ def experiment_of(client: "MlflowClient", name: str) -> str:
         experiment = client.get_experiment_by_name(name)
         if experiment is None:
             place = artifacts_of(uri)
-            made = client.create_experiment(name, artifact_location=place and f"{place}/{name}")
-            experiment = client.get_experiment(made)
+            created = client.create_experiment(name, artifact_location=place and f"{place}/{name}")
+            experiment = client.get_experiment(created)
+
         if experiment.lifecycle_stage != "active":
             client.restore_experiment(experiment.experiment_id)
             print(
                 f"MLflow: experiment {name} was deleted, and is needed again; it is restored",
                 flush=True,
             )
+
         for key, value in tags_of(name).items():
             if key not in experiment.tags or (key != NOTE and experiment.tags[key] != value):
                 client.set_experiment_tag(experiment.experiment_id, key, value)
+
         return str(experiment.experiment_id)
 
 
@@ -190,12 +204,14 @@ def log_params(client: "MlflowClient", identifier: str, params: dict[str, Any]) 
     """
     from mlflow.entities import Param
 
-    there = client.get_run(identifier).data.params
+    recorded = client.get_run(identifier).data.params
     flat = {name: str(value)[:LONGEST_PARAM] for name, value in _flatten(params)}
-    new = [Param(name, value) for name, value in flat.items() if name not in there]
+    new = [Param(name, value) for name, value in flat.items() if name not in recorded]
+
     for start in range(0, len(new), PARAMS_AT_ONCE):
         client.log_batch(identifier, params=new[start : start + PARAMS_AT_ONCE])
-    if differing := [name for name in flat if there.get(name, flat[name]) != flat[name]]:
+
+    if differing := [name for name in flat if recorded.get(name, flat[name]) != flat[name]]:
         print(
             f"MLflow: run {identifier} keeps {', '.join(differing)} as recorded first", flush=True
         )
@@ -221,17 +237,21 @@ def log_points(client: "MlflowClient", identifier: str, points: list[MetricPoint
         latest = client.get_run(identifier).data._metric_objs
         newest = {metric.key: metric.step for metric in latest}
         again = {point.name for point in points if point.step <= newest.get(point.name, -1)}
-        there = {
+        present = {
             (name, metric.step)
             for name in again
             for metric in client.get_metric_history(identifier, name)
         }
+
         new = {
             (point.name, point.step): point
             for point in reversed(points)  # the first of several stays
-            if (point.name, point.step) not in there
+            if (point.name, point.step) not in present
         }
-        metrics = [Metric(one.name, one.value, one.time, one.step) for one in new.values()]
+
+        metrics = [
+            Metric(point.name, point.value, point.time, point.step) for point in new.values()
+        ]
         for start in range(0, len(metrics), METRICS_AT_ONCE):
             client.log_batch(identifier, metrics=metrics[start : start + METRICS_AT_ONCE])
 
@@ -240,7 +260,9 @@ def _log_last(
     client: "MlflowClient", identifier: str, name: str, value: float, time_ms: int
 ) -> None:
     """Let a number that belongs to no step have this value: MLflow shows that of the last step."""
-    latest = [one for one in client.get_run(identifier).data._metric_objs if one.key == name]
+    latest = [
+        metric for metric in client.get_run(identifier).data._metric_objs if metric.key == name
+    ]
     if not latest or latest[0].value != value:
         step = latest[0].step + 1 if latest else 0
         client.log_metric(identifier, name, value, time_ms, step)

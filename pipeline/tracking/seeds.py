@@ -42,6 +42,7 @@ def _write_parent(call: Call, seeds: list[Run], unfinished: State) -> EntryFile:
     storage = first.folder.parent
     file = EntryFile(storage, storage / "variants" / name, first.task)
     numbers = ", ".join(str(run.seed) for run in seeds)
+
     entry = Entry(
         store=store_of(call.params.tracking, call.project).name,
         experiment=first.task,
@@ -56,6 +57,7 @@ def _write_parent(call: Call, seeds: list[Run], unfinished: State) -> EntryFile:
         metrics=summary(records),
         children=[entry_of(run).key for run in seeds],
     )
+
     file.write(entry)
     return file
 
@@ -68,24 +70,29 @@ def summary(records: list[dict[str, Any]]) -> dict[str, float]:
     """
     if not records:
         return {}
+
     lasts = [record["final"] for record in records]
     common = set.intersection(*(set(last) for last in lasts)) - {"epoch", "step"}
     defined = {name for name in common if all(last[name] is not None for last in lasts)}
     means = {f"eval/{name}": fmean(last[name] for last in lasts) for name in sorted(defined)}
+
     main = records[0]["main_metric"]
     values = [last[main] for last in lasts]
+
     above = {
         f"seeds/{main}_mean": fmean(values),
         f"seeds/{main}_best": fmean(record["best"][main] for record in records),
         f"seeds/{main}_last": fmean(values),
         "seeds/count": float(len(records)),
     }
+
     if len(values) > 1:
         deviation = stdev(values)
         half = _quantile(len(values)) * deviation / sqrt(len(values))
         above[f"seeds/{main}_sd"] = deviation
         above[f"seeds/{main}_low"] = fmean(values) - half
         above[f"seeds/{main}_high"] = fmean(values) + half
+
     return means | above
 
 

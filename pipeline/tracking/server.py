@@ -48,6 +48,7 @@ def serving(uri: str, port: int) -> Iterator[tuple[str, Callable[[], int]]]:
     artifacts = artifacts_of(uri) or (Path.cwd() / "mlartifacts").resolve().as_uri()
     stores = {"MLFLOW_BACKEND_STORE_URI": uri, "MLFLOW_DEFAULT_ARTIFACT_ROOT": artifacts}
     options = ["--host", HOST, "--port", str(port), "--workers", "1"]
+
     with tempfile.TemporaryFile() as log:
         server = subprocess.Popen(
             [sys.executable, "-m", "mlflow", "server", *options],
@@ -90,4 +91,5 @@ def _end(server: "subprocess.Popen[bytes]") -> None:
         _, alive = psutil.wait_procs(family, timeout=5)
         for process in alive:
             process.kill()
+
     server.wait()

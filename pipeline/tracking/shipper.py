@@ -52,9 +52,11 @@ class Shipper:
         self._process = spawn.Process(
             target=_work, args=(store, storage, theirs, os.getpid()), name="shipper"
         )
+
         with watchdog.shielded():
             self._process.start()
         theirs.close()
+
         self._word: UserError | None = None
         self._answered = False
 
@@ -102,9 +104,11 @@ def _work(store: Store, storage: Path, channel: Connection, owner: int) -> None:
     """Ship until the driver says that it is done, or is gone."""
     watchdog.follow(owner)
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"  # the next round is a try, too
+
     with suppress(BrokenPipeError, EOFError):
         shipping = Shipping(store, storage)
         channel.send(shipping.greet())
+
         while not channel.poll(PAUSE_S):
             shipping.round()
         channel.recv()
@@ -163,6 +167,7 @@ class Shipping:
         """
         if self._done.get(file) == version:
             return
+
         try:
             with sentences(self.store.uri):
                 if ship(file) is not None:
@@ -179,14 +184,18 @@ class Shipping:
         entry = file.read()
         if entry is None or entry.store != self.store.name:
             return None
+
         begun, ended = file.times(entry)
         if begun is None:
             return None  # nothing of it has happened yet
+
+        # MLflow takes the parent's id when it makes the child
         parent = None
         if entry.parent is not None:
             parent = self._ship(by_key(self.storage, entry.parent))
             if parent is None:
                 return None
+
         try:
             with held(file.lock, entry.name, wait=self.waited_for is not None, say=lambda _: None):
                 timed = entry.model_copy(update={"begun": begun, "ended": ended})
@@ -200,21 +209,27 @@ class Shipping:
         assert client is not None
         note = file.note(self.store.name)
         offset = note.offset if note else 0
+
         points, end = spool.read(file.spool, offset)
         changed = note is None or note.entry != version
         if note is not None and not changed and end == offset:
             return note.run_id
+
         identifier = note.run_id if note else ""
         if note is None or changed or not runs.is_active(client, identifier):
             identifier = runs.open_run(client, self.storage, entry, parent)
             changed = True
             failpoints.reach("shipper.opened")
+
         if note is not None and note.run_id != identifier:
             points, end = spool.read(file.spool)  # it is another run, which has nothing yet
         self._bring_points(identifier, points)
+        # a finished run's record has its evaluations, wherever its numbers were written
         if changed and entry.status != "RUNNING":
             self._bring_points(identifier, _recorded(file, entry))
             runs.close_run(client, identifier, self.storage, file.folder, entry)
+
+        # noted last: what a kill leaves unnoted is compared again, and still stands there once
         failpoints.reach("shipper.unnoted")
         noted = {"run_id": identifier, "offset": end, "entry": version}
         write_json(file.note_path, {"store": self.store.name, **noted})
@@ -227,11 +242,13 @@ class Shipping:
         network = file.read()
         if network is None or network.store != self.store.name:
             return None
+
         run = by_key(self.storage, network.run).note(self.store.name)
         if run is None or not Path(network.folder).is_dir():
             return None
         if file.settled():
             return "settled"
+
         client = self._client
         assert client is not None
         try:
@@ -244,6 +261,7 @@ class Shipping:
                 write_json(file.note_path, noted.model_dump(mode="json"))
         except Busy:
             return None
+
         if self.waited_for is not None:
             self.waited_for()
         return version
@@ -270,6 +288,7 @@ def _recorded(file: EntryFile, entry: Entry) -> list[spool.MetricPoint]:
     record = records.read(file.folder / "finished.json", records.Finished)
     if record is None or entry.status != "FINISHED":
         return []
+
     return [
         spool.MetricPoint(name, row["step"], float(value), entry.ended or 0)
         for row in record["history"]

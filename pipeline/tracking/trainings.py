@@ -64,6 +64,7 @@ def shipped(call: Call, storage: Path, required: bool | None = None) -> Iterator
         if required:
             raise UserError(f"{error} (tracking.required: false goes on without it)") from None
         say(f"{error} (it is recorded by the next command that finds MLflow answering)")
+
     shipper = Shipper(store, storage)
     refusal = None
 
@@ -103,6 +104,7 @@ def settled(run: Run) -> bool:
 def _write(call: Call, runs: list[Run], unfinished: State) -> None:
     """Write what MLflow is to say of these runs: those that did not finish are `unfinished`."""
     parents = write_parents(call, runs, unfinished)
+
     for run in runs:
         record = run.finished()
         begun, ended = _times(run, record)
@@ -122,6 +124,7 @@ def _write(call: Call, runs: list[Run], unfinished: State) -> None:
             begun=begun,
             ended=ended,
         )
+
         entry_of(run).write(entry)
 
 

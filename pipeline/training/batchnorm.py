@@ -17,17 +17,17 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 def norms_of(model: nn.Module) -> list[tuple[_BatchNorm, float]]:
     """Return the batch norms that keep running statistics, each with its momentum."""
-    found = (m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats)
-    return [(norm, 0.1 if norm.momentum is None else norm.momentum) for norm in found]
+    norms = (m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats)
+    return [(norm, 0.1 if norm.momentum is None else norm.momentum) for norm in norms]
 
 
 def statistics_of(norms: Iterable[tuple[_BatchNorm, float]]) -> list[torch.Tensor]:
     """Return the running means and variances themselves, not copies."""
     return [
-        part
+        statistic
         for norm, _ in norms
-        for part in (norm.running_mean, norm.running_var)
-        if part is not None
+        for statistic in (norm.running_mean, norm.running_var)
+        if statistic is not None
     ]
 
 
@@ -36,8 +36,8 @@ def set_momentum(norms: Iterable[tuple[_BatchNorm, float]], index: int, count: i
     step.
     """
     for norm, momentum in norms:
-        part = momentum / count
-        norm.momentum = part / (1 - (count - index - 1) * part)
+        share = momentum / count
+        norm.momentum = share / (1 - (count - index - 1) * share)
 
 
 def average_over_ranks(models: Iterable[nn.Module], world: int, steps: int) -> None:
@@ -48,14 +48,17 @@ def average_over_ranks(models: Iterable[nn.Module], world: int, steps: int) -> N
     for norm in norms:
         if norm.num_batches_tracked is not None:
             norm.num_batches_tracked.fill_(steps)
+
     if world == 1 or not norms:
         return
+
     statistics = [
         s for norm in norms for s in (norm.running_mean, norm.running_var) if s is not None
     ]
     flat = torch.cat([s.reshape(-1) for s in statistics])
     dist.all_reduce(flat)
     flat /= world
+
     for statistic, mean in zip(
         statistics, flat.split([s.numel() for s in statistics]), strict=True
     ):

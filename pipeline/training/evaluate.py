@@ -60,6 +60,7 @@ def collect(
     was_training = model.training
     model.eval()
     evaluator = logic.evaluator()
+
     for batch in batches:
         if isinstance(batch, Broken):
             raise batch.error
@@ -67,6 +68,7 @@ def collect(
         with autocast(recipe.eval_amp, device):
             outputs = logic.predict(model, prepared)
         evaluator.update(outputs, prepared)
+
     model.train(was_training)
     return evaluator
 
@@ -80,9 +82,11 @@ def _joined(logic: TaskLogic, state: Any, ranks: Ranks) -> Result:
     )
     if ranks.world > 1:
         dist.gather_object(state, states)
+
     result = [_result(logic, states) if states is not None else None]
     if ranks.world > 1:
         dist.broadcast_object_list(result)
+
     if isinstance(result[0], UserError):
         raise result[0]
     return cast(Result, result[0])

@@ -14,12 +14,10 @@ class Interval:
     """Loss and speed since the last evaluation; evaluation time does not count as training."""
 
     def __init__(self, state: State) -> None:
-        self.said = 0.0
-        self.started, self.images = time.monotonic(), 0
-        self.steps, self.loss = (
-            state.interval_steps,
-            torch.tensor(state.interval_loss, dtype=torch.float64),
-        )
+        self.started = time.monotonic()
+        self.images = 0
+        self.steps = state.interval_steps
+        self.loss = torch.tensor(state.interval_loss, dtype=torch.float64)
         self.skipped = state.interval_skipped
 
     def add(self, loss: Tensor, images: int) -> None:
@@ -54,9 +52,11 @@ class Interval:
         """End the interval: return the mean loss over ranks, as `mean` does, and the images per
         second.
         """
-        rate, spent = self.rate(), time.monotonic() - self.started
-        state.train_seconds += spent
-        state.seconds += spent
+        rate = self.rate()
+        seconds = time.monotonic() - self.started
+        state.train_seconds += seconds
+        state.seconds += seconds
+
         loss = self.merge(ranks) / self.steps if self.steps else None
         self.started = time.monotonic()
         return loss, rate
@@ -64,5 +64,8 @@ class Interval:
     def restart(self, state: State) -> None:
         """Begin the next interval; the evaluation just done counts as wall time only."""
         state.seconds += time.monotonic() - self.started
-        self.started, self.images = time.monotonic(), 0
-        self.steps, self.skipped, self.loss = 0, 0, torch.zeros_like(self.loss)
+        self.started = time.monotonic()
+        self.images = 0
+        self.steps = 0
+        self.skipped = 0
+        self.loss = torch.zeros_like(self.loss)

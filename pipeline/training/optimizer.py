@@ -27,6 +27,7 @@ def create(model: nn.Module, numbers: Optimizer, device: torch.device) -> torch.
     decayed: list[nn.Parameter] = []
     spared: list[nn.Parameter] = []
     exempt = set(_exempt(model))
+
     for name, parameter in model.named_parameters():
         if numbers.no_decay == "1d_and_bias":
             spare = (
@@ -38,10 +39,12 @@ def create(model: nn.Module, numbers: Optimizer, device: torch.device) -> torch.
         else:
             spare = _holds(name, NORM_NAMES)
         (spared if spare else decayed).append(parameter)
+
     groups = [
         {"params": decayed, "weight_decay": numbers.weight_decay},
         {"params": spared, "weight_decay": 0.0},
     ]
+
     fused = device.type in ("cpu", "cuda")  # one kernel for all tensors; small networks have many
     return torch.optim.AdamW(
         groups, lr=numbers.lr, betas=numbers.betas, eps=numbers.eps, fused=fused or None

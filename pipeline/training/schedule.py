@@ -16,12 +16,17 @@ def lr_at(step: int, recipe: BaseRecipe, steps_per_epoch: int) -> float:
     of its own number, and warm-up climbs to what the schedule has at that step, as in the official
     detection and segmentation recipes (mmcv's hook, which sets the rate before each step).
     """
-    numbers, schedule = recipe.optimizer, recipe.schedule
+    numbers = recipe.optimizer
+    schedule = recipe.schedule
     scale = recipe.global_batch / numbers.lr_batch if numbers.lr_batch else 1.0
-    peak, start = numbers.lr * scale, schedule.warmup_lr * scale
+
+    peak = numbers.lr * scale
+    start = schedule.warmup_lr * scale
     warmup = schedule.warmup_steps(steps_per_epoch)
+
     clock = max(0, step - 1) if schedule.kind == "cosine" else step
     rate = _after_warmup(clock, recipe, peak, schedule.min_lr * scale, steps_per_epoch)
+
     if clock >= warmup:
         return rate
     if schedule.kind == "cosine":
@@ -32,10 +37,12 @@ def lr_at(step: int, recipe: BaseRecipe, steps_per_epoch: int) -> float:
 def _after_warmup(
     clock: int, recipe: BaseRecipe, peak: float, floor: float, steps_per_epoch: int
 ) -> float:
-    schedule, total = recipe.schedule, recipe.duration.in_steps(steps_per_epoch)
+    schedule = recipe.schedule
+    total = recipe.duration.in_steps(steps_per_epoch)
     if schedule.kind == "cosine":
         return floor + (peak - floor) * (1 + math.cos(math.pi * clock / total)) / 2
     if schedule.kind == "poly":
         return float(floor + (peak - floor) * (1 - clock / total) ** schedule.power)
+
     passed = sum(clock >= milestone.in_steps(steps_per_epoch) for milestone in schedule.milestones)
     return float(peak * schedule.gamma**passed)

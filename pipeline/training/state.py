@@ -78,7 +78,7 @@ class State:
         self.scaler.load_state_dict(saved["scaler"])
         if self.ema is not None:
             self.ema.load_state_dict(saved["ema"])
+
         for name in PLAIN:
-            setattr(
-                self, name, saved.get(name, getattr(self, name))
-            )  # an adopted one may lack what is newer
+            # an adopted one may lack what is newer
+            setattr(self, name, saved.get(name, getattr(self, name)))

@@ -19,7 +19,8 @@ from pipeline.report.results import read_results
 from pipeline.report.tracked import tracked
 from pipeline.report.variants import variant_tables
 from pipeline.runs.profiling import profile_of
-from pipeline.runs.results import ProfileFile, publish_json
+from pipeline.runs.results.files import publish_json
+from pipeline.runs.results.profile import ProfileFile
 from tests.golden.record import FOLDER
 
 CLASSES, PIXELS = 10, 32

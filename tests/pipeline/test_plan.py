@@ -596,9 +596,9 @@ def test_trials_that_ended_cost_nothing(
     before = rows(planned(project, capsys))[verb]
     driver.run_search(this, search)
     after = rows(planned(project, capsys))[verb]
-    assert (before["runs"], before["finished"]) == (len(search.tried), 0)
-    assert (after["runs"], after["finished"]) == (len(search.tried), len(search.tried) - 1)
-    assert after["steps"] * len(search.tried) == before["steps"]
+    assert (before["runs"], before["finished"]) == (len(search.trials), 0)
+    assert (after["runs"], after["finished"]) == (len(search.trials), len(search.trials) - 1)
+    assert after["steps"] * len(search.trials) == before["steps"]
 
 
 def test_a_network_from_nothing_whose_stage_waits_for_a_classifier_is_refused(

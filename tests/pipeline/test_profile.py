@@ -14,7 +14,8 @@ from models.counting.speed import doubts
 from pipeline.params import load
 from pipeline.profile import profile
 from pipeline.project.call import Call, Folders
-from pipeline.runs.results import ProfileFile, read_json
+from pipeline.runs.results.files import read_json
+from pipeline.runs.results.profile import ProfileFile
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from helpers import REAL, run_stage
 
 from pipeline.core.errors import UserError
 from pipeline.params import load
-from pipeline.runs.results import PredictionsFile, read_json
+from pipeline.runs.results.files import read_json
+from pipeline.runs.results.training import PredictionsFile
 from pipeline.runs.run import Run
 from pipeline.shards.manifest import Manifest
 from pipeline.shards.reader import ShardReader

@@ -33,10 +33,10 @@ def library() -> ctypes.CDLL | None:
     try:
         return ctypes.CDLL(str(_built()))
     except (OSError, subprocess.SubprocessError) as error:
-        said = getattr(error, "stderr", None) or str(error)
+        message = getattr(error, "stderr", None) or str(error)
         logging.getLogger(__name__).warning(
             "native kernels cannot be had here, the plain ones are used instead: %s",
-            said.strip().splitlines()[0] if said.strip() else type(error).__name__,
+            message.strip().splitlines()[0] if message.strip() else type(error).__name__,
         )
         return None
 
@@ -51,9 +51,11 @@ def _built() -> Path:
     compiler = shutil.which(os.environ.get("CXX") or "c++")
     if compiler is None:
         raise OSError("there is no C++ compiler (c++, or what CXX names)")
+
     path = cache_folder() / f"kernels-{_key(compiler)}.so"
     if path.exists():
         return path
+
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # of processes that start together one builds
@@ -64,15 +66,15 @@ def _built() -> Path:
 
 def _build(compiler: str, path: Path) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        made = Path(folder) / path.name
+        draft = Path(folder) / path.name
         subprocess.run(
-            [compiler, *FLAGS, *map(str, SOURCES), "-o", str(made)],
+            [compiler, *FLAGS, *map(str, SOURCES), "-o", str(draft)],
             check=True,
             capture_output=True,
             text=True,
             timeout=SECONDS,
         )
-        made.replace(path)
+        draft.replace(path)
 
 
 def _key(compiler: str) -> str:

@@ -126,6 +126,7 @@ def _correlated(x: Tensor, taps: Tensor, bias: Tensor | None = None) -> Tensor:
         maps = x.permute(0, 3, 1, 2)
         y = F.conv2d(maps, kernels, bias, padding=size // 2, groups=x.shape[3])
         return y.permute(0, 2, 3, 1).contiguous()
+
     y = torch.empty_like(x)
     start = torch.zeros(x.shape[3]) if bias is None else bias.float()
     _call("depthwise", x, taps, start, y, Maps(*x.shape), c_long(size), _halves(x))
@@ -133,9 +134,10 @@ def _correlated(x: Tensor, taps: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def _taps_gradient(x: Tensor, dy: Tensor, taps: Tensor) -> Tensor:
-    size, own = round(taps.shape[1] ** 0.5), taps.shape[0] > 1
+    size = round(taps.shape[1] ** 0.5)
+    per_image = taps.shape[0] > 1
     dtaps = torch.empty_like(taps)
-    arguments = (x, dy, dtaps, Maps(*x.shape), c_long(size), c_int(own), _halves(x))
+    arguments = (x, dy, dtaps, Maps(*x.shape), c_long(size), c_int(per_image), _halves(x))
     _call("depthwise_weights", *arguments)
     return dtaps
 
@@ -165,7 +167,8 @@ class PerPosition(torch.autograd.Function):
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor, None]:
         """Return both gradients from one walk over the weights, the largest tensor."""
         x, weight = ctx.saved_tensors
-        dx, dweight = torch.empty_like(x), torch.empty_like(weight)
+        dx = torch.empty_like(x)
+        dweight = torch.empty_like(weight)
         _call("per_position_gradient", x, weight, dy.contiguous(), dx, dweight, ctx.windows)
         return dx, dweight, None
 
@@ -180,6 +183,7 @@ def predicted(
     tokens = F.pad(features.permute(0, 2, 3, 1).float(), (0, 1), value=1.0).flatten(1, 2)
     affine = torch.cat((projection, bias.unsqueeze(1)), dim=1).float()
     rows = affine.view(groups, size * size, -1).transpose(0, 1).flatten(0, 1)
+
     y: Tensor = PredictedWindows.apply(maps, tokens, rows, size)
     return y.transpose(3, 4).flatten(3).permute(0, 3, 1, 2)
 
@@ -194,9 +198,10 @@ class PredictedWindows(torch.autograd.Function):
         ctx.size = size
         y = torch.empty_like(x)
         weight = _room(x, rows)
-        for image, run, part in _runs(x, size):
-            predicted_weights = weight[: part.stop - part.start]
-            torch.mm(tokens[image, part], rows.T, out=predicted_weights)
+
+        for image, run, positions in _runs(x, size):
+            predicted_weights = weight[: positions.stop - positions.start]
+            torch.mm(tokens[image, positions], rows.T, out=predicted_weights)
             _call("predicted_rows", x[image], predicted_weights, y[image], run)
         return y
 
@@ -206,15 +211,19 @@ class PredictedWindows(torch.autograd.Function):
         """Predict them again, and pass their gradient on to the tokens and the projection."""
         x, tokens, rows = ctx.saved_tensors
         dy = dy.contiguous()
-        dx, dtokens, drows = torch.zeros_like(x), torch.empty_like(tokens), torch.zeros_like(rows)
-        room, droom = _room(x, rows), _room(x, rows)
-        for image, run, part in _runs(x, ctx.size):
-            weight, dweight = (full[: part.stop - part.start] for full in (room, droom))
-            torch.mm(tokens[image, part], rows.T, out=weight)
+        dx = torch.zeros_like(x)
+        dtokens = torch.empty_like(tokens)
+        drows = torch.zeros_like(rows)
+        room = _room(x, rows)
+        droom = _room(x, rows)
+
+        for image, run, positions in _runs(x, ctx.size):
+            weight, dweight = (full[: positions.stop - positions.start] for full in (room, droom))
+            torch.mm(tokens[image, positions], rows.T, out=weight)
             arguments = (x[image], weight, dy[image], dx[image], dweight, run)
             _call("predicted_rows_gradient", *arguments)
-            torch.mm(dweight, rows, out=dtokens[image, part])
-            drows.addmm_(dweight.T, tokens[image, part])
+            torch.mm(dweight, rows, out=dtokens[image, positions])
+            drows.addmm_(dweight.T, tokens[image, positions])
         return dx, dtokens, drows, None
 
 
@@ -222,6 +231,7 @@ def _runs(x: Tensor, size: int) -> list[tuple[int, Rows, slice]]:
     """Return runs of rows of every image, and which of its positions they are."""
     batch, height, width, depth, groups = x.shape
     step = max(1, POSITIONS // width)
+
     return [
         (
             image,

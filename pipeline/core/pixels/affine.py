@@ -21,13 +21,14 @@ def quick(transform: Transform) -> Transform:
     """
 
     def called(image: Image.Image, *args: Any, **options: Any) -> Image.Image:
-        found = kernels()
-        if found is None or options.get("resample") != Image.Resampling.BICUBIC:
+        library = kernels()
+        if library is None or options.get("resample") != Image.Resampling.BICUBIC:
             return _checked(transform(image, *args, **options))
+
         matrix: Matrix | None = transform(_Asked(image.size), *args, **options)
         if matrix is None:
             return _checked(transform(image, *args, **options))
-        return found.affine(image, matrix, bytes([*options["fillcolor"], 0]))
+        return library.affine(image, matrix, bytes([*options["fillcolor"], 0]))
 
     return called
 

@@ -58,13 +58,14 @@ def _decoded(data: bytes, colours: str, scratch: bool = False, **scale: int) -> 
     if not data.startswith(JPEG_START):
         return None
     try:
-        height, width, found, _ = simplejpeg.decode_jpeg_header(data)
-        if found not in COLOURS:
+        height, width, colour_space, _ = simplejpeg.decode_jpeg_header(data)
+        if colour_space not in COLOURS:
             return None
         buffer = _memory(4 * height * width) if scratch else None
         pixels: Pixels = simplejpeg.decode_jpeg(data, colours, buffer=buffer, **scale)
     except ValueError:
         return None
+
     return pixels
 
 

@@ -34,7 +34,9 @@ class Kernels:
 
     def __init__(self, library: ctypes.CDLL, tall: bool) -> None:
         """Take a library; `tall` says that Pillow resizes the lines of tall images first."""
-        self._resize, self._affine, self._tall = library.resize, library.affine, tall
+        self._resize = library.resize
+        self._affine = library.affine
+        self._tall = tall
         self._resize.argtypes = [c_void_p, c_ssize_t, c_int, c_int, c_void_p, *[c_int] * 6]
         self._affine.argtypes = [c_void_p, c_int, c_int, c_void_p, c_void_p, c_void_p]
         self._affine.restype = None
@@ -67,7 +69,7 @@ def kernels() -> Kernels | None:
     if not library.usable():
         return None
     candidates = (Kernels(library, tall) for tall in (True, False))
-    return next((found for found in candidates if _agrees(found)), None)
+    return next((candidate for candidate in candidates if _agrees(candidate)), None)
 
 
 def _compiled() -> Path:
@@ -75,6 +77,7 @@ def _compiled() -> Path:
     words = [*COMPILER, platform.machine(), SOURCE.read_text()]
     name = sha256("\0".join(words).encode()).hexdigest()[:16]
     library = user_cache(f"pixels-{name}.so")
+
     if not library.exists():
         library.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=library.parent) as folder:
@@ -82,10 +85,11 @@ def _compiled() -> Path:
             command = [*COMPILER, str(SOURCE), "-o", str(beside), "-lm"]
             subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE)
             os.replace(beside, library)
+
     return library
 
 
-def _agrees(found: Kernels) -> bool:
+def _agrees(candidate: Kernels) -> bool:
     """Say whether the kernels give the pixels of the Pillow that is installed."""
     draw = np.random.default_rng(0)
     for width, height, *size in PROBES:
@@ -94,13 +98,15 @@ def _agrees(found: Kernels) -> bool:
         target = size[0], size[1]
         for cubic in (True, False):
             how = Image.Resampling.BICUBIC if cubic else Image.Resampling.BILINEAR
-            ours = found.resize(pixels, target, cubic, mirror=False, channels=3)
+            ours = candidate.resize(pixels, target, cubic, mirror=False, channels=3)
             if ours is None or not np.array_equal(ours, np.asarray(image.resize(target, how))):
                 return False
+
         for matrix in MATRICES:
             theirs = image.transform(
                 image.size, Image.Transform.AFFINE, matrix, Image.Resampling.BICUBIC
             )
-            if found.affine(image, matrix, bytes(4)).tobytes() != theirs.tobytes():
+            if candidate.affine(image, matrix, bytes(4)).tobytes() != theirs.tobytes():
                 return False
+
     return True

@@ -31,14 +31,16 @@ def resize(
     Returns:
         An array (height, width, channels).
     """
-    if (found := kernels()) is not None:
-        out = found.resize(pixels, size, by == "bicubic", mirror, channels)
+    if (native := kernels()) is not None:
+        out = native.resize(pixels, size, by == "bicubic", mirror, channels)
         if out is not None:
             return out
+
     shape = pixels.shape[1], pixels.shape[0]
     image = Image.frombytes("RGB", shape, np.ascontiguousarray(pixels), "raw", "RGBX")
     image = image.resize(size, RESAMPLE[by])
     if mirror:
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+
     data = image.tobytes("raw", "RGB" if channels == 3 else "RGBX")
     return np.frombuffer(data, np.uint8).reshape(size[1], size[0], channels)

@@ -68,19 +68,21 @@ def scan(tree: Tree, asked: Asked) -> Listing:
     listing = Listing(root, [], {}, tree)
     listing.folders = splits = folders(tree, asked, SPLITS, inside="images/")
     listing.classes = _names(listing)
+
     claimed: list[str] = []
     for split, folder in splits.items():
         pair = (f"images/{folder}", f"annotations/{folder}")
-        for part in pair:
-            if part not in tree.folders:
-                wrong = wrong_layout(root, f"a folder {part}/", tree.folders)
-                raise UserError(f"{wrong}; {asked.advice(split, tree, part)}")
-            if inner := tree.folders_in(part):
+        for path in pair:
+            if path not in tree.folders:
+                wrong = wrong_layout(root, f"a folder {path}/", tree.folders)
+                raise UserError(f"{wrong}; {asked.advice(split, tree, path)}")
+            if inner := tree.folders_in(path):
                 raise wrong_layout(
-                    root, f"files directly in {part}/, as in ADEChallengeData2016", inner
+                    root, f"files directly in {path}/, as in ADEChallengeData2016", inner
                 )
         _split(listing, split, *pair)
         claimed += pair
+
     return finish(listing, claimed)
 
 
@@ -122,12 +124,16 @@ def target_bytes(
     data = read(sample.target)
     pixels = check_mask(data, size, len(classes), max_pixels)
     unlabelled = pixels.pop(IGNORE, 0)
-    tally, notes = Tally(), Notes()
+
+    tally = Tally()
+    notes = Notes()
     tally.drop(UNLABELLED, unlabelled)
     tally.listed += sum(pixels.values())
     tally.seen += sum(pixels.values())
+
     if not pixels:
         notes.add("unlabelled_mask", sample.target)
+
     return Target(data, [value - 1 for value in pixels], tally, notes)
 
 
@@ -143,7 +149,9 @@ def _names(listing: Listing) -> list[Class]:
             f"{path}: expected tab-separated columns with a header that has Idx and Name, as in "
             f"ADEChallengeData2016; its first line is {' '.join(header)[:80]!r}"
         )
-    index, name = columns.index("Idx"), columns.index("Name")
+
+    index = columns.index("Idx")
+    name = columns.index("Name")
     classes = []
     for number, line in enumerate(lines, start=1):
         if len(line) <= max(index, name) or line[index].strip() != str(number):
@@ -153,10 +161,12 @@ def _names(listing: Listing) -> list[Class]:
                 "as the masks' values do (0 is ignored and has no row)"
             )
         classes.append(Class(number, line[name].strip()))
+
     if not 0 < len(classes) < 256:
         raise UserError(
             f"{path}: {len(classes)} classes; an 8-bit mask has room for 1 to 255 of them beside 0"
         )
+
     return classes
 
 
@@ -168,12 +178,14 @@ def _split(listing: Listing, split: str, images: str, masks: str) -> None:
     spelling = {theirs: ours for ours, theirs in respelled(pictures, labels).items()}
     labels = {spelling.get(stem, stem): path for stem, path in labels.items()}
     pairs = sorted((pictures[stem], labels[stem]) for stem in pictures.keys() & labels.keys())
+
     if not pairs:
         raise wrong_layout(
             tree.root,
             f"images in {images}/ with masks of the same names (a.jpg with a.png) in {masks}/",
             [*tree.under(images), *tree.under(masks)],
         )
+
     _check_channels(listing, [mask for _, mask in pairs[:LOOKED_AT]])
     listing.quarantined += [
         Filed(pictures[stem], "no_mask") for stem in pictures.keys() - labels.keys()
@@ -181,6 +193,7 @@ def _split(listing: Listing, split: str, images: str, masks: str) -> None:
     listing.quarantined += [
         Filed(labels[stem], "no_image") for stem in labels.keys() - pictures.keys()
     ]
+
     named = keys.assign([image for image, _ in pairs])
     listing.splits[split] = [Sample(key, *pair) for key, pair in zip(named, pairs, strict=True)]
 
@@ -191,21 +204,24 @@ def _by_stem(
     """Return the usable files of a folder by their name without extension; the others are
     quarantined.
     """
-    tree, found = listing.tree, dict[str, str]()
+    tree = listing.tree
+    paths = dict[str, str]()
+
     for path in tree.under(folder):
         stem, suffix = os.path.splitext(os.path.basename(path))
         if suffix.lower() not in suffixes:
             listing.quarantined.append(Filed(path, otherwise, suffix))
         elif tree.files[path].size == 0:
             listing.quarantined.append(Filed(path, "empty"))
-        elif stem in found:
+        elif stem in paths:
             raise UserError(
-                f"{tree.root}: {found[stem]} and {path} differ in their extension only; remove "
+                f"{tree.root}: {paths[stem]} and {path} differ in their extension only; remove "
                 "one of them"
             )
         else:
-            found[stem] = path
-    return found
+            paths[stem] = path
+
+    return paths
 
 
 def _check_channels(listing: Listing, masks: Sequence[str]) -> None:
@@ -213,6 +229,7 @@ def _check_channels(listing: Listing, masks: Sequence[str]) -> None:
     modes = {
         mask: mode for mask in masks if (mode := _mode(listing, mask)) not in (None, *INDEX_MODES)
     }
+
     if masks[0] in modes:
         mode = modes.pop(masks[0])
         others = f" (also {brief(modes)})" if modes else ""

@@ -52,15 +52,17 @@ def scan(tree: Tree, asked: Asked) -> Listing:
     categories: dict[str, list[Class]] = {}
     named: dict[str, set[str]] = {}
     listing.folders = splits = folders(tree, asked, SPLITS, AROUND, shared="images")
+
     for split, folder in splits.items():
         path = annotation_file(tree, asked, split, folder)
         rows = instances.read(listing, path)
         categories[path] = _categories(root / path, rows["categories"])
         named[split] = _split(listing, split, folder, root / path, rows)
     _check_partners(listing, named)
+
     (first, classes), *others = categories.items()
-    for path, found in others:
-        if differing := sorted({*found} ^ {*classes}):
+    for path, other_classes in others:
+        if differing := sorted({*other_classes} ^ {*classes}):
             texts = [
                 f"{row.id} {row.name!r} ({first if row in classes else path} alone)"
                 for row in differing
@@ -70,6 +72,7 @@ def scan(tree: Tree, asked: Asked) -> Listing:
                 "both files the same "
                 "list, ids and names"
             )
+
     listing.classes = classes
     return finish(listing, splits.values())
 
@@ -84,14 +87,14 @@ def groups(samples: Sequence[Sample]) -> dict[str, int | None]:
     """Return for each sample by its key the category in it that fewest images show, None where it
     has none.
     """
-    shown = {
+    categories_of = {
         sample.key: {row["category_id"] for row in sample.target["annotations"]}
         for sample in samples
     }
-    images = Counter(category for categories in shown.values() for category in categories)
+    images = Counter(category for categories in categories_of.values() for category in categories)
     return {
-        key: min(found, key=lambda category: (images[category], category), default=None)
-        for key, found in shown.items()
+        key: min(categories, key=lambda category: (images[category], category), default=None)
+        for key, categories in categories_of.items()
     }
 
 
@@ -121,24 +124,30 @@ def target_bytes(
         RefusedError: size_mismatch, where boxes would be in another frame than the pixels.
     """
     rows: dict[str, Any] = sample.target
-    width, height = rows["width"], rows["height"]
+    width = rows["width"]
+    height = rows["height"]
     if size != (width, height):
         raise RefusedError(
             "size_mismatch", f"image {size[0]}x{size[1]}, annotations for {width}x{height}"
         )
-    tally, notes = Tally(), Notes()
+
+    tally = Tally()
+    notes = Notes()
     cleaned = [
         instances.clean(row, width, height, rows["exact"], sample.image, tally, notes)
         for row in rows["annotations"]
     ]
     annotations = [row for row in cleaned if row is not None]
+
     if not annotations:
         notes.add("no_annotations", sample.image)
+
     record = {name: rows[name] for name in RECORD} | {"annotations": annotations}
     index = {category.id: i for i, category in enumerate(classes)}
-    shown = sorted({index[annotation["category_id"]] for annotation in annotations})
+    present = sorted({index[annotation["category_id"]] for annotation in annotations})
+
     return Target(
-        json.dumps(record, separators=(",", ":"), sort_keys=True).encode(), shown, tally, notes
+        json.dumps(record, separators=(",", ":"), sort_keys=True).encode(), present, tally, notes
     )
 
 
@@ -161,14 +170,16 @@ def _split(
     tally = listing.tallies.setdefault(split, Tally())
     records = []
     places = _places(listing.tree, folder, [image["file_name"] for image in rows["images"]])
+
     for image in rows["images"]:
         name = places[image["file_name"]]
-        found = by_image.get(image["id"], [])
+        annotations = by_image.get(image["id"], [])
         if (reason := _refusal(listing.tree, name)) is not None:
             listing.quarantined.append(Filed(name, reason))
-            tally.drop(REFUSED_IMAGE, len(found))
+            tally.drop(REFUSED_IMAGE, len(annotations))
         else:
-            records.append((name, _rows(image, found, exact=split != "train")))
+            records.append((name, _rows(image, annotations, exact=split != "train")))
+
     times = Counter(places[image["file_name"]] for image in rows["images"])
     if repeated := [name for name, count in times.items() if count > 1]:
         raise UserError(
@@ -176,11 +187,13 @@ def _split(
             "'images' into one, "
             "with the annotations of both"
         )
+
     records.sort(key=lambda pair: pair[0])
     assigned = keys.assign([name for name, _ in records])
     listing.splits[split] = [
         Sample(key, *pair) for key, pair in zip(assigned, records, strict=True)
     ]
+
     return set(times)
 
 
@@ -191,10 +204,11 @@ def _check_partners(listing: Listing, named: Mapping[str, set[str]]) -> None:
         raise UserError(
             f"{listing.root}: both splits have {brief(twice)}; an image belongs into one of them"
         )
-    known = {*listing.metadata, *first.union(*others)}
+
+    claimed = {*listing.metadata, *first.union(*others)}
     strays = {
         name for folder in listing.folders.values() for name in listing.tree.under(folder)
-    } - known
+    } - claimed
     listing.quarantined += [Filed(name, "not_in_annotations") for name in sorted(strays)]
 
 
@@ -213,6 +227,7 @@ def _inside(tree: Tree, folder: str, name: str) -> str:
     """
     if f"{folder}/{name}" in tree.files:
         return name
+
     parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
     top = os.path.basename(folder)
     shorter = "/".join(parts[parts.index(top) + 1 :] if top in parts[:-1] else parts)
@@ -235,10 +250,12 @@ def _by_image(
                 f"that {name!r} lists: "
                 f"{brief(sorted(listed[name]))}"
             )
-    found: dict[int, list[instances.Row]] = defaultdict(list)
+
+    by_image: dict[int, list[instances.Row]] = defaultdict(list)
     for row in rows["annotations"]:
-        found[row["image_id"]].append(row)
-    return found
+        by_image[row["image_id"]].append(row)
+
+    return by_image
 
 
 def _refusal(tree: Tree, name: str) -> str | None:

@@ -47,7 +47,8 @@ def read(listing: Listing, path: str) -> dict[str, list[Row]]:
         UserError: the file is not JSON, a list is missing, a row is of another shape, or ids
             repeat.
     """
-    value, where = read_json(listing, path, finite=False), Path(listing.tree.where(path))
+    value = read_json(listing, path, finite=False)
+    where = Path(listing.tree.where(path))
     for name, fields in FIELDS.items():
         rows = value.get(name) if isinstance(value, dict) else None
         if not isinstance(rows, list):
@@ -62,6 +63,7 @@ def read(listing: Listing, path: str) -> dict[str, list[Row]]:
             )
         _check_rows(where, name, rows, fields)
         _check_unique(where, name, (row["id"] for row in rows))
+
     return {name: value[name] for name in FIELDS}
 
 
@@ -85,11 +87,13 @@ def clean(
         tally.dropped["not_finite"] += 1
         notes.add("not_finite", f"{example} (its box)")
         return None
+
     mask = drawable(row["segmentation"], width, height)
     if _is_outside(row["bbox"], width, height) and _is_corners(row["bbox"], mask):
         tally.dropped["looks_like_corners"] += 1
         notes.add("looks_like_corners", f"{example} (bbox {row['bbox']})")
         return None
+
     kept = {
         "id": row["id"],
         "category_id": row["category_id"],
@@ -100,15 +104,18 @@ def clean(
         "segmentation": mask.segmentation,
         "area": _area(row, mask, example, notes),
     }
+
     if not exact:
         kept["bbox"] = _clipped(row["bbox"], width, height)
     if kept["bbox"] != row["bbox"] or (exact and _is_outside(row["bbox"], width, height)):
         notes.add("box_outside_kept" if exact else "clipped_box", example)
+
     reason = unseen(kept)
     if reason in (DEGENERATE, NEGATIVE) and not exact:
         tally.dropped[reason] += 1
         notes.add(reason, example)
         return None
+
     _count(reason, mask, example, tally, notes)
     return kept
 
@@ -138,7 +145,11 @@ def _clipped(box: list[float], width: int, height: int) -> list[float]:
     """Return a box inside the image: the same where it is, else with two digits."""
     if not _is_outside(box, width, height) or min(box[2:]) < 0:
         return box
-    left, top, right, bottom = box[0], box[1], box[0] + box[2], box[1] + box[3]
+    left = box[0]
+    top = box[1]
+    right = box[0] + box[2]
+    bottom = box[1] + box[3]
+
     left, right = (min(max(edge, 0), width) for edge in (left, right))
     top, bottom = (min(max(edge, 0), height) for edge in (top, bottom))
     return [left, top, round(right - left, 2), round(bottom - top, 2)]
@@ -149,15 +160,18 @@ def _is_corners(box: list[float], mask: Mask) -> bool:
     height.
     """
     extent = mask.extent
-    if (
-        extent is None or max(box[:2]) <= 2 * A_PIXEL
-    ):  # from the corner of the image the two are the same
+    if extent is None or max(box[:2]) <= 2 * A_PIXEL:
+        # from the corner of the image the two are the same
         return False
     return all(abs(number - edge) < A_PIXEL for number, edge in zip(box, extent, strict=True))
 
 
 def _is_outside(box: list[float], width: int, height: int) -> bool:
-    left, top, right, bottom = box[0], box[1], box[0] + box[2], box[1] + box[3]
+    left = box[0]
+    top = box[1]
+    right = box[0] + box[2]
+    bottom = box[1] + box[3]
+
     return (
         min(left, top) < -OVER_THE_EDGE
         or right > width + OVER_THE_EDGE
@@ -173,6 +187,7 @@ def _count(reason: str | None, mask: Mask, example: str, tally: Tally, notes: No
         tally.judging_only[reason] += 1
         if reason != CROWD:
             notes.add(f"{reason}_kept" if reason == DEGENERATE else reason, example)
+
     code, what = mask.problem or (NO_MASK, "")
     if not mask.segmentation:
         tally.without_mask[code] += 1
@@ -197,6 +212,7 @@ def _check_rows(where: Path, name: str, rows: Sequence[Any], fields: Mapping[str
             "instances_train2017.json and instances_val2017.json into annotations/, or convert "
             "it to that form"
         )
+
     for field, (words, holds, optional) in fields.items():
         lacking = (
             [] if optional else [number for number, row in enumerate(rows) if field not in row]
@@ -281,9 +297,13 @@ def _is_segmentation(value: Any) -> bool:
         return all(map(_are_numbers, value))
     if not isinstance(value, dict) or "size" not in value or "counts" not in value:
         return False
-    size, counts = value["size"], value["counts"]
-    whole = isinstance(counts, str) or (type(counts) is list and {*map(type, counts)} <= {int})
-    return whole and type(size) is list and {*map(type, size)} == {int}
+
+    size = value["size"]
+    counts = value["counts"]
+    valid_counts = isinstance(counts, str) or (
+        type(counts) is list and {*map(type, counts)} <= {int}
+    )
+    return valid_counts and type(size) is list and {*map(type, size)} == {int}
 
 
 ID = Field("an integer from 0 to 2^63 - 1 (not text, not a float)", _is_id)

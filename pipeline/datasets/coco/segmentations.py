@@ -63,6 +63,7 @@ def drawable(segmentation: Any, width: int, height: int) -> Mask:
         for polygon, problem in zip(segmentation or (), problems, strict=True)
         if problem is None
     ]
+
     if sum(map(_outline, kept)) > LONGEST:
         return Mask([], ("outline_too_long", f"more than {LONGEST:,} pixels"))
     return Mask(kept, next((problem for problem in problems if problem is not None), None))
@@ -78,6 +79,7 @@ def lengths_of(counts: str) -> list[int] | None:
     """
     runs: list[int] = []
     value = shift = 0
+
     for letter in counts:
         bits = ord(letter) - 48
         if not 0 <= bits < 64 or shift > 60:
@@ -89,22 +91,26 @@ def lengths_of(counts: str) -> list[int] | None:
                 value -= 1 << shift
             runs.append(value + (runs[-2] if len(runs) > 2 else 0))
             value = shift = 0
+
     return None if shift else runs
 
 
 def _runs(segmentation: dict[str, Any], width: int, height: int) -> Mask:
     """Return run lengths that are of this image's size and cover it exactly."""
-    size, counts = segmentation["size"], segmentation["counts"]
+    size = segmentation["size"]
+    counts = segmentation["counts"]
     if size != [height, width]:
         swapped = ", which is [width, height]" if size == [width, height] else ""
         return Mask(
             [], ("bad_rle", f"size {str(size)[:60]}{swapped}; the image has [{height}, {width}]")
         )
+
     if isinstance(counts, str):
         counts = _plain(counts)
         runs = lengths_of(counts) or []
     else:
         runs = counts
+
     if not runs or min(runs) < 0 or sum(runs) != width * height:
         return Mask([], ("bad_rle", "the run lengths do not fill the image"))
     return Mask({"size": size, "counts": counts})
@@ -126,12 +132,17 @@ def _problem(polygon: Sequence[float], width: int, height: int) -> tuple[str, st
     """Return why a polygon encloses nothing that can be drawn, or None."""
     if len(polygon) < 6 or len(polygon) % 2:
         return "degenerate_polygon", f"{len(polygon)} numbers, three points have 6"
-    if not all(
-        map(float("inf").__gt__, map(abs, polygon))
-    ):  # false for NaN too; 60 million numbers in COCO
+    if not all(map(float("inf").__gt__, map(abs, polygon))):
+        # false for NaN too; 60 million numbers in COCO
         return "not_finite", "a polygon"
-    xs, ys = polygon[0::2], polygon[1::2]
-    left, right, top, bottom = min(xs), max(xs), min(ys), max(ys)
+
+    xs = polygon[0::2]
+    ys = polygon[1::2]
+    left = min(xs)
+    right = max(xs)
+    top = min(ys)
+    bottom = max(ys)
+
     if max(right, bottom, -left, -top) > FARTHEST:
         return "polygon_far_outside", f"reaches beyond {FARTHEST:,} pixels"
     if right < -1 or bottom < -1 or left > width + 1 or top > height + 1:
@@ -143,7 +154,8 @@ def _problem(polygon: Sequence[float], width: int, height: int) -> tuple[str, st
 
 def _outline(polygon: Sequence[float]) -> float:
     """Return an upper bound of a polygon's length, the exact one where that may be too long."""
-    xs, ys = polygon[0::2], polygon[1::2]
+    xs = polygon[0::2]
+    ys = polygon[1::2]
     bound = len(xs) * max(max(xs) - min(xs), max(ys) - min(ys))
     if bound <= LONGEST:
         return bound

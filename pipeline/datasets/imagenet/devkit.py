@@ -43,12 +43,14 @@ def read_synsets(listing: Listing) -> dict[int, Synset]:
             f"{FOLDER}/ (or its "
             "archive) there whole"
         )
+
     try:
         rows = [_row(row) for row in _table(read_bytes(listing, META))]
     except ValueError as error:
         raise UserError(
             f"{where} is not the table of ILSVRC2012: {error}; unpack {FOLDER}.tar.gz again"
         ) from None
+
     synsets = dict(rows)
     times = Counter([name for number, synset in rows for name in (str(number), synset.wnid)])
     if repeated := [name for name, count in times.items() if count > 1]:
@@ -71,6 +73,7 @@ def read_labels(listing: Listing, synsets: Mapping[int, Synset]) -> list[str]:
                 f"{line[:40]!r}"
             )
         labels.append(synsets[int(line)].wnid)
+
     return labels
 
 
@@ -84,6 +87,7 @@ def _table(data: bytes) -> Any:
         )
     except Exception as error:  # the reader of MATLAB's format fails in many ways on what is none
         raise ValueError(f"unreadable: {error}") from None
+
     lacking = [
         name
         for name in FIELDS
@@ -99,6 +103,7 @@ def _row(row: Any) -> tuple[int, Synset]:
     else.
     """
     number, wnid, words = (row[name] for name in FIELDS)
+
     if isinstance(number, np.ndarray | np.generic) and number.size == 1:
         number = number.item()
     if not isinstance(number, int | float) or number != int(number) or number < 1:
@@ -107,4 +112,5 @@ def _row(row: Any) -> tuple[int, Synset]:
         raise ValueError(f"the WNID of {int(number)} is {wnid!r:.60}")
     if not isinstance(words, str):
         raise ValueError(f"the words of {wnid} are {words!r:.60}")
+
     return int(number), Synset(wnid, words.strip())

@@ -61,24 +61,30 @@ def scan(tree: Tree, asked: Asked, official: Mapping[str, str] = SPLITS) -> List
     listing = Listing(tree.root, [], {}, tree)
     listing.folders = splits = folders(tree, asked, official, AROUND)
     synsets = devkit.read_synsets(listing) if devkit.META in tree.files else {}
-    found = {
+    images_of = {
         split: _images(listing, split, folder, asked, synsets) for split, folder in splits.items()
     }
-    wnids = sorted(found["train"])
+
+    wnids = sorted(images_of["train"])
     if len(wnids) < 2:
         raise wrong_layout(tree.root, f"at least two class folders in {splits['train']}/", wnids)
-    found = {split: _respelled(images, found["train"]) for split, images in found.items()}
-    _check_classes(listing, found, splits)
+    images_of = {
+        split: _respelled(images, images_of["train"]) for split, images in images_of.items()
+    }
+    _check_classes(listing, images_of, splits)
+
     words = {synset.wnid: synset.words for synset in synsets.values()}
     listing.classes = [Class(wnid, name) for wnid, name in _names(listing, wnids, words).items()]
     index = {wnid: i for i, wnid in enumerate(wnids)}
+
     for split, folder in splits.items():
-        images = [(path, index[wnid]) for wnid, paths in found[split].items() for path in paths]
+        images = [(path, index[wnid]) for wnid, paths in images_of[split].items() for path in paths]
         named = keys.assign([path for path, _ in images])
         listing.splits[split] = sorted(
             Sample(key, *image) for key, image in zip(named, images, strict=True)
         )
         listing.quarantined += _strays(tree, folder, {path for path, _ in images})
+
     return finish(listing, splits.values())
 
 
@@ -136,6 +142,7 @@ def _images(
             )
         if solution.NAME in tree.files:
             return _by_name(listing, folder, solution.read(listing))
+
     if packed := _packed(tree, folder):
         raise UserError(
             f"{tree.root}: expected class folders with images in {folder}/; found archives: "
@@ -143,6 +150,7 @@ def _images(
             "each into a folder of its name, or put the official archive that holds them into "
             "the source itself"
         )
+
     flat = (
         ""
         if split == "train"
@@ -185,11 +193,13 @@ def _by_truth(listing: Listing, folder: str, labels: Sequence[str]) -> Images:
     """
     images: Images = {wnid: [] for wnid in sorted(set(labels))}
     numbers = []
+
     for path in _files_in(listing.tree, folder):
         if (match := NUMBERED.fullmatch(os.path.basename(path))) is not None:
             numbers.append(number := int(match[1]))
             if 0 < number <= len(labels) and _is_image(listing.tree, path):
                 images[labels[number - 1]].append(path)
+
     if sorted(numbers) != list(range(1, len(labels) + 1)):
         wrong = sorted(set(range(1, len(labels) + 1)) ^ set(numbers)) or sorted(numbers)
         raise UserError(
@@ -197,6 +207,7 @@ def _by_truth(listing: Listing, folder: str, labels: Sequence[str]) -> Images:
             f"{len(numbers)} images "
             f"called ILSVRC2012_val_*; the first number that differs is {wrong[0]}"
         )
+
     return images
 
 
@@ -210,6 +221,7 @@ def _by_name(listing: Listing, folder: str, labels: Mapping[str, str]) -> Images
         if path.lower().endswith(IMAGE_SUFFIXES)
     }
     spelling = respelled(labels, stems)
+
     for name, wnid in labels.items():
         path = stems.get(spelling.get(name, name))
         if path is None:
@@ -218,6 +230,7 @@ def _by_name(listing: Listing, folder: str, labels: Mapping[str, str]) -> Images
             )
         elif _is_image(tree, path):
             images[wnid].append(path)
+
     return images
 
 
@@ -244,19 +257,19 @@ def _around(tree: Tree, folder: str) -> list[str]:
 
 
 def _check_classes(
-    listing: Listing, found: Mapping[str, Mapping[str, list[str]]], splits: Mapping[str, str]
+    listing: Listing, images_of: Mapping[str, Mapping[str, list[str]]], splits: Mapping[str, str]
 ) -> None:
     """Stop at training classes without images and at unknown classes; warn of classes that a split
     lacks.
     """
-    train = found["train"]
+    train = images_of["train"]
     if empty := [name for name, images in train.items() if not images]:
         raise wrong_layout(
             listing.root,
             f"images directly in every class folder of {splits['train']}/",
             [f"none in {name}/" for name in empty],
         )
-    for split, classes in found.items():
+    for split, classes in images_of.items():
         if unknown := sorted(set(classes) - set(train)):
             raise wrong_layout(
                 listing.root, f"the classes of {splits['train']}/ in {splits[split]}/", unknown
@@ -273,6 +286,7 @@ def _names(listing: Listing, wnids: Sequence[str], words: Mapping[str, str]) -> 
     one.
     """
     names = {wnid: words.get(wnid, "") for wnid in wnids}
+
     if NAMES_FILE in listing.tree.files:
         lines = [line.partition(" ") for line in read_text(listing, NAMES_FILE).splitlines()]
         listed = {wnid: name.strip() for wnid, _, name in lines}
@@ -280,6 +294,7 @@ def _names(listing: Listing, wnids: Sequence[str], words: Mapping[str, str]) -> 
         names = {wnid: listed.get(spelling.get(wnid, wnid)) or name for wnid, name in names.items()}
         if unnamed := [wnid for wnid, name in names.items() if not name]:
             listing.warnings.append(f"{NAMES_FILE} does not name {examples(unnamed)}")
+
     return {wnid: name or wnid for wnid, name in names.items()}
 
 
@@ -287,6 +302,7 @@ def _strays(tree: Tree, folder: str, used: set[str]) -> list[Filed]:
     """Return the files of a split that are not samples, each with its reason."""
     levels = 1 if tree.folders_in(folder) else 0  # between the split's folder and its images
     depth = folder.rstrip("/").count("/") + 2 + levels
+
     strays = []
     for path in tree.under(folder):
         if path in used:
@@ -297,6 +313,8 @@ def _strays(tree: Tree, folder: str, used: set[str]) -> list[Filed]:
             reason = "empty"
         else:
             reason = "not_in_ground_truth" if _is_image(tree, path) else "not_an_image"
+
         detail = os.path.splitext(path)[1] if reason == "not_an_image" else ""
         strays.append(Filed(path, reason, detail))
+
     return strays

@@ -30,20 +30,25 @@ def attach(listing: Listing, path: Path, name: str) -> None:
         raise UserError(f"data.{name}.real_labels: cannot read {path}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
         raise UserError(f"data.{name}.real_labels: {path} is not JSON: {error}") from None
+
     _check(entries, f"data.{name}.real_labels: {path}", len(listing.classes))
-    labels, lacking = {}, []
+
+    labels = {}
+    lacking = []
     for sample in listing.splits["val"]:
         match = NUMBERED.fullmatch(sample.key)
         if match is None or not 0 < int(match[1]) <= len(entries):
             lacking.append(sample.image)
         else:
             labels[sample.key] = sorted(set(entries[int(match[1]) - 1]))
+
     if lacking:
         raise UserError(
             f"data.{name}.real_labels: {path} has {len(entries)} entries and none for "
             f"{len(lacking)} of the "
             f"{len(listing.splits['val'])} validation images, the first {lacking[0]}"
         )
+
     listing.real = Reassessed(hashlib.sha256(data).hexdigest(), labels)
 
 
@@ -52,10 +57,10 @@ def _check(entries: Any, where: str, classes: int) -> None:
     if not isinstance(entries, list):
         raise UserError(f"{where} is not a list with an entry for each validation image")
     for number, entry in enumerate(entries, start=1):
-        known = isinstance(entry, list) and all(
+        valid = isinstance(entry, list) and all(
             type(index) is int and 0 <= index < classes for index in entry
         )
-        if not known:
+        if not valid:
             raise UserError(
                 f"{where}: entry {number} should be a list of class "
                 "indices from 0 to "

@@ -27,14 +27,17 @@ def read(listing: Listing) -> dict[str, str]:
         header, *lines = list(csv.reader(io.StringIO(read_text(listing, NAME)))) or [[]]
     except csv.Error as error:
         raise UserError(f"{where} is not CSV: {error}") from None
+
     if [column.strip() for column in header] != COLUMNS:
         raise UserError(
             f"{where}: expected the columns {', '.join(COLUMNS)}; found {', '.join(header)[:80]!r}"
         )
+
     labels: dict[str, str] = {}
     for number, line in enumerate(lines, start=2):
         if not line:
             continue
+
         words = line[1].split() if len(line) == len(COLUMNS) else []
         classes = set(words[::BOX])
         if len(classes) != 1 or len(words) % BOX:
@@ -45,4 +48,5 @@ def read(listing: Listing) -> dict[str, str]:
         if line[0] in labels:
             raise UserError(f"{where}: line {number} names {line[0]!r:.60} a second time")
         labels[line[0]] = classes.pop()
+
     return labels

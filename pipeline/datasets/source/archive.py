@@ -54,36 +54,40 @@ def open_source(
             raise UserError(
                 f"{root} is a file, but none of the archives that are read: {', '.join(official)}"
             )
-        tree, found = Tree(root), [root.absolute()]
+        tree = Tree(root)
+        archives = [root.absolute()]
     elif not root.is_dir():
         raise UserError(f"the folder {root} does not exist")
     elif only is not None:
-        tree, found = Tree(root), [root.absolute() / name for name in only]
+        tree = Tree(root)
+        archives = [root.absolute() / name for name in only]
     else:
         tree = walk(root, official, follow_links)
-        found = [
+        archives = [
             root.absolute() / name for name in official if tree.files.pop(name, None) is not None
         ]
-        _check_parts(tree, official, [path.name for path in found])
-    for path in found:
+        _check_parts(tree, official, [path.name for path in archives])
+
+    for path in archives:
         _add(tree, path, official[path.name])
     tree.files = dict(sorted(tree.files.items()))
     tree.folders = sorted(set(tree.folders))
     return tree
 
 
-def _check_parts(tree: Tree, official: Mapping[str, Archive], found: Collection[str]) -> None:
+def _check_parts(tree: Tree, official: Mapping[str, Archive], names: Collection[str]) -> None:
     """Stop where a part lies there both packed and unpacked, or where an archive is a link that
     leads astray.
     """
-    there = {path.split("/")[0]: path for path in (*tree.files, *tree.folders)}
-    for name in found:
+    present = {path.split("/")[0]: path for path in (*tree.files, *tree.folders)}
+    for name in names:
         for part in official[name].fills:
-            if part in there:
+            if part in present:
                 raise UserError(
                     f"{tree.root} holds both {name} and {part}, which are the same data; keep "
                     "one of them"
                 )
+
     for entry in tree.refused:
         if entry.path in official:
             advice = f" ({entry.detail})" if entry.detail else ""
@@ -98,26 +102,30 @@ def _add(tree: Tree, path: Path, archive: Archive) -> None:
     """
     hidden: dict[str, int] = {}
     folders: set[str] = set()
+
     for member in members_of(path, archive.nested):
-        inside, name = _plain(member.inside), _plain(member.name)
+        inside = _plain(member.inside)
+        name = _plain(member.name)
         if inside is None or name is None:
-            given = _joined(archive.at, _joined(member.inside, member.name))
-            given = given if len(given) <= LONGEST_PATH else shortened(given, 200)
-            tree.refused.append(Filed(given, "unsafe_name", f"in {path.name}"))
+            full_name = _joined(archive.at, _joined(member.inside, member.name))
+            full_name = full_name if len(full_name) <= LONGEST_PATH else shortened(full_name, 200)
+            tree.refused.append(Filed(full_name, "unsafe_name", f"in {path.name}"))
             continue
-        if inside and f"{name}/".startswith(
-            f"{os.path.basename(inside)}/"
-        ):  # a class tar that holds its folder
+        if inside and f"{name}/".startswith(f"{os.path.basename(inside)}/"):
+            # a class tar that holds its folder
             inside = os.path.dirname(inside)
+
         name = _in_layout(_joined(inside, name), archive)
         if (outermost := _hidden_part(name)) is not None:
             hidden[outermost] = hidden.get(outermost, 0) + (not member.name.endswith("/"))
             continue
+
         folders.update(_parents(name))
         if member.name.endswith("/"):
             folders.add(name)
         else:
             _add_file(tree, path, name, member)
+
     tree.folders += sorted(folders - {""})
     tree.ignored += [Filed(name, "hidden", files=count) for name, count in hidden.items()]
 
@@ -149,6 +157,7 @@ def _plain(name: str) -> str | None:
         or re.match("[A-Za-z]:", name)
         or ".." in parts
     )
+
     return None if unsafe else "/".join(parts)
 
 

@@ -25,8 +25,10 @@ from pipeline.params import RemoteFile
 
 BLOCK = 1 << 20
 TRIES = 8  # in a row that bring nothing new
-FIRST_WAIT, LONGEST_WAIT = 1.0, 30.0  # seconds before the next try, doubled each time
-CONNECT, SILENCE = 15.0, 60.0  # seconds until a server counts as gone
+FIRST_WAIT = 1.0  # seconds before the next try, doubled each time
+LONGEST_WAIT = 30.0
+CONNECT = 15.0  # seconds until a server counts as gone: before it answers, and while it sends
+SILENCE = 60.0
 
 
 class _BrokenError(Exception):
@@ -44,28 +46,34 @@ def download(remote: RemoteFile, folder: Path) -> Path:
     path = folder / remote.file_name
     if _noted(path, remote):
         return path
+
     folder.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    with _held(part):
+    partial = path.with_name(f"{path.name}.part")
+    with _held(partial):
         if path.exists() and _wrong(path, remote) is None:
             _note(path, remote)
             return path
-        joined = _receive_all(remote, part)
-        if (wrong := _wrong(part, remote)) is not None and joined:  # the pieces may be of two files
-            _restart(part)
-            _receive_all(remote, part)
-            wrong = _wrong(part, remote)
+
+        joined = _receive_all(remote, partial)
+        if (
+            wrong := _wrong(partial, remote)
+        ) is not None and joined:  # the pieces may be of two files
+            _restart(partial)
+            _receive_all(remote, partial)
+            wrong = _wrong(partial, remote)
         if wrong is not None:
-            size = part.stat().st_size
-            _restart(part)
+            size = partial.stat().st_size
+            _restart(partial)
             raise UserError(
                 f"{discreet(remote.url)} gives other bytes than it should: {wrong}; {size} "
                 "bytes came"
             )
-        with open(part, "rb") as file:
+
+        # on disk before it has its name: a file of this name is whole
+        with open(partial, "rb") as file:
             os.fsync(file.fileno())
-        os.replace(part, path)
-        _tag_file(part).unlink(missing_ok=True)
+        os.replace(partial, path)
+        _tag_file(partial).unlink(missing_ok=True)
         _note(path, remote)
     return path
 
@@ -76,7 +84,9 @@ def _receive_all(remote: RemoteFile, part: Path) -> bool:
     """
     import requests
 
-    tries, most, started = 0, _size(part), _size(part) > 0
+    tries = 0
+    most = _size(part)
+    started = _size(part) > 0
     while True:
         try:
             _receive(remote.url, part)
@@ -86,21 +96,23 @@ def _receive_all(remote: RemoteFile, part: Path) -> bool:
                 f"{discreet(remote.url)}: the server's certificate is not trusted"
             ) from error
         except (requests.ConnectionError, requests.Timeout, _BrokenError) as error:
-            reason = (
-                str(error) if isinstance(error, _BrokenError) else type(error).__name__
-            )  # others quote the query
+            # others quote the query
+            reason = str(error) if isinstance(error, _BrokenError) else type(error).__name__
         except requests.RequestException as error:
             raise UserError(
                 f"{discreet(remote.url)} cannot be downloaded: {type(error).__name__}"
             ) from None
+
         tries = 1 if _size(part) > most else tries + 1
-        most, started = max(most, _size(part)), True
+        most = max(most, _size(part))
+        started = True
         if tries >= TRIES:
             raise UserError(
                 f"{discreet(remote.url)} broke off {tries} times in a row after {_size(part)} "
                 f"bytes ({reason}); "
                 "the same command continues there"
             )
+
         wait = min(LONGEST_WAIT, FIRST_WAIT * 2 ** (tries - 1))
         print(
             f"{part.name}: {reason} after {_size(part)} bytes, next try in {wait:.0f} s",
@@ -119,16 +131,19 @@ def _receive(url: str, part: Path) -> None:
     """
     import requests
 
-    have, tag = _size(part), _tag(part, url)
+    have = _size(part)
+    tag = _tag(part, url)
     headers = {"Accept-Encoding": "identity"}
     if have:
         headers |= {"Range": f"bytes={have}-"} | ({"If-Range": tag} if tag else {})
+
     with requests.Session() as session:
         session.hooks["response"].append(_check_redirect)
         with session.get(url, headers=headers, stream=True, timeout=(CONNECT, SILENCE)) as response:
             start = _start(response, url, part, have, tag)
             if start is None:
                 return
+
             length = response.headers.get("Content-Length", "")
             total = start + int(length) if length.isdigit() else None
             _check_room(part, (total or start) - start)
@@ -138,7 +153,8 @@ def _receive(url: str, part: Path) -> None:
 
 def _start(response: Any, url: str, part: Path, have: int, tag: str | None) -> int | None:
     """Return from which byte on the answer goes; None where nothing is left to come."""
-    status, offered = response.status_code, response.headers.get("Content-Range", "")
+    status = response.status_code
+    offered = response.headers.get("Content-Range", "")
     if status == 416 and have:
         if offered == f"bytes */{have}":
             return None
@@ -152,6 +168,7 @@ def _start(response: Any, url: str, part: Path, have: int, tag: str | None) -> i
         raise UserError(
             f"{discreet(url)} is a web page and no file; is a login or another address needed?"
         )
+
     if status == 200:
         return 0
     if not offered.startswith(f"bytes {have}-") or (tag and _new_tag(response) != tag):
@@ -167,6 +184,7 @@ def _write(response: Any, part: Path, start: int, total: int | None) -> None:
     from urllib3.exceptions import HTTPError
 
     progress = Progress(f"download {part.stem}", total, "bytes", brief=True) if total else None
+
     with open(part, "r+b", buffering=0) as file:
         file.truncate(start)
         file.seek(start)
@@ -205,20 +223,24 @@ def _check_room(part: Path, needed: int) -> None:
 def _wrong(path: Path, remote: RemoteFile) -> str | None:
     """Return how a file differs from its checksums, or None."""
     hashes = {name: hashlib.new(name, usedforsecurity=False) for name in remote.digests}
-    size, done = path.stat().st_size, 0
+    size = path.stat().st_size
+    done = 0
     progress = Progress(f"check {path.name}", size, "bytes", brief=True)
+
     with open(path, "rb") as file:
         while block := file.read(BLOCK):
             for each in hashes.values():
                 each.update(block)
             done += len(block)
             progress.show(done)
-    found = {name: each.hexdigest() for name, each in hashes.items()}
+
+    hexdigests = {name: each.hexdigest() for name, each in hashes.items()}
     differs = [
-        f"{name} {found[name]}, not {asked}"
-        for name, asked in remote.digests.items()
-        if found[name] != asked
+        f"{name} {hexdigests[name]}, not {expected}"
+        for name, expected in remote.digests.items()
+        if hexdigests[name] != expected
     ]
+
     return ", ".join(differs) or None
 
 
@@ -238,7 +260,8 @@ def _note(path: Path, remote: RemoteFile) -> None:
 def _noted(path: Path, remote: RemoteFile) -> bool:
     """Return whether a file was checked and has not changed since."""
     try:
-        seen, note = path.stat(), json.loads(_note_file(path).read_bytes())
+        seen = path.stat()
+        note = json.loads(_note_file(path).read_bytes())
         same = (note["size"], note["mtime_ns"]) == (seen.st_size, seen.st_mtime_ns)
         return same and all(
             note["digests"].get(name) == digest for name, digest in remote.digests.items()

@@ -51,6 +51,7 @@ def _walk(
             if entry.is_symlink()
             else os.path.join(chain[-1], entry.name)
         )
+
         if is_hidden(entry.name):
             tree.ignored.append(Filed(path, "hidden", files=_count(entry)))
         elif (reason := _bad_link(entry, real, top, chain, follow_links)) is not None:

@@ -67,6 +67,7 @@ def _tar(path: Path, nested: bool) -> Iterator[ArchiveMember]:
     size = path.stat().st_size
     _check_packing(path)
     progress = Progress(f"listing {path.name}", size, "bytes", brief=True)
+
     with open(path, "rb") as file:
         for info in _headers(file, str(path), 0, size):
             if nested and info.isreg() and not info.issparse() and info.name.endswith(".tar"):
@@ -83,6 +84,7 @@ def _check_packing(path: Path) -> None:
     """
     with open(path, "rb") as file:
         start = file.read(max(map(len, PACKINGS)))
+
     for magic, (packing, ending, tool) in PACKINGS.items():
         if start.startswith(magic):
             raise UserError(
@@ -114,6 +116,7 @@ def _headers(file: IO[bytes], name: str, start: int, end: int) -> Iterator[tarfi
     """
     file.seek(start)
     where = start
+
     try:
         archive = tarfile.open(fileobj=file, mode="r:", encoding="utf-8", errors="surrogateescape")  # noqa: SIM115
         while (info := archive.next()) is not None:
@@ -132,6 +135,7 @@ def _headers(file: IO[bytes], name: str, start: int, end: int) -> Iterator[tarfi
         raise UserError(
             f"{name} is damaged after byte {where - start}: {error}; {_found(start, end)}"
         ) from None
+
     if len(mark) < BLOCK or where + BLOCK > end:
         raise UserError(
             f"{name} is cut off: its end mark should start at byte {where - start}, "
@@ -157,14 +161,16 @@ def _tar_member(info: tarfile.TarInfo, place: Callable[[int, int], FilePlace]) -
 def _tar_kind(info: tarfile.TarInfo) -> str:
     """Return what a member is that is no file."""
     kinds = {tarfile.LNKTYPE: "a hard link to", tarfile.SYMTYPE: "a link to"}
-    kind = kinds.get(info.type)
-    return f"{kind} {info.linkname}" if kind else f"tar type {info.type.decode('ascii', 'replace')}"
+    link = kinds.get(info.type)
+    return f"{link} {info.linkname}" if link else f"tar type {info.type.decode('ascii', 'replace')}"
 
 
 def _unpacked_size(path: Path) -> int:
     """Return what a gzip file unpacks to, and stop where that is out of all proportion."""
-    packed, size = path.stat().st_size, 0
+    packed = path.stat().st_size
+    size = 0
     allowed = LARGEST_RATIO * packed + ALWAYS_ALLOWED
+
     try:
         with gzip.open(path) as file:
             while chunk := file.read(GZIP_CHUNK):
@@ -178,6 +184,7 @@ def _unpacked_size(path: Path) -> int:
         raise UserError(
             f"{path} is cut off or damaged: {error}; {packed} bytes unpack to {size}"
         ) from None
+
     return size
 
 
@@ -191,11 +198,13 @@ def _zip(path: Path) -> Iterator[ArchiveMember]:
             f"{path} is cut off or no zip: {error}; expected the list of its members at the end "
             f"of its {size} bytes"
         ) from None
+
     taken = sum(info.compress_size for info in infos)
     if taken > size:
         raise UserError(
             f"{path} is damaged: its members take up {taken} bytes, but there are {size}"
         )
+
     for info in infos:
         end = info.header_offset + LOCAL_HEADER + info.compress_size
         if end > size:
@@ -223,11 +232,12 @@ def _zip_name(info: zipfile.ZipInfo) -> str:
 
 def _zip_member(path: Path, info: zipfile.ZipInfo) -> ArchiveMember:
     """Return a zip's member."""
-    name, kind = _zip_name(info), stat.S_IFMT(info.external_attr >> 16)
+    name = _zip_name(info)
+    file_type = stat.S_IFMT(info.external_attr >> 16)
     if name.endswith("/"):
         return ArchiveMember(name)
-    if kind not in (0, stat.S_IFREG):
-        return ArchiveMember(name, refused="not_a_file", detail=stat.filemode(kind))
+    if file_type not in (0, stat.S_IFREG):
+        return ArchiveMember(name, refused="not_a_file", detail=stat.filemode(file_type))
     if info.flag_bits & 1:
         return ArchiveMember(name, refused="encrypted_member")
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -241,6 +251,7 @@ def _zip_member(path: Path, info: zipfile.ZipInfo) -> ArchiveMember:
         return ArchiveMember(
             name, refused="damaged_member", detail="stored in more or fewer bytes than it has"
         )
+
     place = Zipped(
         str(path),
         info.header_offset,

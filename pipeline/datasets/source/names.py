@@ -37,7 +37,7 @@ def printable(name: str) -> str:
     )
 
 
-def respelled(names: Collection[str], there: Collection[str]) -> dict[str, str]:
+def respelled(names: Collection[str], available: Collection[str]) -> dict[str, str]:
     """Find names that are there in another spelling; each is matched with one name that no other
     is.
 
@@ -47,28 +47,33 @@ def respelled(names: Collection[str], there: Collection[str]) -> dict[str, str]:
 
     Args:
         names: what somebody calls the files, e.g. annotations.
-        there: what the files are called.
+        available: what the files are called.
 
     Returns:
         The name there for each name that is not there itself and has one match alone.
     """
-    exact = set(there)
+    exact = set(available)
+
     lacking = {name for name in names if name not in exact}
     if not lacking:
         return {}
     spoken_for = {name for name in names if name in exact}
+
     candidates: dict[str, set[str]] = {}
     for name in exact - spoken_for:
         for spelling in _spellings(name):
             candidates.setdefault(spelling, set()).add(name)
-    wanted: dict[str, set[str]] = {}
+
+    requested: dict[str, set[str]] = {}
     for name in lacking:
-        wanted.setdefault(_canonical(name), set()).add(name)
+        requested.setdefault(_canonical(name), set()).add(name)
+
     matches = {}
-    for spelling, asking in wanted.items():
+    for spelling, asking in requested.items():
         offered = candidates.get(spelling, set())
         if len(asking) == len(offered) == 1:
             matches[min(asking)] = min(offered)
+
     taken = Counter(matches.values())
     return {name: match for name, match in matches.items() if taken[match] == 1}
 
@@ -83,6 +88,7 @@ def _spellings(name: str) -> Iterator[str]:
     yield _canonical(name)
     with suppress(UnicodeError):
         yield _canonical(name.encode("cp437").decode())  # UTF-8 that was taken for the code page
+
     data = raw(name)
     try:
         data.decode()

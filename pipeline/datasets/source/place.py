@@ -114,10 +114,12 @@ class Zipped(NamedTuple):
         header = _stretch(self.file, self.offset, LOCAL_HEADER)
         if not header.startswith(LOCAL_START):
             raise RefusedError("damaged_member", f"no header at byte {self.offset} of the archive")
+
         named = int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
         data = _stretch(self.file, self.offset + LOCAL_HEADER + named, self.packed)
         if self.method == zipfile.ZIP_DEFLATED:
             data = self._inflated(data)
+
         if len(data) != self.size:
             raise RefusedError("damaged_member", f"{len(data)} bytes, the archive says {self.size}")
         if zlib.crc32(data) != self.crc:
@@ -144,10 +146,10 @@ def _stretch(path: str, offset: int, size: int) -> bytes:
     with open(path, "rb", buffering=0) as file:
         file.seek(offset)
         data = file.read(size)
-        while len(data) < size and (
-            more := file.read(size - len(data))
-        ):  # one read gives 2 GiB at most
+        while len(data) < size and (more := file.read(size - len(data))):
+            # one read gives 2 GiB at most
             data += more
+
     if len(data) != size:
         raise _changed(path, f"ends before byte {offset + size}, which it had when it was listed")
     return data

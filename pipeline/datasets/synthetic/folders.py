@@ -57,18 +57,19 @@ def materialise(dataset: str, numbers: Numbers, folder: Path) -> None:
         numbers: how many images, how large, which seed.
         folder: the folder to fill; it appears whole or not at all.
     """
-    seal = folder.with_name(
-        f"{folder.name}.sha256"
-    )  # beside it: the folder holds what the layout knows, no more
+    # beside it: the folder holds what the layout knows, no more
+    seal = folder.with_name(f"{folder.name}.sha256")
     if folder.exists():
         if seal.is_file() and seal.read_text().strip() == _fingerprint(folder):
             return
         shutil.rmtree(folder)
+
     with whole_folder(folder) as beside:
         for path, data in _files(dataset, numbers):
             target = beside / path
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(data)
+
     write_text(seal, _fingerprint(folder) + "\n")
 
 
@@ -79,6 +80,7 @@ def _files(dataset: str, numbers: Numbers) -> Files:
     module = importlib.import_module(datasets()[dataset].synthetic)
     if hasattr(module, "names"):
         yield from module.names()
+
     for split, count in (("train", numbers.train), ("val", numbers.val)):
 
         def rng(index: int, number: int = SPLIT_NUMBERS[split]) -> np.random.Generator:

@@ -44,8 +44,8 @@ def ground(rng: Generator, side: int, contrast: float = 0.05) -> Pixels:
     )
     waves = weight * np.sin((fy * y + fx * x) / side + phase)
     grain = rng.random((side, side), dtype=np.float32) * np.float32(contrast)
-    whole: Pixels = colour(rng, rng.uniform(0.4, 0.6), 0.35) + (waves + grain)[..., None]
-    return whole
+    canvas: Pixels = colour(rng, rng.uniform(0.4, 0.6), 0.35) + (waves + grain)[..., None]
+    return canvas
 
 
 def stripes(v: Pixels, u: Pixels, period: float, angle: float, phase: float) -> Mask:
@@ -72,9 +72,12 @@ def patch(canvas: Pixels, cy: float, cx: float, radius: float) -> tuple[Pixels, 
     centre, in pixels.
     """
     side = canvas.shape[0]
-    top, left = max(0, int(cy - radius)), max(0, int(cx - radius))
-    bottom, right = min(side, int(np.ceil(cy + radius))), min(side, int(np.ceil(cx + radius)))
+    top = max(0, int(cy - radius))
+    left = max(0, int(cx - radius))
+    bottom = min(side, int(np.ceil(cy + radius)))
+    right = min(side, int(np.ceil(cx + radius)))
     y, x = grid(side)
+
     return (
         canvas[top:bottom, left:right],
         y[top:bottom] - np.float32(cy),

@@ -47,8 +47,10 @@ def draw(rng: Generator, side: int) -> tuple[Pixels, NDArray[np.uint8]]:
     lower = y > level + swing * np.sin(2 * np.pi * x / side + phase)
     above, below = rng.permutation(len(STUFF))[:2]
     labels = np.where(lower, below + 1, above + 1).astype(np.uint8)
+
     _cover(rng, canvas, ~lower, int(above))
     _cover(rng, canvas, lower, int(below))
+
     for _ in range(1 + int(rng.integers(3))):
         thing = int(rng.integers(len(THINGS)))
         where = _outline(rng, side, THINGS[thing])
@@ -61,6 +63,7 @@ def draw(rng: Generator, side: int) -> tuple[Pixels, NDArray[np.uint8]]:
             canvas, where, light, painting.colour(rng, 1.0, 0.5), painting.colour(rng, 0.1, 0.5)
         )
         labels[where] = len(STUFF) + thing + 1
+
     labels[_outline(rng, side, "disc", 0.05)] = 0
     return canvas, labels
 
@@ -71,6 +74,7 @@ def _cover(rng: Generator, canvas: Pixels, where: Mask, stuff: int) -> None:
     period = max(4.0, len(canvas) / 12)
     if STUFF[stuff] == "plain":
         return
+
     pattern = {
         "meadow": lambda: rng.random(where.shape) > 0.5,
         "brick": lambda: painting.checks(y, x, period, (0.0, 0.0)),
@@ -86,8 +90,10 @@ def _outline(rng: Generator, side: int, name: str, size: float | None = None) ->
     radius = side * (size if size is not None else rng.uniform(0.08, 0.18))
     cy, cx = rng.uniform(radius, side - radius, 2)
     y, x = painting.grid(side)
-    v, u = y - np.float32(cy), x - np.float32(cx)
+    v = y - np.float32(cy)
+    u = x - np.float32(cx)
     far = v * v + u * u
+
     shapes: dict[str, Callable[[], Mask]] = {
         "disc": lambda: far < radius**2,
         "ring": lambda: (far < radius**2) & (far > (radius / 2) ** 2),

@@ -45,7 +45,7 @@ def name(label: int) -> str:
     dx, dy = CLASSES[label]
     across = {0: "", 1: "1 cell aside", 2: "2 cells aside", 3: "3 cells aside"}[dx]
     along = {-2: "2 cells above", 0: "", 2: "2 cells below"}[dy]
-    return "square " + " and ".join(part for part in (along, across) if part) + " of disc"
+    return "square " + " and ".join(phrase for phrase in (along, across) if phrase) + " of disc"
 
 
 @cache
@@ -56,14 +56,17 @@ def placements(label: int) -> tuple[Placement, ...]:
     row and the column of either part are even as often as odd.
     """
     dx, dy = CLASSES[label]
-    found = []
+    pairs = []
+
     for step in {dx, -dx}:
-        rows, columns = _along(dy), _along(step)
+        rows = _along(dy)
+        columns = _along(step)
         weight = 1 / len(rows) / len(columns) / len({dx, -dx})
-        found += [
+        pairs += [
             Placement((ay, ax), (by, bx), weight) for (ay, by), (ax, bx) in product(rows, columns)
         ]
-    return tuple(sorted(found))
+
+    return tuple(sorted(pairs))
 
 
 def _along(step: int) -> list[tuple[int, int]]:
@@ -86,9 +89,11 @@ def draw(rng: Generator, side: int, label: int) -> Pixels:
     """Return a scene of a class, shape (side, side, 3)."""
     chosen = choose(rng, label)
     free = [cell for cell in product(range(CELLS), repeat=2) if cell not in (chosen.a, chosen.b)]
+
     canvas = painting.ground(rng, side)
     for index in rng.choice(len(free), size=1 + int(rng.random() < 0.5), replace=False):
         _other(rng, canvas, *_centre(rng, side, free[index]))
+
     _disc(rng, canvas, *_centre(rng, side, chosen.a))
     _square(rng, canvas, *_centre(rng, side, chosen.b))
     return canvas
@@ -103,30 +108,31 @@ def _centre(rng: Generator, side: int, cell: tuple[int, int]) -> tuple[float, fl
 def _disc(rng: Generator, canvas: Pixels, cy: float, cx: float) -> None:
     """Paint part A: a bright disc with stripes."""
     cell = canvas.shape[0] / CELLS
-    part, v, u = painting.patch(canvas, cy, cx, RADIUS * cell)
+    pixels, v, u = painting.patch(canvas, cy, cx, RADIUS * cell)
     light = painting.stripes(v, u, cell / 4, rng.random() * np.pi, rng.random() * 2 * np.pi)
     inks = painting.colour(rng, 1.0, 0.2), painting.colour(rng, 0.75, 0.3)
-    painting.paint(part, v * v + u * u < (RADIUS * cell) ** 2, light, *inks)
+    painting.paint(pixels, v * v + u * u < (RADIUS * cell) ** 2, light, *inks)
 
 
 def _square(rng: Generator, canvas: Pixels, cy: float, cx: float) -> None:
     """Paint part B: a dark square with a chessboard."""
     cell = canvas.shape[0] / CELLS
-    part, v, u = painting.patch(canvas, cy, cx, RADIUS * cell)
+    pixels, v, u = painting.patch(canvas, cy, cx, RADIUS * cell)
     light = painting.checks(v, u, cell / 2, (rng.random() * cell, rng.random() * cell))
     inks = painting.colour(rng, 0.25, 0.5), painting.colour(rng, 0.05, 0.5)
-    painting.paint(part, np.maximum(np.abs(v), np.abs(u)) < RADIUS * cell, light, *inks)
+    painting.paint(pixels, np.maximum(np.abs(v), np.abs(u)) < RADIUS * cell, light, *inks)
 
 
 def _other(rng: Generator, canvas: Pixels, cy: float, cx: float) -> None:
     """Paint a plain triangle or cross: something to look past."""
     radius = RADIUS * canvas.shape[0] / CELLS * 0.8
-    part, v, u = painting.patch(canvas, cy, cx, radius)
+    pixels, v, u = painting.patch(canvas, cy, cx, radius)
     if rng.random() < 0.5:
         where = (np.abs(u) < (v + radius) / 2) & (v < radius)
     else:
         where = (np.abs(u) < radius / 3) | (np.abs(v) < radius / 3)
-    part[where] = painting.colour(rng, rng.uniform(0.3, 0.9), 0.7)
+
+    pixels[where] = painting.colour(rng, rng.uniform(0.3, 0.9), 0.7)
 
 
 def files(

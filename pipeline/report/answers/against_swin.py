@@ -26,7 +26,7 @@ from pipeline.report.contrasts import declared_pairs, mixer_pairs
 from pipeline.report.document import Table, code, plain
 from pipeline.report.families import SWIN, dynamic, static
 from pipeline.report.forest import draw_forest, title_of
-from pipeline.runs.results import ProfileFile
+from pipeline.runs.results.profile import ProfileFile
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,7 +51,8 @@ BLOCK = (
 
 def against_swin(evidence: Evidence) -> Answer:
     """Every pair of sizes alike, and the steps of the bridge."""
-    results, factorial = evidence.results, evidence.factorial
+    results = evidence.results
+    factorial = evidence.factorial
     depthwise = (*static(), *dynamic())
     pairs = [
         pair for task in TASKS for pair in mixer_pairs("swin", results.of(task), depthwise, SWIN)
@@ -60,12 +61,14 @@ def against_swin(evidence: Evidence) -> Answer:
     classified = [
         result for result in results.of(classifier()) if result.variant.mixer in (*depthwise, *SWIN)
     ]
+
     lacking = [
         *missing.of_mixer(results, any(pair.kind == "swin" for pair in pairs), (*SWIN, *depthwise)),
         *missing.profiles(classified),
         *missing.seeds(pairs),
         *missing.factorial(factorial),
     ]
+
     drawing = (
         Drawing(
             "answer_3.svg",
@@ -76,38 +79,46 @@ def against_swin(evidence: Evidence) -> Answer:
         if pairs
         else None
     )
+
     classify = [
         cost
         for cost in compared
         if not cost.contrast.left.where and cost.contrast.left.task == classifier()
     ]
-    said = [
+    sentences = [
         *words.sentences(pairs, evidence.mixed),
         *(_sentence(cost, evidence.mixed) for cost in classify),
     ]
+
     timed = {_protocol(side.profile) for side in sides(pairs) if side.profile}
     if timed:
         timed.add(SPEEDS)
     sure = [*words.certainty(pairs), *([BLOCK] if pairs else []), *sorted(timed)]
     table = _table(compared) if compared else None
+
     return Answer(
-        TITLE, said, drawing, table, sides(pairs), sure, lacking, tuple(pairs), tuple(compared)
+        TITLE, sentences, drawing, table, sides(pairs), sure, lacking, tuple(pairs), tuple(compared)
     )
 
 
 def _sentence(cost: RunCosts, mixed: bool) -> str:
     """Costs of one pair of variants in words."""
     pair = cost.contrast
-    told = [f"{found.times} times the {_called(found)} ({_both(found)})" for found in cost.found]
+    phrases = [
+        f"{measured.times} times the {_called(measured)} ({_both(measured)})"
+        for measured in cost.found
+    ]
     refused = f"; the rest is not compared, for {cost.refused}" if cost.refused else ""
+
     head = words.opened(
         f"`{pair.left.name}` took, beside `{pair.right.name}`",
         mixed=mixed,
         small=pair.small,
         synthetic=pair.synthetic,
     )
-    more = f" Also {', '.join(told[2:])}." if told[2:] else ""
-    return f"{head}, {', '.join(told[:2]) or 'no cost that compares'}{refused}.{more}"
+    more = f" Also {', '.join(phrases[2:])}." if phrases[2:] else ""
+
+    return f"{head}, {', '.join(phrases[:2]) or 'no cost that compares'}{refused}.{more}"
 
 
 def _called(cost: Cost) -> str:
@@ -131,6 +142,7 @@ def _protocol(profile: ProfileFile) -> str:
         if (profile.warmup, profile.timed) == AUTHORS
         else "not the authors' protocol"
     )
+
     return (
         f"Profiles: {profile.warmup} warm-up and {profile.timed} timed batches of "
         f"{profile.batch_size} images "
@@ -147,7 +159,9 @@ def _table(compared: list[RunCosts]) -> Table:
 
 
 def _line(cost: RunCosts) -> list[str]:
-    pair, difference = cost.contrast, cost.contrast.difference
+    pair = cost.contrast
+    difference = cost.contrast.difference
+
     return [
         words.named(pair),
         words.located(pair.left),
@@ -168,6 +182,7 @@ def _cell(cost: Cost | None) -> str:
 def _draw(compared: Sequence[RunCosts], path: Path) -> None:
     pairs = [cost.contrast for cost in compared]
     figure, (left, right) = canvas(1.8 + 0.55 * len(pairs), columns=2)
+
     draw_forest(left, pairs, {})
     left.set_title(title_of(pairs))
     _draw_costs(right, compared)
@@ -179,16 +194,18 @@ def _draw_costs(axes: Axes, compared: Sequence[RunCosts]) -> None:
     from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
     axes.axvline(1, color=QUIET, linewidth=1)
+
     measures = [measure for measure in MEASURES if any(cost.of(measure) for cost in compared)]
     for place, measure in enumerate(measures):
         shift = 0.13 * (place - (len(measures) - 1) / 2)  # apart, where two costs are alike
         points = [
-            (found.ratio, line + shift)
+            (measured.ratio, line + shift)
             for line, cost in enumerate(compared)
-            if (found := cost.of(measure))
+            if (measured := cost.of(measure))
         ]
         across, down = zip(*points, strict=True)
         axes.plot(across, down, MARKS[measure], color=SHADES[measure], markersize=7, label=measure)
+
     if measures:
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
@@ -197,6 +214,7 @@ def _draw_costs(axes: Axes, compared: Sequence[RunCosts]) -> None:
         axes.legend(
             loc="lower center", bbox_to_anchor=(0.5, 1.06), ncols=3, frameon=False, fontsize=9.5
         )
+
     axes.margins(x=0.1)
     axes.set_yticks(range(len(compared)), [""] * len(compared))
     axes.grid(axis="y", visible=False)

@@ -15,7 +15,10 @@ from pipeline.report.families import SWIN, static
 from pipeline.report.forest import forest
 
 TITLE = "5. Does the simpler network match or beat Swin on all three tasks?"
-MATCHES, BEATS, BEHIND, OPEN = "matches", "beats", "falls behind", "not settled"
+MATCHES = "matches"
+BEATS = "beats"
+BEHIND = "falls behind"
+OPEN = "not settled"
 CAPTION = """
 The static depth-wise network minus Swin with 95% intervals over paired seeds; the band is the
 margin within which a difference counts as none, and a hollow mark comes from one seed.
@@ -38,12 +41,14 @@ def all_tasks(evidence: Evidence) -> Answer:
     """Return the static depth-wise network minus Swin, judged against a margin, task by task and
     together.
     """
-    results, margin = evidence.results, evidence.margin
+    results = evidence.results
+    margin = evidence.margin
     pairs = [
         pair
         for task in TASKS
         for pair in mixer_pairs("static swin", results.of(task), static(), SWIN)
     ]
+
     tasks = {pair.left.task for pair in pairs}
     lacking = [
         *(
@@ -53,8 +58,10 @@ def all_tasks(evidence: Evidence) -> Answer:
         ),
         *missing.seeds(pairs),
     ]
-    said = [_sentence(pair, margin, evidence.mixed) for pair in pairs]
-    said += [_together(found, margin, evidence.mixed) for found in _by_networks(pairs)]
+
+    sentences = [_sentence(pair, margin, evidence.mixed) for pair in pairs]
+    sentences += [_together(group, margin, evidence.mixed) for group in _by_networks(pairs)]
+
     caption = " ".join(CAPTION.split())
     drawing = (
         Drawing(
@@ -68,8 +75,16 @@ def all_tasks(evidence: Evidence) -> Answer:
         if pairs
         else None
     )
+
     return Answer(
-        TITLE, said, drawing, table, sides(pairs), words.certainty(pairs), lacking, tuple(pairs)
+        TITLE,
+        sentences,
+        drawing,
+        table,
+        sides(pairs),
+        words.certainty(pairs),
+        lacking,
+        tuple(pairs),
     )
 
 
@@ -84,16 +99,18 @@ def verdict(contrast: Contrast, margin: float) -> str:
 
 
 def _sentence(pair: Contrast, margin: Mapping[str, float], mixed: bool) -> str:
-    found = verdict(pair, margin.get(pair.metric, 0.0))
-    sides = f"`{pair.left.name}` against `{pair.right.name}`: **{found}**"
+    outcome = verdict(pair, margin.get(pair.metric, 0.0))
+    sides = f"`{pair.left.name}` against `{pair.right.name}`: **{outcome}**"
     head = words.opened(
         f"{TASK_NAMES[pair.left.task]}, {sides}",
         mixed=mixed,
         small=pair.small,
         synthetic=pair.synthetic,
     )
+
     if pair.difference is None:
         return f"{head}, no seed in common."
+
     points = (
         f"{numbers.signed(pair.metric, pair.difference.mean)} points of "
         f"{numbers.label(pair.metric)}"
@@ -106,10 +123,10 @@ def _sentence(pair: Contrast, margin: Mapping[str, float], mixed: bool) -> str:
 
 def _by_networks(pairs: list[Contrast]) -> list[list[Contrast]]:
     """Pairs of the same two variants, over the tasks."""
-    found: dict[tuple[str, str], list[Contrast]] = defaultdict(list)
+    groups: dict[tuple[str, str], list[Contrast]] = defaultdict(list)
     for pair in pairs:
-        found[pair.left.name, pair.right.name].append(pair)
-    return list(found.values())
+        groups[pair.left.name, pair.right.name].append(pair)
+    return list(groups.values())
 
 
 def _together(pairs: list[Contrast], margin: Mapping[str, float], mixed: bool) -> str:
@@ -117,18 +134,21 @@ def _together(pairs: list[Contrast], margin: Mapping[str, float], mixed: bool) -
     first = pairs[0]
     verdicts = {pair.left.task: verdict(pair, margin.get(pair.metric, 0.0)) for pair in pairs}
     tasks = {kind: " and ".join(_tasks(verdicts, kind)) for kind in (BEHIND, OPEN, "")}
-    told = {
+    phrases = {
         BEHIND: f"falls behind in {tasks[BEHIND]}",
         OPEN: f"not settled in {tasks[OPEN]}",
         "": f"not run with both in {tasks['']}",
     }
-    said = (
-        "; ".join(told[kind] for kind, names in tasks.items() if names)
+
+    finding = (
+        "; ".join(phrases[kind] for kind, names in tasks.items() if names)
         or "matches or beats it on each"
     )
-    small, synthetic = any(pair.small for pair in pairs), any(pair.synthetic for pair in pairs)
+
+    small = any(pair.small for pair in pairs)
+    synthetic = any(pair.synthetic for pair in pairs)
     head = words.opened("all three tasks together", mixed=mixed, small=small, synthetic=synthetic)
-    return f"{head}, `{first.left.name}` against `{first.right.name}`: **{said}**."
+    return f"{head}, `{first.left.name}` against `{first.right.name}`: **{finding}**."
 
 
 def _tasks(verdicts: Mapping[str, str], kind: str) -> list[str]:
@@ -136,7 +156,9 @@ def _tasks(verdicts: Mapping[str, str], kind: str) -> list[str]:
 
 
 def _line(pair: Contrast, margin: Mapping[str, float]) -> list[str]:
-    difference, within = pair.difference, margin.get(pair.metric, 0.0)
+    difference = pair.difference
+    within = margin.get(pair.metric, 0.0)
+
     return [
         TASK_NAMES[pair.left.task],
         words.named(pair),

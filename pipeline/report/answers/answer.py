@@ -67,9 +67,12 @@ class Evidence:
         samples = [of_variant(run, run.metrics) for run in self.results.run if run.metrics]
         if self.factorial:
             budgets = [of_budget(self.factorial, budget) for budget in self.factorial.budgets]
-            samples += [sample for found in budgets for sample in found.values()]
+            samples += [
+                sample for samples_of_budget in budgets for sample in samples_of_budget.values()
+            ]
         if self.search:
             samples += [sample for _, sample in of_search(self.search)]
+
         return len({(bool(sample.small), sample.synthetic) for sample in samples}) > 1
 
 
@@ -110,6 +113,7 @@ class Answer:
         """The answer in one sentence: the first two networks, in every task that has them."""
         if self.brief or not self.key:
             return self.brief
+
         first = max(self.key, key=lambda pair: pair.difference.n if pair.difference else 0)
         names = (first.left.name, first.right.name)
         same = [pair for pair in self.key if (pair.left.name, pair.right.name) == names]
@@ -120,8 +124,9 @@ class Answer:
             if pair.difference
         ]
         more = f"; {len(self.key)} pairs in all" if len(self.key) > len(same) else ""
-        said = ", ".join(parts) or "no seed in common"
-        return f"{code(names[0])} minus {code(names[1])}: {said}{more}."
+        text = ", ".join(parts) or "no seed in common"
+
+        return f"{code(names[0])} minus {code(names[1])}: {text}{more}."
 
     def blocks(self, tracked: Tracked) -> list[Block]:
         """Return the answer: one sentence, picture, table, what that says, and how sure it is."""
@@ -131,9 +136,10 @@ class Answer:
         blocks: list[Block] = [Heading(3, self.title), Paragraph(first)]
         blocks += [self.figure.figure] if self.figure else []
         blocks += [self.table] if self.table else []
-        if found := words.variances(self.contrasts):
-            blocks.append(Folded("Which variance is which: seeds, images, both", [found]))
+        if variances := words.variances(self.contrasts):
+            blocks.append(Folded("Which variance is which: seeds, images, both", [variances]))
         blocks += [Bullets(self.sentences)] if self.sentences else []
+
         if self.certainty:
             blocks.append(Paragraph("**How sure:** " + " ".join(self.certainty)))
         if self.missing:
@@ -142,6 +148,7 @@ class Answer:
             blocks.append(
                 Folded("The runs that this stands on", [Bullets(_run_lines(self.runs, tracked))])
             )
+
         return blocks
 
 
@@ -149,7 +156,7 @@ def of_contrasts(
     evidence: Evidence,
     number: int,
     title: str,
-    found: list[Contrast],
+    contrasts: list[Contrast],
     crossed: Said,
     lacking: list[str],
 ) -> Answer:
@@ -158,15 +165,22 @@ def of_contrasts(
     """
     drawing = (
         Drawing(
-            f"answer_{number}.svg", CAPTION, lambda path: forest(found, path), words.values(found)
+            f"answer_{number}.svg",
+            CAPTION,
+            lambda path: forest(contrasts, path),
+            words.values(contrasts),
         )
-        if found
+        if contrasts
         else None
     )
-    said = [*words.sentences(found, evidence.mixed), *crossed.sentences]
-    sure = words.certainty(found)
-    runs = joined([*sides(found), *crossed.samples])
-    return Answer(title, said, drawing, words.table(found), runs, sure, lacking, tuple(found))
+
+    sentences = [*words.sentences(contrasts, evidence.mixed), *crossed.sentences]
+    sure = words.certainty(contrasts)
+    runs = joined([*sides(contrasts), *crossed.samples])
+
+    return Answer(
+        title, sentences, drawing, words.table(contrasts), runs, sure, lacking, tuple(contrasts)
+    )
 
 
 def joined(samples: Iterable[SamplePicture]) -> list[SamplePicture]:
@@ -183,8 +197,8 @@ def _caution(samples: list[SamplePicture]) -> str:
     small = [sample for sample in samples if sample.small]
     if not small:
         return ""
-    whole = SYNTHETIC if all(sample.synthetic for sample in samples) else SMALL
-    return whole if len(small) == len(samples) else PARTLY
+    caution = SYNTHETIC if all(sample.synthetic for sample in samples) else SMALL
+    return caution if len(small) == len(samples) else PARTLY
 
 
 def _run_lines(samples: list[SamplePicture], tracked: Tracked) -> list[str]:

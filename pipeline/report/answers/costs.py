@@ -8,7 +8,7 @@ from pipeline.params.registry import classifier
 from pipeline.report import numbers
 from pipeline.report.contrasts import Contrast
 from pipeline.report.samples import SamplePicture
-from pipeline.runs.results import ProfileFile
+from pipeline.runs.results.profile import ProfileFile
 
 
 @dataclass(frozen=True)
@@ -50,13 +50,11 @@ class RunCosts:
         return next((cost for cost in self.found if cost.measure == measure), None)
 
 
-PARAMETERS, MACS, INFERENCE, TRAINING, MEMORY = (
-    "parameters",
-    "MACs",
-    "inference",
-    "training",
-    "memory",
-)
+PARAMETERS = "parameters"
+MACS = "MACs"
+INFERENCE = "inference"
+TRAINING = "training"
+MEMORY = "memory"
 MEASURES = (PARAMETERS, MACS, INFERENCE, TRAINING, MEMORY)
 UNITS = {PARAMETERS: "M", MACS: "G", INFERENCE: "images/s", TRAINING: "images/s", MEMORY: "MB"}
 SESSION = 24 * 3600  # seconds
@@ -77,28 +75,33 @@ def costs(contrast: Contrast) -> RunCosts:
 
     Profiles are of the classification network, so they say nothing of a network with another head.
     """
-    left, right = contrast.left, contrast.right
+    left = contrast.left
+    right = contrast.right
     if left.where or left.task != classifier():
         return RunCosts(contrast, _of_runs(left, right))
-    one, other = left.profile, right.profile
-    if one is None or other is None:
+
+    first = left.profile
+    second = right.profile
+    if first is None or second is None:
         lacking = " and ".join(f"`{side.name}`" for side in (left, right) if side.profile is None)
         return RunCosts(contrast, _of_runs(left, right), f"{lacking} has no profile")
+
     counted = _made([(PARAMETERS, left.parameters, right.parameters)])
-    if (one.image_size, one.macs_rule) == (other.image_size, other.macs_rule):
+    if (first.image_size, first.macs_rule) == (second.image_size, second.macs_rule):
         counted += _made([(MACS, left.macs, right.macs)])
-    if protocol(one) != protocol(other):
+    if protocol(first) != protocol(second):
         return RunCosts(contrast, counted, "the two profiles were not made by one protocol")
-    if not one_session(one, other):
+    if not one_session(first, second):
         return RunCosts(contrast, counted, "the two profiles were not made in one session")
-    return RunCosts(contrast, counted + _timed(one, other))
+
+    return RunCosts(contrast, counted + _timed(first, second))
 
 
-def one_session(one: ProfileFile, other: ProfileFile) -> bool:
+def one_session(first: ProfileFile, second: ProfileFile) -> bool:
     """Whether two profiles say that one machine made them within a day of one start."""
-    if one.boot is None or one.boot != other.boot or not (one.measured and other.measured):
+    if first.boot is None or first.boot != second.boot or not (first.measured and second.measured):
         return False
-    return abs(one.measured - other.measured) <= SESSION
+    return abs(first.measured - second.measured) <= SESSION
 
 
 def protocol(profile: ProfileFile) -> tuple[object, ...]:
@@ -116,23 +119,24 @@ def protocol(profile: ProfileFile) -> tuple[object, ...]:
     )
 
 
-def _timed(one: ProfileFile, other: ProfileFile) -> tuple[Cost, ...]:
+def _timed(first: ProfileFile, second: ProfileFile) -> tuple[Cost, ...]:
     speeds = [
         (
             INFERENCE,
-            one.inference_images_per_second,
-            other.inference_images_per_second,
-            _spread(one.inference_quartiles, other.inference_quartiles),
+            first.inference_images_per_second,
+            second.inference_images_per_second,
+            _spread(first.inference_quartiles, second.inference_quartiles),
         ),
         (
             TRAINING,
-            one.train_images_per_second,
-            other.train_images_per_second,
-            _spread(one.train_quartiles, other.train_quartiles),
+            first.train_images_per_second,
+            second.train_images_per_second,
+            _spread(first.train_quartiles, second.train_quartiles),
         ),
     ]
-    made = tuple(Cost(*speed) for speed in speeds if speed[1] and speed[2])
-    return made + _made([(MEMORY, one.peak_memory_mb, other.peak_memory_mb)])
+
+    speed_costs = tuple(Cost(*speed) for speed in speeds if speed[1] and speed[2])
+    return speed_costs + _made([(MEMORY, first.peak_memory_mb, second.peak_memory_mb)])
 
 
 def _spread(left: list[float] | None, right: list[float] | None) -> tuple[float, float] | None:
@@ -148,6 +152,7 @@ def _of_runs(left: SamplePicture, right: SamplePicture) -> tuple[Cost, ...]:
     speeds = (
         (left.train_images_per_second, right.train_images_per_second) if alike else (None, None)
     )
+
     return _made(
         [
             (PARAMETERS, left.parameters, right.parameters),
@@ -157,5 +162,5 @@ def _of_runs(left: SamplePicture, right: SamplePicture) -> tuple[Cost, ...]:
     )
 
 
-def _made(found: list[tuple[str, float | None, float | None]]) -> tuple[Cost, ...]:
-    return tuple(Cost(measure, left, right) for measure, left, right in found if left and right)
+def _made(values: list[tuple[str, float | None, float | None]]) -> tuple[Cost, ...]:
+    return tuple(Cost(measure, left, right) for measure, left, right in values if left and right)

@@ -15,7 +15,9 @@ from pipeline.report.effects import Analysis, Effect, Observation, TermTest, ana
 from pipeline.report.samples import SamplePicture, of_budget
 from pipeline.report.trials import FactorialResults
 
-POSITIONS, GROUPS, DYNAMIC = "shared over positions", "channel groups", "dynamic"
+POSITIONS = "shared over positions"
+GROUPS = "channel groups"
+DYNAMIC = "dynamic"
 MAIN = {
     "shared over positions": "sharing over positions (yes minus no)",
     "channel − group": "weights of their own for every channel minus one set a group",
@@ -46,8 +48,9 @@ def analyses(factorial: FactorialResults | None) -> dict[str, Analysis]:
     """
     if factorial is None:
         return {}
+
     cells = factorial.design.cells
-    made: dict[str, Analysis] = {}
+    by_budget: dict[str, Analysis] = {}
     for budget in factorial.budgets:
         observations = [
             Observation(
@@ -63,31 +66,35 @@ def analyses(factorial: FactorialResults | None) -> dict[str, Analysis]:
             and trial.value is not None
             and (cell := cells.get(trial.setting))
         ]
+
         if observations:
             try:
-                made[budget] = analyse(observations)
+                by_budget[budget] = analyse(observations)
             except UserError as error:
                 raise UserError(
                     f"{factorial.folder} does not make a design: {error}; run its stage again"
                 ) from None
-    return made
+
+    return by_budget
 
 
 def effects(evidence: Evidence, factors: Iterable[str]) -> Said:
     """Return the main effects of these factors in the longest training, a sentence each."""
-    wanted = {(factor,) for factor in factors}
+    mains = {(factor,) for factor in factors}
     if evidence.factorial is None or not evidence.analyses:
         return Said([], [])
+
     budget, analysis = next(iter(evidence.analyses.items()))
-    chosen = [effect for effect in analysis.effects if effect.factors in wanted]
+    chosen = [effect for effect in analysis.effects if effect.factors in mains]
     metric = evidence.factorial.design.metric
     holds = dict.fromkeys(effect.assumption for effect in chosen if effect.assumption)
     start = f"{opening(evidence, evidence.factorial, budget)}effects on {numbers.label(metric)}:"
-    said = [start]
+
+    sentences = [start]
     for effect in chosen:
-        said += [f"{told(metric, effect)}.", *levels(metric, analysis, effect)]
-    said += holds
-    return Said(said, cells(evidence.factorial, budget))
+        sentences += [f"{told(metric, effect)}.", *levels(metric, analysis, effect)]
+    sentences += holds
+    return Said(sentences, cells(evidence.factorial, budget))
 
 
 def cells(factorial: FactorialResults, budget: str) -> list[SamplePicture]:
@@ -104,6 +111,7 @@ def opening(evidence: Evidence, factorial: FactorialResults, budget: str) -> str
     samples = cells(factorial, budget)
     small = any(sample.small for sample in samples)
     task = TASK_NAMES[factorial.design.task]
+
     return words.opened(
         f"in the factorial's budget `{budget}` ({task}), ",
         mixed=evidence.mixed,
@@ -128,6 +136,7 @@ def told(metric: str, effect: Effect) -> str:
     if effect.refused:
         return f"{name} cannot be stated ({lowered(effect.refused.rstrip('.'))})"
     settled = "" if effect.clear else ", not told apart from zero"
+
     return (
         f"{name} {numbers.signed(metric, effect.estimate)} points ({interval(metric, effect)}, "
         f"adjusted p {p_value(effect.p_adjusted)}, smallest detectable "
@@ -139,8 +148,8 @@ def levels(metric: str, analysis: Analysis, main: Effect) -> list[str]:
     """Return a main effect at the levels of what it changes with; nothing where it does not."""
     return [
         f"**{MAIN.get(main.name, main.name)}** is not the same throughout: "
-        f"{', '.join(_at(metric, effect) for effect in found)}."
-        for found in _together(analysis.by_level(main))
+        f"{', '.join(_at(metric, effect) for effect in group)}."
+        for group in _together(analysis.by_level(main))
     ]
 
 
@@ -154,10 +163,11 @@ def table(evidence: Evidence) -> Table | None:
     factorial = evidence.factorial
     if factorial is None or not evidence.analyses:
         return None
+
     rows: list[list[str]] = []
-    for budget, made in evidence.analyses.items():
-        first = {term.effects[0].name: term for term in made.terms if term.rank > 1}
-        for effect in made.effects:
+    for budget, analysis in evidence.analyses.items():
+        first = {term.effects[0].name: term for term in analysis.terms if term.rank > 1}
+        for effect in analysis.effects:
             if term := first.get(effect.name):
                 rows.append(_whole_line(factorial, budget, term))
             rows.append(_line(factorial, budget, effect))
@@ -183,6 +193,7 @@ def simple_table(evidence: Evidence) -> Table | None:
         for effect in analysis.simple
         if len(effect.comparison.at) == 1
     ]
+
     head = ["effect, at", "points", "95% interval", "runs", "scale"]
     return Table(head, rows, frozenset(range(1, 4))) if rows else None
 
@@ -262,8 +273,8 @@ def _together(effects: Iterable[Effect]) -> Iterator[list[Effect]]:
         *outer, (factor, _) = effect.comparison.at
         return (*outer, factor)
 
-    for _, found in groupby(effects, key=alike):
-        yield list(found)
+    for _, group in groupby(effects, key=alike):
+        yield list(group)
 
 
 def _at(metric: str, effect: Effect) -> str:

@@ -13,9 +13,11 @@ TITLE = "2. How much do dynamic weights add over static ones?"
 
 def dynamic(evidence: Evidence) -> Answer:
     """Dynamic networks minus their static ones, and the two ways of computing weights."""
-    results, factorial = evidence.results, evidence.factorial
-    static_ones, dynamic_ones = families.static(), families.dynamic()
-    found = [
+    results = evidence.results
+    factorial = evidence.factorial
+    static_ones = families.static()
+    dynamic_ones = families.dynamic()
+    contrasts = [
         *(
             pair
             for task in TASKS
@@ -23,13 +25,17 @@ def dynamic(evidence: Evidence) -> Answer:
         ),
         *declared_pairs(factorial, "weights"),
     ]
+
     lacking = [
         *missing.of_mixer(
-            results, any(pair.kind == "dynamic" for pair in found), (*static_ones, *dynamic_ones)
+            results,
+            any(pair.kind == "dynamic" for pair in contrasts),
+            (*static_ones, *dynamic_ones),
         ),
-        *missing.seeds(found),
+        *missing.seeds(contrasts),
         *missing.factorial(factorial),
     ]
+
     return of_contrasts(
-        evidence, 2, TITLE, found, crossed.effects(evidence, (crossed.DYNAMIC,)), lacking
+        evidence, 2, TITLE, contrasts, crossed.effects(evidence, (crossed.DYNAMIC,)), lacking
     )

@@ -33,10 +33,12 @@ def factors(evidence: Evidence) -> Answer:
     if factorial is None or not evidence.analyses:
         return Answer(TITLE, [], None, None, [], [], lacking)
     budget, analysis = next(iter(evidence.analyses.items()))
-    start, metric = crossed.opening(evidence, factorial, budget), factorial.design.metric
+    start = crossed.opening(evidence, factorial, budget)
+    metric = factorial.design.metric
     mains = [effect for effect in analysis.effects if len(effect.factors) == 1]
     crossings = [effect for effect in analysis.effects if len(effect.factors) > 1]
-    said = [
+
+    sentences = [
         *_terms(start, analysis),
         *_ranked(start, "main effects", metric, mains),
         *(line for effect in mains for line in crossed.levels(metric, analysis, effect)),
@@ -45,20 +47,22 @@ def factors(evidence: Evidence) -> Answer:
         *_not_run(factorial),
         *_hours(factorial),
     ]
-    shown = [_short(metric, effect) for effect in analysis.effects if not effect.refused]
+
+    values = [_short(metric, effect) for effect in analysis.effects if not effect.refused]
     drawing = Drawing(
         "effects.svg",
         " ".join(CAPTION.split()),
         _plot(evidence, budget),
-        f"Values: {'; '.join(shown) or 'none'}.",
+        f"Values: {'; '.join(values) or 'none'}.",
     )
     samples = joined(
         sample for each in evidence.analyses for sample in crossed.cells(factorial, each)
     )
     table = crossed.table(evidence)
+
     return Answer(
         TITLE,
-        said,
+        sentences,
         drawing,
         table,
         samples,
@@ -89,11 +93,12 @@ def _changing(analysis: Analysis, main: Effect) -> str:
 def _terms(start: str, analysis: Analysis) -> list[str]:
     """Return which terms as a whole are told apart from zero, those with most evidence first."""
     ranked = sorted(analysis.terms, key=lambda term: term.p)
-    told, rest = ([t.name for t in ranked if t.clear is clear] for clear in (True, False))
+    settled, rest = ([t.name for t in ranked if t.clear is clear] for clear in (True, False))
     if not ranked:
         return []
-    other = f" Not told apart: {', '.join(rest)}." if told and rest else ""
-    return [f"{start}terms told apart from zero: {', '.join(told) or 'none'}.{other}"]
+
+    others = f" Not told apart: {', '.join(rest)}." if settled and rest else ""
+    return [f"{start}terms told apart from zero: {', '.join(settled) or 'none'}.{others}"]
 
 
 def _ranked(start: str, what: str, metric: str, effects: list[Effect]) -> list[str]:
@@ -103,21 +108,24 @@ def _ranked(start: str, what: str, metric: str, effects: list[Effect]) -> list[s
     stated = sorted((e for e in effects if not e.refused), key=lambda e: -abs(e.t or 0.0))
     if not stated:
         return []
-    told = [e for e in stated if e.clear]
-    listed = ". ".join(_brief(metric, effect) for effect in told)
-    said = (
+
+    settled = [e for e in stated if e.clear]
+    listed = ". ".join(_brief(metric, effect) for effect in settled)
+    sentence = (
         f"{start}{what} told apart from zero, most evidence first: {listed}."
-        if told
+        if settled
         else (
             f"{start}none of the {what} is told apart from zero. Most evidence: "
             f"{_brief(metric, stated[0])}."
         )
     )
+
     if rest := [effect for effect in stated if not effect.clear]:
         reach = numbers.value(metric, max(effect.detectable or 0.0 for effect in rest))
-        others = "the others" if told else "them"
-        said += f" An effect of up to {reach} points can hide in {others}."
-    return [said]
+        others = "the others" if settled else "them"
+        sentence += f" An effect of up to {reach} points can hide in {others}."
+
+    return [sentence]
 
 
 def _brief(metric: str, effect: Effect) -> str:
@@ -134,6 +142,7 @@ def _refused(start: str, analysis: Analysis) -> list[str]:
     for effect in analysis.effects:
         if effect.refused:
             reasons.setdefault(effect.refused, []).append(effect.name)
+
     return [
         f"{start}these are not stated: {', '.join(names)}. {reason}"
         for reason, names in reasons.items()
@@ -141,14 +150,15 @@ def _refused(start: str, analysis: Analysis) -> list[str]:
 
 
 def _not_run(factorial: FactorialResults) -> list[str]:
-    left = "; ".join(
+    left_out = "; ".join(
         f"`{name}` ({code(reason)})" for name, reason in factorial.design.left_out.items()
     )
     failed = dict.fromkeys(
         f"`{trial.setting}`" for trial in factorial.trials if trial.state == "failed"
     )
+
     return [
-        *([f"Settings that could not be run: {left}."] if left else []),
+        *([f"Settings that could not be run: {left_out}."] if left_out else []),
         *([f"Settings with runs that failed: {', '.join(failed)}."] if failed else []),
     ]
 
@@ -157,29 +167,35 @@ def _hours(factorial: FactorialResults) -> list[str]:
     small = any(
         sample.small for budget in factorial.budgets for sample in crossed.cells(factorial, budget)
     )
-    told = [
+    phrases = [
         f"budget `{spent.budget}` {spent.words} on {code(spent.device)}"
         for spent in hours(factorial.trials)
     ]
-    return [f"It took {'as a small-scale run ' if small else ''}{', '.join(told)}."] if told else []
+
+    return (
+        [f"It took {'as a small-scale run ' if small else ''}{', '.join(phrases)}."]
+        if phrases
+        else []
+    )
 
 
 def _certainty(factorial: FactorialResults, analyses: Mapping[str, Analysis]) -> list[str]:
-    said = []
+    lines = []
     for budget, analysis in analyses.items():
         spread = numbers.value(factorial.design.metric, analysis.residual_sd)
-        said.append(
+        lines.append(
             f"Budget `{budget}`: {numbers.seeds(len(analysis.seeds))}, a scatter of {spread} "
             "points "
             "over seeds with "
             f"{analysis.freedom} degrees of freedom."
         )
-    said.append(NAMES)
-    said.append(
+
+    lines.append(NAMES)
+    lines.append(
         "Cells differ in parameters; question 1 sets those beside a plain control of as many "
         "that have one."
     )
-    return said
+    return lines
 
 
 def _plot(evidence: Evidence, budget: str) -> Callable[[Path], None]:

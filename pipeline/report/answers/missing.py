@@ -18,14 +18,15 @@ def of_mixer(
     for task in tasks:
         named = results.of(task)
         for mixer in mixers:
-            found = [result for result in named if result.variant.mixer == mixer]
-            lacking += [_train(result) for result in found if not result.metrics]
-            if not found and not answered:
+            variants = [result for result in named if result.variant.mixer == mixer]
+            lacking += [_train(result) for result in variants if not result.metrics]
+            if not variants and not answered:
                 size = _size(named)
                 entry = f"{mixer}_{size}: {{mixer: {mixer}, size: {size}}}"
                 lacking.append(
                     f"Add `{entry}` to `{task}.variants`, then `dvc repro {task}@{mixer}_{size}`."
                 )
+
     return lacking
 
 
@@ -39,7 +40,9 @@ def of_kind(
     lacking = [_train(result) for result in named if not result.metrics]
     if lacking:
         return lacking
-    mixer, size = next(iter(mixers)), _size(results.of(classifier()))
+
+    mixer = next(iter(mixers))
+    size = _size(results.of(classifier()))
     name = f"{mixer}_{size}_{suffix}"
     entry = f"{name}: {{mixer: {mixer}, size: {size}, {option}}}"
     return [f"For {what}: add `{entry}` to `classify.variants`, then `dvc repro classify@{name}`."]
@@ -58,6 +61,7 @@ def seeds(contrasts: list[Contrast]) -> list[str]:
     single = [(task, name) for (task, name), count in names.items() if count < 2]
     if not single:
         return []
+
     commands = " ".join(f"{task}@{name}" for task, name in single)
     return [
         "For intervals, give `seeds: [0, 1, 2]` to the variants with one seed, then `dvc repro "
@@ -71,17 +75,17 @@ def profiles(variants: Iterable[VariantResult]) -> list[str]:
     return [f"`dvc repro {' '.join(names)}` measures the cost."] if names else []
 
 
-def factorial(made: FactorialResults | None) -> list[str]:
+def factorial(results: FactorialResults | None) -> list[str]:
     """Return the factorial design, where it is not there or has runs that failed."""
-    if made is None:
+    if results is None:
         return ["`dvc repro factorial` makes the factorial design."]
-    failed = any(trial.state == "failed" for trial in made.trials)
+    failed = any(trial.state == "failed" for trial in results.trials)
     return ["`dvc repro factorial` tries its failed runs again."] if failed else []
 
 
-def search(made: SearchResults | None) -> list[str]:
+def search(results: SearchResults | None) -> list[str]:
     """Return the search, where it is not there."""
-    return [] if made else ["`dvc repro tune` makes the search."]
+    return [] if results else ["`dvc repro tune` makes the search."]
 
 
 def _train(result: VariantResult) -> str:

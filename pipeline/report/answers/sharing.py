@@ -20,8 +20,10 @@ TITLE = "1. What do sparse connectivity and weight sharing contribute?"
 
 def sharing(evidence: Evidence) -> Answer:
     """Kernel sizes, neighbourhoods, sharing over positions and over channels."""
-    results, factorial, search = evidence.results, evidence.factorial, evidence.search
-    found = [
+    results = evidence.results
+    factorial = evidence.factorial
+    search = evidence.search
+    contrasts = [
         *(pair for task in TASKS for pair in kernel_pairs(results.of(task))),
         *search_pairs(search, "search kernel", "kernel_size"),
         *declared_pairs(factorial, "neighbourhood"),
@@ -34,7 +36,8 @@ def sharing(evidence: Evidence) -> Answer:
         ),
         *control_pairs(factorial),
     ]
-    kinds = {pair.kind for pair in found}
+
+    kinds = {pair.kind for pair in contrasts}
     lacking = [
         *missing.of_kind(
             results, "kernel" in kinds, static(), "a second kernel size", "kernel_size: 3", "k3"
@@ -48,15 +51,16 @@ def sharing(evidence: Evidence) -> Answer:
             "g8",
         ),
         *missing.of_mixer(results, "unshared" in kinds, unshared()),
-        *missing.seeds(found),
+        *missing.seeds(contrasts),
         *missing.factorial(factorial),
         *missing.search(search),
     ]
+
     return of_contrasts(
         evidence,
         1,
         TITLE,
-        found,
+        contrasts,
         crossed.effects(evidence, (crossed.POSITIONS, crossed.GROUPS)),
         lacking,
     )

@@ -57,7 +57,9 @@ VARIANCES = [
     "images",
     "scale",
 ]
-SMALL, PAPERS, PAPERS_SCALE = "small-scale run", "the paper's", "At the paper's scale"
+SMALL = "small-scale run"
+PAPERS = "the paper's"
+PAPERS_SCALE = "At the paper's scale"
 CAVEATS = (
     "Each interval is a 95% t-interval over paired seeds, not widened for being one of many. It "
     "holds for these evaluation images and leaves out their sampling.",
@@ -123,14 +125,16 @@ def sentences(contrasts: Iterable[Contrast], mixed: bool) -> list[str]:
     """Say what contrasts show, by kind, place, task and scale; of the factorial only the longest
     training speaks.
     """
-    made: list[str] = []
+    lines: list[str] = []
     spoken: dict[str, str] = {}
-    for _, found in groupby(contrasts, key=_group):
-        group = list(found)
-        kind, where = group[0].kind, group[0].left.where
+    for _, members in groupby(contrasts, key=_group):
+        group = list(members)
+        kind = group[0].kind
+        where = group[0].left.where
         if spoken.setdefault(kind, where) == where:
-            made.append(sentence(group, mixed))
-    return made
+            lines.append(sentence(group, mixed))
+
+    return lines
 
 
 def sentence(group: list[Contrast], mixed: bool) -> str:
@@ -143,17 +147,19 @@ def sentence(group: list[Contrast], mixed: bool) -> str:
     head = opened(
         where + _settled(group, about), mixed=mixed, small=first.small, synthetic=first.synthetic
     )
-    known = [contrast for contrast in group if contrast.difference]
-    if not known:
+
+    compared = [contrast for contrast in group if contrast.difference]
+    if not compared:
         return f"{head}: no seed in common."
-    settled = [contrast for contrast in known if contrast.sign]
-    least, most = (choose(settled or known, key=_mean) for choose in (min, max))
-    rest = " The other pairs are not settled." if 0 < len(settled) < len(known) else ""
+    settled = [contrast for contrast in compared if contrast.sign]
+    least, most = (choose(settled or compared, key=_mean) for choose in (min, max))
+    rest = " The other pairs are not settled." if 0 < len(settled) < len(compared) else ""
     ceiling = (
         " Where every run reaches 100%, nothing can be told apart."
         if any(c.at_ceiling for c in group)
         else ""
     )
+
     if least is most:
         return f"{head}: {detail(least)}.{rest}{ceiling}"
     return f"{head}. Least: {detail(least)}. Most: {detail(most)}.{rest}{ceiling}"
@@ -167,12 +173,12 @@ def detail(contrast: Contrast) -> str:
 
 def values(contrasts: Iterable[Contrast]) -> str:
     """Return every number of a forest, for who cannot see it."""
-    told = (
+    lines = (
         f"{named(pair)} {numbers.signed(pair.metric, _mean(pair))} "
         f"({sure(pair.metric, pair.difference)})"
         for pair in contrasts
     )
-    return f"Values: {'; '.join(told)}."
+    return f"Values: {'; '.join(lines)}."
 
 
 def named(contrast: Contrast) -> str:
@@ -251,19 +257,22 @@ def certainty(contrasts: list[Contrast]) -> list[str]:
     """Seeds, and what else differs, over all contrasts of an answer."""
     if not contrasts:
         return []
+
     counts = [contrast.difference.n if contrast.difference else 0 for contrast in contrasts]
-    least, most = min(counts), max(counts)
-    said = [
+    least = min(counts)
+    most = max(counts)
+    lines = [
         f"{numbers.seeds(most)} a contrast."
         if least == most
         else f"{least} to {numbers.seeds(most)} a contrast."
     ]
     if any(contrast.confounded for contrast in contrasts):
-        said.append(
+        lines.append(
             "Some pairs differ in recipe or data too, as the table says: they do not show the "
             "operator alone."
         )
-    return said
+
+    return lines
 
 
 def sampled(contrasts: Iterable[Contrast]) -> str:
@@ -274,6 +283,7 @@ def sampled(contrasts: Iterable[Contrast]) -> str:
         "which variance is of seeds, which of images (paired bootstrap, seeds as they are), and "
         "what both come to."
     )
+
     if kept == {False}:
         return (
             "No predictions of single images were kept of these runs, so nothing is said of the "
@@ -283,7 +293,9 @@ def sampled(contrasts: Iterable[Contrast]) -> str:
 
 
 def _line(contrast: Contrast) -> list[str]:
-    difference, metric = contrast.difference, contrast.metric
+    difference = contrast.difference
+    metric = contrast.metric
+
     return [
         f"{KINDS[contrast.kind][1]}; {located(contrast.left)}",
         named(contrast),
@@ -314,8 +326,10 @@ def _mean(contrast: Contrast) -> float:
 
 def _settled(group: list[Contrast], about: str) -> str:
     """Return what the intervals settle about the direction."""
-    what, signs = KINDS[group[0].kind][0], {contrast.sign for contrast in group}
+    what = KINDS[group[0].kind][0]
+    signs = {contrast.sign for contrast in group}
     settled = signs - {0}
+
     if not settled:
         return f"no effect of {what} on {about} is settled"
     if len(settled) == 2:

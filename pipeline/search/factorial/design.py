@@ -39,10 +39,8 @@ class Cell:
     @property
     def name(self) -> str:
         """What the cell's setting is called."""
-        positions, weights = (
-            "shared" if self.shared_positions else "own",
-            "dynamic" if self.dynamic else "static",
-        )
+        positions = "shared" if self.shared_positions else "own"
+        weights = "dynamic" if self.dynamic else "static"
         return f"{positions}_{self.channel_groups}_{weights}"
 
 
@@ -58,9 +56,9 @@ class Design:
 
     def contrasted(self) -> dict[str, list[tuple[str, str]]]:
         """Return the pairs whose both sides can be run."""
-        there = {setting.name for setting in self.settings}
+        runnable = {setting.name for setting in self.settings}
         return {
-            name: [pair for pair in pairs if set(pair) <= there]
+            name: [pair for pair in pairs if set(pair) <= runnable]
             for name, pairs in self.contrasts.items()
         }
 
@@ -78,6 +76,7 @@ def designs_of(params: Params, controls: bool = True) -> dict[str, Design]:
         raise UserError(
             "factorial is empty; give group_channels its levels, e.g. [1, 32, all], or settings"
         )
+
     return {
         budget: _design(params, changes, controls and section.controls)
         for budget, changes in section.budgets.items()
@@ -86,7 +85,10 @@ def designs_of(params: Params, controls: bool = True) -> dict[str, Design]:
 
 def _design(params: Params, changes: Mapping[str, Any], controls: bool) -> Design:
     section = params.factorial
-    settings, cells, left_out = [], dict[str, Cell](), dict[str, str]()
+    settings = []
+    cells = dict[str, Cell]()
+    left_out = dict[str, str]()
+
     entries = [*((cell.name, cell, entry) for cell, entry in _cells(params)), *_others(params)]
     for name, cell, entry in entries:
         try:
@@ -96,15 +98,18 @@ def _design(params: Params, changes: Mapping[str, Any], controls: bool) -> Desig
             continue
         if cell is not None:
             cells[name] = cell
+
     if not settings:
         raise UserError(
             f"factorial has no setting that can be run: {next(iter(left_out.values()))}"
         )
+
     for name in {name for pairs in section.contrasts.values() for pair in pairs for name in pair}:
-        if name not in (known := [entry[0] for entry in entries]):
+        if name not in (entry_names := [entry[0] for entry in entries]):
             raise UserError(
-                f"factorial.contrasts: there is no setting '{name}'; {nearest(name, known)}"
+                f"factorial.contrasts: there is no setting '{name}'; {nearest(name, entry_names)}"
             )
+
     matched = _controls(params, changes, settings, cells) if controls else {}
     settings += list({setting.name: setting for setting in matched.values()}.values())
     pairs = {name: [*pairs] for name, pairs in section.contrasts.items()}
@@ -118,9 +123,9 @@ def _cells(params: Params) -> Iterator[tuple[Cell, dict[str, Any]]]:
     section = params.factorial
     for (shared, dynamic), mixer in OPERATORS.items():
         for level in section.group_channels:
-            kind = level if level == "all" else "channel" if level == 1 else "group"
-            own = {"groups": 1} if level == "all" else {"group_channels": level}
-            yield Cell(shared, kind, dynamic), {**section.base, "mixer": mixer, **own}
+            sharing = level if level == "all" else "channel" if level == 1 else "group"
+            options = {"groups": 1} if level == "all" else {"group_channels": level}
+            yield Cell(shared, sharing, dynamic), {**section.base, "mixer": mixer, **options}
 
 
 def _others(params: Params) -> Iterator[tuple[str, None, dict[str, Any]]]:
@@ -153,18 +158,17 @@ def _controls(
         return {}
     from models.counting.matching import matched_mlp_ratio
 
-    variant, image_size, base = (
-        reference.variant,
-        reference.recipe.network_size,
-        count(reference),
-    )
-    made: dict[int, Setting] = {}
-    found = {}
+    variant = reference.variant
+    image_size = reference.recipe.network_size
+    base = count(reference)
+    by_size: dict[int, Setting] = {}
+    control_of = {}
+
     for name in cells:
         if (parameters := count(by_name[name])) <= base * (1 + SAME):
             continue
         alike = next(
-            (control for size, control in made.items() if abs(size - parameters) < SAME * size),
+            (control for size, control in by_size.items() if abs(size - parameters) < SAME * size),
             None,
         )
         if alike is None:
@@ -175,9 +179,10 @@ def _controls(
                 **variant.model_dump(exclude_defaults=True, exclude={"recipe"}),
                 "mlp_ratio": ratio,
             }
-            alike = made[parameters] = _setting(params, changes, f"as_large_as_{name}", entry)
-        found[name] = alike
-    return found
+            alike = by_size[parameters] = _setting(params, changes, f"as_large_as_{name}", entry)
+        control_of[name] = alike
+
+    return control_of
 
 
 def count(setting: Setting) -> int:
@@ -197,4 +202,5 @@ def count(setting: Setting) -> int:
         model = models.create_model(
             setting.variant.model_name, 1000, **{**bound, **setting.variant.overrides}
         )
+
     return sum(parameter.numel() for parameter in model.parameters())

@@ -6,7 +6,8 @@ from typing import Any
 from pipeline.core import failpoints
 from pipeline.core.files import whole_folder
 from pipeline.project.call import Call
-from pipeline.runs.results import DesignFile, publish_json
+from pipeline.runs.results.files import publish_json
+from pipeline.runs.results.search import DesignFile
 from pipeline.search.factorial.trials import Budgets
 from pipeline.search.publish import publish_trials, shared_facts, trial_rows
 from pipeline.search.search import Search, SearchResult, length
@@ -17,10 +18,11 @@ def publish_factorial(call: Call, search: Search, budgets: Budgets, outcome: Sea
     """Write results/factorial/, whole or not at all."""
     rows = trial_rows(search, outcome)
     facts = shared_facts(call, search, outcome)
-    whole = {
+    common = {
         name: facts[name] for name in ("image_size", "data", "mlflow_run_id", "commit", "dirty")
     }
     first = next(iter(budgets.values()))
+
     with whole_folder(call.folders.results("factorial")) as folder:
         publish_json(
             folder / "design.json",
@@ -30,7 +32,7 @@ def publish_factorial(call: Call, search: Search, budgets: Budgets, outcome: Sea
                 "metric": search.metric,
                 "mode": search.mode,
                 "seeds": call.params.factorial.seeds,
-                **whole,
+                **common,
                 "budgets": {budget: _budget(search, budget) for budget in budgets},
                 "settings": {
                     setting.name: _setting(setting)
@@ -49,6 +51,7 @@ def publish_factorial(call: Call, search: Search, budgets: Budgets, outcome: Sea
             ["budget", "setting", "seed", "run_id"],
         )
         failpoints.reach("results.written", variant="factorial")
+
     states = [row["state"] for row in rows]
     print(
         "factorial: "
@@ -63,7 +66,7 @@ def _without(rows: list[dict[str, Any]], *names: str) -> list[dict[str, Any]]:
 
 
 def _budget(search: Search, budget: str) -> dict[str, Any]:
-    run = next(tried.run for tried in search.tried if tried.values["budget"] == budget)
+    run = next(trial.run for trial in search.trials if trial.values["budget"] == budget)
     return {"epochs": round(length(run, "epoch"), 4), "recipe": run.recipe.model_dump(mode="json")}
 
 

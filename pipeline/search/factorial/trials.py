@@ -14,24 +14,30 @@ Budgets = dict[str, Design]
 def search_of(call: Call, budgets: Budgets, shards: Path) -> Search:
     """Return the trials: every setting of every budget with every seed."""
     factorial = call.params.factorial
-    tried = [
+    trials = [
         Trial(run, {"budget": budget, **setting.values, **_switches(design, setting.name)})
         for budget, design in budgets.items()
         for setting in design.settings
         for run in runs_of(call, factorial.task, setting, factorial.seeds, shards)
     ]
-    shown = {"metric": factorial.judged_by, "budgets": list(budgets), "seeds": factorial.seeds}
-    label, metric = "factorial design", factorial.judged_by
+    description = {
+        "metric": factorial.judged_by,
+        "budgets": list(budgets),
+        "seeds": factorial.seeds,
+    }
+    label = "factorial design"
+    metric = factorial.judged_by
+
     return Search(
         "factorial",
         label,
-        tried,
+        trials,
         metric,
         factorial.mode,
         factorial.workers,
         factorial.concurrent,
         None,
-        shown,
+        description,
     )
 
 

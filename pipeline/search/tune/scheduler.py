@@ -46,9 +46,12 @@ def asha(
         reduction_factor=numbers.reduction,
         stop_last_trials=False,
     )
+
+    # Tune cannot restore the rungs of a search that was killed; its past is played to them again
     for identifier, rows in past:
         trial: Any = Past(identifier)
         scheduler.on_trial_add(None, trial)
         for row in rows:
             scheduler.on_trial_result(None, trial, row)
+
     return scheduler

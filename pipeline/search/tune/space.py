@@ -39,15 +39,19 @@ def settings_of(params: Params) -> tuple[list[Setting], list[LeftOut]]:
             "tune.space is empty; name at least one parameter and its values, e.g. kernel_size: "
             "[3, 5, 7]"
         )
-    known = known_parameters(tune.task, type(getattr(params, tune.task).recipe))
+
+    parameters = known_parameters(tune.task, type(getattr(params, tune.task).recipe))
     for name in tune.space:
-        refuse_unknown(name, known, "tune.space")
-    kept, left_out = [], []
+        refuse_unknown(name, parameters, "tune.space")
+
+    kept = []
+    left_out = []
     for values in _combinations(tune):
         try:
             kept.append(_setting(params, values))
         except Impossible as reason:
             left_out.append(LeftOut(values, str(reason)))
+
     if not kept:
         raise UserError(f"tune.space has no setting that can be run: {left_out[0].reason}")
     return kept, left_out
@@ -67,6 +71,7 @@ def _combinations(tune: Tune) -> Iterator[dict[str, Any]]:
             dict(zip(tune.space, values, strict=True)) for values in product(*tune.space.values())
         )
         return
+
     seen: list[dict[str, Any]] = []
     for number in range(100 * (tune.samples or 0)):  # a small space runs out of new settings
         drawn = _draw(tune, number)
@@ -85,13 +90,16 @@ def _draw(tune: Tune, number: int) -> dict[str, Any]:
         if not isinstance(axis, Range):
             values[name] = axis[int(random.integers(len(axis)))]
             continue
-        whole = isinstance(axis.low, int) and isinstance(axis.high, int)
-        low, high = float(axis.low), float(axis.high) + whole
+
+        integer = isinstance(axis.low, int) and isinstance(axis.high, int)
+        low = float(axis.low)
+        high = float(axis.high) + integer
         spread = random.random()
         value = (
             math.exp(math.log(low) + spread * math.log(high / low))
             if axis.log
             else low + spread * (high - low)
         )
-        values[name] = min(int(value), int(axis.high)) if whole else float(f"{value:.6g}")
+        values[name] = min(int(value), int(axis.high)) if integer else float(f"{value:.6g}")
+
     return values

@@ -11,28 +11,30 @@ from pipeline.search.settings import Setting
 def search_of(call: Call, settings: list[Setting], shards: Path) -> Search:
     """Return the trials: every setting with every seed."""
     tune = call.params.tune
-    tried = [
+    trials = [
         Trial(run, setting.values)
         for setting in settings
         for run in runs_of(call, tune.task, setting, tune.seeds, shards)
     ]
-    shown = {
+
+    description = {
         "metric": tune.judged_by,
         "searcher": tune.searcher,
         "scheduler": tune.scheduler,
         "hold_out": tune.hold_out,
     }
+
     label = f"search of {' x '.join(tune.space)}"
     return Search(
         "tune",
         label,
-        tried,
+        trials,
         tune.judged_by,
         tune.mode,
         tune.workers,
         tune.concurrent,
         halving(tune),
-        shown,
+        description,
     )
 
 

@@ -63,6 +63,7 @@ class ShardCache:
             return None
         path = folder / NAME
         manifest = CacheEntry(NAME, path.stat().st_size, sha256_file(path))
+
         return cls(
             RemoteFolder(f"{cluster.shards}/{folder.name}"),
             manifest,
@@ -120,23 +121,25 @@ class ShardCache:
         """Return a sentence for each way in which training on these shards will fetch more than it
         has to.
         """
-        whole, limit = (
-            sum(shard.bytes for shard in shards),
-            f"cluster.cache_gb is {self.limit / 1e9:g}",
+        total = sum(shard.bytes for shard in shards)
+        limit = f"cluster.cache_gb is {self.limit / 1e9:g}"
+        block_bytes = (
+            total if block == "all" else min(total, block * max(shard.bytes for shard in shards))
         )
-        one = whole if block == "all" else min(whole, block * max(shard.bytes for shard in shards))
-        said = []
+        sentences = []
+
         if block == "all":
-            said.append(
+            sentences.append(
                 "shuffle_block: all makes every node fetch the whole training split, "
-                f"{whole / 1e9:.3g} GB"
+                f"{total / 1e9:.3g} GB"
             )
-        if one > self.limit:
-            said.append(
-                f"{limit}, a shuffle block has {one / 1e9:.3g} GB: shards will be fetched again "
-                "and again"
+        if block_bytes > self.limit:
+            sentences.append(
+                f"{limit}, a shuffle block has {block_bytes / 1e9:.3g} GB: shards will be fetched "
+                "again and again"
             )
-        return said
+
+        return sentences
 
     def sweep(self) -> None:
         """Remove what dead processes left half-written: a living one holds the file's lock."""
@@ -155,14 +158,20 @@ class ShardCache:
             number = os.open(self.home / entry.sha256, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return None
+
         try:
             lock = self.home / LOCKS / entry.sha256
-            *known, checked = map(int, lock.read_bytes().split())
-            if known == _identity(number) and known[-1] == entry.bytes and checked >= self.since:
+            *identity, checked = map(int, lock.read_bytes().split())
+            if (
+                identity == _identity(number)
+                and identity[-1] == entry.bytes
+                and checked >= self.since
+            ):
                 os.utime(lock)
                 return number
         except (OSError, ValueError):  # no word about it, or half a word
             pass
+
         os.close(number)
         return None
 
@@ -175,7 +184,9 @@ class ShardCache:
                 number = self._fetch(entry)
             os.lseek(number, 0, os.SEEK_SET)
             os.pwrite(
-                lock, b" ".join(b"%020d" % part for part in (*_identity(number), time.time_ns())), 0
+                lock,
+                b" ".join(b"%020d" % value for value in (*_identity(number), time.time_ns())),
+                0,
             )
         return number
 
@@ -186,9 +197,11 @@ class ShardCache:
             number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return None
+
         with open(number, "rb", closefd=False) as file:
             if hashlib.file_digest(file, "sha256").hexdigest() == entry.sha256:
                 return number
+
         os.close(number)
         print(
             f"{path}: this copy of {entry.name} is damaged; it is fetched again",
@@ -206,6 +219,7 @@ class ShardCache:
         number = self._reserve(beside, entry.bytes)
         try:
             self._download(entry, number)
+            # its name is its digest, which only a file that was checked gets
             os.rename(beside, path)
         except BaseException:
             os.close(number)
@@ -227,6 +241,7 @@ class ShardCache:
                 for path in self.home.iterdir()
                 if (stat := _stat(path)) and path.name != LOCKS
             }
+
             over = sum(sizes.values()) - self.limit
             for path in sorted((path for path in sizes if not path.suffix), key=self._last_used):
                 if over <= 0:
@@ -255,8 +270,10 @@ class ShardCache:
         """Write and hash a file as it comes; return what is wrong with it, nothing where all is
         well.
         """
-        digest, arrived = hashlib.sha256(), 0
+        digest = hashlib.sha256()
+        arrived = 0
         os.lseek(number, 0, os.SEEK_SET)
+
         try:
             with open(number, "wb", closefd=False) as file:
                 for count, block in enumerate(self.remote.blocks(entry.name)):
@@ -271,11 +288,12 @@ class ShardCache:
                     file.write(block)
         except Unreachable as error:
             return f"{error} after {arrived} of {entry.bytes} bytes"
-        found = digest.hexdigest()
-        if (found, arrived) == (entry.sha256, entry.bytes):
+
+        hashed = digest.hexdigest()
+        if (hashed, arrived) == (entry.sha256, entry.bytes):
             return ""
         return (
-            f"{arrived} bytes came with SHA-256 {found}, should be {entry.bytes} with "
+            f"{arrived} bytes came with SHA-256 {hashed}, should be {entry.bytes} with "
             f"{entry.sha256}"
         )
 

@@ -31,7 +31,8 @@ class Prefetcher:
     def close(self) -> None:
         """Wish for nothing more; the thread ends by itself."""
         with self._changed:
-            self._wishes, self._closed = iter(()), True
+            self._wishes = iter(())
+            self._closed = True
             self._changed.notify()
 
     def _work(self) -> None:

@@ -31,15 +31,18 @@ class Accuracy:
 
     def update(self, outputs: Tensor, batch: dict[str, Any]) -> None:
         """Add logits (B, classes) against labels (B,)."""
-        logits, labels = outputs.float(), batch["labels"]
+        logits = outputs.float()
+        labels = batch["labels"]
         guesses = logits.topk(min(5, logits.shape[1]), dim=1).indices
         ranked = guesses == labels[:, None]
         self._right.append(ranked[:, 0].cpu().numpy())
+
         loss = F.cross_entropy(logits, labels, reduction="sum")
         counts = torch.stack(
             [torch.tensor(len(labels)), ranked[:, 0].sum().cpu(), ranked.sum().cpu()]
         )
         self._sums[:4] += torch.cat([counts.double(), loss.detach().double().cpu()[None]])
+
         if "real" in batch:
             right = sum(
                 guess in real
@@ -66,5 +69,5 @@ class Accuracy:
 def _in_order(ranks: list[list[Right]]) -> dict[str, Any]:
     """Return a bit for each image: batches go around the ranks, as `eval_loader` deals them."""
     dealt = [batch for turn in zip_longest(*ranks) for batch in turn if batch is not None]
-    whole = np.concatenate(dealt)
-    return {"images": len(whole), "bits": b64encode(np.packbits(whole).tobytes()).decode()}
+    right = np.concatenate(dealt)
+    return {"images": len(right), "bits": b64encode(np.packbits(right).tobytes()).decode()}

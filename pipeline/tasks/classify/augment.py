@@ -34,7 +34,8 @@ def train_transform(recipe: Recipe) -> Transform:
     the jitter. The parts and their draws are those of `timm.data.create_transform`, in its order.
     The crop is cut out before it is resized, so that no pixel beyond its box takes part.
     """
-    augment, size = recipe.augment, (recipe.image_size, recipe.image_size)
+    augment = recipe.augment
+    size = (recipe.image_size, recipe.image_size)
     operations = _operations(augment, recipe.image_size)
 
     def transform(pixels: Pixels) -> Pixels:
@@ -44,6 +45,7 @@ def train_transform(recipe: Recipe) -> Transform:
         out = resize(crop, size, augment.interpolation, mirror, channels=4 if operations else 3)
         if not operations:
             return out
+
         image = Image.frombytes("RGB", size, out, "raw", "RGBX")
         for operation in operations:
             image = operation(image)
@@ -58,6 +60,7 @@ def crop_box(width: int, height: int, augment: Augment) -> tuple[int, int, int, 
     """
     area = width * height
     low, high = augment.crop_ratio
+
     for _ in range(ATTEMPTS):
         target = random.uniform(*augment.crop_scale) * area
         ratio = math.exp(random.uniform(math.log(low), math.log(high)))
@@ -67,11 +70,14 @@ def crop_box(width: int, height: int, augment: Augment) -> tuple[int, int, int, 
             top = random.randint(0, height - tall)
             left = random.randint(0, width - wide)
             return top, left, tall, wide
-    wide, tall = width, height
+
+    wide = width
+    tall = height
     if width / height < low:
         tall = round(wide / low)
     elif width / height > high:
         wide = round(tall * high)
+
     return (height - tall) // 2, (width - wide) // 2, tall, wide
 
 
@@ -120,6 +126,7 @@ def _policy(augment: Augment, size: int) -> Operation | None:
         "img_mean": fill,
         "interpolation": RESAMPLE[augment.interpolation],
     }
+
     policy = auto_augment.rand_augment_transform(augment.rand_augment, options)
     affine = [getattr(auto_augment, name) for name in AFFINE]
     for operation in policy.ops:
@@ -127,6 +134,7 @@ def _policy(augment: Augment, size: int) -> Operation | None:
             operation.aug_fn = _posterize
         elif operation.aug_fn in affine:
             operation.aug_fn = quick(operation.aug_fn)
+
     transform: Operation = policy
     return transform
 
@@ -147,7 +155,8 @@ def eval_transform(recipe: Recipe) -> Transform:
     """Resize the short side to `eval_resize`, then cut the centre square of `image_size`, as
     torchvision does both.
     """
-    short, side = recipe.eval_resize, recipe.image_size
+    short = recipe.eval_resize
+    side = recipe.image_size
 
     def transform(pixels: Pixels) -> Pixels:
         height, width = pixels.shape[:2]
@@ -155,6 +164,7 @@ def eval_transform(recipe: Recipe) -> Transform:
         size = (short, int(short * height / width))
         if width > height:
             size = (int(short * width / height), short)
+
         same = pixels[..., :3]
         image = same if least == short else resize(pixels, size, recipe.augment.interpolation)
         top, left = (round((full - side) / 2) for full in image.shape[:2])

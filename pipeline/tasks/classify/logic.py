@@ -37,7 +37,8 @@ class Classification:
         return self.recipe.micro_batch
 
     def __init__(self, variant: Variant, recipe: Recipe, manifest: Manifest) -> None:
-        self.variant, self.recipe = variant, recipe
+        self.variant = variant
+        self.recipe = recipe
         self.names = [entry.name for entry in manifest.classes]
         self.sampling: Sampling = ClassifySampling(recipe)
         self._erase = _random_erasing(recipe.augment)
@@ -58,12 +59,13 @@ class Classification:
         """Load weights of the same architecture; a head for another number of classes stays
         fresh.
         """
-        own = model.state_dict()
+        expected = model.state_dict()
         fresh = [
             name
             for name, value in weights.items()
-            if name.startswith("head.") and own[name].shape != value.shape
+            if name.startswith("head.") and expected[name].shape != value.shape
         ]
+
         result = model.load_state_dict(
             {k: v for k, v in weights.items() if k not in fresh}, strict=False
         )
@@ -73,6 +75,7 @@ class Classification:
             raise UserError(
                 f"init_from does not fit {model_name}: {len(wrong)} names differ, first {wrong[0]}"
             )
+
         return fresh
 
     def prepare(self, batch: Batch, device: torch.device) -> Batch:
@@ -87,9 +90,9 @@ class Classification:
     def loss(self, model: nn.Module, batch: Batch, seed: tuple[int, int, int]) -> Tensor:
         """Erase, mix, and return the mean soft-target cross-entropy."""
         seed_libraries("erase", *seed)
-        torch.manual_seed(
-            seed_for("forward", *seed)
-        )  # the device's generator too: drop path, erasing noise
+        # the device's generator too: drop path, erasing noise
+        torch.manual_seed(seed_for("forward", *seed))
+
         images = batch["images"] if self._erase is None else self._erase(batch["images"])
         smoothed = _one_hot(batch["labels"], len(self.names), self.recipe.augment.label_smoothing)
         images, targets = mix(images, smoothed, self.recipe.augment, seed)
@@ -110,9 +113,10 @@ class Classification:
         wrong.
         """
         guesses = model(batch["images"]).float().softmax(dim=-1).max(dim=-1)
+
         tiles = []
-        shown = zip(raw["images"], raw["labels"], guesses.indices, guesses.values, strict=True)
-        for image, label, guess, sure in shown:
+        rows = zip(raw["images"], raw["labels"], guesses.indices, guesses.values, strict=True)
+        for image, label, guess, sure in rows:
             right = int(label) == int(guess)
             text = f"{self.names[int(guess)]} {float(sure):.0%}" + (
                 "" if right else f"; is {self.names[int(label)]}"
@@ -120,6 +124,7 @@ class Classification:
             tiles.append(
                 tile(image.permute(1, 2, 0).numpy(), text, "#1a7f37" if right else "#cf222e")
             )
+
         return sheet(tiles, columns=6)
 
 
@@ -133,12 +138,14 @@ def mix(
     the draw is a function of (seed, step, micro-batch).
     """
     draw = generator("mix", *seed)
-    chance, kind, centre_y, centre_x = draw.random(4)
+    chance, switch, centre_y, centre_x = draw.random(4)
     if not (numbers.mixup or numbers.cutmix) or chance >= numbers.mix_prob:
         return images, targets
-    cut = numbers.cutmix > 0 and (numbers.mixup == 0 or kind < numbers.switch_prob)
+
+    cut = numbers.cutmix > 0 and (numbers.mixup == 0 or switch < numbers.switch_prob)
     alpha = numbers.cutmix if cut else numbers.mixup
     keep = float(draw.beta(alpha, alpha))
+
     if cut:
         height, width = images.shape[-2:]
         rows, keep_rows = _span(centre_y, height, keep)
@@ -149,13 +156,16 @@ def mix(
         keep = 1 - keep_rows * keep_columns / (height * width)
     else:
         images = (images * keep).add_(images.flip(0).mul_(1 - keep))
+
     return images, targets * keep + targets.flip(0) * (1 - keep)
 
 
 def _span(centre: float, side: int, keep: float) -> tuple[slice, int]:
     """Return the part of a side that cutmix replaces, clipped to the image, and its length."""
-    half, middle = int(side * np.sqrt(1 - keep)) // 2, int(centre * side)
-    low, high = max(0, middle - half), min(side, middle + half)
+    half = int(side * np.sqrt(1 - keep)) // 2
+    middle = int(centre * side)
+    low = max(0, middle - half)
+    high = min(side, middle + half)
     return slice(low, high), high - low
 
 

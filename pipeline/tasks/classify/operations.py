@@ -16,6 +16,7 @@ def operations(variant: Variant, recipe: Recipe, classes: int, aspect: float) ->
         model = models.create_model(
             variant.model_name, num_classes=classes, **bound, **variant.overrides
         )
+
     parameters, macs = counted(model, (recipe.image_size, recipe.image_size))
     return Operations(parameters, macs, macs)
 

@@ -27,6 +27,7 @@ class ClassPredictor:
         chances = self.model(images).float().softmax(dim=-1).cpu()
         best = chances.topk(min(NAMED, len(self.classes)), dim=-1)
         rows = zip(pictures, best.values.tolist(), best.indices.tolist(), strict=True)
+
         return [
             self._predicted(picture, list(zip(indices, values, strict=True)))
             for picture, values, indices in rows
@@ -34,6 +35,7 @@ class ClassPredictor:
 
     def _predicted(self, picture: Picture, best: list[tuple[int, float]]) -> Predicted:
         named = [(self.classes[index], chance) for index, chance in best]
+
         return Predicted(
             words=", ".join(f"{name} {chance:.1%}" for name, chance in named),
             record=lambda: {

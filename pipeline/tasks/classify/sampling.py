@@ -58,6 +58,7 @@ class ClassifySampling:
             "images": images.permute(0, 3, 1, 2),
             "labels": labels,
         }
+
         return (
             {**batch, "real": [sample["real"] for sample in samples]}
             if "real" in samples[0]

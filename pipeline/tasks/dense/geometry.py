@@ -33,7 +33,8 @@ class Geometry:
         from torchvision.transforms.v2 import functional
 
         self.source: Size = height, width
-        self.rows, self.columns = np.arange(height), np.arange(width)
+        self.rows = np.arange(height)
+        self.columns = np.arange(width)
         self._functional = functional
         self._steps: list[Callable[[Any], Any]] = []
 
@@ -49,7 +50,8 @@ class Geometry:
 
     def resize(self, size: Size) -> None:
         """Stretch to a height and width of at least 1."""
-        (height, width), (old_height, old_width) = size, self.size
+        height, width = size
+        old_height, old_width = self.size
         self.rows = self.rows[np.arange(height) * old_height // height]
         self.columns = self.columns[np.arange(width) * old_width // width]
         self._steps.append(partial(self._functional.resize, size=[height, width], antialias=False))
@@ -57,7 +59,8 @@ class Geometry:
     def crop(self, top: int, left: int, size: Size) -> None:
         """Cut out a part that lies inside."""
         height, width = size
-        self.rows, self.columns = self.rows[top : top + height], self.columns[left : left + width]
+        self.rows = self.rows[top : top + height]
+        self.columns = self.columns[left : left + width]
         self._steps.append(
             partial(self._functional.crop, top=top, left=left, height=height, width=width)
         )
@@ -130,6 +133,7 @@ def stacked(
     height, width = (
         -(-max(sides) // multiple) * multiple for sides in zip(*sizes, least, strict=True)
     )
+
     batch = torch.zeros(len(images), height, width, 3, dtype=torch.uint8).permute(0, 3, 1, 2)
     for row, image, (high, wide) in zip(batch, images, sizes, strict=True):
         row[:, :high, :wide] = image

@@ -35,6 +35,7 @@ def build(
         model = make(variant.model_name, **settings, **variant.overrides)
     except ValueError as error:
         raise UserError(str(error)) from None
+
     _refuse_one_map_size(model.get_submodule("backbone"), variant)
     if recipe.frozen_bn:
         if recipe.init_from is None:
@@ -42,6 +43,7 @@ def build(
                 "frozen_bn keeps the statistics that init_from brings, and init_from is null"
             )
         freeze_batchnorm_statistics(model.get_submodule("backbone"))
+
     least, why = smallest_batch(model, smallest)
     if recipe.micro_batch < least:
         raise UserError(
@@ -70,16 +72,20 @@ def start_from(model: nn.Module, weights: dict[str, Tensor], variant: Variant) -
     Raises:
         UserError: the weights are of another variant or size, which is named.
     """
-    given = {name: value for name, value in weights.items() if name.startswith("backbone.")}
+    backbone_weights = {
+        name: value for name, value in weights.items() if name.startswith("backbone.")
+    }
     try:
-        converted = convert_backbone(given, variant.model_name, **variant.overrides)
+        converted = convert_backbone(backbone_weights, variant.model_name, **variant.overrides)
     except ValueError as error:
         raise UserError(f"init_from: {error}") from None
+
     backbone = model.get_submodule("backbone")
     missing = backbone.load_state_dict(converted, strict=False).missing_keys
     parts = {name.split(".")[0] for name in missing} | {
         name for name, _ in model.named_children()
     } - {"backbone"}
+
     return sorted(parts)
 
 

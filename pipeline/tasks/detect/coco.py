@@ -82,13 +82,15 @@ class CocoEvaluator:
             ValueError: boxes, scores, labels or masks do not go together, or not with the image.
         """
         for output, record in zip(outputs, batch["records"], strict=True):
-            image, size = record["image_id"], (record["height"], record["width"])
+            image = record["image_id"]
+            size = (record["height"], record["width"])
             self._images.append({"image": np.array([image]), "size": np.array([size])})
             self._truths.append(
                 {"image": np.full(len(record["annotations"]), image), **self._truth(record)}
             )
-            found = _detections(output, len(self._classes), size)
-            self._found.append({"image": np.full(len(found["score"]), image), **found})
+
+            detections = _detections(output, len(self._classes), size)
+            self._found.append({"image": np.full(len(detections["score"]), image), **detections})
             self._masked.add("masks" in output)
 
     def _truth(self, record: Mapping[str, Any]) -> Columns:
@@ -96,6 +98,7 @@ class CocoEvaluator:
         runs = [
             compressed(row["segmentation"], (record["height"], record["width"])) for row in rows
         ]
+
         return {
             "label": np.array([self._index[row["category_id"]] for row in rows], dtype=np.int64),
             "box": np.array([row["bbox"] for row in rows], dtype=np.float64).reshape(-1, 4),
@@ -120,19 +123,25 @@ class CocoEvaluator:
         Raises:
             ValueError: an image was evaluated twice, or masks are there for some images only.
         """
-        images, truths, found = (_gathered(states, name) for name in ("images", "truths", "found"))
+        images, truths, detections = (
+            _gathered(states, name) for name in ("images", "truths", "found")
+        )
         masked = {seen for state in states for seen in state["masked"]}
         _check_once(images, masked)
-        names, metrics = distinct([entry.name for entry in self._classes]), dict[str, float]()
+
+        names = distinct([entry.name for entry in self._classes])
+        metrics = dict[str, float]()
         per_class: dict[str, dict[str, float]] = {}
+
         for kind in ("box", "mask") if masked == {True} else ("box",):
             labels = _labels(kind, truths)
-            curves = [_curves(kind, label, images, truths, found) for label in labels]
+            curves = [_curves(kind, label, images, truths, detections) for label in labels]
             metrics |= _numbers(kind, curves)
             for label, curve in zip(labels, curves, strict=True):
                 per_class.setdefault(names[label], {})[f"{kind}_ap"] = _numbers(kind, [curve])[
                     f"{kind}_ap"
                 ]
+
         return Result(metrics, per_class)
 
 
@@ -145,22 +154,29 @@ def results_format(
     Boxes are left, top, width and height; category ids are the data set's; `segmentation` is there
     with masks.
     """
-    images, found = (_gathered(states, name) for name in ("images", "found"))
+    images, detections = (_gathered(states, name) for name in ("images", "found"))
     masked = all(seen for state in states for seen in state["masked"])
     sizes = (
         dict(zip(images["image"].tolist(), images["size"].tolist(), strict=True)) if images else {}
     )
+
     rows = []
-    for index in np.lexsort((-found["score"], found["image"])) if found else ():
-        image = int(found["image"][index])
+    for index in np.lexsort((-detections["score"], detections["image"])) if detections else ():
+        image = int(detections["image"][index])
         row = {
             "image_id": image,
-            "category_id": classes[found["label"][index]].id,
-            "bbox": found["box"][index].tolist(),
-            "score": float(found["score"][index]),
+            "category_id": classes[detections["label"][index]].id,
+            "bbox": detections["box"][index].tolist(),
+            "score": float(detections["score"][index]),
         }
+
         runs = (
-            {"segmentation": {"size": sizes[image], "counts": _unpacked(found, index).decode()}}
+            {
+                "segmentation": {
+                    "size": sizes[image],
+                    "counts": _unpacked(detections, index).decode(),
+                }
+            }
             if masked
             else {}
         )
@@ -181,11 +197,12 @@ def write_results(path: Path, states: list[dict[str, Any]], classes: Sequence[Cl
 def _detections(output: Mapping[str, Any], classes: int, size: tuple[int, int]) -> Columns:
     """Return one image's detections as columns, boxes as left, top, width, height."""
     boxes, scores, labels = (
-        output[name].detach().cpu().numpy().astype(kind)
-        for name, kind in (("boxes", np.float64), ("scores", np.float64), ("labels", np.int64))
+        output[name].detach().cpu().numpy().astype(dtype)
+        for name, dtype in (("boxes", np.float64), ("scores", np.float64), ("labels", np.int64))
     )
     masks = output.get("masks")
     count = len(scores)
+
     if (
         boxes.shape != (count, 4)
         or len(labels) != count
@@ -202,8 +219,10 @@ def _detections(output: Mapping[str, Any], classes: int, size: tuple[int, int]) 
         )
     if any(tuple(mask["size"]) != size for mask in masks or ()):
         raise ValueError(f"masks should be of the image's size, height and width {size}")
+
     boxes[:, 2:] -= boxes[:, :2]
     area = np.prod(boxes[:, 2:], axis=1) if masks is None else _areas(masks)
+
     return {
         "label": labels,
         "score": scores,
@@ -216,16 +235,15 @@ def _detections(output: Mapping[str, Any], classes: int, size: tuple[int, int]) 
 def _areas(masks: Sequence[Mapping[str, Any]]) -> Array:
     from pycocotools import mask as coco_mask
 
-    return np.array(
-        [coco_mask.area(mask) for mask in masks], dtype=np.float64
-    )  # a list of more than 255 overflows
+    # a list of more than 255 overflows
+    return np.array([coco_mask.area(mask) for mask in masks], dtype=np.float64)
 
 
 def _packed(runs: Sequence[bytes]) -> Columns:
     """Return byte strings as one array and their lengths."""
     return {
         "runs": np.frombuffer(b"".join(runs), dtype=np.uint8),
-        "length": np.array([len(one) for one in runs], dtype=np.int64),
+        "length": np.array([len(run) for run in runs], dtype=np.int64),
     }
 
 
@@ -262,7 +280,7 @@ def _check_once(images: Columns, masked: set[bool]) -> None:
 
 
 def _curves(
-    kind: str, label: int, images: Columns, truths: Columns, found: Columns
+    kind: str, label: int, images: Columns, truths: Columns, detections: Columns
 ) -> dict[str, Array]:
     """Return one class's precision (thresholds, recalls, 1, areas, most) and recall without the
     second axis.
@@ -271,17 +289,19 @@ def _curves(
 
     seen = {
         "truths": list(_rows(kind, label, images, truths)),
-        "found": list(_rows(kind, label, images, found)),
+        "found": list(_rows(kind, label, images, detections)),
     }
-    shown = sorted({row["image_id"] for rows in seen.values() for row in rows})
+    image_ids = sorted({row["image_id"] for rows in seen.values() for row in rows})
+
     sizes = [
         {"id": i, "height": int(images["size"][i, 0]), "width": int(images["size"][i, 1])}
-        for i in shown
+        for i in image_ids
     ]
     sets = {
         name: COCO({"images": sizes, "annotations": rows, "categories": [{"id": 0}]})
         for name, rows in seen.items()
     }
+
     run = COCOeval_faster(sets["truths"], sets["found"], KINDS[kind])
     run.evaluate()
     run.accumulate()
@@ -303,6 +323,7 @@ def _rows(kind: str, label: int, images: Columns, columns: Columns) -> Iterator[
     chosen = np.flatnonzero(columns["label"] == label) if columns else np.array([], dtype=np.int64)
     if kind == "mask" and "drawn" in columns:
         chosen = chosen[columns["drawn"][chosen]]
+
     for number, index in enumerate(chosen.tolist(), start=1):
         place = int(np.searchsorted(images["image"], columns["image"][index]))
         row = {
@@ -311,10 +332,12 @@ def _rows(kind: str, label: int, images: Columns, columns: Columns) -> Iterator[
             "category_id": 0,
             "bbox": columns["box"][index].tolist(),
         }
+
         row["iscrowd"] = int(columns["crowd"][index]) if "crowd" in columns else 0
         if "score" in columns:
             row["score"] = float(columns["score"][index])
         row["area"] = float(columns["area"][index])
+
         if kind == "mask":
             row["segmentation"] = {
                 "size": images["size"][place].tolist(),
@@ -329,7 +352,8 @@ def _numbers(kind: str, curves: Sequence[dict[str, Array]]) -> dict[str, float]:
     """Return COCO's numbers in percent, each over the classes that have ground truth of its
     size.
     """
-    found = {}
+    numbers = {}
+
     for name, number in NUMBERS.items():
         parts = [
             curve[number.curve][number.threshold, ..., number.area, number.most].ravel()
@@ -337,5 +361,6 @@ def _numbers(kind: str, curves: Sequence[dict[str, Array]]) -> dict[str, float]:
         ]
         values = np.concatenate(parts) if parts else np.array([])
         if (values := values[values > -1]).size:
-            found[f"{kind}_{name}"] = 100 * float(values.mean())
-    return found
+            numbers[f"{kind}_{name}"] = 100 * float(values.mean())
+
+    return numbers

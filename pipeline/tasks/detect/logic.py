@@ -30,7 +30,9 @@ class Detection:
     eval_batch = 1  # as the authors: an image's result must not depend on how far others pad it
 
     def __init__(self, variant: Variant, recipe: DetectRecipe, manifest: Manifest) -> None:
-        self.variant, self.recipe, self.classes = variant, recipe, manifest.classes
+        self.variant = variant
+        self.recipe = recipe
+        self.classes = manifest.classes
         self.sampling: Sampling = DetectSampling(recipe, manifest.classes)
 
     def build(self) -> nn.Module:
@@ -42,6 +44,7 @@ class Detection:
                 **self.recipe.cascade.model_dump(include=set(CascadeSettings.__dataclass_fields__))
             ),
         }
+
         side = min(self.recipe.augment.short_sides)
         return network.build(create_detector, self.variant, self.recipe, (side, side), **settings)
 
@@ -52,8 +55,9 @@ class Detection:
     def prepare(self, batch: Batch, device: torch.device) -> Batch:
         """Move images and targets to the device and normalise the images."""
         images = network.prepare(batch["images"], batch["sizes"], device, self.recipe.channels_last)
+
         targets = [
-            {name: part.to(device) for name, part in target.items()}
+            {name: tensor.to(device) for name, tensor in target.items()}
             for target in batch.get("targets", [])
         ]
         return {**batch, "images": images, "targets": targets}
@@ -68,11 +72,12 @@ class Detection:
         """Return for each image boxes (K, 4) in pixels of the original, scores, labels and masks as
         run lengths.
         """
-        found = model(batch["images"], batch["sizes"])
-        parts = zip(found, batch["sizes"], batch["records"], strict=True)
+        outputs = model(batch["images"], batch["sizes"])
+        parts = zip(outputs, batch["sizes"], batch["records"], strict=True)
+
         return [
-            _at_original_size(one, size, (record["height"], record["width"]))
-            for one, size, record in parts
+            _at_original_size(output, size, (record["height"], record["width"]))
+            for output, size, record in parts
         ]
 
     def evaluator(self) -> CocoEvaluator:
@@ -81,40 +86,41 @@ class Detection:
 
     def draw(self, model: nn.Module, batch: Batch, raw: Batch) -> Image.Image:
         """Return a sheet of images, each with what is there beside what was found."""
-        index, names = (
-            {entry.id: i for i, entry in enumerate(self.classes)},
-            [entry.name for entry in self.classes],
-        )
-        shown = zip(
+        index = {entry.id: i for i, entry in enumerate(self.classes)}
+        names = [entry.name for entry in self.classes]
+        rows = zip(
             network.photographs(raw), raw["records"], self.predict(model, batch), strict=True
         )
+
         tiles = [
             detections.draw(
                 np.asarray(photograph.resize((record["width"], record["height"]))),
                 detections.of_record(record, index),
-                detections.of_output(found),
+                detections.of_output(output),
                 names,
             )
-            for photograph, record, found in shown
+            for photograph, record, output in rows
         ]
+
         return sheet.sheet(tiles, columns=2)
 
 
 def _at_original_size(
-    found: dict[str, Tensor], size: tuple[int, int], original: tuple[int, int]
+    output: dict[str, Tensor], size: tuple[int, int], original: tuple[int, int]
 ) -> dict[str, Any]:
     """Return one image's detections in pixels of the original (height, width), as the evaluator
     takes them.
     """
     scale = torch.tensor(
-        [original[1] / size[1], original[0] / size[0]], device=found["boxes"].device
+        [original[1] / size[1], original[0] / size[0]], device=output["boxes"].device
     ).repeat(2)
-    boxes = found["boxes"].float() * scale
-    masks = paste(found["masks"].float(), boxes, original).cpu().numpy().astype(np.uint8)
+    boxes = output["boxes"].float() * scale
+    masks = paste(output["masks"].float(), boxes, original).cpu().numpy().astype(np.uint8)
     runs = coco_mask.encode(np.asfortranarray(masks.transpose(1, 2, 0))) if len(masks) else []
+
     return {
         "boxes": boxes.cpu(),
-        "scores": found["scores"].float().cpu(),
-        "labels": found["labels"].cpu(),
+        "scores": output["scores"].float().cpu(),
+        "labels": output["labels"].cpu(),
         "masks": runs,
     }

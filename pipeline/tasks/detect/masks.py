@@ -22,10 +22,10 @@ class Patch:
     left: int
     pixels: Mask
 
-    def paste(self, whole: Mask) -> None:
+    def paste(self, mask: Mask) -> None:
         """Put the part in its place in an empty mask."""
         height, width = self.pixels.shape
-        whole[self.top : self.top + height, self.left : self.left + width] = self.pixels
+        mask[self.top : self.top + height, self.left : self.left + width] = self.pixels
 
 
 def moved(segmentation: Any, geometry: Geometry) -> Patch:
@@ -38,12 +38,12 @@ def moved(segmentation: Any, geometry: Geometry) -> Patch:
 
     if not segmentation:
         return Patch(0, 0, np.zeros((0, 0), dtype=np.uint8))
+
     runs = run_lengths(segmentation, geometry.source)
     left, top, width, height = mask.toBbox(runs)
-    rows, columns = (
-        _within(geometry.rows, top, top + height),
-        _within(geometry.columns, left, left + width),
-    )
+    rows = _within(geometry.rows, top, top + height)
+    columns = _within(geometry.columns, left, left + width)
+
     part = pick(mask.decode(runs), geometry.rows[rows], geometry.columns[columns])
     return Patch(rows.start, columns.start, part)
 

@@ -12,7 +12,9 @@ def operations(variant: Variant, recipe: DetectRecipe, classes: int, aspect: flo
     are trained on.
     """
     trained = max(1, round(recipe.cascade.regions * recipe.cascade.positive_fraction))
-    short, long = mean(recipe.augment.short_sides), recipe.augment.long_side
+    short = mean(recipe.augment.short_sides)
+    long = recipe.augment.long_side
+
     parameters, train = _counted(
         variant,
         recipe,
@@ -29,6 +31,7 @@ def operations(variant: Variant, recipe: DetectRecipe, classes: int, aspect: flo
         recipe.proposals.kept_test,
         recipe.cascade.detections,
     )
+
     return Operations(parameters, train, evaluation)
 
 
@@ -46,6 +49,7 @@ def _counted(
     from models.heads import CascadeSettings, ProposalSettings, create_detector
 
     heads = recipe.cascade.model_dump(include=set(CascadeSettings.__dataclass_fields__))
+
     with torch.device("meta"):
         model = create_detector(
             variant.model_name,

@@ -24,7 +24,8 @@ class ObjectPredictor:
     at_once = 1  # what is found must not depend on how far other pictures pad it
 
     def __init__(self, model: Any, confidence: float) -> None:
-        self.model, self.confidence = model, confidence
+        self.model = model
+        self.confidence = confidence
         self.classes: tuple[str, ...] = model.classes
 
     @torch.inference_mode()
@@ -33,29 +34,31 @@ class ObjectPredictor:
         images, sizes = stacked(self.model, pictures)
         outputs = self.model(images, sizes)
         return [
-            self._predicted(picture, {name: part.cpu() for name, part in found.items()}, size)
-            for picture, found, size in zip(pictures, outputs, sizes, strict=True)
+            self._predicted(picture, {name: tensor.cpu() for name, tensor in output.items()}, size)
+            for picture, output, size in zip(pictures, outputs, sizes, strict=True)
         ]
 
-    def _predicted(self, picture: Picture, found: Found, size: Size) -> Predicted:
-        sure = found["scores"] >= self.confidence
-        found = {name: part[sure] for name, part in found.items()}
+    def _predicted(self, picture: Picture, detected: Found, size: Size) -> Predicted:
+        sure = detected["scores"] >= self.confidence
+        detected = {name: tensor[sure] for name, tensor in detected.items()}
+
         return Predicted(
-            words=self._words(found),
-            record=partial(self._record, picture, found, size),
-            drawn=self._draw(picture, found, size),
+            words=self._words(detected),
+            record=partial(self._record, picture, detected, size),
+            drawn=self._draw(picture, detected, size),
         )
 
-    def _words(self, found: Found) -> str:
-        pairs = zip(found["labels"].tolist(), found["scores"].tolist(), strict=True)
+    def _words(self, detected: Found) -> str:
+        pairs = zip(detected["labels"].tolist(), detected["scores"].tolist(), strict=True)
         named = [f"{self.classes[label]} {score:.2f}" for label, score in pairs]
         more = [f"{len(named) - NAMED} more"] if len(named) > NAMED else []
+
         return (
             ", ".join(named[:NAMED] + more) or f"nothing of confidence {self.confidence:g} or more"
         )
 
-    def _record(self, picture: Picture, found: Found, size: Size) -> dict[str, Any]:
-        boxes = _scaled(found["boxes"], size, picture.size)
+    def _record(self, picture: Picture, detected: Found, size: Size) -> dict[str, Any]:
+        boxes = _scaled(detected["boxes"], size, picture.size)
         objects = [
             {
                 "class": self.classes[label],
@@ -64,25 +67,27 @@ class ObjectPredictor:
                 "mask": _run_lengths(mask, box, picture.size),
             }
             for label, score, mask, box in zip(
-                found["labels"].tolist(),
-                found["scores"].tolist(),
-                found["masks"],
+                detected["labels"].tolist(),
+                detected["scores"].tolist(),
+                detected["masks"],
                 boxes,
                 strict=True,
             )
         ]
+
         return {"objects": objects}
 
-    def _draw(self, picture: Picture, found: Found, size: Size) -> Any:
-        shown = np.asarray(picture.shown)
-        boxes = _scaled(found["boxes"], size, shown.shape[:2])
+    def _draw(self, picture: Picture, detected: Found, size: Size) -> Any:
+        image = np.asarray(picture.shown)
+        boxes = _scaled(detected["boxes"], size, image.shape[:2])
         objects = detections.Objects(
             boxes.numpy(),
-            found["labels"].numpy(),
-            list(paste(found["masks"].float(), boxes, shown.shape[:2]).numpy()),
-            found["scores"].numpy(),
+            detected["labels"].numpy(),
+            list(paste(detected["masks"].float(), boxes, image.shape[:2]).numpy()),
+            detected["scores"].numpy(),
         )
-        return detections.draw_found(shown, objects, self.classes)
+
+        return detections.draw_found(image, objects, self.classes)
 
 
 def _scaled(boxes: Tensor, size: Size, target: Sequence[int]) -> Tensor:

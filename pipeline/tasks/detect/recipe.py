@@ -4,6 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
+from models.heads import CASCADE, PROPOSALS
 from pipeline.params.folders import DatasetName
 from pipeline.params.recipes import BaseRecipe, Usage
 from pipeline.params.section import Fraction, Positive, Section
@@ -42,66 +43,62 @@ class DetectAugment(Section):
 class Proposals(Section):
     """The region proposal network: anchors, sampling and non-maximum suppression."""
 
-    anchor_scale: Positive = 8
+    anchor_scale: Positive = PROPOSALS.anchor_scale
     """Side of an anchor, in strides of its level."""
-    anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
+    anchor_ratios: tuple[float, ...] = PROPOSALS.anchor_ratios
     """Heights of anchors, in widths."""
-    smooth_l1_beta: Annotated[float, Field(gt=0)] = 1 / 9
+    smooth_l1_beta: Annotated[float, Field(gt=0)] = PROPOSALS.smooth_l1_beta
     """Where the box loss turns from square to linear."""
-    sampled: Positive = 256
+    sampled: Positive = PROPOSALS.sampled
     """Anchors of an image in the loss."""
-    positive_fraction: Fraction = 0.5
+    positive_fraction: Fraction = PROPOSALS.positive_fraction
     """Most of them that are positive."""
-    positive_iou: Fraction = 0.7
+    positive_iou: Fraction = PROPOSALS.positive_iou
     """Least IoU of a positive anchor."""
-    negative_iou: Fraction = 0.3
+    negative_iou: Fraction = PROPOSALS.negative_iou
     """IoU below which an anchor is negative."""
-    best_iou: Fraction = 0.3
+    best_iou: Fraction = PROPOSALS.best_iou
     """Least IoU of an object's best anchor, which is then positive."""
-    nms_iou: Fraction = 0.7
+    nms_iou: Fraction = PROPOSALS.nms_iou
     """IoU from which proposals are duplicates."""
-    kept_train: Positive = 2000
+    kept_train: Positive = PROPOSALS.kept_train
     """Proposals of an image in training."""
-    kept_test: Positive = 1000
+    kept_test: Positive = PROPOSALS.kept_test
     """Proposals of an image in evaluation."""
 
 
 class Cascade(Section):
     """The three box stages and the mask head of Cascade Mask R-CNN."""
 
-    fpn_channels: Positive = 256
+    fpn_channels: Positive = CASCADE.fpn_channels
     """Channels of the feature pyramid."""
-    ious: tuple[Fraction, Fraction, Fraction] = (0.5, 0.6, 0.7)
+    ious: tuple[Fraction, Fraction, Fraction] = CASCADE.ious
     """Least IoU of a positive region, by stage."""
-    loss_weights: tuple[float, float, float] = (1.0, 0.5, 0.25)
+    loss_weights: tuple[float, float, float] = CASCADE.loss_weights
     """Weight of each stage's loss."""
-    box_convs: Positive = 4
+    box_convs: Positive = CASCADE.box_convs
     """Convolutions of a box head."""
-    box_hidden: Positive = 1024
+    box_hidden: Positive = CASCADE.box_hidden
     """Hidden units of a box head."""
-    region_size: Positive = 7
+    region_size: Positive = CASCADE.region_size
     """Side of a region's features, cells."""
-    giou_weight: Annotated[float, Field(gt=0)] = 10.0
+    giou_weight: Annotated[float, Field(gt=0)] = CASCADE.giou_weight
     """Weight of the box loss."""
-    box_stds: tuple[tuple[float, float, float, float], ...] = (
-        (0.1, 0.1, 0.2, 0.2),
-        (0.05, 0.05, 0.1, 0.1),
-        (0.033, 0.033, 0.067, 0.067),
-    )
+    box_stds: tuple[tuple[float, float, float, float], ...] = CASCADE.box_stds
     """Scales of x, y, width and height, by stage."""
-    mask_convs: Positive = 4
+    mask_convs: Positive = CASCADE.mask_convs
     """Convolutions of the mask head."""
-    mask_size: Positive = 28
+    mask_size: Positive = CASCADE.mask_size
     """Side of a mask, cells."""
-    regions: Positive = 512
+    regions: Positive = CASCADE.regions
     """Regions of an image in the loss."""
-    positive_fraction: Fraction = 0.25
+    positive_fraction: Fraction = CASCADE.positive_fraction
     """Most of them that are positive."""
-    score_threshold: Fraction = 0.05
+    score_threshold: Fraction = CASCADE.score_threshold
     """Least score of a detection."""
-    nms_iou: Fraction = 0.5
+    nms_iou: Fraction = CASCADE.nms_iou
     """IoU from which detections are duplicates."""
-    detections: Positive = 100
+    detections: Positive = CASCADE.detections
     """Most detections of an image."""
     test_sides: tuple[Positive, Positive] = (800, 1333)
     """Short and long side in evaluation, pixels."""

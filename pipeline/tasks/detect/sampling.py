@@ -40,6 +40,7 @@ class DetectSampling:
         draw = generator("augment", seed, epoch, raw["__key__"])
         image = pixels(photograph(raw))
         geometry = self._geometry((image.shape[1], image.shape[2]), draw)
+
         return {
             "key": raw["__key__"],
             "image": geometry.image(image),
@@ -52,6 +53,7 @@ class DetectSampling:
         size = image.shape[1], image.shape[2]
         geometry = Geometry(*size)
         geometry.resize(fitted(size, self.recipe.cascade.test_sides))
+
         return {
             "key": raw["__key__"],
             "image": geometry.image(image),
@@ -72,6 +74,7 @@ class DetectSampling:
         batch = {"keys": [sample["key"] for sample in samples], "images": images, "sizes": sizes}
         if "record" in samples[0]:
             return {**batch, "records": [sample["record"] for sample in samples]}
+
         height, width = images.shape[2:]
         return {
             **batch,
@@ -80,7 +83,8 @@ class DetectSampling:
 
     def _geometry(self, size: Size, draw: np.random.Generator) -> Geometry:
         """Draw the steps of a training sample."""
-        augment, geometry = self.recipe.augment, Geometry(*size)
+        augment = self.recipe.augment
+        geometry = Geometry(*size)
 
         def resize(short_sides: Sequence[int]) -> None:
             short = short_sides[int(draw.integers(len(short_sides)))]
@@ -95,6 +99,7 @@ class DetectSampling:
                 int(draw.integers(min(low, side), min(high, side) + 1)) for side in geometry.size
             )
             geometry.crop(*corner(geometry.size, (height, width), draw), (height, width))
+
         resize(augment.short_sides)
         return geometry
 
@@ -106,10 +111,12 @@ class DetectSampling:
         corners = torch.tensor([row["bbox"] for row in objects], dtype=torch.float32).reshape(-1, 4)
         corners[:, 2:] += corners[:, :2]
         boxes = geometry.boxes(corners)
-        there = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
-        kept = [row for row, stays in zip(objects, there.tolist(), strict=True) if stays]
+
+        visible = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
+        kept = [row for row, stays in zip(objects, visible.tolist(), strict=True) if stays]
+
         return {
-            "boxes": boxes[there],
+            "boxes": boxes[visible],
             "labels": torch.tensor(
                 [self.labels[row["category_id"]] for row in kept], dtype=torch.int64
             ),
@@ -121,7 +128,8 @@ class DetectSampling:
 def _whole(target: dict[str, Any], size: Size) -> dict[str, Tensor]:
     """Return a target with its masks at the size of the batch."""
     patches = target["patches"]
-    whole = torch.zeros(len(patches), *size, dtype=torch.uint8)
-    for mask, patch in zip(whole.numpy(), patches, strict=True):
+    stack = torch.zeros(len(patches), *size, dtype=torch.uint8)
+    for mask, patch in zip(stack.numpy(), patches, strict=True):
         patch.paste(mask)
-    return {**{name: target[name] for name in ("boxes", "labels", "masked")}, "masks": whole}
+
+    return {**{name: target[name] for name in ("boxes", "labels", "masked")}, "masks": stack}

@@ -32,7 +32,8 @@ class Segmentation:
     eval_batch = 1  # as the authors: an image's result must not depend on how far others pad it
 
     def __init__(self, variant: Variant, recipe: SegmentRecipe, manifest: Manifest) -> None:
-        self.variant, self.recipe = variant, recipe
+        self.variant = variant
+        self.recipe = recipe
         self.names = [entry.name for entry in manifest.classes]
         self.sampling: Sampling = SegmentSampling(recipe)
 
@@ -41,6 +42,7 @@ class Segmentation:
         settings = UPerNetSettings(
             **self.recipe.upernet.model_dump(include=set(UPerNetSettings.__dataclass_fields__))
         )
+
         return network.build(
             create_segmenter,
             self.variant,
@@ -63,9 +65,9 @@ class Segmentation:
             "labels": batch["labels"].to(device, non_blocking=True),
         }
 
-    def _normalised(self, part: Batch, device: torch.device) -> Batch:
-        images = network.prepare(part["images"], part["sizes"], device, self.recipe.channels_last)
-        return {**part, "images": images}
+    def _normalised(self, view: Batch, device: torch.device) -> Batch:
+        images = network.prepare(view["images"], view["sizes"], device, self.recipe.channels_last)
+        return {**view, "images": images}
 
     def loss(self, model: nn.Module, batch: Batch, seed: tuple[int, int, int]) -> Tensor:
         """Return the cross-entropy over all pixels, and that of the auxiliary head."""
@@ -86,10 +88,13 @@ class Segmentation:
             return [
                 self._averaged(batch["views"], logits, i, size) for i, size in enumerate(originals)
             ]
+
         view = batch["views"][0]
         padded = tuple(view["images"].shape[2:])
         parts = zip(logits[0], view["sizes"], originals, strict=True)
-        return [classes_at(one, padded, valid, size) for one, valid, size in parts]
+        return [
+            classes_at(image_logits, padded, valid, size) for image_logits, valid, size in parts
+        ]
 
     def _averaged(
         self, views: list[Batch], logits: list[Tensor], index: int, original: Any
@@ -109,15 +114,15 @@ class Segmentation:
 
     def draw(self, model: nn.Module, batch: Batch, raw: Batch) -> Image.Image:
         """Return a sheet of images, each with its labels beside what was predicted."""
-        shown = zip(
-            network.photographs(raw), raw["labels"], self.predict(model, batch), strict=True
-        )
+        rows = zip(network.photographs(raw), raw["labels"], self.predict(model, batch), strict=True)
+
         tiles = [
             segmentation.draw(
-                np.asarray(photograph), labels.numpy(), found.cpu().numpy(), self.names
+                np.asarray(photograph), labels.numpy(), predicted.cpu().numpy(), self.names
             )
-            for photograph, labels, found in shown
+            for photograph, labels, predicted in rows
         ]
+
         return sheet.sheet(tiles, columns=2)
 
 
@@ -139,9 +144,11 @@ def classes_at(logits: Tensor, padded: Any, valid: tuple[int, int], original: An
     best = torch.full(original, -torch.inf, device=logits.device)
     classes = torch.zeros(original, dtype=torch.int64, device=logits.device)
     few = max(1, min(CLASSES_AT_ONCE, VALUES_AT_ONCE // best.numel()))
+
     for first in range(0, len(logits), few):
-        part = at_original_size(logits[first : first + few], padded, valid, original)
-        highest, index = part.max(dim=0)
+        scores = at_original_size(logits[first : first + few], padded, valid, original)
+        highest, index = scores.max(dim=0)
         classes = torch.where(highest > best, index + first, classes)
         best = torch.maximum(highest, best)
+
     return classes

@@ -52,20 +52,25 @@ class MeanIoU:
         none.
         """
         confusion = torch.stack([state.cpu() for state in states]).sum(dim=0).double()
-        right, there, predicted = confusion.diagonal(), confusion.sum(dim=1), confusion.sum(dim=0)
-        union = there + predicted - right
-        if not there.any():
+        right = confusion.diagonal()
+        labelled = confusion.sum(dim=1)
+        predicted = confusion.sum(dim=0)
+        union = labelled + predicted - right
+        if not labelled.any():
             return Result({}, {})
-        iou, accuracy = 100 * right / union, 100 * right / there
+
+        iou = 100 * right / union
+        accuracy = 100 * right / labelled
         metrics = {
             "miou": float(iou[union > 0].mean()),
-            "mean_accuracy": float(accuracy[there > 0].mean()),
-            "pixel_accuracy": float(100 * right.sum() / there.sum()),
+            "mean_accuracy": float(accuracy[labelled > 0].mean()),
+            "pixel_accuracy": float(100 * right.sum() / labelled.sum()),
         }
-        shown = (i for i in range(len(self._names)) if there[i] > 0)
+
+        seen = (i for i in range(len(self._names)) if labelled[i] > 0)
         return Result(
             metrics,
-            {self._names[i]: {"iou": float(iou[i]), "accuracy": float(accuracy[i])} for i in shown},
+            {self._names[i]: {"iou": float(iou[i]), "accuracy": float(accuracy[i])} for i in seen},
         )
 
 
@@ -78,7 +83,9 @@ def _confusion(predicted: Tensor, label: Tensor, classes: int) -> Tensor:
             f"prediction {tuple(predicted.shape)} and ground truth {tuple(label.shape)} differ "
             "in size"
         )
-    predicted, label = predicted.long(), label.to(predicted.device).long()
+
+    predicted = predicted.long()
+    label = label.to(predicted.device).long()
     counted = label != IGNORED
     for name, values in (("prediction", predicted), ("ground truth", label[counted])):
         if values.numel() and not 0 <= int(values.min()) <= int(values.max()) < classes:
@@ -86,5 +93,6 @@ def _confusion(predicted: Tensor, label: Tensor, classes: int) -> Tensor:
                 f"{name} should hold labels from 0 to {classes - 1}, found {int(values.min())} "
                 f"to {int(values.max())}"
             )
+
     pairs = classes * label[counted] + predicted[counted]
     return torch.bincount(pairs, minlength=classes * classes).view(classes, classes)

@@ -16,6 +16,7 @@ def operations(variant: Variant, recipe: SegmentRecipe, classes: int, aspect: fl
     )
     with torch.device("meta"):
         model = create_segmenter(variant.model_name, classes, upernet=heads, **variant.overrides)
+
     parameters, train = counted(model, recipe.augment.crop)
     views = (1 + recipe.upernet.test_flip) * sum(scale**2 for scale in recipe.upernet.test_scales)
     _, evaluation = counted(model, size_within(recipe.upernet.test_sides, aspect))

@@ -19,8 +19,11 @@ def distort(image: Image.Image, draw: np.random.Generator) -> Image.Image:
     Contrast comes before saturation and hue or after them, by a fair coin.
     """
     brightness, contrast, early, saturation, hue = draw.random(5) < 0.5
-    shift, scale = draw.uniform(-BRIGHTNESS, BRIGHTNESS), draw.uniform(*SCALE)
-    saturate, turn = draw.uniform(*SCALE), float(draw.integers(-HUE, HUE)) / 180
+    shift = draw.uniform(-BRIGHTNESS, BRIGHTNESS)
+    scale = draw.uniform(*SCALE)
+    saturate = draw.uniform(*SCALE)
+    turn = float(draw.integers(-HUE, HUE)) / 180
+
     if brightness:
         image = image.point(_line(1, shift) * 3)
     if contrast and early:

@@ -31,24 +31,27 @@ class LabelPredictor:
         padded = tuple(images.shape[2:])
         logits = self.model(images).float()
         return [
-            self._predicted(picture, classes_at(one, padded, valid, picture.size).cpu())
-            for picture, one, valid in zip(pictures, logits, sizes, strict=True)
+            self._predicted(picture, classes_at(image_logits, padded, valid, picture.size).cpu())
+            for picture, image_logits, valid in zip(pictures, logits, sizes, strict=True)
         ]
 
-    def _predicted(self, picture: Picture, found: Tensor) -> Predicted:
-        kind = np.uint8 if len(self.classes) <= 256 else np.uint16
-        labels = found.numpy().astype(kind)
-        counts = torch.bincount(found.flatten(), minlength=len(self.classes)).tolist()
+    def _predicted(self, picture: Picture, classes: Tensor) -> Predicted:
+        dtype = np.uint8 if len(self.classes) <= 256 else np.uint16
+        labels = classes.numpy().astype(dtype)
+
+        counts = torch.bincount(classes.flatten(), minlength=len(self.classes)).tolist()
         pairs = sorted(zip(counts, self.classes, strict=True), key=lambda pair: -pair[0])
         shares = [(name, count / labels.size) for count, name in pairs if count]
-        whole = Image.fromarray(labels)
-        shown = np.asarray(whole.resize(picture.shown.size, Image.Resampling.NEAREST))
+
+        label_map = Image.fromarray(labels)
+        displayed = np.asarray(label_map.resize(picture.shown.size, Image.Resampling.NEAREST))
         named = [f"{name} {share:.1%}" for name, share in shares[:NAMED]]
+
         return Predicted(
             words=", ".join(named),
             record=lambda: {
                 "classes": [{"class": name, "share": round(share, 6)} for name, share in shares]
             },
-            drawn=segmentation.draw_predicted(np.asarray(picture.shown), shown, self.classes),
-            maps={"labels": whole},
+            drawn=segmentation.draw_predicted(np.asarray(picture.shown), displayed, self.classes),
+            maps={"labels": label_map},
         )

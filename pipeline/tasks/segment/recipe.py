@@ -4,6 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from models.heads import UPERNET
 from pipeline.params.folders import DatasetName
 from pipeline.params.recipes import BaseRecipe, Usage
 from pipeline.params.section import Fraction, Positive, Section
@@ -43,17 +44,17 @@ class UPerNet(Section):
     its mirror images.
     """
 
-    channels: Positive = 512
+    channels: Positive = UPERNET.channels
     """Channels of the head."""
-    pool_scales: tuple[Positive, ...] = (1, 2, 3, 6)
+    pool_scales: tuple[Positive, ...] = UPERNET.pool_scales
     """Sides of the pooled maps, cells."""
-    dropout: Fraction = 0.1
+    dropout: Fraction = UPERNET.dropout
     """Probability before the last layer."""
-    auxiliary_channels: Positive = 256
+    auxiliary_channels: Positive = UPERNET.auxiliary_channels
     """Channels of the auxiliary head."""
-    auxiliary_convs: Positive = 1
+    auxiliary_convs: Positive = UPERNET.auxiliary_convs
     """Convolutions of the auxiliary head."""
-    auxiliary_weight: Annotated[float, Field(ge=0)] = 0.4
+    auxiliary_weight: Annotated[float, Field(ge=0)] = UPERNET.auxiliary_weight
     """Weight of the auxiliary loss."""
     test_sides: tuple[Positive, Positive] = (2048, 512)
     """Long and short side in evaluation, pixels."""

@@ -39,13 +39,17 @@ class SegmentSampling:
 
     def train_sample(self, raw: dict[str, Any], seed: int, epoch: int) -> dict[str, Any]:
         """Decode and augment, as a function of (seed, epoch, sample)."""
-        draw, augment = generator("augment", seed, epoch, raw["__key__"]), self.recipe.augment
-        image, labels = pixels(photograph(raw)), read_labels(raw["png"])
+        draw = generator("augment", seed, epoch, raw["__key__"])
+        augment = self.recipe.augment
+        image = pixels(photograph(raw))
+        labels = read_labels(raw["png"])
+
         geometry = self._geometry(labels, draw)
         image = geometry.image(image)
         if augment.photometric:
             distorted = distort(Image.fromarray(image.permute(1, 2, 0).numpy()), draw)
             image = torch.from_numpy(np.array(distorted)).permute(2, 0, 1)
+
         return {"key": raw["__key__"], "image": image, "labels": geometry.mask(labels)}
 
     def eval_sample(self, raw: dict[str, Any]) -> dict[str, Any]:
@@ -63,7 +67,9 @@ class SegmentSampling:
         """Return what evaluation averages over: an image (3, H, W) at each scale, and whether it is
         mirrored.
         """
-        head, views = self.recipe.upernet, []
+        head = self.recipe.upernet
+
+        views = []
         for scale in head.test_scales:
             for flipped in (False, True)[: 1 + head.test_flip]:
                 geometry = Geometry(image.shape[1], image.shape[2])
@@ -71,6 +77,7 @@ class SegmentSampling:
                 if flipped:
                     geometry.flip()
                 views.append((geometry.image(image), flipped))
+
         return views
 
     def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
@@ -91,29 +98,32 @@ class SegmentSampling:
             ]
             labels = [torch.from_numpy(sample["labels"]) for sample in samples]
             return {"keys": keys, **views[0], "labels": labels, "views": views}
+
         crop = self.recipe.augment.crop
         images, sizes = stacked([sample["image"] for sample in samples], least=crop)
         padded = torch.full((len(samples), *crop), IGNORE, dtype=torch.int64)
         for row, sample, (height, width) in zip(padded, samples, sizes, strict=True):
             row[:height, :width] = torch.from_numpy(sample["labels"])
+
         return {"keys": keys, "images": images, "sizes": sizes, "labels": padded}
 
     def _geometry(self, labels: Mask, draw: np.random.Generator) -> Geometry:
         """Draw the steps of a training sample."""
-        augment, geometry = self.recipe.augment, Geometry(*labels.shape)
+        augment = self.recipe.augment
+        geometry = Geometry(*labels.shape)
         geometry.resize(
             fitted(geometry.size, _scaled(augment.resize, draw.uniform(*augment.ratio)))
         )
+
         size = min(geometry.size[0], augment.crop[0]), min(geometry.size[1], augment.crop[1])
         tries = CROPS if augment.category_ratio < 1 else 0
         for _ in range(1 + tries):
             top, left = corner(geometry.size, size, draw)
-            rows, columns = (
-                geometry.rows[top : top + size[0]],
-                geometry.columns[left : left + size[1]],
-            )
+            rows = geometry.rows[top : top + size[0]]
+            columns = geometry.columns[left : left + size[1]]
             if is_varied(pick(labels, rows, columns), augment.category_ratio):
                 break
+
         geometry.crop(top, left, size)
         if draw.random() < augment.flip:
             geometry.flip()

@@ -10,7 +10,8 @@ from PIL import Image
 from trained import TRAINED
 
 from pipeline.runs.card import card
-from pipeline.runs.results import Metrics, read_json
+from pipeline.runs.results.files import read_json
+from pipeline.runs.results.training import Metrics
 
 ALL = [(task, variant) for task, variants in TRAINED.items() for variant in variants]
 

@@ -19,17 +19,9 @@ from pipeline.project.call import Call, Folders
 from pipeline.report.results import VariantResult, read_results
 from pipeline.runs.make import make_runs
 from pipeline.runs.publish import publish
-from pipeline.runs.results import (
-    BestFile,
-    HistoryLine,
-    Metrics,
-    PredictionsFile,
-    line_of,
-    publish_json,
-    publish_table,
-    read_json,
-    read_table,
-)
+from pipeline.runs.results.files import line_of, publish_json, publish_table, read_json, read_table
+from pipeline.runs.results.search import BestFile
+from pipeline.runs.results.training import HistoryLine, Metrics, PredictionsFile
 
 Published = Callable[..., VariantResult]
 

@@ -60,7 +60,7 @@ def call(tmp_path: Path) -> Call:
 def outcome_of(search: Search) -> SearchResult:
     """Finish every trial but the last, which failed before its first evaluation."""
     ends: dict[str, TrialResult] = {}
-    for place, trial in enumerate(search.tried[:-1]):
+    for place, trial in enumerate(search.trials[:-1]):
         run = trial.run
         run.folder.mkdir(parents=True, exist_ok=True)
         for name in SEALED:
@@ -71,7 +71,7 @@ def outcome_of(search: Search) -> SearchResult:
         run.finish(record, list(SEALED))
         rows = [{"run_id": run.id, **row, **logged}]
         ends[run.id] = TrialResult(run.id, "finished", rows, {"macs": 9, "parameters": 7})
-    last = search.tried[-1].run
+    last = search.trials[-1].run
     ends[last.id] = TrialResult(last.id, "failed", [], {"macs": 9}, "out of memory")
     return SearchResult(ends, "m", {identifier: "m" for identifier in ends})
 
@@ -83,7 +83,7 @@ def test_a_random_search_over_a_range_is_reported(call: Call) -> None:
     publish_search(call, search, settings, left_out, outcome_of(search))
     found = read_search(call)
     assert found is not None
-    assert [trial.values for trial in found.trials] == [trial.values for trial in search.tried]
+    assert [trial.values for trial in found.trials] == [trial.values for trial in search.trials]
     assert [trial.state for trial in found.trials] == ["finished"] * 5 + ["failed"]
     assert (found.trials[0].value, found.trials[-1].error) == (40.0, "out of memory")
     evidence = read_evidence(call)

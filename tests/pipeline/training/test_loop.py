@@ -249,7 +249,7 @@ def test_a_loss_that_is_not_finite_names_step_and_samples(
 def test_skipped_steps_leave_the_weights(
     small_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.training.loop.Loop._finite", lambda *_: (False, False))
+    monkeypatch.setattr("pipeline.training.step.Step._finite", lambda *_: (False, False))
     run = run_of(small_shards, tmp_path / "run", on_non_finite="skip", duration={"steps": 2})
     finish(run)
     torch.manual_seed(0)

@@ -12,8 +12,8 @@ from models import create_model
 from models.counting.macs import count_parameters
 from pipeline.params import TASKS, load
 from pipeline.planning.estimate import Plan, plan
+from pipeline.planning.rows import ExpectedRow, as_markdown, comment, expected_rows
 from pipeline.project.call import Call, Folders
-from pipeline.reproducing.rows import ExpectedRow, as_markdown, comment, expected_rows
 
 PAGE = (PROJECT / "docs" / "reproducing.md").read_text()
 PAPER = PROJECT / "params" / "paper.yaml"

@@ -58,15 +58,16 @@ def comment(rows: list[ExpectedRow], task: str, name: str) -> str:
     """Return what a params file says behind a variant: its main metric as it is published and as it
     is recalled, and its device time.
     """
-    own = [row for row in rows if (row.row.task, row.name) == (task, name)]
+    rows_here = [row for row in rows if (row.row.task, row.name) == (task, name)]
     metric = tasks()[task].main_metric
     values: dict[str, dict[str, None]] = {"published": {}, "recalled": {}}
-    for row in own:
+    for row in rows_here:
         if metric in row.row.values:
-            said = numbers.published(metric, row.row.values[metric])
-            values[row.row.confidence][said] = None
-    parts = [f"{' or '.join(said)} {confidence}" for confidence, said in values.items() if said]
-    return ", ".join([*parts, *{device_time(row.cost): None for row in own if row.cost}])
+            text = numbers.published(metric, row.row.values[metric])
+            values[row.row.confidence][text] = None
+
+    parts = [f"{' or '.join(texts)} {confidence}" for confidence, texts in values.items() if texts]
+    return ", ".join([*parts, *{device_time(row.cost): None for row in rows_here if row.cost}])
 
 
 def _fitting(call: Call, claim: Claim) -> Iterator[str]:
@@ -84,6 +85,7 @@ def _line(row: ExpectedRow) -> str:
         for metric, value in row.row.values.items()
         if metric not in COSTS
     )
+
     cells = [
         row.row.table,
         f"{row.row.model} (`{row.row.id}`)",
@@ -93,4 +95,5 @@ def _line(row: ExpectedRow) -> str:
         device_time(row.cost) if row.cost else NONE,
         disk_size(row.cost) if row.cost else NONE,
     ]
+
     return f"| {' | '.join(cells)} |"
