@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from pipeline.report.contrasts import against_baseline, kernel_pairs, mixer_pairs, sharing_pairs
 from pipeline.report.results import read_results
@@ -33,6 +34,18 @@ def test_paired_interval_is_that_of_the_t_distribution(count: int) -> None:
     assert found is not None
     assert found.interval == pytest.approx(expected, rel=1e-12)
     assert (found.mean, found.sd) == pytest.approx((differences.mean(), differences.std(ddof=1)))
+
+
+@pytest.mark.parametrize("count", [3, 6, 20])
+def test_the_smallest_detectable_difference_has_a_power_of_80_percent(count: int) -> None:
+    random = np.random.default_rng(count)
+    left, right = (dict(enumerate(random.normal(50, 2, count))) for _ in range(2))
+    difference = paired_difference(left, right)
+    assert difference is not None and difference.sd and difference.detectable
+    shift = difference.detectable / (difference.sd / count**0.5)
+    edge = stats.t.ppf(0.975, count - 1)
+    power = stats.nct.sf(edge, count - 1, shift) + stats.nct.cdf(-edge, count - 1, shift)
+    assert power == pytest.approx(0.8, abs=2e-3)
 
 
 def test_only_common_seeds_are_paired() -> None:
