@@ -10,11 +10,17 @@ from pipeline.params import DATASETS
 from pipeline.planning.data import amount_of
 from pipeline.project.call import Call
 
-OFFICIAL = {"imagenet": (1_281_167, 50_000), "coco": (118_287, 5_000), "ade20k": (20_210, 2_000)}
+OFFICIAL = {
+    "imagenet": (1_281_167, 50_000),
+    "coco": (118_287, 5_000),
+    "ade20k": (20_210, 2_000),
+    "cifar10": (50_000, 10_000),
+}
 SOURCES = {
     "imagenet": "ILSVRC2012_img_train.tar",
     "coco": "train2017.zip",
     "ade20k": "ADEChallengeData2016.zip",
+    "cifar10": "cifar-10-python.tar.gz",
 }
 
 
