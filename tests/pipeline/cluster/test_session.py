@@ -43,7 +43,8 @@ for again in range(3):
         part.wait(30)
     with connected(Cluster(workers=2)):
         assert signal.getsignal(signal.SIGTERM) is end, "Ray took it"
-        assert ray.get(ray.remote(lambda: 7).remote()) == 7
+        named = ray.remote(lambda: os.environ["NAME"]).options(runtime_env={"env_vars": {"NAME": "a"}})
+        assert ray.get(named.remote(), timeout=60) == "a", "as Ray Train starts its workers"
         print(ray.get_runtime_context().gcs_address, ray.cluster_resources()["CPU"] >= 2, flush=True)
         listening = set()
         own = psutil.Process(int(head.read_text()))
@@ -66,14 +67,17 @@ def test_the_count_of_attempts_counts() -> None:
 
 
 def test_a_session_shares_one_head_on_loopback_that_asks_nobody_starts_it_again_and_ends_it(
-    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    venv = tmp_path / "my project"
+    venv.symlink_to(sys.prefix)
+    python = venv / "bin" / Path(sys.executable).name
     monkeypatch.setenv("PYTHONPATH", str(PROJECT))
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     for name in (*environment.DEFAULTS, *environment.LOOPBACK):
         monkeypatch.delenv(name, raising=False)
     environment.prepare()
-    assert run_session(offline([sys.executable, "-c", CONNECT])) == 0
+    assert run_session(offline([str(python), "-c", CONNECT])) == 0
     first, second, died, third, head, attempts = capfd.readouterr().out.split("\n")[:6]
     assert first == second != third and first.endswith("True") and third.endswith("True")
     assert died == "the local Ray head died; starting it again"
