@@ -160,7 +160,7 @@ def test_an_open_cluster_is_joined_only_where_that_was_said(
     monkeypatch.setattr("ray.is_initialized", lambda: False)
     monkeypatch.setattr("ray.shutdown", lambda: None)
 
-    def join(address: str, **_: object) -> str:
+    def join(address: str, _: object) -> str:
         joined.append(address)
         return address
 
