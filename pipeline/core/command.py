@@ -94,8 +94,7 @@ def _listen() -> list[int]:
         last = time.monotonic()
         asked.append(number)
         watchdog.ending.set()
-        for stream in (sys.stdout, sys.stderr):
-            _unread(stream)
+        leave_closed_terminal()
         raise KeyboardInterrupt if number == signal.SIGINT else SystemExit
 
     for number in watchdog.ENDINGS:
@@ -125,6 +124,12 @@ def _run(run: Callable[[], None]) -> int | str | None:
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def leave_closed_terminal() -> None:
+    """Print no more where nobody reads it: what is open is to be closed all the same."""
+    for stream in (sys.stdout, sys.stderr):
+        _unread(stream)
 
 
 def _unread(stream: TextIO) -> bool:

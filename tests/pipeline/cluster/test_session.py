@@ -3,6 +3,7 @@ killed.
 """
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -69,15 +70,21 @@ def test_the_count_of_attempts_counts() -> None:
 def test_a_session_shares_one_head_on_loopback_that_asks_nobody_starts_it_again_and_ends_it(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    venv = tmp_path / "my project"
-    venv.symlink_to(sys.prefix)
-    python = venv / "bin" / Path(sys.executable).name
+    """Also where the environment lies in a folder with a space, and `uv run` is what starts it."""
+    project = tmp_path / "my project"
+    project.mkdir()
+    (project / "pyproject.toml").write_text("[project]\nname = 'mine'\nversion = '0'\n")
+    (project / ".venv").symlink_to(sys.prefix)
+    command = [str(project / ".venv/bin/python"), "-c", CONNECT]
+    if (uv := shutil.which("uv")) is not None:
+        command = [uv, "run", "--offline", "--no-sync", *command]
+    monkeypatch.chdir(project)
     monkeypatch.setenv("PYTHONPATH", str(PROJECT))
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    for name in (*environment.DEFAULTS, *environment.LOOPBACK):
+    for name in (*environment.DEFAULTS, *environment.LOOPBACK, *environment.SAME_PYTHON):
         monkeypatch.delenv(name, raising=False)
     environment.prepare()
-    assert run_session(offline([str(python), "-c", CONNECT])) == 0
+    assert run_session(offline(command)) == 0
     first, second, died, third, head, attempts = capfd.readouterr().out.split("\n")[:6]
     assert first == second != third and first.endswith("True") and third.endswith("True")
     assert died == "the local Ray head died; starting it again"
