@@ -10,6 +10,7 @@ from pathlib import Path
 from pipeline.core import command
 from pipeline.core.errors import UserError
 from pipeline.project.dvcfile import outs_in_lock
+from pipeline.project.git import tell_dvc
 
 HOW = "set one with `dvc remote add --default NAME FOLDER-OR-URL`"
 
@@ -23,6 +24,7 @@ def _main() -> None:
     results = [path for path in outs_in_lock(project) if path.startswith("results/")]
     if not results:
         raise UserError("dvc.lock names no results; whoever has them commits it after `make repro`")
+    tell_dvc(project)
     asked = subprocess.run(["dvc", "remote", "default"], capture_output=True, text=True)
     if asked.returncode:
         raise UserError(f"this project has no DVC remote; {HOW}")

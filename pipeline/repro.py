@@ -19,6 +19,7 @@ from pipeline.planning.estimate import Plan
 from pipeline.project.call import Folders
 from pipeline.project.dvcfile import items, refuse_unmade
 from pipeline.project.dvclock import free_stages, keep_lock_file, mend_lock_file
+from pipeline.project.git import tell_dvc
 from pipeline.project.room import refuse_full_disk
 
 
@@ -31,6 +32,7 @@ def _main() -> None:
     args = parser.parse_args()
     project = Path.cwd()
     refuse_unmade(project)
+    tell_dvc(project)
     with held(Folders(project).lock("repro"), "make repro"):
         free_stages(project)
         mend_lock_file(project)
