@@ -28,11 +28,11 @@ def _main() -> None:
     asked = subprocess.run(["dvc", "remote", "default"], capture_output=True, text=True)
     if asked.returncode:
         raise UserError(f"this project has no DVC remote; {HOW}")
-    pulled = subprocess.run(["dvc", "pull", "--quiet", *results], capture_output=True, text=True)
+    pulled = subprocess.run(["dvc", "pull", *results], capture_output=True, text=True)
     if pulled.returncode:
-        reason = pulled.stderr.strip().splitlines()
+        errors = [line for line in pulled.stderr.splitlines() if line.startswith("ERROR: ")]
         raise UserError(
-            f"DVC cannot bring all results: {' '.join(reason[:1]).removeprefix('ERROR: ')}; has "
+            f"DVC cannot bring all results: {' '.join(errors[:1]).removeprefix('ERROR: ')}; has "
             "whoever made them run `dvc push`?"
         )
     print(f"{len(results)} results are here; the report: results/report/report.html")
