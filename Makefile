@@ -19,11 +19,6 @@ $(READY): requirements.lock
 repro: $(READY)  ## everything params.yaml asks for, from data to report; of another file: params=params/cifar10.yaml
 	@python -m pipeline.repro $(if $(params),--params $(params)) $(options)
 
-repro: scm
-
-scm:  # a downloaded archive has no .git, and DVC wants to be told
-	@git rev-parse --git-dir >/dev/null 2>&1 || dvc config --quiet --local core.no_scm true
-
 plan: $(READY)  ## what that would cost, before anything runs: images, steps, disk, hours
 	@python -m pipeline.plan $(if $(params),--params $(params))
 
@@ -60,4 +55,4 @@ lock: $(READY)  ## pin what pyproject.toml adds; with upgrade=--upgrade pin ever
 clean:  ## remove scratch state: unfinished and finished runs, ad-hoc results (what DVC tracks stays)
 	rm -rf runs adhoc data/raw/synthetic
 
-.PHONY: help setup repro scm plan walk test test-faults test-gpu lint ui pull bench pictures lock clean
+.PHONY: help setup repro plan walk test test-faults test-gpu lint ui pull bench pictures lock clean

@@ -21,6 +21,7 @@ from pipeline.project import cli
 from pipeline.project.call import Call
 from pipeline.project.dvcfile import items, refuse_unmade
 from pipeline.project.dvclock import free_stages, keep_lock_file, mend_lock_file
+from pipeline.project.git import tell_dvc
 from pipeline.project.room import refuse_full_disk
 from pipeline.project.schedule import sentence
 
@@ -36,6 +37,7 @@ def _main() -> None:
     adhoc = call.folders.root != call.project
     if not adhoc:
         refuse_unmade(call.project)
+        tell_dvc(call.project)
     with held(call.folders.lock("repro"), "make repro"):
         code = _by_themselves(call) if adhoc else _by_dvc(call)
     if code == 0:

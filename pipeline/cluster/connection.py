@@ -4,6 +4,7 @@ names.
 
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from pipeline.cluster.session import new_session, session_head
 from pipeline.core import environment
 from pipeline.core.environment import SESSION
 from pipeline.core.errors import UserError, discreet
+from pipeline.core.shell import shell_line
 from pipeline.params import Cluster
 
 NOT_SHIPPED = ["/data", "/runs", "/results", "/adhoc"]
@@ -41,15 +43,13 @@ def connected(cluster: Cluster) -> Iterator[None]:
         _refuse_missing_gpus(cluster)
     else:
         _refuse_open(address, cluster)
-        project = {"working_dir": str(Path.cwd()), "excludes": NOT_SHIPPED}
-        joined = _join(
-            address, **({} if environment.in_shipped_job() else {"runtime_env": project})
-        )
+        project = {"working_dir": str(Path.cwd()), "excludes": NOT_SHIPPED, **_python()}
+        joined = _join(address, None if environment.in_shipped_job() else project)
 
     with ExitStack() as stack:
         if not address:
             session = os.environ.get(SESSION) or stack.enter_context(new_session())
-            joined = _join(session_head(Path(session), cluster))
+            joined = _join(session_head(Path(session), cluster), _python())
         stack.callback(ray.shutdown)
         stack.enter_context(followed(joined))
         yield
@@ -126,15 +126,23 @@ def _refuse_open(address: str, cluster: Cluster) -> None:
     )
 
 
-def _join(address: str, **options: Any) -> str:
-    """Join a cluster and return the address of its head."""
+def _python() -> dict[str, str]:
+    """Return the environment of workers whose Python lies in a folder with a space or the like: Ray
+    writes its path into a shell's command as it is.
+    """
+    quoted = shell_line(sys.executable)
+    return {} if quoted == sys.executable else {"py_executable": quoted}
+
+
+def _join(address: str, runtime: dict[str, Any] | None) -> str:
+    """Join a cluster, whose workers get an environment; return the address of its head."""
     import ray
 
     if address != "auto":
         _knock(address)
 
     try:
-        return str(init_ray(address=address, **options).address_info["gcs_address"])
+        return str(init_ray(address=address, runtime_env=runtime).address_info["gcs_address"])
     except (ConnectionError, ray.exceptions.RayError, ValueError) as error:
         raise UserError(
             f"cannot join the Ray cluster at {address}: {str(error).splitlines()[0]}"

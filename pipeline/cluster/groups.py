@@ -22,6 +22,7 @@ from pipeline.cluster.places import find_place, release_dead
 from pipeline.cluster.progress import following
 from pipeline.cluster.workers import CONTROLLER_RETRIES, Reports, trainer
 from pipeline.core import failpoints, watchdog
+from pipeline.core.command import leave_closed_terminal
 from pipeline.core.errors import DiskFull, UserError, shortened
 from pipeline.core.progress import say
 from pipeline.params import Cluster
@@ -182,6 +183,7 @@ def _asked_to_end(groups: list[WorkerGroup]) -> Iterator[list[float]]:
             requests.append(time.monotonic())
             first.append(number)
             watchdog.ending.set()
+            leave_closed_terminal()
             for group in groups:
                 threading.Thread(target=group.ask, daemon=True).start()
 

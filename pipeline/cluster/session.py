@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pipeline.core import environment
+from pipeline.core.command import leave_closed_terminal
 from pipeline.core.environment import SESSION
 from pipeline.core.errors import UserError
 from pipeline.core.files import write_text
@@ -127,6 +128,7 @@ def _run(command: list[str], folder: str, signals: list[int]) -> int:
 
     def forward(number: int, _: object) -> None:
         signals.append(number)
+        leave_closed_terminal()
         for group in groups:
             with suppress(ProcessLookupError):
                 os.killpg(group, signal.SIGINT)

@@ -11,10 +11,10 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TextIO
 
 from pipeline.core import environment, watchdog
-from pipeline.core.errors import DiskFull, UserError, disk_full
+from pipeline.core.errors import DiskFull, UserError, denied, disk_full
 
 SAME_REQUEST_S = 1.0
 COLUMNS = 80
@@ -58,7 +58,8 @@ def main(run: Callable[[], None]) -> None:
     traceback. A reader that stops early, as `head` does, ends it with 141.
 
     Being asked to end (Ctrl-C, SIGTERM, a closed terminal) is an end like any other, what is open
-    is closed; the exit code is 128 and the signal's number: 130 after Ctrl-C, 143 after SIGTERM.
+    is closed, also where it would print to a terminal that is gone; the exit code is 128 and the
+    signal's number: 130 after Ctrl-C, 143 after SIGTERM.
     """
     environment.prepare()
     if isinstance(sys.stdout, io.TextIOWrapper):  # names may hold what a terminal's encoding lacks
@@ -95,6 +96,7 @@ def _listen() -> list[int]:
         last = time.monotonic()
         signals.append(number)
         watchdog.ending.set()
+        leave_closed_terminal()
         raise KeyboardInterrupt if number == signal.SIGINT else SystemExit
 
     for number in watchdog.ENDINGS:
@@ -109,29 +111,36 @@ def _run(run: Callable[[], None]) -> int | str | None:
         run()
         sys.stdout.flush()
     except BrokenPipeError:
-        if not _unread():
+        if not _unread(sys.stdout):
             raise
         return 128 + signal.SIGPIPE
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1 if isinstance(error, DiskFull) else 2
     except OSError as error:
-        if (full := disk_full(error)) is None:
+        known = disk_full(error) or denied(error)
+        if known is None:
             raise
-        print(f"error: {full}", file=sys.stderr)
+        print(f"error: {known}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
     return 0
 
 
-def _unread() -> bool:
-    """Return whether nobody reads what this process prints, as after `| head`; it prints no more
-    then.
+def leave_closed_terminal() -> None:
+    """Print no more where nobody reads it: what is open is to be closed all the same."""
+    for stream in (sys.stdout, sys.stderr):
+        _unread(stream)
+
+
+def _unread(stream: TextIO) -> bool:
+    """Return whether nobody reads what this process prints, as after `| head`, or on a terminal
+    that was closed; it prints no more then.
     """
     output = select.poll()
-    output.register(sys.stdout, select.POLLOUT)
+    output.register(stream, select.POLLOUT)
     unread = any(event & select.POLLERR for _, event in output.poll(0))
     if unread:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     return unread

@@ -52,13 +52,20 @@ LOOPBACK = {
 """For heads of our own, which no other machine joins."""
 
 
+SAME_PYTHON = {"RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
+"""Under `uv run` Ray would give its workers a copy of the folder and let uv make an environment
+there; outside of a job they start by the environment that is here.
+"""
+
+
 def prepare() -> None:
     """Set what the user has not set.
 
     Ray and MLflow read it when they are imported, so this comes first.
     """
     joins = os.environ.get("RAY_ADDRESS", "http").partition("://")[0] not in ("", "http", "https")
-    for name, value in {**DEFAULTS, **({} if joins else LOOPBACK)}.items():
+    uv = {} if in_shipped_job() else SAME_PYTHON
+    for name, value in {**DEFAULTS, **uv, **({} if joins else LOOPBACK)}.items():
         os.environ.setdefault(name, value)
 
 

@@ -39,6 +39,20 @@ def disk_full(error: OSError, path: object = None, needed: int | None = None) ->
     )
 
 
+DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
+"""What a system says where this user may not read or write."""
+
+
+def denied(error: OSError) -> UserError | None:
+    """Return the sentence for a file that this user has no right to; None for any other error."""
+    if error.errno not in DENIED or error.filename is None:
+        return None
+    return UserError(
+        f"{shortened(str(error.filename), 300)} cannot be used ({error.strerror}); let this user "
+        "read and write there (for what lies in ~/.cache, XDG_CACHE_HOME names another folder)"
+    )
+
+
 def nearest(name: str, choices: Iterable[str]) -> str:
     """Return `; did you mean 'x'?`, or the list of choices where nothing is near."""
     names = sorted(choices)

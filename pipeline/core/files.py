@@ -134,6 +134,15 @@ def digest(value: Any) -> str:
 
 
 def user_cache(*parts: str) -> Path:
-    """Return a folder of the project's in the user's cache folder, which XDG_CACHE_HOME moves."""
-    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(caches).joinpath("demystify-local-attention", *parts)
+    """Return a folder of the project's in the user's cache folder, which XDG_CACHE_HOME moves.
+
+    Raises:
+        UserError: the user has no home.
+    """
+    try:
+        caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:
+        raise UserError(
+            f"user {os.getuid()} has no home folder; name a folder for caches in XDG_CACHE_HOME"
+        ) from None
+    return caches.joinpath("demystify-local-attention", *parts)

@@ -26,6 +26,15 @@ def commit(project: Path) -> tuple[str | None, bool]:
     return named.stdout.strip(), bool(changed.stdout.strip())
 
 
+def tell_dvc(project: Path) -> None:
+    """Tell DVC where there is no git, as in a downloaded archive: it does nothing there unless it
+    was told.
+    """
+    if not any((folder / ".git").exists() for folder in (project, *project.parents)):
+        said = ["dvc", "config", "--quiet", "--local", "core.no_scm", "true"]
+        subprocess.run(said, cwd=project, check=False)  # what is wrong DVC itself says next
+
+
 def day(project: Path, commit: str) -> str | None:
     """Return the day of a commit, as in 2021-06-08; None where git does not know it."""
     command = ["git", "show", "--no-patch", "--format=%cs", "--end-of-options", commit]

@@ -32,7 +32,7 @@ def library() -> ctypes.CDLL | None:
     """
     try:
         return ctypes.CDLL(str(_built()))
-    except (OSError, subprocess.SubprocessError) as error:
+    except (OSError, RuntimeError, subprocess.SubprocessError) as error:  # RuntimeError: no home
         message = getattr(error, "stderr", None) or str(error)
         logging.getLogger(__name__).warning(
             "native kernels cannot be had here, the plain ones are used instead: %s",

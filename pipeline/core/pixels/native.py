@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pipeline.core.errors import UserError
 from pipeline.core.files import user_cache
 
 Pixels = NDArray[np.uint8]
@@ -64,7 +65,7 @@ def kernels() -> Kernels | None:
     """Return the kernels, or None where they cannot be compiled, loaded or trusted."""
     try:
         library = ctypes.CDLL(str(_compiled()))
-    except (OSError, RuntimeError, subprocess.SubprocessError):  # RuntimeError: no home
+    except (OSError, UserError, subprocess.SubprocessError):  # UserError: no home
         return None
     if not library.usable():
         return None

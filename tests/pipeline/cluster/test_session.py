@@ -2,7 +2,9 @@
 killed.
 """
 
+import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -43,7 +45,8 @@ for again in range(3):
         part.wait(30)
     with connected(Cluster(workers=2)):
         assert signal.getsignal(signal.SIGTERM) is end, "Ray took it"
-        assert ray.get(ray.remote(lambda: 7).remote()) == 7
+        named = ray.remote(lambda: os.environ["NAME"]).options(runtime_env={"env_vars": {"NAME": "a"}})
+        assert ray.get(named.remote(), timeout=60) == "a", "as Ray Train starts its workers"
         print(ray.get_runtime_context().gcs_address, ray.cluster_resources()["CPU"] >= 2, flush=True)
         listening = set()
         own = psutil.Process(int(head.read_text()))
@@ -56,6 +59,36 @@ print(head.read_text())
 """
 
 
+UNDER_UV = """
+from pipeline.core import environment; environment.prepare()
+from ray._private.worker import _maybe_modify_runtime_env
+print("py_executable" in (_maybe_modify_runtime_env(None, False) or {}))
+"""
+
+
+@pytest.mark.parametrize("job", [{}, {"runtime_env": {"working_dir": "gcs://_ray_pkg_0.zip"}}])
+def test_uv_makes_environments_for_workers_only_in_a_job(tmp_path: Path, job: dict) -> None:
+    """Elsewhere they would start in a copy of the folder, by an environment that uv makes there."""
+    if (uv := shutil.which("uv")) is None:
+        pytest.skip("there is no uv here")
+    (tmp_path / "pyproject.toml").write_text("[project]\nname = 'mine'\nversion = '0'\n")
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    given = {
+        **os.environ,
+        "PYTHONPATH": str(PROJECT),
+        "RAY_JOB_CONFIG_JSON_ENV_VAR": json.dumps(job),
+    }
+    given.pop("RAY_ENABLE_UV_RUN_RUNTIME_ENV", None)
+    done = subprocess.run(
+        [uv, "run", "--offline", "--no-sync", "python", "-c", UNDER_UV],
+        cwd=tmp_path,
+        env=given,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.strip() == str(bool(job)), done.stderr
+
+
 def test_the_count_of_attempts_counts() -> None:
     ask = (
         "import socket\ntry: socket.create_connection(('169.254.169.254', 80), 1)\nexcept "
@@ -66,14 +99,18 @@ def test_the_count_of_attempts_counts() -> None:
 
 
 def test_a_session_shares_one_head_on_loopback_that_asks_nobody_starts_it_again_and_ends_it(
-    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Also where the environment lies in a folder with a space."""
+    venv = tmp_path / "my project"
+    venv.symlink_to(sys.prefix)
+    python = venv / "bin" / Path(sys.executable).name
     monkeypatch.setenv("PYTHONPATH", str(PROJECT))
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    for name in (*environment.DEFAULTS, *environment.LOOPBACK):
+    for name in (*environment.DEFAULTS, *environment.LOOPBACK, *environment.SAME_PYTHON):
         monkeypatch.delenv(name, raising=False)
     environment.prepare()
-    assert run_session(offline([sys.executable, "-c", CONNECT])) == 0
+    assert run_session(offline([str(python), "-c", CONNECT])) == 0
     first, second, died, third, head, attempts = capfd.readouterr().out.split("\n")[:6]
     assert first == second != third and first.endswith("True") and third.endswith("True")
     assert died == "the local Ray head died; starting it again"
@@ -156,7 +193,7 @@ def test_an_open_cluster_is_joined_only_where_that_was_said(
     monkeypatch.setattr("ray.is_initialized", lambda: False)
     monkeypatch.setattr("ray.shutdown", lambda: None)
 
-    def join(address: str, **_: object) -> str:
+    def join(address: str, _: object) -> str:
         joined.append(address)
         return address
 

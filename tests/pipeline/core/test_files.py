@@ -10,9 +10,12 @@ from pathlib import Path
 import pytest
 from helpers import PROJECT
 
+from models.aggregate.native import library
 from pipeline.core import failpoints
 from pipeline.core.csv import csv_text
-from pipeline.core.files import whole_folder, write_json, write_text
+from pipeline.core.errors import UserError
+from pipeline.core.files import user_cache, whole_folder, write_json, write_text
+from pipeline.core.pixels import native
 
 WRITE = """
 import sys
@@ -133,3 +136,20 @@ def test_a_full_disk_is_a_sentence_and_leaves_what_was_there(
         and done.stderr.count("\n") == 1
     )
     assert "Traceback" not in done.stderr
+
+
+def test_a_user_without_a_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container whose user stands in no list; XDG_CACHE_HOME is enough."""
+
+    def unknown(_: int) -> None:
+        raise KeyError
+
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(UserError, match=r"has no home folder; name .* XDG_CACHE_HOME"):
+        user_cache("shards")
+    assert native.kernels.__wrapped__() is None
+    assert library.library.__wrapped__() is None
+    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
+    assert user_cache("shards") == Path("/somewhere/demystify-local-attention/shards")

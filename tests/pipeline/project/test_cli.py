@@ -4,6 +4,7 @@ shell.
 
 import argparse
 import os
+import pty
 import shutil
 import signal
 import subprocess
@@ -47,6 +48,51 @@ def test_a_command_that_is_asked_to_end_closes_what_is_open(
     said, wrong = command.communicate(timeout=60)
     assert (said, command.returncode) == ("closed\n", code)
     assert "Traceback" not in wrong
+
+
+ON_A_TERMINAL = """
+import fcntl, pathlib, sys, termios, time
+from pipeline.project import cli
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+def run():
+    try:
+        print("open", flush=True)
+        time.sleep(600)
+    finally:
+        print("closed", flush=True)
+        print("closed", file=sys.stderr, flush=True)
+        pathlib.Path("closed").touch()
+cli.main(run)
+"""
+
+
+def test_a_command_whose_terminal_is_closed_closes_what_is_open(tmp_path: Path) -> None:
+    ours, its = pty.openpty()
+    command = subprocess.Popen(
+        [sys.executable, "-c", ON_A_TERMINAL],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(PROJECT)},
+        stdin=its,
+        stdout=its,
+        stderr=its,
+        start_new_session=True,
+    )
+    os.close(its)
+    assert os.read(ours, 4).decode() == "open"
+    os.close(ours)
+    assert command.wait(60) == 128 + signal.SIGHUP
+    assert (tmp_path / "closed").exists(), "it printed to a terminal that is gone"
+
+
+def test_a_folder_that_may_not_be_written_is_one_sentence() -> None:
+    """As a home that is read-only: not even root makes a folder there."""
+    program = "import os; from pipeline.project import cli; cli.main(lambda: os.mkdir('/sys/mine'))"
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    assert "/sys/mine cannot be used" in done.stderr and "XDG_CACHE_HOME" in done.stderr
 
 
 WORDS = (

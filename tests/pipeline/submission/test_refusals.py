@@ -31,6 +31,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = make_project(tmp_path_factory.mktemp("project"))
     run_stage(folder, "pipeline.fetch", "imagenet")
     build_shards(folder, "imagenet")
+    (folder / ".gitignore").write_text("/data/\n/runs/\n.env\n")
     return folder
 
 
@@ -62,7 +63,6 @@ def test_a_cluster_that_is_not_there_or_asks_for_no_token_is_refused() -> None:
 def test_a_shipment_holds_what_git_knows_and_no_data(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (project / ".gitignore").write_text("/data/\n/runs/\n.env\n")
     (project / ".env").write_text("TOKEN=canary")
     (project / "new.py").write_text("")
     call = call_in(project, "classify.seeds=[3]")
