@@ -13,6 +13,7 @@ from helpers import PROJECT, REAL, build_shards, make_project, run_stage
 from pipeline.core import environment
 
 environment.prepare()  # before anything imports Ray
+os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 starves ranks on a busy machine
 signal.signal(
     signal.SIGINT, signal.default_int_handler
 )  # a shell's background job ignores it, as would its children
@@ -38,7 +39,6 @@ def ray_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """One local cluster for the session, in a folder of its own."""
     environment.own_token()
     os.environ["PYTHONPATH"] = str(PROJECT)
-    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 starves ranks on a busy machine
     import ray
 
     def start() -> Any:

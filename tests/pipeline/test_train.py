@@ -10,6 +10,7 @@ from typing import IO, Any
 import pytest
 import yaml
 from helpers import REAL, run_stage
+from trained import trained_here
 
 from pipeline.core.errors import UserError
 from pipeline.params import load
@@ -170,9 +171,8 @@ def test_one_rank_by_url_gives_the_losses_of_two_and_bad_numbers_stop(
     (project / "broken.yaml").write_text(yaml.safe_dump(params))
     url = (f"cluster.shards=file://{small_shards.parent}", f"cluster.cache={tmp_path}")
     settings = ("cluster.workers=1", *url)
-    with pytest.raises(
-        UserError, match=r"broken seed 7: step \d+ has a non-finite .*lower optimizer.lr"
-    ):
+    sentence = r"broken seed 7: step \d+ has a non-finite .*lower optimizer.lr"
+    with trained_here(), pytest.raises(UserError, match=sentence):
         train(project, "dwnet_micro", "broken", out="one", settings=settings, params="broken.yaml")
     again = train(project, "dwnet_micro", out="one", settings=settings, params="broken.yaml")
     assert again["world_size"] == 1

@@ -15,6 +15,7 @@ import pytest
 import yaml
 from helpers import PROJECT, run_stage
 from killing import wait_for
+from trained import trained_here
 
 from pipeline.core import failpoints
 from pipeline.core.errors import UserError
@@ -151,7 +152,8 @@ def test_a_trial_is_the_training_that_train_does(project: Path, searched: Table)
         {},
         f"classify.variants={yaml.safe_dump({'v': setting}, default_flow_style=True)}",
     )
-    run_stage(project, "pipeline.train", "classify", "v", *flags)
+    with trained_here():
+        run_stage(project, "pipeline.train", "classify", "v", *flags)
     metrics = json.loads((project / "out/alone/results/classify/v/metrics.json").read_text())
     assert metrics["seeds"][0]["run_id"] == row["run_id"]
     assert {name: repr(metrics["final"][name]) for name in ("top1", "top5", "loss")} == {
