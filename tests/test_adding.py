@@ -11,6 +11,8 @@ import pytest
 import yaml
 from helpers import PROJECT
 
+from tests.test_docs import SHORT
+
 PAGES = [(PROJECT / "docs" / f"adding-a-{name}.md").read_text() for name in ("dataset", "task")]
 DATASETS = ("cups", "leaves", "tiles")
 NAMED = ["imagenet", "coco", "ade20k", "leaves", "cups", "tiles"]
@@ -95,8 +97,7 @@ def test_the_commands_of_the_data_page_list_what_is_drawn(project: Path) -> None
 
 def test_the_test_of_the_task_page_passes(project: Path) -> None:
     [command] = commands(PAGES[1], "python")
-    options = ("-q", "-p", "no:cacheprovider", "-o", "addopts=--import-mode=importlib")
-    assert "passed" in python(project, *command, *options)
+    assert "passed" in python(project, *command, *SHORT)
 
 
 @pytest.mark.parametrize(
