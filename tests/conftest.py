@@ -22,16 +22,20 @@ signal.signal(
 RAY_FIXTURES = {"ray_address", "ray_cluster"}
 
 
+LONG = ("test_docs", "test_adding", "test_export", "test_rows", "test_stored", "test_predict")
+"""Files without a cluster that take half a minute."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that use the session's cluster or heads of their own: they take longest,
-    and processes take whole files in turn.
+    """Begin with the files that use the session's cluster or heads of their own, then the other
+    long ones: processes take whole files in turn, and short ones fill the end.
     """
     slow = {
         item.path
         for item in items
         if RAY_FIXTURES & set(getattr(item, "fixturenames", ())) or item.get_closest_marker("heads")
     }
-    items.sort(key=lambda item: item.path not in slow)
+    items.sort(key=lambda item: (item.path not in slow, item.path.stem not in LONG))
 
 
 @pytest.fixture(scope="session")

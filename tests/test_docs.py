@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from helpers import PROJECT
+from helpers import AS_HERE, PROJECT
 from PIL import Image
 
 from pipeline.datasets.inventory import resolve
@@ -26,8 +26,6 @@ OURS = ("benchmarks/", "deploy/", "docs/", "models/", "params/", "pipeline/", "t
 PLACEHOLDER = re.compile(r"[<{*]")
 TO_BE_WRITTEN = {"models/mixers/mine.py"}
 """Files that a reader is told to make."""
-SHORT = ("-q", "-p", "no:cacheprovider", "-o", "addopts=--import-mode=importlib", "-m", "not faults")
-"""How a test of the page runs here: as pyproject.toml says, without a word about the rest."""
 STEP = """
 import torch
 from models import create_model
@@ -130,7 +128,7 @@ def test_the_commands_of_the_page_show_and_test_it(project: Path) -> None:
     assert [row.split()[0] for row in rows[1:]] == [
         f"cross_{size}" for size in ("micro", "tiny", "small", "base")
     ]
-    assert "passed" in python(project, *test, *SHORT)
+    assert "passed" in python(project, *test, *AS_HERE)
 
 
 def test_the_stages_of_the_page_are_those_of_the_pipeline(project: Path) -> None:
