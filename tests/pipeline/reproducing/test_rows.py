@@ -89,27 +89,31 @@ def test_the_sizes_of_the_cluster_page_are_the_plans(planned: Plan) -> None:
         assert f"{exact / a_second / 3600:,.0f}" == hours.removesuffix(" in all")
 
 
-def test_a_row_has_a_variant_or_a_reason(rows: list[ExpectedRow]) -> None:
+def test_a_row_has_a_variant_or_a_reason(call: Call, rows: list[ExpectedRow]) -> None:
     reasons = PAGE.partition("## Rows without a variant")[2].partition("\n## ")[0]
     without = {row.row.id for row in rows if not row.name}
     assert without == set(re.findall(r"`([a-z0-9_]+-[a-z0-9_]+)`", reasons))
     trained = {(row.row.task, row.name) for row in rows}
     for task in TASKS:
-        assert {(task, name) for name in getattr(load(PAPER), task).variants} <= trained
+        assert {(task, name) for name in getattr(call.params, task).variants} <= trained
 
 
-def test_each_variant_says_its_published_number_and_hours(rows: list[ExpectedRow]) -> None:
+def test_each_variant_says_its_published_number_and_hours(
+    call: Call, rows: list[ExpectedRow]
+) -> None:
     text = PAPER.read_text()
     for task in TASKS:
         section = text.partition(f"\n{task}:\n")[2].partition("\n\n")[0]
-        for name in getattr(load(PAPER), task).variants:
+        for name in getattr(call.params, task).variants:
             (said,) = re.findall(rf"^    {name}:.*?  # (.*)$", section, re.MULTILINE)
             assert said == comment(rows, task, name), name
 
 
 @pytest.mark.parametrize(("name", "parameters"), COUNTS.items())
-def test_a_variant_is_as_large_as_the_official_network(name: str, parameters: int) -> None:
-    variant = load(PAPER).classify.variants[name]
+def test_a_variant_is_as_large_as_the_official_network(
+    call: Call, name: str, parameters: int
+) -> None:
+    variant = call.params.classify.variants[name]
     with torch.device("meta"):
         model = create_model(variant.model_name, num_classes=1000, **variant.overrides)
     assert count_parameters(model) == parameters
