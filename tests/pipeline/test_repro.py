@@ -73,13 +73,13 @@ def project(tmp_path_factory: pytest.TempPathFactory, ray_address: str) -> Itera
     one_epoch = {
         "base": {"size": "micro", "kernel_size": 3},
         "recipe": {"duration": {"epochs": 1}},
-        "concurrent": 1,
+        "concurrent": 2,
     }
     params |= {
         "tune": {**one_epoch, "space": {"mixer": ["dwnet", "dynamic_dwnet"]}},
         "factorial": {**one_epoch, "group_channels": [1], "seeds": [0, 1], "controls": False},
         "compare": {"least_seeds": 3},
-        "cluster": {"together": True, "workers": 1, "cpus_per_worker": 3},  # a place for one
+        "cluster": {"together": True},
     }
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     with pytest.MonkeyPatch.context() as patch:
