@@ -13,6 +13,7 @@ from helpers import PROJECT, REAL, build_shards, make_project, run_stage
 from pipeline.core import environment
 
 environment.prepare()  # before anything imports Ray
+os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 starves ranks on a busy machine
 signal.signal(
     signal.SIGINT, signal.default_int_handler
 )  # a shell's background job ignores it, as would its children
@@ -21,16 +22,20 @@ signal.signal(
 RAY_FIXTURES = {"ray_address", "ray_cluster"}
 
 
+LONG = ("test_docs", "test_adding", "test_export", "test_rows", "test_stored", "test_predict")
+"""Files without a cluster that take half a minute."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that use the session's cluster or heads of their own: they take longest,
-    and processes take whole files in turn.
+    """Begin with the files that use the session's cluster or heads of their own, then the other
+    long ones: processes take whole files in turn, and short ones fill the end.
     """
     slow = {
         item.path
         for item in items
         if RAY_FIXTURES & set(getattr(item, "fixturenames", ())) or item.get_closest_marker("heads")
     }
-    items.sort(key=lambda item: item.path not in slow)
+    items.sort(key=lambda item: (item.path not in slow, item.path.stem not in LONG))
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +43,6 @@ def ray_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """One local cluster for the session, in a folder of its own."""
     environment.own_token()
     os.environ["PYTHONPATH"] = str(PROJECT)
-    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 starves ranks on a busy machine
     import ray
 
     def start() -> Any:

@@ -218,11 +218,24 @@ def _outer(model: type[BaseModel], manifest: dict[str, Any]) -> Iterator[str]:
             yield f"{'.'.join(map(str, each['loc']))}: {each['msg']}"
 
 
+_refusals: dict[str, str] = {}
+"""What Kubernetes says of a manifest, or nothing; most are the same in every copy of deploy/."""
+
+
 def _kubernetes(manifest: dict[str, Any]) -> Iterator[str]:
+    known = repr(manifest)
+    if known not in _refusals:
+        _refusals[known] = _refusal(manifest)
+    if _refusals[known]:
+        yield _refusals[known]
+
+
+def _refusal(manifest: dict[str, Any]) -> str:
     try:
         kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
     except kubernetes_validate.ValidationError as error:
-        yield f"{manifest['kind']}: {error}"
+        return f"{manifest['kind']}: {error}"
+    return ""
 
 
 def _policy(path: Path) -> dict[str, Any]:

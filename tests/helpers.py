@@ -22,6 +22,17 @@ from pipeline.shards.writer import ShardMember, write_shard
 PROJECT = Path(__file__).parents[1]
 SHARED = PROJECT.parent / "shared"
 
+AS_HERE = (
+    "-q",
+    "-p",
+    "no:cacheprovider",
+    "-o",
+    "addopts=--import-mode=importlib",
+    "-m",
+    "not faults",
+)
+"""Options of pytest in a copy of the project: what pyproject.toml says but for its markers."""
+
 REAL = [[i % 10, 3] if i % 4 else [] for i in range(37)]
 """What ImageNet-Real's file says of 37 validation images: two labels, or none."""
 

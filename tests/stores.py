@@ -1,6 +1,7 @@
 """A store of objects on loopback, as S3-compatible ones are, that tests may damage, empty and stop."""
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -92,7 +93,7 @@ def serving(patch: pytest.MonkeyPatch) -> Iterator[Store]:
     try:
         yield store
     finally:
-        store.stop()
+        threading.Thread(target=store.stop).start()  # it looks twice a second whether it is to end
         _forget()
 
 

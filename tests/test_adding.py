@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from helpers import PROJECT
+from helpers import AS_HERE, PROJECT
 
 PAGES = [(PROJECT / "docs" / f"adding-a-{name}.md").read_text() for name in ("dataset", "task")]
 DATASETS = ("cups", "leaves", "tiles")
@@ -95,8 +95,7 @@ def test_the_commands_of_the_data_page_list_what_is_drawn(project: Path) -> None
 
 def test_the_test_of_the_task_page_passes(project: Path) -> None:
     [command] = commands(PAGES[1], "python")
-    options = ("-q", "-p", "no:cacheprovider", "-o", "addopts=--import-mode=importlib")
-    assert "passed" in python(project, *command, *options)
+    assert "passed" in python(project, *command, *AS_HERE)
 
 
 @pytest.mark.parametrize(

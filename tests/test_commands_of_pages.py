@@ -21,7 +21,7 @@ import pytest
 import yaml
 from helpers import PROJECT
 
-from pipeline.params import load
+from pipeline.params import Params, load
 
 PAGES = [
     PROJECT / "README.md",
@@ -163,9 +163,9 @@ def read_by_python(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
 def check_values(args: Namespace) -> None:
     """Hold `--params` and `--set` against the models, variants against the params file."""
     given = getattr(args, "params", None)
-    params = load(PROJECT / (given or "params.yaml"), getattr(args, "set", None) or [])
+    params = read_params(PROJECT / (given or "params.yaml"), *(getattr(args, "set", None) or []))
     if (PROJECT / (given or "params.yaml")).name == "params.yaml":
-        names = set(params.classify.variants) | set(load(PAPER).classify.variants)
+        names = set(params.classify.variants) | set(read_params(PAPER).classify.variants)
     else:
         names = set(params.classify.variants) | set(params.detect.variants)
     named = [*(getattr(args, "variants", None) or []), getattr(args, "variant", None)]
@@ -174,6 +174,12 @@ def check_values(args: Namespace) -> None:
 
 
 PAPER = PROJECT / "params" / "paper.yaml"
+
+
+@cache
+def read_params(path: Path, *settings: str) -> Params:
+    """Return the parameters of a file, with what `--set` changes."""
+    return load(path, list(settings))
 
 
 @cache
@@ -196,15 +202,23 @@ def read_by_make(words: list[str]) -> None:
     subprocess.run(["make", "--dry-run", *words], cwd=PROJECT, check=True, capture_output=True)
 
 
+@cache
+def read_stages() -> dict[str, Any]:
+    """Return the stages of dvc.yaml."""
+    stages: dict[str, Any] = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]
+    return stages
+
+
 def read_by_dvc(words: list[str]) -> None:
     from dvc.cli import parse_args
 
     args = parse_args(words)
-    stages = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]
+    stages = read_stages()
     for target in (getattr(args, "targets", None) or []) if words[0] == "repro" else []:
         name, _, key = target.partition("@")
         assert name in stages, target
-        known = {*load(PAPER).classify.variants, *load(PROJECT / "params.yaml").classify.variants}
+        files = (PAPER, PROJECT / "params.yaml")
+        known = {name for file in files for name in read_params(file).classify.variants}
         listed = stages.get(name, {}).get("foreach")
         known |= set(listed) if isinstance(listed, list) else set()
         assert not key or key in known, target

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from helpers import PROJECT
+from helpers import AS_HERE, PROJECT
 from PIL import Image
 
 from pipeline.datasets.inventory import resolve
@@ -128,9 +128,7 @@ def test_the_commands_of_the_page_show_and_test_it(project: Path) -> None:
     assert [row.split()[0] for row in rows[1:]] == [
         f"cross_{size}" for size in ("micro", "tiny", "small", "base")
     ]
-    assert "passed" in python(
-        project, *test, "-q", "-p", "no:cacheprovider", "-o", "addopts=--import-mode=importlib"
-    )
+    assert "passed" in python(project, *test, *AS_HERE)
 
 
 def test_the_stages_of_the_page_are_those_of_the_pipeline(project: Path) -> None:

@@ -94,7 +94,30 @@ def reserved() -> list[str]:
     return [name for name, group in placement_group_table().items() if group["state"] != "REMOVED"]
 
 
-@pytest.mark.parametrize("points", [FEW, pytest.param(SEALING, marks=pytest.mark.faults)])
+def test_a_killed_rank_driver_and_controller_change_nothing(
+    project: Path, undisturbed: Any, tmp_path: Path, ray_address: str
+) -> None:
+    """One run meets all three; the same command goes on from the newest checkpoint."""
+    rank, driver, controller = (tmp_path / name for name in ("rank", "driver", "controller"))
+    fault = f"step rank=1 step=7 once={rank};step rank=0 step=22 do=wait once={driver}"
+    command = train_apart(project, "three", ray_address, fault)
+    held = wait_for(driver, command)
+    command.kill()
+    command.wait()
+    spoil_rays_snapshots(project, "three")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(failpoints.VARIABLE, f"controller.reported step=40 once={controller}")
+        train(project, "three")
+    assert rank.exists() and controller.exists() and gone(held)
+    begun = starts(project, "three")
+    assert begun[:3] == [0, 4, 20] and len(begun) == 4 and begun[3] >= 40 - INTERVAL - 1
+    assert reserved() == [], "a dead controller's CPUs are not free"
+    assert outcome(project, "three") == undisturbed(2)
+    recorded_once(project, "three")
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("points", [FEW, SEALING])
 def test_a_killed_rank_and_a_killed_controller_change_nothing(
     project: Path, undisturbed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, points: Points
 ) -> None:
@@ -136,6 +159,7 @@ def spoil_rays_snapshots(project: Path, out: str) -> None:
             (folder / "checkpoint_manager_snapshot.json").write_text('{"ray_version": "2.')
 
 
+@pytest.mark.faults
 def test_a_driver_killed_in_mid_training_changes_nothing(
     project: Path, undisturbed: Any, tmp_path: Path, ray_address: str
 ) -> None:

@@ -1,12 +1,15 @@
 """What `--help` says of every command that there is."""
 
-import os
+import runpy
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 from helpers import PROJECT
+
+from pipeline.core import watchdog
 
 FILES = sorted((PROJECT / "pipeline").glob("*.py"))
 FOLDERS = sorted((PROJECT / "pipeline").glob("*/__main__.py"))
@@ -23,17 +26,30 @@ def test_the_commands_are_found() -> None:
     assert len(COMMANDS) > 20
 
 
+@pytest.fixture
+def signals() -> Iterator[None]:
+    """What a command does about signals ends with the test."""
+    before = {number: signal.getsignal(number) for number in watchdog.ENDINGS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.mark.parametrize("command", [*COMMANDS, *OF_A_VERB])
-def test_help_names_the_command_as_it_is_typed_and_fits_a_terminal(command: str) -> None:
+def test_help_names_the_command_as_it_is_typed_and_fits_a_terminal(
+    command: str,
+    signals: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     """Also in a terminal that is wider, where long lines are hard to read."""
-    shown = subprocess.run(
-        [sys.executable, "-m", *command.split(), "--help"],
-        cwd=PROJECT,
-        env={**os.environ, "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+    module, *words = command.split()
+    monkeypatch.setattr(sys, "argv", [module, *words, "--help"])
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module(module, run_name="__main__")
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
 
     assert shown.startswith(f"usage: python -m {command} ")
     assert "default: None" not in shown and "default: []" not in shown

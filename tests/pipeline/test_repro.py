@@ -22,16 +22,12 @@ from killing import gone, wait_for
 from pipeline.core import failpoints
 from pipeline.core.files import sha256_file
 
-COPIED = ["pipeline", "models", "dvc.yaml"]
+COPIED = ["pipeline", "models", "dvc.yaml", ".dvcignore", ".gitignore"]
 
 
 def environment() -> dict[str, str]:
     scripts = str(Path(sys.executable).parent)
-    made = {
-        **os.environ,
-        "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }
+    made = {**os.environ, "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"}
     made.pop("PYTHONPATH", None)
     return made
 

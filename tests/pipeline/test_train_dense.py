@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import in_the_authors_names, make_project, run_stage
+from helpers import build_shards, in_the_authors_names, make_project, run_stage
 from safetensors.torch import save_file
 
 import models
@@ -62,7 +62,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Path
     (folder / "params.yaml").write_text(PARAMS)
     for name in DATASET.values():
         run_stage(folder, "pipeline.fetch", name)
-        run_stage(folder, "pipeline.shard", name)
+        build_shards(folder, name)
     torch.manual_seed(0)
     start = folder / "results/classify/dwnet_micro"
     start.mkdir(parents=True)

@@ -15,6 +15,7 @@ import pytest
 import yaml
 from helpers import PROJECT, run_stage
 from killing import wait_for
+from trained import trained_here
 
 from pipeline.core import failpoints
 from pipeline.core.errors import UserError
@@ -151,7 +152,8 @@ def test_a_trial_is_the_training_that_train_does(project: Path, searched: Table)
         {},
         f"classify.variants={yaml.safe_dump({'v': setting}, default_flow_style=True)}",
     )
-    run_stage(project, "pipeline.train", "classify", "v", *flags)
+    with trained_here():
+        run_stage(project, "pipeline.train", "classify", "v", *flags)
     metrics = json.loads((project / "out/alone/results/classify/v/metrics.json").read_text())
     assert metrics["seeds"][0]["run_id"] == row["run_id"]
     assert {name: repr(metrics["final"][name]) for name in ("top1", "top5", "loss")} == {
@@ -169,11 +171,16 @@ def seal(project: Path, out: str, run_id: str) -> int:
     return (project / f"runs-{out}" / run_id / "finished.json").stat().st_mtime_ns
 
 
-def kill_driver(project: Path, out: str, point: str, address: str, tmp_path: Path) -> None:
+RATES = [0.002, 0.001]
+
+
+def kill_driver(
+    project: Path, out: str, point: str, address: str, tmp_path: Path, rates: list[float]
+) -> None:
     """Kill the driver of a search at a point, start it again: nothing that finished is trained
     again.
     """
-    tune = {"space": {"kernel_size": [1, 3, 5], "recipe.optimizer.lr": [0.002, 0.001]}}
+    tune = {"space": {"kernel_size": [1, 3, 5], "recipe.optimizer.lr": rates}}
     flags, marker = options(project, out, tune), tmp_path / "met"
     fault = f"{point} once={marker}"
     environment = {
@@ -198,9 +205,9 @@ def kill_driver(project: Path, out: str, point: str, address: str, tmp_path: Pat
     }
     run_stage(project, "pipeline.tune", *flags)
     table, _ = results(project, out)
-    assert [row["state"] for row in table] == ["finished"] * 6 and len(
-        {row["run_id"] for row in table}
-    ) == 6
+    trials = 3 * len(rates)
+    assert [row["state"] for row in table] == ["finished"] * trials
+    assert len({row["run_id"] for row in table}) == trials
     assert {name: seal(project, out, name) for name in before} == before
     parent, children = mlflow_runs(project, table)
     assert sorted(run.data.tags["run_id"] for run in children) == sorted(
@@ -218,7 +225,8 @@ def kill_driver(project: Path, out: str, point: str, address: str, tmp_path: Pat
 def test_a_killed_driver_goes_on_where_it_was_and_a_whole_search_is_published_without_ray(
     project: Path, ray_address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kill_driver(project, "killed", "search.noted state=finished", ray_address, tmp_path)
+    point = "search.noted state=finished"
+    kill_driver(project, "killed", point, ray_address, tmp_path, RATES[:1])
     again, _ = results(project, "killed")
     monkeypatch.setattr(
         "pipeline.cluster.connection.connected", None
@@ -241,7 +249,7 @@ def test_a_killed_driver_goes_on_where_it_was_and_a_whole_search_is_published_wi
 def test_a_driver_killed_anywhere_goes_on(
     project: Path, ray_address: str, tmp_path: Path, point: str
 ) -> None:
-    kill_driver(project, "killed_" + name_of({"at": point}), point, ray_address, tmp_path)
+    kill_driver(project, "killed_" + name_of({"at": point}), point, ray_address, tmp_path, RATES)
 
 
 @pytest.mark.faults

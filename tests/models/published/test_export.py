@@ -83,9 +83,17 @@ QUICK = [["swin", "torch_export"], ["swin", "torchscript"], ["i_dynamic_dwnet", 
 ALL = [[name, format] for name in mixers.names() for format in FORMATS]
 
 
+@pytest.fixture(scope="module")
+def fresh() -> str:
+    """Digests of a step of every mixer's network, in a process that does nothing else."""
+    (digests,) = run(FRESH)
+    return digests
+
+
 @pytest.mark.parametrize("wanted", [QUICK, pytest.param(ALL, marks=pytest.mark.faults)])
-def test_an_export_is_the_network_and_leaves_nothing_behind(wanted: list[list[str]]) -> None:
-    (fresh,) = run(FRESH)
+def test_an_export_is_the_network_and_leaves_nothing_behind(
+    fresh: str, wanted: list[list[str]]
+) -> None:
     exported = [json.loads(line) for line in run(EXPORTING, fresh, json.dumps(wanted))]
     assert [[name, format] for name, format, _, _ in exported] == wanted
     for name, format, record, differ in exported:
@@ -99,8 +107,7 @@ ALL_COMPILED = [[name, "inductor"] for name in mixers.names()]
 
 
 @pytest.mark.parametrize("wanted", [COMPILED, pytest.param(ALL_COMPILED, marks=pytest.mark.faults)])
-def test_compiling_leaves_nothing_behind(wanted: list[list[str]]) -> None:
-    (fresh,) = run(FRESH)
+def test_compiling_leaves_nothing_behind(fresh: str, wanted: list[list[str]]) -> None:
     compiled = [json.loads(line) for line in run(COMPILING, fresh, json.dumps(wanted))]
     assert [[name, backend] for name, backend, _, _ in compiled] == wanted
     for name, _, difference, differ in compiled:

@@ -1,8 +1,6 @@
 """What one module does for all is done nowhere else."""
 
 import ast
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from helpers import PROJECT
@@ -20,19 +18,23 @@ ONE = {
 """A call, and the modules that may make it."""
 
 
-def calls(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Call):
-            yield ast.unparse(node.func)
+@pytest.fixture(scope="module")
+def calls() -> dict[str, set[str]]:
+    """What each module of the pipeline calls, by its path."""
+    package = PROJECT / "pipeline"
+    return {
+        str(path.relative_to(package)): {
+            ast.unparse(node.func)
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.Call)
+        }
+        for path in package.rglob("*.py")
+    }
 
 
 @pytest.mark.parametrize("name", ONE)
-def test_what_one_module_does_is_done_nowhere_else(name: str) -> None:
-    package = PROJECT / "pipeline"
-    callers = {
-        str(path.relative_to(package)) for path in package.rglob("*.py") if name in calls(path)
-    }
-    assert callers == ONE[name]
+def test_what_one_module_does_is_done_nowhere_else(calls: dict[str, set[str]], name: str) -> None:
+    assert {path for path, called in calls.items() if name in called} == ONE[name]
 
 
 def test_no_class_is_defined_twice() -> None:

@@ -51,7 +51,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("pipeline", "models"):
         shutil.copytree(PROJECT / name, folder / name)
     shutil.copyfile(PROJECT / ".gitignore", folder / ".gitignore")
-    (folder / "params.yaml").write_text(SMALL)
+    (folder / "params.yaml").write_text(
+        SMALL.replace("{epochs: 6}", "{epochs: 1}") + "cluster: {workers: 1}\n"
+    )
     run_stage(folder, "pipeline.fetch", "imagenet")
     build_shards(folder, "imagenet")
     return folder
@@ -151,7 +153,7 @@ def test_ctrl_c_leaves_a_job_and_a_second_one_stops_it(project: Path, head: str)
 TALK = """import itertools, os, sys, time
 for i in itertools.count():
     print('line', i, 'é' * (i % 7), flush=True)
-    time.sleep(0.02)
+    time.sleep(0.01)
     if os.path.exists(sys.argv[1]):
         sys.exit(7)
 """
@@ -181,7 +183,7 @@ def cutting_proxy(target: str, cuts: list[str], enough: Path) -> Iterator[str]:
             aiohttp.ClientSession() as session,
             session.ws_connect(target + request.path, headers=headers, timeout=HASTY) as above,
         ):
-            until = time.monotonic() + 0.7
+            until = time.monotonic() + 0.3
             while time.monotonic() < until and not above.closed:
                 message = await above.receive()
                 if message.type != aiohttp.WSMsgType.TEXT:
@@ -228,7 +230,7 @@ def test_a_log_that_is_cut_twenty_times_comes_whole_and_each_line_once(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("pipeline.submission.follow.POLL_S", 0.2)
+    monkeypatch.setattr("pipeline.submission.follow.POLL_S", 0.1)
     own = Dashboard(head)
     shipped = tmp_path / "shipped"
     shipped.mkdir()
