@@ -51,8 +51,9 @@ def test_a_command_that_is_asked_to_end_closes_what_is_open(
 
 
 ON_A_TERMINAL = """
-import fcntl, pathlib, sys, termios, time
+import fcntl, pathlib, signal, sys, termios, time
 from pipeline.project import cli
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored where the tests run under nohup
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 def run():
     try:
