@@ -7,16 +7,12 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 from helpers import AS_HERE, PROJECT
-from PIL import Image
 
-from pipeline.datasets.inventory import resolve
-from pipeline.params import load
 from tests import pictures
 
 PAGE = (PROJECT / "docs" / "adding-a-mixer.md").read_text()
@@ -205,39 +201,6 @@ def test_pictures_are_small_and_shown() -> None:
     for path in shown:
         assert path.stat().st_size < 150_000
         assert f"pictures/{path.name})" in pages
-
-
-class FewPhotographs:
-    """What torchvision's CIFAR10 gives, two photographs of each split."""
-
-    classes = ("airplane", "bird")
-
-    def __init__(self, root: str, train: bool, download: bool) -> None:
-        assert download
-        self.split = "train" if train else "val"
-
-    def __iter__(self) -> Iterator[tuple[Image.Image, int]]:
-        return iter([(Image.new("RGB", (32, 32), colour), colour % 2) for colour in (0, 1)])
-
-
-def test_the_lines_that_write_photographs_give_the_layout_that_is_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    page = (PROJECT / "docs" / "own-data.md").read_text()
-    lines = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("torchvision.datasets.CIFAR10", FewPhotographs)
-    exec(next(block for block in lines if "CIFAR10" in block), {})
-
-    params = load(
-        PROJECT / "params/real.yaml", [f"data.imagenet.source={tmp_path / 'data/cifar10'}"]
-    )
-    listing = resolve("imagenet", params, tmp_path)
-    assert [entry.name for entry in listing.classes] == ["airplane", "bird"]
-    assert {split: len(samples) for split, samples in listing.splits.items()} == {
-        "train": 2,
-        "val": 2,
-    }
 
 
 def test_pictures_without_a_browser_or_a_report_are_one_sentence(

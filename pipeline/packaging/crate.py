@@ -18,7 +18,7 @@ import yaml
 from pipeline.core.errors import UserError
 from pipeline.core.files import sha256_file, whole_folder, write_json
 from pipeline.packaging.croissant import croissant
-from pipeline.params import DATASETS
+from pipeline.params import TASKS
 from pipeline.params.registry import Origin
 from pipeline.project import git
 from pipeline.project.call import Call
@@ -62,10 +62,12 @@ def write_crate(call: Call, folder: Path) -> list[str]:
 
 
 def _write_datasets(call: Call, folder: Path, day: str) -> list[str]:
-    """Write the Croissant metadata of each data set; return those whose shards are not there."""
+    """Write the Croissant metadata of each data set that a task reads; return those whose shards
+    are not there.
+    """
     folder.mkdir()
     missing = []
-    for name in DATASETS:
+    for name in sorted({getattr(call.params, task).dataset for task in TASKS}):
         try:
             manifest = Manifest.load(call.shards(name))
         except UserError:
