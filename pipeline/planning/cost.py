@@ -34,7 +34,8 @@ def refuse_unwanted(plan: Plan, more: str, yes: bool) -> None:
 def stages_in(plan: Plan, together: bool) -> dict[str, float | None]:
     """Return the seconds of each stage that would run; None where nobody knows.
 
-    Where variants are trained together, all the time of a task is that of its first stage.
+    Where variants are trained together, all the time of a task is that of its first stage that has
+    anything to train.
     """
     seconds: dict[str, float | None] = {}
     first: dict[str, str] = {}
@@ -43,7 +44,7 @@ def stages_in(plan: Plan, together: bool) -> dict[str, float | None]:
         name = row.stage.name
         verb = row.stage.verb
         seconds[name] = row.wall
-        if not together or verb not in TASKS or row.wall is None:
+        if not together or verb not in TASKS or not row.wall:
             continue
 
         begins = first.setdefault(verb, name)

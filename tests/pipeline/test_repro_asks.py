@@ -54,10 +54,11 @@ def test_without_a_terminal_nobody_is_asked() -> None:
 
 
 def test_variants_that_train_together_take_their_time_in_the_first_stage() -> None:
+    finished = PlanRow(PlannedStage("classify@done", "runs"), times=())
     rows = tuple(
         PlanRow(PlannedStage(name, "runs"), times=(Time(60.0, 30.0, "CPU", "cpu"),))
         for name in ("classify@a", "classify@b", "detect@a")
     )
-    plan = Plan(rows, (), (), (), 0)
-    assert list(stages_in(plan, together=True).values()) == [60.0, 0.0, 30.0]
-    assert list(stages_in(plan, together=False).values()) == [30.0, 30.0, 30.0]
+    plan = Plan((finished, *rows), (), (), (), 0)
+    assert list(stages_in(plan, together=True).values()) == [0.0, 60.0, 0.0, 30.0]
+    assert list(stages_in(plan, together=False).values()) == [0.0, 30.0, 30.0, 30.0]
