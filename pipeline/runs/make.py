@@ -103,7 +103,7 @@ def refuse_empty(call: Call, shards: Path, used: Iterable[str]) -> None:
             )
 
 
-def refuse_damage(call: Call, shards: Path, runs: list[Run]) -> list[str]:
+def check_shards(call: Call, shards: Path, runs: list[Run]) -> list[str]:
     """Stop before anything starts where the shards are not what their manifest says; return advice
     for reading them.
 
@@ -151,11 +151,11 @@ def section_of(call: Call, task: str) -> Task:
 def runs_of(call: Call, task: str, variant: str, shards: Path) -> list[Run]:
     """Return the runs of a task's variant, one a seed."""
     section = section_of(call, task)
-    init = _start(call, task, variant)
+    init = _given_weights(call, task, variant)
     return make_runs(call, task, section, variant, section.seeds_of(variant), shards, init)
 
 
-def _start(call: Call, task: str, variant: str) -> Path | None:
+def _given_weights(call: Call, task: str, variant: str) -> Path | None:
     """Return the file of weights that a variant starts from.
 
     Raises:

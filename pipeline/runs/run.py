@@ -71,16 +71,16 @@ class Run:
         """Where rank 0 writes the numbers of the run by step, a JSON line at a time."""
         return self.folder / "metrics.jsonl"
 
-    def tell(self, line: dict[str, Any]) -> None:
+    def write_progress(self, line: dict[str, Any]) -> None:
         """Add a line to the progress, for whoever follows the run."""
         self.folder.mkdir(parents=True, exist_ok=True)
         record = {"time": round(time.time(), 3), "run": self.label, **line}
         with open(self.progress, "a") as file:
             file.write(json.dumps(finite(record)) + "\n")
 
-    def note(self, sentence: str) -> None:
+    def announce(self, sentence: str) -> None:
         """Say a sentence to whoever follows the run."""
-        self.tell({"note": sentence})
+        self.write_progress({"note": sentence})
 
     def adopted(self) -> dict[str, Any] | None:
         """Return which run's checkpoint this one continued under other code, or None."""
@@ -91,7 +91,7 @@ class Run:
         return self if self.stored is None else replace(self, folder=self.stored.folder())
 
     @contextmanager
-    def alone(self, wait: bool = True, say: Callable[[str], None] = say) -> Iterator[None]:
+    def exclusive(self, wait: bool = True, say: Callable[[str], None] = say) -> Iterator[None]:
         """Be the only process that trains this run, on this machine and on those that share its
         store.
 
@@ -105,7 +105,7 @@ class Run:
                 locks.enter_context(self.stored.leased(self.folder, self.label, wait, say))
             yield
 
-    def bring(self) -> None:
+    def download_newest(self) -> None:
         """Bring the newest whole checkpoint here, where a store has a newer one.
 
         Raises:
@@ -114,11 +114,11 @@ class Run:
         if self.stored is None:
             return
         try:
-            self.stored.bring(self.folder, say)
+            self.stored.download_newest(self.folder, say)
         except Unreachable as error:
-            self.stored.go_on_without(self.folder, str(error), say)
+            self.stored.go_on_locally(self.folder, str(error), say)
 
-    def share(self) -> None:
+    def ensure_uploaded(self) -> None:
         """Bring the newest checkpoint here to the store, where there is one.
 
         Raises:
@@ -127,9 +127,9 @@ class Run:
         if self.stored is None:
             return
 
-        newest = checkpoint.steps_in(self.checkpoints)[-1]
+        newest = checkpoint.folders_in(self.checkpoints)[-1]
         try:
-            self.stored.share(self.folder, newest.name)
+            self.stored.ensure_uploaded(self.folder, newest.name)
         except Unreachable as error:
             raise UserError(
                 f"{self.stored.shown}: {error}; give the same command again once the store answers"
@@ -143,7 +143,7 @@ class Run:
         """
         record = self._finished_here()
         if record is None and self.stored is not None:
-            self.stored.bring_finished(self.folder)
+            self.stored.download_finished(self.folder)
             record = self._finished_here()
         return record
 
@@ -172,12 +172,12 @@ class Run:
         shutil.rmtree(self.checkpoints, ignore_errors=True)
 
 
-def bring_up(runs: Iterable[Run]) -> None:
+def upload_finished(runs: Iterable[Run]) -> None:
     """Bring finished runs to their store where they are not there; say where it cannot be done."""
     for run in runs:
         if run.stored is None or run.finished() is None:
             continue
-        sentence = run.stored.bring_up(run.folder)
+        sentence = run.stored.upload_finished(run.folder)
         if sentence is not None:
             print(sentence, file=sys.stderr, flush=True)
 

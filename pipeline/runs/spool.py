@@ -21,7 +21,7 @@ NAMES = {
     "skipped_steps": "train/skipped_steps",
     "images_per_second": "speed/images_per_second",
 }
-NO_METRICS = {"run_id", "step", "epoch"}
+NOT_METRICS = {"run_id", "step", "epoch"}
 
 
 @dataclass(frozen=True)
@@ -53,18 +53,18 @@ class Spool:
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             _end_line(path)
-            self._note(step, {})
+            self._buffer(step, {})
             self.flush()
 
     def step(self, step: int, numbers: Mapping[str, SupportsFloat]) -> None:
         """Note a step, now and then; a number on a device stays there until the next `flush`."""
         if self._path is not None and step % self._every == 0:
-            self._note(step, numbers)
+            self._buffer(step, numbers)
 
-    def evaluated(self, row: Mapping[str, Any]) -> None:
+    def write_evaluation(self, row: Mapping[str, Any]) -> None:
         """Write an evaluation."""
         if self._path is not None:
-            self._note(row["step"], metrics_of(row))
+            self._buffer(row["step"], metrics_of(row))
             self.flush()
 
     def flush(self) -> None:
@@ -75,14 +75,14 @@ class Spool:
         now = time.monotonic()
         if now >= self._system_due:
             self._system_due = now + SYSTEM_EVERY_S
-            self._note(self._waiting[-1][0], _system())
+            self._buffer(self._waiting[-1][0], _system())
 
         lines = [_line(*note) for note in self._waiting]
         with open(self._path, "a") as file:
             file.write("".join(lines))
         self._waiting.clear()
 
-    def _note(self, step: int, numbers: Mapping[str, SupportsFloat]) -> None:
+    def _buffer(self, step: int, numbers: Mapping[str, SupportsFloat]) -> None:
         self._waiting.append((step, int(time.time() * 1000), numbers))
 
 
@@ -91,7 +91,7 @@ def metrics_of(row: Mapping[str, Any]) -> dict[str, float]:
     return {
         NAMES.get(name, f"eval/{name}"): value
         for name, value in row.items()
-        if name not in NO_METRICS and value is not None
+        if name not in NOT_METRICS and value is not None
     }
 
 
@@ -109,7 +109,7 @@ def read(path: Path, offset: int = 0) -> tuple[list[MetricPoint], int]:
     return points, offset + len(complete)
 
 
-def span(path: Path) -> tuple[int, int] | None:
+def time_span(path: Path) -> tuple[int, int] | None:
     """Return when a run began and when it wrote last, in milliseconds; None where it never did."""
     try:
         lines = path.read_bytes().splitlines()

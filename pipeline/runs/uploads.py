@@ -32,16 +32,16 @@ class Chosen(NamedTuple):
 class Uploads:
     """What rank 0 does about a store: nothing, for a run whose folder all machines see."""
 
-    def bring(self) -> None:
+    def download_newest(self) -> None:
         """Bring the newest whole checkpoint here, where the one here is older."""
 
-    def share(self, path: Path) -> Chosen | None:
+    def ensure_uploaded(self, path: Path) -> Chosen | None:
         """See to it that every machine can have a checkpoint; None where all see its folder."""
 
-    def offer(self, step: int) -> None:
+    def enqueue(self, step: int) -> None:
         """Let a checkpoint go up when what goes up now is up; returns at once."""
 
-    def finish(self) -> None:
+    def upload_finished(self) -> None:
         """Bring up a finished run."""
 
     def close(self) -> None:
@@ -53,7 +53,7 @@ class Offered:
     """A checkpoint that waits, its files linked, since the run's folder keeps only the last."""
 
     step: int
-    box: Path
+    folder: Path
     files: dict[str, Path] = field(default_factory=dict)
 
 
@@ -68,7 +68,7 @@ class StoreUploads(Uploads):
         self._store = stored.store
         self._outbox = run.folder / "outbox"
 
-        self._trusting = True
+        self._skip_existing = True
         self._failing = False
         self._changed = threading.Condition()
         self._waiting: Offered | None = None
@@ -79,51 +79,51 @@ class StoreUploads(Uploads):
         write_json(run.folder / "decides.json", run.decides)
         self._thread = threading.Thread(target=self._work, name="uploads", daemon=True)
 
-    def bring(self) -> None:
+    def download_newest(self) -> None:
         """Bring the newest whole checkpoint here, where the one here is older.
 
         Raises:
             Unreadable: the store does not answer, and there is none here.
         """
         try:
-            self._trusting = self._stored.bring(self._run.folder, self._say)
+            self._skip_existing = self._stored.download_newest(self._run.folder, self._say)
             self._store.prune(checkpoint.KEEP)  # files that a killed upload left, too
         except Unreachable as error:
-            self._stored.go_on_without(self._run.folder, str(error), self._say)
+            self._stored.go_on_locally(self._run.folder, str(error), self._say)
             self._failing = True
 
-    def share(self, path: Path) -> Chosen:
+    def ensure_uploaded(self, path: Path) -> Chosen:
         """Bring a checkpoint up unless it is, so that every machine can have it."""
         seal = None
         try:
-            seal = self._stored.share(self._run.folder, path.name, self._trusting)
+            seal = self._stored.ensure_uploaded(self._run.folder, path.name, self._skip_existing)
         except Unreachable as error:
             self._failed(int(path.name), error)
         return Chosen(path.name, str(checkpoint.digest_of(path)), seal)
 
-    def offer(self, step: int) -> None:
+    def enqueue(self, step: int) -> None:
         """Link a checkpoint's files, and let them go up when what goes up now is up."""
-        box = self._outbox / f"{step:09d}"
-        shutil.rmtree(box, ignore_errors=True)
-        box.mkdir(parents=True)
-        offered = Offered(step, box)
+        folder = self._outbox / f"{step:09d}"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        offered = Offered(step, folder)
 
-        files = checkpoint_files(self._run.folder, box.name)
+        files = checkpoint_files(self._run.folder, folder.name)
         # linked, as the run's folder may drop this checkpoint before it is up
         for number, (name, path) in enumerate(files.items()):
-            offered.files[name] = box / str(number)
+            offered.files[name] = folder / str(number)
             _link(path, offered.files[name])
 
         self._replace(offered)
         if not self._thread.is_alive():
             self._thread.start()
 
-    def finish(self) -> None:
+    def upload_finished(self) -> None:
         """Bring up a finished run; what waits is not needed any more."""
         self._replace(None)
         with self._changed:
             self._changed.wait_for(lambda: not self._busy)
-        sentence = self._stored.bring_up(self._run.folder)
+        sentence = self._stored.upload_finished(self._run.folder)
         if sentence is not None:
             self._say(sentence)
 
@@ -142,7 +142,7 @@ class StoreUploads(Uploads):
             self._waiting = offered
             self._changed.notify_all()
         if earlier is not None:
-            shutil.rmtree(earlier.box, ignore_errors=True)
+            shutil.rmtree(earlier.folder, ignore_errors=True)
 
     def _next(self) -> Offered | None:
         with self._changed:
@@ -157,7 +157,7 @@ class StoreUploads(Uploads):
     def _work(self) -> None:
         while (offered := self._next()) is not None:
             try:
-                self._store.put(offered.step, offered.files, self._trusting)
+                self._store.put(offered.step, offered.files, self._skip_existing)
                 self._store.prune(checkpoint.KEEP)
                 if self._failing:
                     self._say(f"{self._stored.shown} answers again; checkpoints are kept there")
@@ -165,7 +165,7 @@ class StoreUploads(Uploads):
             except (Unreachable, UserError, OSError) as error:
                 self._failed(offered.step, error)
             finally:
-                shutil.rmtree(offered.box, ignore_errors=True)
+                shutil.rmtree(offered.folder, ignore_errors=True)
 
     def _failed(self, step: int, error: Exception) -> None:
         """Say the first time that a checkpoint did not go up."""
@@ -182,7 +182,7 @@ def uploads_of(run: Run, say: Say) -> Uploads:
     return Uploads() if run.stored is None else StoreUploads(run, run.stored, say)
 
 
-def follow(run: Run, chosen: Chosen) -> Path:
+def fetch_chosen(run: Run, chosen: Chosen) -> Path:
     """Return the checkpoint that rank 0 chose, brought to this machine where it is not here.
 
     Raises:

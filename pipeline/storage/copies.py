@@ -76,10 +76,10 @@ class RunStore:
         except ValidationError:
             raise Damaged(f"{_place(name)} is no seal") from None
 
-    def put(self, step: int, files: Mapping[str, Path], trusting: bool = True) -> str:
+    def put(self, step: int, files: Mapping[str, Path], skip_existing: bool = True) -> str:
         """Bring up a checkpoint's files, by their names within the run's folder, and seal them.
 
-        What is there in its full size is not brought again, unless `trusting` is off.
+        What is there in its full size is not brought again, unless `skip_existing` is off.
 
         Returns:
             the seal's name.
@@ -87,7 +87,7 @@ class RunStore:
         seal = _seal_of(files)
         data = _bytes_of(seal)
         name = f"{step:09d}-{hashlib.sha256(data).hexdigest()[:16]}.json"
-        self._upload(seal, files, self._sizes() if trusting else {}, name)
+        self._upload(seal, files, self._sizes() if skip_existing else {}, name)
         self.objects.create(_place(name), data)
         failpoints.reach("store.sealed", seal=step)
         return name

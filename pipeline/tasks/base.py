@@ -62,7 +62,7 @@ class TaskLogic(Protocol):
         """Return the model with fresh weights, drawn from torch's global generator."""
         ...
 
-    def start_from(self, model: nn.Module, weights: dict[str, Tensor]) -> list[str]:
+    def load_given(self, model: nn.Module, weights: dict[str, Tensor]) -> list[str]:
         """Load given weights and return the names left fresh."""
         ...
 

@@ -8,14 +8,14 @@ from torch import Tensor
 from pipeline.loading.micro_batches import Ranks
 
 T = TypeVar("T")
-AVERAGING: dict[str, Any] = {"find_unused_parameters": True, "broadcast_buffers": False}
+DDP_OPTIONS: dict[str, Any] = {"find_unused_parameters": True, "broadcast_buffers": False}
 """How DDP must average: looking for unused parameters keeps its buckets as they are.
 
 It otherwise rebuilds them after its first step, so a restarted run would sum in another order.
 """
 
 
-def from_rank_0(value: T, ranks: Ranks) -> T:
+def broadcast(value: T, ranks: Ranks) -> T:
     """Return rank 0's value on every rank."""
     shared = [value]
     if ranks.world > 1:
@@ -23,7 +23,7 @@ def from_rank_0(value: T, ranks: Ranks) -> T:
     return shared[0]
 
 
-def from_all(value: T, ranks: Ranks) -> list[T]:
+def all_gather(value: T, ranks: Ranks) -> list[T]:
     """Return the values of all ranks, in their order."""
     values = [value] * ranks.world
     if ranks.world > 1:
@@ -31,14 +31,14 @@ def from_all(value: T, ranks: Ranks) -> list[T]:
     return values
 
 
-def anywhere(flags: Tensor, ranks: Ranks) -> list[bool]:
+def any_rank(flags: Tensor, ranks: Ranks) -> list[bool]:
     """Return for each of the flags, floats of 0 and 1, whether any rank has set it."""
     if ranks.world > 1:
         dist.all_reduce(flags, op=dist.ReduceOp.MAX)
     return [bool(flag) for flag in flags.tolist()]
 
 
-def everywhere(flags: Tensor, ranks: Ranks) -> list[bool]:
+def all_ranks(flags: Tensor, ranks: Ranks) -> list[bool]:
     """Return for each of the flags, floats of 0 and 1, whether all ranks have set it."""
     if ranks.world > 1:
         dist.all_reduce(flags, op=dist.ReduceOp.MIN)

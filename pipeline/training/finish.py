@@ -18,7 +18,7 @@ def write_weights(path: Path, state: State) -> None:
     weights are not.
     """
     weights = {
-        name: value.contiguous().cpu() for name, value in state.evaluated.state_dict().items()
+        name: value.contiguous().cpu() for name, value in state.eval_model.state_dict().items()
     }
     write_bytes(path, to_safetensors(weights))
 
@@ -43,7 +43,7 @@ def finish(setup: Setup, state: State) -> None:
     """
     run = setup.run
     write_weights(run.folder / "last.safetensors", state)
-    picture = draw(setup.logic, state.evaluated, setup.val, setup.recipe, setup.device)
+    picture = draw(setup.logic, state.eval_model, setup.eval_samples, setup.recipe, setup.device)
     picture.save(run.folder / "samples.png")
 
     # by its step: a kill may have left a later best, of a step that was then taken again
@@ -54,7 +54,7 @@ def finish(setup: Setup, state: State) -> None:
     run.finish(_record(setup, state), files)
     for path in best_weights(run).values():
         path.unlink()
-    setup.uploads.finish()
+    setup.uploads.upload_finished()
 
 
 def _record(setup: Setup, state: State) -> dict[str, Any]:

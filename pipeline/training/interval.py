@@ -39,7 +39,7 @@ class Interval:
         """Return images per second over all ranks, since the last evaluation or restart."""
         return self.images / max(1e-9, time.monotonic() - self.started)
 
-    def merge(self, ranks: Ranks) -> float:
+    def average_over_ranks(self, ranks: Ranks) -> float:
         """Replace the loss by its mean over ranks, so that a continued and a resumed run add up the
         same.
         """
@@ -57,7 +57,7 @@ class Interval:
         state.train_seconds += seconds
         state.seconds += seconds
 
-        loss = self.merge(ranks) / self.steps if self.steps else None
+        loss = self.average_over_ranks(ranks) / self.steps if self.steps else None
         self.started = time.monotonic()
         return loss, rate
 

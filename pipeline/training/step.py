@@ -10,7 +10,7 @@ from models.aggregate import kernels
 from pipeline.core.errors import UserError
 from pipeline.loading.sampling import Batch
 from pipeline.training import batchnorm
-from pipeline.training.collectives import everywhere, from_all
+from pipeline.training.collectives import all_gather, all_ranks
 from pipeline.training.evaluate import autocast
 from pipeline.training.interval import Interval
 from pipeline.training.schedule import lr_at
@@ -44,7 +44,7 @@ class Step:
         state = self.state
         statistics = self._statistics()
         for group in state.optimizer.param_groups:
-            group["lr"] = lr_at(step, self.recipe, self.setup.samples.steps_per_epoch)
+            group["lr"] = lr_at(step, self.recipe, self.setup.train_samples.steps_per_epoch)
 
         losses = [self._backward(step, index, batch) for index, batch in enumerate(batches)]
         state.scaler.unscale_(state.optimizer)  # the norm to clip at is that of true gradients
@@ -101,14 +101,14 @@ class Step:
         answer.
         """
         flags = torch.stack([torch.stack(losses).isfinite().all(), norm.isfinite()]).float()
-        loss, gradient = everywhere(flags, self.setup.ranks)
+        loss, gradient = all_ranks(flags, self.setup.ranks)
         return loss, gradient
 
     def _pass_over(self, step: int, culprit: str) -> None:
         """Count a step that is not taken, and say so the first time."""
         self.interval.skip(self.recipe.global_batch)
         if self.state.skipped == 0:
-            self.setup.say(
+            self.setup.announce(
                 f"step {step} has a non-finite {culprit} and is passed over; such steps are counted"
             )
         self.state.skipped += 1
@@ -122,7 +122,7 @@ class Step:
             for key in batch["keys"]
         ]
         keys = [
-            key for keys_of_rank in from_all(keys_here, self.setup.ranks) for key in keys_of_rank
+            key for keys_of_rank in all_gather(keys_here, self.setup.ranks) for key in keys_of_rank
         ]
 
         culprit = (

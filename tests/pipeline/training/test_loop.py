@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from ranks import train_on
+from ranks import train, train_on
 from safetensors.torch import load_file, save_file
 
 from models.aggregate.native import operators
@@ -33,7 +33,6 @@ from pipeline.tasks.classify.logic import Classification
 from pipeline.tasks.classify.recipe import Classify as Section
 from pipeline.training import loop
 from pipeline.training.evaluate import evaluate
-from pipeline.training.loop import train
 
 CPU = torch.device("cpu")
 RECIPE: dict[str, Any] = yaml.safe_load("""
@@ -83,8 +82,8 @@ def finish(run: Run, stop_at: int | None = None) -> dict[str, Any]:
                 raise Stop
 
         with pytest.raises(Stop):
-            train(run, Ranks(), CPU, lambda model: model, die)
-    train(run, Ranks(), CPU, lambda model: model, lambda row: None)
+            train(run, die)
+    train(run)
     record = run.finished()
     assert record is not None
     return record
@@ -288,7 +287,7 @@ def test_a_step_passed_over_leaves_no_trace_but_its_count(
     assert all(value.isfinite().all() for value in weights(whole).values())
     monkeypatch.setattr(failpoints, "reach", stop_after_step(3))
     with pytest.raises(Stop):
-        train(died, Ranks(), CPU, lambda model: model, lambda row: None)
+        train(died)
     monkeypatch.undo()
     again = finish(died)
     assert again["skipped_steps"] == 1 and again["history"][0]["train_loss"] == row["train_loss"]
@@ -434,7 +433,7 @@ def test_best_weights_do_not_pile_up_and_those_that_a_checkpoint_knows_stay(
     def look(row: dict[str, Any]) -> None:
         seen.append(len(list(whole.folder.glob("best-*.safetensors"))))
 
-    train(whole, Ranks(), CPU, lambda model: model, look)
+    train(whole, look)
     improved = sum(
         row["top1"] > max((r["top1"] for r in history[:i]), default=-1.0)
         for history in [(whole.finished() or {})["history"]]
@@ -443,10 +442,10 @@ def test_best_weights_do_not_pile_up_and_those_that_a_checkpoint_knows_stay(
     assert improved > 3 >= max(seen)
     broken = run_of(small_shards, tmp_path / "broken", **often)
     with pytest.raises(Stop):
-        train(broken, Ranks(), CPU, lambda model: model, lambda row: stop_at(row, 24))
+        train(broken, lambda row: stop_at(row, 24))
     newest = max((broken.checkpoints).glob("[0-9]*"))
     (newest / "state.pt").write_bytes(b"damaged")
-    train(broken, Ranks(), CPU, lambda model: model, lambda row: None)
+    train(broken)
     one, other = ((run.folder / "best.safetensors").read_bytes() for run in (whole, broken))
     assert one == other
 
