@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import torch
 
 KEEP = 2
+"""Checkpoints that stay: the newest, and one to go back to where that turns out damaged."""
 SEAL = "seal.json"
 STATE = "state.pt"
 
@@ -24,6 +25,7 @@ def save(folder: Path, step: int, state: dict[str, Any]) -> None:
     """
     import torch
 
+    # failpoints are for tests alone: nothing happens at one unless a test names it
     failpoints.reach("checkpoint.begun", step=step)
     with whole_folder(folder / f"{step:09d}") as partial:
         buffer = io.BytesIO()

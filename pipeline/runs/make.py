@@ -40,18 +40,18 @@ def make_runs(
 
         runs.append(
             Run(
-                identifier,
-                task,
-                variant,
-                seed,
-                section,
-                shards,
-                folder,
-                workers,
-                init,
-                decided,
-                cache,
-                StoredRun(storage, identifier) if "://" in storage else None,
+                id=identifier,
+                task=task,
+                variant=variant,
+                seed=seed,
+                section=section,
+                shards=shards,
+                folder=folder,
+                loader_workers=workers,
+                init_from=init,
+                decides=decided,
+                cache=cache,
+                stored=StoredRun(storage, identifier) if "://" in storage else None,
             )
         )
 
@@ -104,10 +104,12 @@ def refuse_empty(call: Call, shards: Path, used: Iterable[str]) -> None:
 
 
 def check_shards(call: Call, shards: Path, runs: list[Run]) -> list[str]:
-    """Stop before anything starts where the shards are not what their manifest says; return advice
-    for reading them.
+    """Check, before anything starts, that the shards are what their manifest says.
 
     By URL that is what can be seen without reading them; each is hashed as it arrives.
+
+    Returns:
+        advice for reading them, a sentence each; nothing is wrong without it.
 
     Raises:
         UserError: naming every damaged or missing file, or a split in which there is nothing to

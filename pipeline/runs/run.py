@@ -30,6 +30,11 @@ class Run:
     """One training: a variant with a seed on a manifest.
 
     `id` digests all that decides the result.
+
+    What a run says goes one of two ways. `announce` and `write_progress` append to its progress
+    file, on whichever machine it trains, and the driver shows these lines
+    (`pipeline.cluster.progress`). `core.progress.say` prints in the process that calls it, which
+    people see of the driver alone.
     """
 
     id: str
@@ -72,14 +77,14 @@ class Run:
         return self.folder / "metrics.jsonl"
 
     def write_progress(self, line: dict[str, Any]) -> None:
-        """Add a line to the progress, for whoever follows the run."""
+        """Add a line to the progress file, from any process; the driver shows it as it comes."""
         self.folder.mkdir(parents=True, exist_ok=True)
         record = {"time": round(time.time(), 3), "run": self.label, **line}
         with open(self.progress, "a") as file:
             file.write(json.dumps(finite(record)) + "\n")
 
     def announce(self, sentence: str) -> None:
-        """Say a sentence to whoever follows the run."""
+        """Say a sentence to whoever follows the run: a line of the progress file."""
         self.write_progress({"note": sentence})
 
     def adopted(self) -> dict[str, Any] | None:
@@ -92,8 +97,12 @@ class Run:
 
     @contextmanager
     def exclusive(self, wait: bool = True, say: Callable[[str], None] = say) -> Iterator[None]:
-        """Be the only process that trains this run, on this machine and on those that share its
+        """Be the only command that trains this run, on this machine and on those that share its
         store.
+
+        The driver holds it; the process that writes holds a lock of its own (`training.loop`). A
+        stage holds `Call.alone` beside it, which keeps a project's commands apart, not two
+        checkouts with one storage.
 
         Raises:
             Busy: another one does, and `wait` is False.
@@ -106,7 +115,7 @@ class Run:
             yield
 
     def download_newest(self) -> None:
-        """Bring the newest whole checkpoint here, where a store has a newer one.
+        """Download the newest whole checkpoint, where a store has a newer one.
 
         Raises:
             Unreadable: the store does not answer, and nothing of the run is on this machine.
@@ -119,7 +128,7 @@ class Run:
             self.stored.go_on_locally(self.folder, str(error), say)
 
     def ensure_uploaded(self) -> None:
-        """Bring the newest checkpoint here to the store, where there is one.
+        """Upload the newest checkpoint here unless the store has it, where there is a store.
 
         Raises:
             UserError: the store does not answer.
@@ -165,6 +174,7 @@ class Run:
         """Seal the run: the record with the digests of its files is written last, checkpoints are
         dropped.
         """
+        # failpoints are for tests alone
         failpoints.reach("run.unsealed")
         sealed = {**record, "files": {name: sha256_file(self.folder / name) for name in files}}
         write_json(self.folder / "finished.json", sealed)
@@ -173,7 +183,7 @@ class Run:
 
 
 def upload_finished(runs: Iterable[Run]) -> None:
-    """Bring finished runs to their store where they are not there; say where it cannot be done."""
+    """Upload finished runs that their store does not have; say where it cannot be done."""
     for run in runs:
         if run.stored is None or run.finished() is None:
             continue

@@ -1,4 +1,4 @@
-"""The numbers of a run by step, appended to a file beside it as the run comes to them.
+"""The metrics of a run by step, appended to a file beside it as the run comes to them.
 
 Whoever records them elsewhere reads the file. The training waits for nobody, and a kill loses
 nothing: what was not yet written is of steps that the run takes again.
@@ -15,13 +15,15 @@ from typing import Any, SupportsFloat
 POINTS = 1000
 """About so many steps of a training are noted, evenly spread over its length."""
 SYSTEM_EVERY_S = 10.0
-NAMES = {
+TRAINING_METRICS = {
     "lr": "train/lr",
     "train_loss": "train/interval_loss",
     "skipped_steps": "train/skipped_steps",
     "images_per_second": "speed/images_per_second",
 }
+"""What an evaluation says of the steps before it, with the names by which runs are compared."""
 NOT_METRICS = {"run_id", "step", "epoch"}
+"""What an evaluation holds beside metrics."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ class Spool:
 def metrics_of(row: Mapping[str, Any]) -> dict[str, float]:
     """Return an evaluation's numbers under the names by which they are compared."""
     return {
-        NAMES.get(name, f"eval/{name}"): value
+        TRAINING_METRICS.get(name, f"eval/{name}"): value
         for name, value in row.items()
         if name not in NOT_METRICS and value is not None
     }

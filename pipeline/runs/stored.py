@@ -74,7 +74,7 @@ class StoredRun:
             yield
 
     def download_finished(self, folder: Path) -> None:
-        """Bring a finished run's record and files to this machine, where there are any."""
+        """Download a finished run's record and files, where the store has them."""
         try:
             self.store.get(self.store.seal(FINISHED), folder)
         except Missing:
@@ -85,10 +85,11 @@ class StoredRun:
             self.go_on_locally(folder, str(error), _print_once)
 
     def download_newest(self, folder: Path, say: Callable[[str], None]) -> bool:
-        """Bring the newest whole checkpoint to this machine, where the one here is older.
+        """Download the newest whole checkpoint, where the one on this machine is older.
 
         Returns:
-            whether all that was looked at in the store is whole; what is not is said.
+            whether all that was looked at in the store is whole, so that an object that is there
+            need not be uploaded again (`skip_existing` of `ensure_uploaded`); what is not is said.
 
         Raises:
             Unreachable: the store does not answer.
@@ -112,7 +113,11 @@ class StoredRun:
         return all_whole
 
     def ensure_uploaded(self, folder: Path, name: str, skip_existing: bool = True) -> str:
-        """Bring a checkpoint up unless it is, so that every machine can have it; return its seal.
+        """Upload a checkpoint unless it is there, so that every machine can have it; return its
+        seal.
+
+        `skip_existing` leaves files alone that are there in their full size. It is off once
+        something in the store was found damaged: then every file is uploaded anew.
 
         Raises:
             Unreachable: the store does not answer.
@@ -120,7 +125,7 @@ class StoredRun:
         return self.store.put(int(name), checkpoint_files(folder, name), skip_existing)
 
     def upload_finished(self, folder: Path) -> str | None:
-        """Bring a finished run up, unless the store has it; return a sentence where it cannot."""
+        """Upload a finished run, unless the store has it; return a sentence where it cannot."""
         record = records.read(folder / RECORD, records.Finished)
         names = [RECORD, *(record or {"files": ()})["files"], *SIDE_FILES]
 
@@ -134,7 +139,8 @@ class StoredRun:
         return None
 
     def go_on_locally(self, folder: Path, reason: str, say: Callable[[str], None]) -> None:
-        """Say that the store does not answer, and why.
+        """Go on with what is on this machine, where anything is, and say why: the store does not
+        answer.
 
         Raises:
             Unreadable: nothing of the run is on this machine.
@@ -164,4 +170,7 @@ def checkpoint_files(folder: Path, name: str) -> dict[str, Path]:
 
 @cache
 def _print_once(sentence: str) -> None:
+    """Print to this process's stderr, the first time only: several looks at a store meet the same
+    trouble.
+    """
     print(sentence, file=sys.stderr, flush=True)

@@ -1,4 +1,9 @@
-"""Checkpoints on their way to a store: beside the training, never on a step's way."""
+"""Checkpoints on their way to a store: beside the training, never on a step's way.
+
+Before the first step rank 0 calls `download_newest`, then `ensure_uploaded` for the checkpoint that
+it chose; the other ranks call `fetch_chosen`. After each later checkpoint `enqueue` returns at
+once, and a thread uploads the newest that waits. At the end comes `upload_finished`.
+"""
 
 import os
 import shutil
@@ -33,24 +38,26 @@ class Uploads:
     """What rank 0 does about a store: nothing, for a run whose folder all machines see."""
 
     def download_newest(self) -> None:
-        """Bring the newest whole checkpoint here, where the one here is older."""
+        """Download the newest whole checkpoint, where the one here is older."""
 
     def ensure_uploaded(self, path: Path) -> Chosen | None:
-        """See to it that every machine can have a checkpoint; None where all see its folder."""
+        """Upload a checkpoint unless it is there; None where all machines see its folder."""
 
     def enqueue(self, step: int) -> None:
-        """Let a checkpoint go up when what goes up now is up; returns at once."""
+        """Let a checkpoint be uploaded after the one that is just now; return at once."""
 
     def upload_finished(self) -> None:
-        """Bring up a finished run."""
+        """Upload a finished run."""
 
     def close(self) -> None:
-        """Wait until what was offered is up, or cannot go up."""
+        """Wait until what was enqueued is uploaded, or cannot be."""
 
 
 @dataclass(frozen=True)
-class Offered:
-    """A checkpoint that waits, its files linked, since the run's folder keeps only the last."""
+class Waiting:
+    """A checkpoint that waits; its files are linked in `folder`, since the run's own keeps only the
+    last.
+    """
 
     step: int
     folder: Path
@@ -58,7 +65,7 @@ class Offered:
 
 
 class StoreUploads(Uploads):
-    """Brings a run's checkpoints to its store, one at a time, of those that wait the newest."""
+    """Uploads a run's checkpoints, one at a time, of those that wait the newest."""
 
     def __init__(self, run: Run, stored: StoredRun, say: Say) -> None:
         """Prepare the folder of what waits; `say` takes sentences for people."""
@@ -71,7 +78,7 @@ class StoreUploads(Uploads):
         self._skip_existing = True
         self._failing = False
         self._changed = threading.Condition()
-        self._waiting: Offered | None = None
+        self._waiting: Waiting | None = None
         self._busy = False
         self._closed = False
 
@@ -80,7 +87,7 @@ class StoreUploads(Uploads):
         self._thread = threading.Thread(target=self._work, name="uploads", daemon=True)
 
     def download_newest(self) -> None:
-        """Bring the newest whole checkpoint here, where the one here is older.
+        """Download the newest whole checkpoint, where the one here is older.
 
         Raises:
             Unreadable: the store does not answer, and there is none here.
@@ -93,7 +100,7 @@ class StoreUploads(Uploads):
             self._failing = True
 
     def ensure_uploaded(self, path: Path) -> Chosen:
-        """Bring a checkpoint up unless it is, so that every machine can have it."""
+        """Upload a checkpoint unless it is there, so that every machine can have it."""
         seal = None
         try:
             seal = self._stored.ensure_uploaded(self._run.folder, path.name, self._skip_existing)
@@ -102,24 +109,24 @@ class StoreUploads(Uploads):
         return Chosen(path.name, str(checkpoint.digest_of(path)), seal)
 
     def enqueue(self, step: int) -> None:
-        """Link a checkpoint's files, and let them go up when what goes up now is up."""
+        """Link a checkpoint's files, and let them be uploaded after those that are just now."""
         folder = self._outbox / f"{step:09d}"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        offered = Offered(step, folder)
+        waiting = Waiting(step, folder)
 
         files = checkpoint_files(self._run.folder, folder.name)
         # linked, as the run's folder may drop this checkpoint before it is up
         for number, (name, path) in enumerate(files.items()):
-            offered.files[name] = folder / str(number)
-            _link(path, offered.files[name])
+            waiting.files[name] = folder / str(number)
+            _link(path, waiting.files[name])
 
-        self._replace(offered)
+        self._replace(waiting)
         if not self._thread.is_alive():
             self._thread.start()
 
     def upload_finished(self) -> None:
-        """Bring up a finished run; what waits is not needed any more."""
+        """Upload a finished run; what waits is not needed any more."""
         self._replace(None)
         with self._changed:
             self._changed.wait_for(lambda: not self._busy)
@@ -128,7 +135,7 @@ class StoreUploads(Uploads):
             self._say(sentence)
 
     def close(self) -> None:
-        """Wait until what was offered is up, or cannot go up."""
+        """Wait until what was enqueued is uploaded, or cannot be."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -136,36 +143,36 @@ class StoreUploads(Uploads):
             self._thread.join()
         shutil.rmtree(self._outbox, ignore_errors=True)
 
-    def _replace(self, offered: Offered | None) -> None:
+    def _replace(self, waiting: Waiting | None) -> None:
         with self._changed:
             earlier = self._waiting
-            self._waiting = offered
+            self._waiting = waiting
             self._changed.notify_all()
         if earlier is not None:
             shutil.rmtree(earlier.folder, ignore_errors=True)
 
-    def _next(self) -> Offered | None:
+    def _next(self) -> Waiting | None:
         with self._changed:
             self._busy = False
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._waiting is not None or self._closed)
-            offered = self._waiting
+            waiting = self._waiting
             self._waiting = None
-            self._busy = offered is not None
-        return offered
+            self._busy = waiting is not None
+        return waiting
 
     def _work(self) -> None:
-        while (offered := self._next()) is not None:
+        while (waiting := self._next()) is not None:
             try:
-                self._store.put(offered.step, offered.files, self._skip_existing)
+                self._store.put(waiting.step, waiting.files, self._skip_existing)
                 self._store.prune(checkpoint.KEEP)
                 if self._failing:
                     self._say(f"{self._stored.shown} answers again; checkpoints are kept there")
                 self._failing = False
             except (Unreachable, UserError, OSError) as error:
-                self._failed(offered.step, error)
+                self._failed(waiting.step, error)
             finally:
-                shutil.rmtree(offered.folder, ignore_errors=True)
+                shutil.rmtree(waiting.folder, ignore_errors=True)
 
     def _failed(self, step: int, error: Exception) -> None:
         """Say the first time that a checkpoint did not go up."""
@@ -183,7 +190,7 @@ def uploads_of(run: Run, say: Say) -> Uploads:
 
 
 def fetch_chosen(run: Run, chosen: Chosen) -> Path:
-    """Return the checkpoint that rank 0 chose, brought to this machine where it is not here.
+    """Return the checkpoint that rank 0 chose, downloaded where it is not on this machine.
 
     Raises:
         Unreadable: it is not here and cannot be had.

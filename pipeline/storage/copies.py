@@ -79,7 +79,7 @@ class RunStore:
     def put(self, step: int, files: Mapping[str, Path], skip_existing: bool = True) -> str:
         """Bring up a checkpoint's files, by their names within the run's folder, and seal them.
 
-        What is there in its full size is not brought again, unless `skip_existing` is off.
+        With `skip_existing`, what is there in its full size is not brought again.
 
         Returns:
             the seal's name.

@@ -1,4 +1,8 @@
-"""What the ranks of a training tell each other; all of them call each of these at one point."""
+"""What the ranks of a training tell each other; all of them call each of these at one point.
+
+Values of Python may be any that pickle. Flags are tensors on the device of the training, and are
+overwritten.
+"""
 
 from typing import Any, TypeVar
 
@@ -9,9 +13,10 @@ from pipeline.loading.micro_batches import Ranks
 
 T = TypeVar("T")
 DDP_OPTIONS: dict[str, Any] = {"find_unused_parameters": True, "broadcast_buffers": False}
-"""How DDP must average: looking for unused parameters keeps its buckets as they are.
+"""What DDP is made with, so that it sums gradients in one order, restarted or not.
 
-It otherwise rebuilds them after its first step, so a restarted run would sum in another order.
+Looking for unused parameters keeps its buckets as they are; it otherwise rebuilds them after its
+first step.
 """
 
 

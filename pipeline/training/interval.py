@@ -1,4 +1,4 @@
-"""Loss and speed between two evaluations."""
+"""Loss, speed and time between two evaluations."""
 
 import time
 

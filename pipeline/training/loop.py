@@ -2,6 +2,11 @@
 
 It knows no task, and nothing of Ray: `wrap` prepares a model for gradient averaging over ranks, and
 each evaluation goes to whoever asked for the training.
+
+A rank that dies leaves the others waiting in a collective; nothing here notices. The processes
+around do: `pipeline.cluster.losses` finds and names the lost rank, Ray Train ends its group and
+starts another (`pipeline.cluster.workers`), whose loop goes on from the newest checkpoint, and
+`pipeline.cluster.groups` says what happens where it fails too often.
 """
 
 import math
@@ -140,12 +145,13 @@ class Loop:
         batches = iter(loader)
 
         for number in range(state.step, self.total):
-            micro_batches = [next(batches) for _ in range(self.step.micros)]
+            micro_batches = [next(batches) for _ in range(self.step.micro_batches_here)]
             broken = next((batch for batch in micro_batches if isinstance(batch, Broken)), None)
             if self._agreed(broken, leave()):
                 self._leave()
 
             self._step(number, cast(list[Batch], micro_batches))
+            # failpoints are for tests alone
             failpoints.reach("step", rank=self.ranks.rank, step=state.step)
             self._progress()
 
@@ -185,7 +191,11 @@ class Loop:
         raise Left
 
     def _step(self, number: int, micro_batches: list[Batch]) -> None:
-        """Take a step, and note its loss, which stays on its device."""
+        """Take a step, and note its loss, which stays on its device.
+
+        Losses by step and in the progress are rank 0's own, so that no step waits for one; the
+        `train_loss` of an evaluation (`train/interval_loss`) is the mean over ranks.
+        """
         loss = self.step.take(number, micro_batches)
         self.state.step = number + 1
         if loss is not None:

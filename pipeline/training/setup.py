@@ -26,7 +26,11 @@ from pipeline.training.state import State
 
 @dataclass(frozen=True)
 class Setup:
-    """One run on one rank; `macs` and the uploads are rank 0's."""
+    """One run on one rank; `macs` and the uploads are rank 0's.
+
+    `eval_samples` are of the split that the recipe evaluates on: `val`, `train`, or what is held
+    out of `train`.
+    """
 
     run: Run
     recipe: Any
@@ -49,13 +53,14 @@ class Setup:
         return max(1, duration.in_steps(self.train_samples.steps_per_epoch))
 
     def announce(self, sentence: str) -> None:
-        """Say a sentence to whoever follows the run, once over all ranks."""
+        """Say a sentence to whoever follows the run (`Run.announce`), on rank 0 alone."""
         if self.ranks.rank == 0:
             self.run.announce(sentence)
 
 
 def open_setup(run: Run, ranks: Ranks, device: torch.device) -> Setup:
-    """Open a run's data.
+    """Open what a rank trains a run with: its data, its task's logic, on rank 0 the way to its
+    store. The network is built later.
 
     Raises:
         UserError: the training samples do not fill one step.

@@ -10,7 +10,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from pipeline.params import BaseRecipe
 from pipeline.training import optimizer
 
-PROGRESS_FIELDS = (
+PROGRESS_FIELDS = (  # of a state: what a checkpoint holds beside networks and optimizer
     "step",
     "seconds",
     "train_seconds",
