@@ -2,8 +2,8 @@
 
 Code enters as the bytes of its files, so a comment or another name changes the id of every run that
 the file decides, too: a finished run is used again only where the very same code would run. All
-modules of a task's folder count, its metrics as well: they choose the best weights and
-are in the record.
+modules of a task's folder count, its metrics as well: they choose the best weights and are in the
+record.
 
 The whole recipe is in the id, `checkpoint_every` too: at a checkpoint the ranks average running
 statistics and the interval's loss, so on several of them it moves the last bits of what follows.
@@ -32,14 +32,12 @@ TRAINING = (
 says what else does (`AboutTask.code`). A test holds the list against the imports.
 
 dvc.yaml lists the same and `pipeline/runs`, which decides what is published. It is not in the id,
-although training loads checkpoints and given weights with it: it hands on whole what was saved, or
-nothing.
+although training loads checkpoints and given weights with it: a checkpoint has to have the digest
+that was sealed, given weights (their digest is in the id) all names and shapes of the network.
 """
 NOT_HASHED = ("about.py", "operations.py", "prediction.py", "recipe.py")
 """Files of a task's folder that are not in the id: what `recipe.py` does is in the values of the
-recipe, which are; the others describe, count and predict, and no training runs through them. Of
-`about.py` the loop takes whether lower values of the main metric are better, which goes with the
-metric, and that is named in the task's logic.
+recipe, which are; the others describe, count and predict, and no training runs through them.
 """
 
 

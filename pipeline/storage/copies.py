@@ -77,9 +77,9 @@ class RunStore:
             raise Damaged(f"{_place(name)} is no seal") from None
 
     def put(self, step: int, files: Mapping[str, Path], skip_existing: bool = True) -> str:
-        """Bring up a checkpoint's files, by their names within the run's folder, and seal them.
+        """Upload a checkpoint's files, by their names within the run's folder, and seal them.
 
-        With `skip_existing`, what is there in its full size is not brought again.
+        With `skip_existing`, what is there in its full size is not uploaded again.
 
         Returns:
             the seal's name.
@@ -93,7 +93,7 @@ class RunStore:
         return name
 
     def finish(self, files: Mapping[str, Path]) -> None:
-        """Bring up a finished run's files, and seal the run for ever; the first whole one stands.
+        """Upload a finished run's files, and seal the run for ever; the first whole one stands.
 
         Checkpoints, and files that the seal does not name, are removed.
         """
@@ -113,12 +113,12 @@ class RunStore:
         self._remove_unnamed([sealed])
 
     def get(self, seal: Seal, folder: Path, keep: Iterable[str] = ()) -> None:
-        """Bring a copy into a run's folder, a checkpoint's folder whole or not at all.
+        """Download a copy into a run's folder, a checkpoint's folder whole or not at all.
 
-        Several processes of a machine may ask at once: one brings it.
+        Several processes of a machine may ask at once: one downloads it.
 
         Args:
-            seal: what to bring.
+            seal: what to download.
             folder: the run's folder.
             keep: files that stay as they are where they are there.
 
@@ -169,7 +169,7 @@ class RunStore:
     def _upload(
         self, seal: Seal, files: Mapping[str, Path], present: Mapping[str, int], name: str
     ) -> None:
-        """Bring up the files of a seal that are not there in their full size."""
+        """Upload the files of a seal that are not there in their full size."""
         for relative, file in seal.files.items():
             if present.get(_object(relative, file)) != file.bytes:
                 failpoints.reach("store.upload", seal=name.partition("-")[0], file=relative)

@@ -48,6 +48,10 @@ class TaskLogic(Protocol):
     """One task: its model, samples, loss and metrics."""
 
     main_metric: str
+    """Decides which weights are the best; larger is better. It stands here although the task's
+    `about.py` lists it first, since a logic's file is in a run's id, and `about.py` is not; a test
+    holds both together.
+    """
     drawn: int
     """How many images `draw` is given."""
 

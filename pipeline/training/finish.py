@@ -8,6 +8,7 @@ from safetensors.torch import save as to_safetensors
 
 from pipeline.core.files import write_bytes
 from pipeline.runs.run import Run
+from pipeline.runs.spool import TRAINING_METRICS
 from pipeline.training.evaluate import draw
 from pipeline.training.setup import Setup
 from pipeline.training.state import State
@@ -59,7 +60,8 @@ def finish(setup: Setup, state: State) -> None:
 
 def _record(setup: Setup, state: State) -> dict[str, Any]:
     """Return what `finished.json` says of the run."""
-    final = {name: value for name, value in state.history[-1].items() if name in state.best}
+    last = state.history[-1]
+    final = {name: value for name, value in last.items() if name not in TRAINING_METRICS}
     images = setup.total * setup.recipe.global_batch
     return {
         "run_id": setup.run.id,

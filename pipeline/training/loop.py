@@ -120,7 +120,7 @@ class Loop:
 
         self.state = build_or_resume(self.setup)
         wrapped = wrap(self.state.model)
-        self.interval = Interval(self.state)
+        self.interval = Interval(self.state, device)
         self.step = Step(self.setup, self.state, wrapped, self.interval)
         self.spool = Spool(None if ranks.rank else run.spool, self.state.step, self.total)
         self._saved_step = self.state.step
@@ -237,6 +237,7 @@ class Loop:
             {"lr": lr, "train_loss": train_loss, "images_per_second": round(rate, 1)}
         )
         state.history.append({**row, **training, "skipped_steps": self.interval.skipped})
+        # of every main metric larger is better, which a test holds
         if not state.best or metrics[main_metric] > state.best[main_metric]:
             state.best = row
             if self.ranks.rank == 0:
@@ -263,6 +264,7 @@ class Loop:
         state.interval_loss = self.interval.average_over_ranks(self.ranks)
         state.interval_steps = self.interval.steps
         state.interval_skipped = self.interval.skipped
+        self.interval.count_seconds(state)
         self.spool.flush()
 
         self._saved_step = state.step

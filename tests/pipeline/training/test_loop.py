@@ -5,6 +5,7 @@ numbers.
 import json
 import shutil
 import threading
+import time
 from dataclasses import replace
 from math import isfinite
 from pathlib import Path
@@ -23,6 +24,7 @@ from pipeline.core.errors import UserError
 from pipeline.core.locks import held
 from pipeline.loading.micro_batches import EvalSamples, Ranks, eval_loader
 from pipeline.params import Cluster
+from pipeline.runs import checkpoint
 from pipeline.runs.publish import publish_history
 from pipeline.runs.run import Run
 from pipeline.shards.manifest import Manifest
@@ -33,6 +35,8 @@ from pipeline.tasks.classify.logic import Classification
 from pipeline.tasks.classify.recipe import Classify as Section
 from pipeline.training import loop
 from pipeline.training.evaluate import evaluate
+from pipeline.training.interval import Interval
+from pipeline.training.state import State
 
 CPU = torch.device("cpu")
 RECIPE: dict[str, Any] = yaml.safe_load("""
@@ -316,6 +320,56 @@ def test_a_run_that_goes_astray_ends_and_publishes_finite_numbers(
         and "inf" not in text.lower().replace("inference", "")
     )
     assert "loss" not in record["history"][-1] and "top1" in record["final"]
+
+
+def test_what_is_defined_at_the_end_alone_is_in_the_record(
+    small_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The best evaluation, the first, has no finite loss; the last one has."""
+
+    def falling(*args: Any) -> Result:
+        result = evaluate(*args)
+        evaluated.append(result.metrics["loss"])
+        loss = result.metrics["loss"] if len(evaluated) > 1 else torch.inf
+        return replace(result, metrics={"top1": 50.0 - len(evaluated), "loss": loss})
+
+    evaluated: list[float] = []
+    monkeypatch.setattr(loop, "evaluate", falling)
+    record = finish(run_of(small_shards, tmp_path / "run"))
+    assert record["best"] == {"epoch": 0.4, "step": 4, "top1": 49.0}
+    assert record["final"] == {"epoch": 1.2, "step": 12, "top1": 47.0, "loss": evaluated[-1]}
+
+
+def test_no_second_of_training_is_lost_or_counted_twice_at_a_checkpoint(
+    small_shards: Path, tmp_path: Path
+) -> None:
+    """Left after the checkpoint of step 3, before the first evaluation."""
+    run = run_of(small_shards, tmp_path / "run")
+    started = time.monotonic()
+    with pytest.raises(loop.Left):
+        list(loop.evaluations(run, Ranks(), CPU, lambda model: model, leave=asked_at(3)))
+    left = time.monotonic()
+    _, saved, _ = checkpoint.load_newest(run.checkpoints, CPU)
+    assert saved is not None and saved["step"] == 3
+    assert 0 < saved["train_seconds"] == saved["seconds"] < left - started
+    record = finish(run)
+    taken = 12 * 16 / record["train_images_per_second"]
+    assert saved["train_seconds"] < taken < time.monotonic() - started
+    assert record["wall_time_s"] <= round(time.monotonic() - started, 1)
+
+
+def asked_at(step: int) -> Any:
+    """Return what leaves a run before it takes the step after `step`."""
+    asked = iter(range(step + 1))
+    return lambda: next(asked) == step
+
+
+def test_ranks_that_skipped_every_step_add_their_loss_up_where_they_compute() -> None:
+    """NCCL takes no tensor of the CPU; `meta` stands for a GPU here."""
+    state = State.fresh(torch.nn.Linear(1, 1), Section().recipe, CPU)
+    interval = Interval(state, torch.device("meta"))
+    interval.skip(16)
+    assert interval.loss.device.type == "meta"
 
 
 def test_too_few_samples_for_a_step_are_named(small_shards: Path, tmp_path: Path) -> None:
