@@ -6,7 +6,8 @@ import multiprocessing
 import os
 import time
 import warnings
-from contextlib import nullcontext
+from collections.abc import Callable
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,25 @@ from torch.nn.parallel import DistributedDataParallel
 from pipeline.loading.micro_batches import Ranks
 from pipeline.runs.run import Run
 from pipeline.tasks.classify.logic import Classification
-from pipeline.training.collectives import AVERAGING
-from pipeline.training.loop import train
+from pipeline.training.collectives import DDP_OPTIONS
+from pipeline.training.loop import Wrap, evaluations
 
 STOPPED = 3
 LIMIT_S = 200
+ALONE = Ranks()
+CPU = torch.device("cpu")
+
+
+def train(
+    run: Run,
+    report: Callable[[dict[str, Any]], None] = lambda row: None,
+    ranks: Ranks = ALONE,
+    wrap: Wrap = lambda model: model,
+) -> None:
+    """Train a run to its end on the CPU; what `report` raises in an evaluation leaves it there."""
+    with closing(evaluations(run, ranks, CPU, wrap)) as rows:
+        for row in rows:
+            report(row)
 
 
 def train_on(world: int, run: Run, stop_at: int | None = None) -> None:
@@ -74,17 +89,11 @@ def _train(ranks: Ranks, run: Run, stop_at: int | None) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Classification, "build", _in_double(Classification.build))
-        train(
-            run,
-            ranks,
-            torch.device("cpu"),
-            _wrap if ranks.world > 1 else lambda model: model,
-            report,
-        )
+        train(run, report, ranks, _wrap if ranks.world > 1 else lambda model: model)
 
 
 def _wrap(model: torch.nn.Module) -> torch.nn.Module:
-    return DistributedDataParallel(model, **AVERAGING)
+    return DistributedDataParallel(model, **DDP_OPTIONS)
 
 
 def _in_double(build: Any) -> Any:

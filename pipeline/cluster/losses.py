@@ -72,7 +72,7 @@ class Losses(WorkerGroupCallback):
         else:
             what = "died"
 
-        run.note(f"rank {rank} on node {node} {what}; its group of ranks is ended")
+        run.announce(f"rank {rank} on node {node} {what}; its group of ranks is ended")
 
 
 def last_line(error: BaseException) -> str:

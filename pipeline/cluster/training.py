@@ -12,9 +12,9 @@ from pipeline.core.files import write_json
 from pipeline.core.locks import Busy
 from pipeline.project.call import Call
 from pipeline.runs.adopt import adopt
-from pipeline.runs.make import refuse_damage, runs_of, section_of
+from pipeline.runs.make import check_shards, runs_of, section_of
 from pipeline.runs.publish import publish
-from pipeline.runs.run import Run, bring_up
+from pipeline.runs.run import Run, upload_finished
 from pipeline.tracking.trainings import recorded, register, settled
 
 
@@ -28,12 +28,12 @@ def train(call: Call, shards: Path) -> None:
         adopt(call.args.adopt, requested)
 
     if any(run.finished() is None for run in requested):
-        for advice in refuse_damage(call, shards, requested):
+        for advice in check_shards(call, shards, requested):
             print(advice, file=sys.stderr, flush=True)
         _refuse_unfit([run for run in requested if run.finished() is None])
         _train(call, requested, _companions(call, shards, requested))
 
-    bring_up(requested)
+    upload_finished(requested)
     if unsettled := [run for run in requested if run.finished() is not None and not settled(run)]:
         with recorded(call, unsettled) as ready:
             ready()
@@ -86,7 +86,7 @@ def _train(call: Call, requested: list[Run], companions: list[Run]) -> None:
         # two variants may be the same run
         distinct = {run.id: run for run in sorted(requested, key=lambda run: run.id)}
         for run in distinct.values():
-            locks.enter_context(run.alone())
+            locks.enter_context(run.exclusive())
 
         runs = [*distinct.values()] + [run for run in companions if _free(run, locks)]
         # another process may have been at them
@@ -100,7 +100,7 @@ def _train(call: Call, requested: list[Run], companions: list[Run]) -> None:
 def _free(run: Run, locks: ExitStack) -> bool:
     """Take a run's lock if nobody has it."""
     try:
-        locks.enter_context(run.alone(wait=False))
+        locks.enter_context(run.exclusive(wait=False))
     except Busy:
         return False
     return True

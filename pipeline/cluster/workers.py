@@ -169,15 +169,15 @@ def prepare_process(device: Any, threads: int) -> None:
 
 def _together(gate: StopDecision, row: dict[str, Any], ranks: "Ranks") -> bool:
     """Return rank 0's answer on every rank."""
-    from pipeline.training.collectives import from_rank_0
+    from pipeline.training.collectives import broadcast
 
-    return from_rank_0(gate(row) if ranks.rank == 0 else False, ranks)
+    return broadcast(gate(row) if ranks.rank == 0 else False, ranks)
 
 
 def _wrap(model: Any) -> Any:
     """Wrap in DDP where there are several ranks."""
     import ray.train.torch
 
-    from pipeline.training.collectives import AVERAGING
+    from pipeline.training.collectives import DDP_OPTIONS
 
-    return ray.train.torch.prepare_model(model, parallel_strategy_kwargs=AVERAGING)
+    return ray.train.torch.prepare_model(model, parallel_strategy_kwargs=DDP_OPTIONS)

@@ -28,7 +28,7 @@ def adopt(identifier: str, runs: list[Run]) -> None:
             begun already.
     """
     source = _run_of(identifier, runs[0])
-    source.bring()
+    source.download_newest()
     old = _decided(source.folder)
 
     run = next((run for run in runs if _without_code(run.decides) == _without_code(old)), None)
@@ -43,12 +43,12 @@ def adopt(identifier: str, runs: list[Run]) -> None:
     with ExitStack() as locks:
         try:
             for locked in (source, run):
-                locks.enter_context(locked.alone(wait=False))
+                locks.enter_context(locked.exclusive(wait=False))
         except Busy as busy:
             raise UserError(f"--adopt {identifier}: {busy}") from None
 
         clear_leftovers(run.checkpoints)
-        run.bring()
+        run.download_newest()
         if run.finished() is not None or run.checkpoints.exists():
             if (run.adopted() or {}).get("from") == identifier:
                 return
@@ -78,7 +78,7 @@ def _copy(source: Path, run: Run, old: dict[str, Any]) -> None:
     with whole_folder(run.checkpoints) as folder:
         shutil.copytree(source / "checkpoints", folder, dirs_exist_ok=True)
 
-    run.share()
+    run.ensure_uploaded()
     print(
         f"{run.label} continues run {source.name}; changed since: {', '.join(changed)}", flush=True
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.params.registry import Metric, tasks
-from pipeline.runs.results.fields import Evaluated
+from pipeline.runs.results.fields import MetricValues
 from pipeline.runs.results.training import Metrics
 
 TEMPLATE = Path(__file__).parent / "card.md.j2"
@@ -83,7 +83,7 @@ def _heading(metric: Metric) -> str:
     return f"{metric.label}, {metric.unit}" if metric.unit else metric.label
 
 
-def _cells(row: Evaluated, metrics: Mapping[str, Metric], shown: list[str]) -> str:
+def _cells(row: MetricValues, metrics: Mapping[str, Metric], shown: list[str]) -> str:
     """Return one evaluation's numbers, as the report writes them."""
     values = ((metrics[name].decimals, row.get(name)) for name in shown)
     return " | ".join("" if value is None else f"{value:.{digits}f}" for digits, value in values)

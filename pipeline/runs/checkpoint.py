@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import torch
 
 KEEP = 2
+"""Checkpoints that stay: the newest, and one to go back to where that turns out damaged."""
 SEAL = "seal.json"
 STATE = "state.pt"
 
@@ -24,6 +25,7 @@ def save(folder: Path, step: int, state: dict[str, Any]) -> None:
     """
     import torch
 
+    # failpoints are for tests alone: nothing happens at one unless a test names it
     failpoints.reach("checkpoint.begun", step=step)
     with whole_folder(folder / f"{step:09d}") as partial:
         buffer = io.BytesIO()
@@ -39,7 +41,7 @@ def save(folder: Path, step: int, state: dict[str, Any]) -> None:
         write_json(partial / SEAL, seal)
     failpoints.reach("checkpoint.sealed", step=step)
 
-    for old in steps_in(folder)[:-KEEP]:
+    for old in folders_in(folder)[:-KEEP]:
         shutil.rmtree(old)
 
 
@@ -73,7 +75,7 @@ def digest_of(path: Path) -> str | None:
 
 def newest_whole(folder: Path) -> int:
     """Return the step of the newest checkpoint in a folder whose bytes are right; -1 without."""
-    steps = (int(path.name) for path in reversed(steps_in(folder)) if digest_of(path) is not None)
+    steps = (int(path.name) for path in reversed(folders_in(folder)) if digest_of(path) is not None)
     return next(steps, -1)
 
 
@@ -84,7 +86,7 @@ def load_newest(
     passed over.
     """
     damaged: list[str] = []
-    for path in reversed(steps_in(folder)):
+    for path in reversed(folders_in(folder)):
         try:
             return path, load(path, device), damaged
         except UnpicklingError:  # torch's own message tells how to run what is in there
@@ -103,7 +105,7 @@ def clear_superseded(folder: Path, weights: dict[int, Path]) -> None:
     far.
     """
     try:
-        bests = {json.loads((path / SEAL).read_text())["best"] for path in steps_in(folder)}
+        bests = {json.loads((path / SEAL).read_text())["best"] for path in folders_in(folder)}
     except (OSError, ValueError, KeyError, TypeError):
         # a damaged seal: who knows what it would go back to
         return
@@ -119,7 +121,7 @@ def clear_leftovers(folder: Path) -> None:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def steps_in(folder: Path) -> list[Path]:
+def folders_in(folder: Path) -> list[Path]:
     """Return the checkpoints in a folder, whole or not, the oldest first."""
     return (
         sorted(path for path in folder.glob("[0-9]*") if path.is_dir()) if folder.is_dir() else []

@@ -1,4 +1,13 @@
-"""What decides a run's result, and the run's fingerprint: a digest of it."""
+"""What decides a run's result, and the run's fingerprint: a digest of it.
+
+Code enters as the bytes of its files, so a comment or another name changes the id of every run that
+the file decides, too: a finished run is used again only where the very same code would run. All
+modules of a task's folder count, its metrics as well: they choose the best weights and are in the
+record.
+
+The whole recipe is in the id, `checkpoint_every` too: at a checkpoint the ranks average running
+statistics and the interval's loss, so on several of them it moves the last bits of what follows.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -20,12 +29,15 @@ TRAINING = (
     "pipeline/training",
 )
 """The code that decides a run's result, whatever the task; a folder stands for its modules. A task
-says what else does (`AboutTask.code`). dvc.yaml lists the same, and a test holds both against the
-imports.
+says what else does (`AboutTask.code`). A test holds the list against the imports.
+
+dvc.yaml lists the same and `pipeline/runs`, which decides what is published. It is not in the id,
+although training loads checkpoints and given weights with it: a checkpoint has to have the digest
+that was sealed, given weights (their digest is in the id) all names and shapes of the network.
 """
-BY_VALUE = ("about.py", "operations.py", "prediction.py", "recipe.py")
-"""Files of a task's folder without influence on a result that its parameters do not have
-themselves.
+NOT_HASHED = ("about.py", "operations.py", "prediction.py", "recipe.py")
+"""Files of a task's folder that are not in the id: what `recipe.py` does is in the values of the
+recipe, which are; the others describe, count and predict, and no training runs through them.
 """
 
 
@@ -44,13 +56,13 @@ def code_of(task: str, mixer: str) -> list[str]:
 
 
 def modules(project: Path, code: list[str]) -> list[str]:
-    """Return the files, folders opened, without what enters by value."""
+    """Return the files, folders opened, without `NOT_HASHED`."""
     paths = [project / name for name in code]
     files = [
         file
         for path in paths
         for file in (_sources(path) if path.is_dir() else [path])
-        if file.name not in BY_VALUE
+        if file.name not in NOT_HASHED
     ]
 
     return [file.relative_to(project).as_posix() for file in files]

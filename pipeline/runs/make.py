@@ -40,18 +40,18 @@ def make_runs(
 
         runs.append(
             Run(
-                identifier,
-                task,
-                variant,
-                seed,
-                section,
-                shards,
-                folder,
-                workers,
-                init,
-                decided,
-                cache,
-                StoredRun(storage, identifier) if "://" in storage else None,
+                id=identifier,
+                task=task,
+                variant=variant,
+                seed=seed,
+                section=section,
+                shards=shards,
+                folder=folder,
+                loader_workers=workers,
+                init_from=init,
+                decides=decided,
+                cache=cache,
+                stored=StoredRun(storage, identifier) if "://" in storage else None,
             )
         )
 
@@ -103,11 +103,13 @@ def refuse_empty(call: Call, shards: Path, used: Iterable[str]) -> None:
             )
 
 
-def refuse_damage(call: Call, shards: Path, runs: list[Run]) -> list[str]:
-    """Stop before anything starts where the shards are not what their manifest says; return advice
-    for reading them.
+def check_shards(call: Call, shards: Path, runs: list[Run]) -> list[str]:
+    """Check, before anything starts, that the shards are what their manifest says.
 
     By URL that is what can be seen without reading them; each is hashed as it arrives.
+
+    Returns:
+        advice for reading them, a sentence each; nothing is wrong without it.
 
     Raises:
         UserError: naming every damaged or missing file, or a split in which there is nothing to
@@ -151,11 +153,11 @@ def section_of(call: Call, task: str) -> Task:
 def runs_of(call: Call, task: str, variant: str, shards: Path) -> list[Run]:
     """Return the runs of a task's variant, one a seed."""
     section = section_of(call, task)
-    init = _start(call, task, variant)
+    init = _given_weights(call, task, variant)
     return make_runs(call, task, section, variant, section.seeds_of(variant), shards, init)
 
 
-def _start(call: Call, task: str, variant: str) -> Path | None:
+def _given_weights(call: Call, task: str, variant: str) -> Path | None:
     """Return the file of weights that a variant starts from.
 
     Raises:

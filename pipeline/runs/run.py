@@ -30,6 +30,11 @@ class Run:
     """One training: a variant with a seed on a manifest.
 
     `id` digests all that decides the result.
+
+    What a run says goes one of two ways. `announce` and `write_progress` append to its progress
+    file, on whichever machine it trains, and the driver shows these lines
+    (`pipeline.cluster.progress`). `core.progress.say` prints in the process that calls it, which
+    people see of the driver alone.
     """
 
     id: str
@@ -71,16 +76,16 @@ class Run:
         """Where rank 0 writes the numbers of the run by step, a JSON line at a time."""
         return self.folder / "metrics.jsonl"
 
-    def tell(self, line: dict[str, Any]) -> None:
-        """Add a line to the progress, for whoever follows the run."""
+    def write_progress(self, line: dict[str, Any]) -> None:
+        """Add a line to the progress file, from any process; the driver shows it as it comes."""
         self.folder.mkdir(parents=True, exist_ok=True)
         record = {"time": round(time.time(), 3), "run": self.label, **line}
         with open(self.progress, "a") as file:
             file.write(json.dumps(finite(record)) + "\n")
 
-    def note(self, sentence: str) -> None:
-        """Say a sentence to whoever follows the run."""
-        self.tell({"note": sentence})
+    def announce(self, sentence: str) -> None:
+        """Say a sentence to whoever follows the run: a line of the progress file."""
+        self.write_progress({"note": sentence})
 
     def adopted(self) -> dict[str, Any] | None:
         """Return which run's checkpoint this one continued under other code, or None."""
@@ -91,9 +96,13 @@ class Run:
         return self if self.stored is None else replace(self, folder=self.stored.folder())
 
     @contextmanager
-    def alone(self, wait: bool = True, say: Callable[[str], None] = say) -> Iterator[None]:
-        """Be the only process that trains this run, on this machine and on those that share its
+    def exclusive(self, wait: bool = True, say: Callable[[str], None] = say) -> Iterator[None]:
+        """Be the only command that trains this run, on this machine and on those that share its
         store.
+
+        The driver holds it; the process that writes holds a lock of its own (`training.loop`). A
+        stage holds `Call.alone` beside it, which keeps a project's commands apart, not two
+        checkouts with one storage.
 
         Raises:
             Busy: another one does, and `wait` is False.
@@ -105,8 +114,8 @@ class Run:
                 locks.enter_context(self.stored.leased(self.folder, self.label, wait, say))
             yield
 
-    def bring(self) -> None:
-        """Bring the newest whole checkpoint here, where a store has a newer one.
+    def download_newest(self) -> None:
+        """Download the newest whole checkpoint, where a store has a newer one.
 
         Raises:
             Unreadable: the store does not answer, and nothing of the run is on this machine.
@@ -114,12 +123,12 @@ class Run:
         if self.stored is None:
             return
         try:
-            self.stored.bring(self.folder, say)
+            self.stored.download_newest(self.folder, say)
         except Unreachable as error:
-            self.stored.go_on_without(self.folder, str(error), say)
+            self.stored.go_on_locally(self.folder, str(error), say)
 
-    def share(self) -> None:
-        """Bring the newest checkpoint here to the store, where there is one.
+    def ensure_uploaded(self) -> None:
+        """Upload the newest checkpoint here unless the store has it, where there is a store.
 
         Raises:
             UserError: the store does not answer.
@@ -127,9 +136,9 @@ class Run:
         if self.stored is None:
             return
 
-        newest = checkpoint.steps_in(self.checkpoints)[-1]
+        newest = checkpoint.folders_in(self.checkpoints)[-1]
         try:
-            self.stored.share(self.folder, newest.name)
+            self.stored.ensure_uploaded(self.folder, newest.name)
         except Unreachable as error:
             raise UserError(
                 f"{self.stored.shown}: {error}; give the same command again once the store answers"
@@ -143,7 +152,7 @@ class Run:
         """
         record = self._finished_here()
         if record is None and self.stored is not None:
-            self.stored.bring_finished(self.folder)
+            self.stored.download_finished(self.folder)
             record = self._finished_here()
         return record
 
@@ -165,6 +174,7 @@ class Run:
         """Seal the run: the record with the digests of its files is written last, checkpoints are
         dropped.
         """
+        # failpoints are for tests alone
         failpoints.reach("run.unsealed")
         sealed = {**record, "files": {name: sha256_file(self.folder / name) for name in files}}
         write_json(self.folder / "finished.json", sealed)
@@ -172,12 +182,12 @@ class Run:
         shutil.rmtree(self.checkpoints, ignore_errors=True)
 
 
-def bring_up(runs: Iterable[Run]) -> None:
-    """Bring finished runs to their store where they are not there; say where it cannot be done."""
+def upload_finished(runs: Iterable[Run]) -> None:
+    """Upload finished runs that their store does not have; say where it cannot be done."""
     for run in runs:
         if run.stored is None or run.finished() is None:
             continue
-        sentence = run.stored.bring_up(run.folder)
+        sentence = run.stored.upload_finished(run.folder)
         if sentence is not None:
             print(sentence, file=sys.stderr, flush=True)
 

@@ -1,4 +1,4 @@
-"""The numbers of a run by step, appended to a file beside it as the run comes to them.
+"""The metrics of a run by step, appended to a file beside it as the run comes to them.
 
 Whoever records them elsewhere reads the file. The training waits for nobody, and a kill loses
 nothing: what was not yet written is of steps that the run takes again.
@@ -15,13 +15,15 @@ from typing import Any, SupportsFloat
 POINTS = 1000
 """About so many steps of a training are noted, evenly spread over its length."""
 SYSTEM_EVERY_S = 10.0
-NAMES = {
+TRAINING_METRICS = {
     "lr": "train/lr",
     "train_loss": "train/interval_loss",
     "skipped_steps": "train/skipped_steps",
     "images_per_second": "speed/images_per_second",
 }
-NO_METRICS = {"run_id", "step", "epoch"}
+"""What an evaluation says of the steps before it, with the names by which runs are compared."""
+NOT_METRICS = {"run_id", "step", "epoch"}
+"""What an evaluation holds beside metrics."""
 
 
 @dataclass(frozen=True)
@@ -53,18 +55,18 @@ class Spool:
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             _end_line(path)
-            self._note(step, {})
+            self._buffer(step, {})
             self.flush()
 
     def step(self, step: int, numbers: Mapping[str, SupportsFloat]) -> None:
         """Note a step, now and then; a number on a device stays there until the next `flush`."""
         if self._path is not None and step % self._every == 0:
-            self._note(step, numbers)
+            self._buffer(step, numbers)
 
-    def evaluated(self, row: Mapping[str, Any]) -> None:
+    def write_evaluation(self, row: Mapping[str, Any]) -> None:
         """Write an evaluation."""
         if self._path is not None:
-            self._note(row["step"], metrics_of(row))
+            self._buffer(row["step"], metrics_of(row))
             self.flush()
 
     def flush(self) -> None:
@@ -75,23 +77,23 @@ class Spool:
         now = time.monotonic()
         if now >= self._system_due:
             self._system_due = now + SYSTEM_EVERY_S
-            self._note(self._waiting[-1][0], _system())
+            self._buffer(self._waiting[-1][0], _system())
 
         lines = [_line(*note) for note in self._waiting]
         with open(self._path, "a") as file:
             file.write("".join(lines))
         self._waiting.clear()
 
-    def _note(self, step: int, numbers: Mapping[str, SupportsFloat]) -> None:
+    def _buffer(self, step: int, numbers: Mapping[str, SupportsFloat]) -> None:
         self._waiting.append((step, int(time.time() * 1000), numbers))
 
 
 def metrics_of(row: Mapping[str, Any]) -> dict[str, float]:
     """Return an evaluation's numbers under the names by which they are compared."""
     return {
-        NAMES.get(name, f"eval/{name}"): value
+        TRAINING_METRICS.get(name, f"eval/{name}"): value
         for name, value in row.items()
-        if name not in NO_METRICS and value is not None
+        if name not in NOT_METRICS and value is not None
     }
 
 
@@ -109,7 +111,7 @@ def read(path: Path, offset: int = 0) -> tuple[list[MetricPoint], int]:
     return points, offset + len(complete)
 
 
-def span(path: Path) -> tuple[int, int] | None:
+def time_span(path: Path) -> tuple[int, int] | None:
     """Return when a run began and when it wrote last, in milliseconds; None where it never did."""
     try:
         lines = path.read_bytes().splitlines()

@@ -22,7 +22,7 @@ from pipeline.storage.lease import leased
 from pipeline.storage.remote import Missing, ObjectFolder, Unreachable
 
 RECORD = "finished.json"
-PLAIN = ("decides.json", "adopted.json")
+SIDE_FILES = ("decides.json", "adopted.json")
 """Small files that go with every copy."""
 
 
@@ -63,37 +63,38 @@ class StoredRun:
         """Be the only machine that trains this run, by a lease; the caller holds the folder's lock.
 
         Raises:
-            Busy, Unreadable: as `Run.alone`.
+            Busy, Unreadable: as `Run.exclusive`.
         """
         with ExitStack() as stack:
             try:
                 lease = leased(self.store.objects, folder / "lease", what, wait, say)
                 stack.enter_context(lease)
             except Unreachable as error:
-                self.go_on_without(folder, str(error), _say_once)
+                self.go_on_locally(folder, str(error), _print_once)
             yield
 
-    def bring_finished(self, folder: Path) -> None:
-        """Bring a finished run's record and files to this machine, where there are any."""
+    def download_finished(self, folder: Path) -> None:
+        """Download a finished run's record and files, where the store has them."""
         try:
             self.store.get(self.store.seal(FINISHED), folder)
         except Missing:
             return
         except Damaged as error:
-            _say_once(f"{self.shown} is damaged ({error}); it counts as unfinished")
+            _print_once(f"{self.shown} is damaged ({error}); it counts as unfinished")
         except Unreachable as error:
-            self.go_on_without(folder, str(error), _say_once)
+            self.go_on_locally(folder, str(error), _print_once)
 
-    def bring(self, folder: Path, say: Callable[[str], None]) -> bool:
-        """Bring the newest whole checkpoint to this machine, where the one here is older.
+    def download_newest(self, folder: Path, say: Callable[[str], None]) -> bool:
+        """Download the newest whole checkpoint, where the one on this machine is older.
 
         Returns:
-            whether all that was looked at in the store is whole; what is not is said.
+            whether all that was looked at in the store is whole, so that an object that is there
+            need not be uploaded again (`skip_existing` of `ensure_uploaded`); what is not is said.
 
         Raises:
             Unreachable: the store does not answer.
         """
-        undamaged = True
+        all_whole = True
         newest = checkpoint.newest_whole(folder / "checkpoints")
 
         for name in self.store.seals():
@@ -103,26 +104,30 @@ class StoredRun:
                 self.store.get(self.store.seal(name), folder)
                 break
             except (Damaged, Missing) as error:
-                undamaged = False
+                all_whole = False
                 say(
                     f"checkpoint {name.partition('-')[0]} in {self.shown} is damaged "
                     f"({error}); using an older one"
                 )
 
-        return undamaged
+        return all_whole
 
-    def share(self, folder: Path, name: str, trusting: bool = True) -> str:
-        """Bring a checkpoint up unless it is, so that every machine can have it; return its seal.
+    def ensure_uploaded(self, folder: Path, name: str, skip_existing: bool = True) -> str:
+        """Upload a checkpoint unless it is there, so that every machine can have it; return its
+        seal.
+
+        `skip_existing` leaves files alone that are there in their full size. It is off once
+        something in the store was found damaged: then every file is uploaded anew.
 
         Raises:
             Unreachable: the store does not answer.
         """
-        return self.store.put(int(name), checkpoint_files(folder, name), trusting)
+        return self.store.put(int(name), checkpoint_files(folder, name), skip_existing)
 
-    def bring_up(self, folder: Path) -> str | None:
-        """Bring a finished run up, unless the store has it; return a sentence where it cannot."""
+    def upload_finished(self, folder: Path) -> str | None:
+        """Upload a finished run, unless the store has it; return a sentence where it cannot."""
         record = records.read(folder / RECORD, records.Finished)
-        names = [RECORD, *(record or {"files": ()})["files"], *PLAIN]
+        names = [RECORD, *(record or {"files": ()})["files"], *SIDE_FILES]
 
         try:
             self.store.finish({name: folder / name for name in names if (folder / name).exists()})
@@ -133,8 +138,9 @@ class StoredRun:
             )
         return None
 
-    def go_on_without(self, folder: Path, reason: str, say: Callable[[str], None]) -> None:
-        """Say that the store does not answer, and why.
+    def go_on_locally(self, folder: Path, reason: str, say: Callable[[str], None]) -> None:
+        """Go on with what is on this machine, where anything is, and say why: the store does not
+        answer.
 
         Raises:
             Unreadable: nothing of the run is on this machine.
@@ -156,12 +162,15 @@ def checkpoint_files(folder: Path, name: str) -> dict[str, Path]:
     names = [
         *(f"checkpoints/{name}/{file}" for file in (checkpoint.STATE, checkpoint.SEAL)),
         *([] if best is None else [f"best-{best:09d}.safetensors"]),
-        *PLAIN,
+        *SIDE_FILES,
     ]
 
     return {name: folder / name for name in names if (folder / name).exists()}
 
 
 @cache
-def _say_once(sentence: str) -> None:
+def _print_once(sentence: str) -> None:
+    """Print to this process's stderr, the first time only: several looks at a store meet the same
+    trouble.
+    """
     print(sentence, file=sys.stderr, flush=True)

@@ -1,4 +1,9 @@
-"""Checkpoints on their way to a store: beside the training, never on a step's way."""
+"""Checkpoints on their way to a store: beside the training, never on a step's way.
+
+Before the first step rank 0 calls `download_newest`, then `ensure_uploaded` for the checkpoint that
+it chose; the other ranks call `fetch_chosen`. After each later checkpoint `enqueue` returns at
+once, and a thread uploads the newest that waits. At the end comes `upload_finished`.
+"""
 
 import os
 import shutil
@@ -32,33 +37,35 @@ class Chosen(NamedTuple):
 class Uploads:
     """What rank 0 does about a store: nothing, for a run whose folder all machines see."""
 
-    def bring(self) -> None:
-        """Bring the newest whole checkpoint here, where the one here is older."""
+    def download_newest(self) -> None:
+        """Download the newest whole checkpoint, where the one here is older."""
 
-    def share(self, path: Path) -> Chosen | None:
-        """See to it that every machine can have a checkpoint; None where all see its folder."""
+    def ensure_uploaded(self, path: Path) -> Chosen | None:
+        """Upload a checkpoint unless it is there; None where all machines see its folder."""
 
-    def offer(self, step: int) -> None:
-        """Let a checkpoint go up when what goes up now is up; returns at once."""
+    def enqueue(self, step: int) -> None:
+        """Let a checkpoint be uploaded after the one that is just now; return at once."""
 
-    def finish(self) -> None:
-        """Bring up a finished run."""
+    def upload_finished(self) -> None:
+        """Upload a finished run."""
 
     def close(self) -> None:
-        """Wait until what was offered is up, or cannot go up."""
+        """Wait until what was enqueued is uploaded, or cannot be."""
 
 
 @dataclass(frozen=True)
-class Offered:
-    """A checkpoint that waits, its files linked, since the run's folder keeps only the last."""
+class Waiting:
+    """A checkpoint that waits; its files are linked in `folder`, since the run's own keeps only the
+    last.
+    """
 
     step: int
-    box: Path
+    folder: Path
     files: dict[str, Path] = field(default_factory=dict)
 
 
 class StoreUploads(Uploads):
-    """Brings a run's checkpoints to its store, one at a time, of those that wait the newest."""
+    """Uploads a run's checkpoints, one at a time, of those that wait the newest."""
 
     def __init__(self, run: Run, stored: StoredRun, say: Say) -> None:
         """Prepare the folder of what waits; `say` takes sentences for people."""
@@ -68,10 +75,10 @@ class StoreUploads(Uploads):
         self._store = stored.store
         self._outbox = run.folder / "outbox"
 
-        self._trusting = True
+        self._skip_existing = True
         self._failing = False
         self._changed = threading.Condition()
-        self._waiting: Offered | None = None
+        self._waiting: Waiting | None = None
         self._busy = False
         self._closed = False
 
@@ -79,56 +86,56 @@ class StoreUploads(Uploads):
         write_json(run.folder / "decides.json", run.decides)
         self._thread = threading.Thread(target=self._work, name="uploads", daemon=True)
 
-    def bring(self) -> None:
-        """Bring the newest whole checkpoint here, where the one here is older.
+    def download_newest(self) -> None:
+        """Download the newest whole checkpoint, where the one here is older.
 
         Raises:
             Unreadable: the store does not answer, and there is none here.
         """
         try:
-            self._trusting = self._stored.bring(self._run.folder, self._say)
+            self._skip_existing = self._stored.download_newest(self._run.folder, self._say)
             self._store.prune(checkpoint.KEEP)  # files that a killed upload left, too
         except Unreachable as error:
-            self._stored.go_on_without(self._run.folder, str(error), self._say)
+            self._stored.go_on_locally(self._run.folder, str(error), self._say)
             self._failing = True
 
-    def share(self, path: Path) -> Chosen:
-        """Bring a checkpoint up unless it is, so that every machine can have it."""
+    def ensure_uploaded(self, path: Path) -> Chosen:
+        """Upload a checkpoint unless it is there, so that every machine can have it."""
         seal = None
         try:
-            seal = self._stored.share(self._run.folder, path.name, self._trusting)
+            seal = self._stored.ensure_uploaded(self._run.folder, path.name, self._skip_existing)
         except Unreachable as error:
             self._failed(int(path.name), error)
         return Chosen(path.name, str(checkpoint.digest_of(path)), seal)
 
-    def offer(self, step: int) -> None:
-        """Link a checkpoint's files, and let them go up when what goes up now is up."""
-        box = self._outbox / f"{step:09d}"
-        shutil.rmtree(box, ignore_errors=True)
-        box.mkdir(parents=True)
-        offered = Offered(step, box)
+    def enqueue(self, step: int) -> None:
+        """Link a checkpoint's files, and let them be uploaded after those that are just now."""
+        folder = self._outbox / f"{step:09d}"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        waiting = Waiting(step, folder)
 
-        files = checkpoint_files(self._run.folder, box.name)
+        files = checkpoint_files(self._run.folder, folder.name)
         # linked, as the run's folder may drop this checkpoint before it is up
         for number, (name, path) in enumerate(files.items()):
-            offered.files[name] = box / str(number)
-            _link(path, offered.files[name])
+            waiting.files[name] = folder / str(number)
+            _link(path, waiting.files[name])
 
-        self._replace(offered)
+        self._replace(waiting)
         if not self._thread.is_alive():
             self._thread.start()
 
-    def finish(self) -> None:
-        """Bring up a finished run; what waits is not needed any more."""
+    def upload_finished(self) -> None:
+        """Upload a finished run; what waits is not needed any more."""
         self._replace(None)
         with self._changed:
             self._changed.wait_for(lambda: not self._busy)
-        sentence = self._stored.bring_up(self._run.folder)
+        sentence = self._stored.upload_finished(self._run.folder)
         if sentence is not None:
             self._say(sentence)
 
     def close(self) -> None:
-        """Wait until what was offered is up, or cannot go up."""
+        """Wait until what was enqueued is uploaded, or cannot be."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -136,36 +143,36 @@ class StoreUploads(Uploads):
             self._thread.join()
         shutil.rmtree(self._outbox, ignore_errors=True)
 
-    def _replace(self, offered: Offered | None) -> None:
+    def _replace(self, waiting: Waiting | None) -> None:
         with self._changed:
             earlier = self._waiting
-            self._waiting = offered
+            self._waiting = waiting
             self._changed.notify_all()
         if earlier is not None:
-            shutil.rmtree(earlier.box, ignore_errors=True)
+            shutil.rmtree(earlier.folder, ignore_errors=True)
 
-    def _next(self) -> Offered | None:
+    def _next(self) -> Waiting | None:
         with self._changed:
             self._busy = False
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._waiting is not None or self._closed)
-            offered = self._waiting
+            waiting = self._waiting
             self._waiting = None
-            self._busy = offered is not None
-        return offered
+            self._busy = waiting is not None
+        return waiting
 
     def _work(self) -> None:
-        while (offered := self._next()) is not None:
+        while (waiting := self._next()) is not None:
             try:
-                self._store.put(offered.step, offered.files, self._trusting)
+                self._store.put(waiting.step, waiting.files, self._skip_existing)
                 self._store.prune(checkpoint.KEEP)
                 if self._failing:
                     self._say(f"{self._stored.shown} answers again; checkpoints are kept there")
                 self._failing = False
             except (Unreachable, UserError, OSError) as error:
-                self._failed(offered.step, error)
+                self._failed(waiting.step, error)
             finally:
-                shutil.rmtree(offered.box, ignore_errors=True)
+                shutil.rmtree(waiting.folder, ignore_errors=True)
 
     def _failed(self, step: int, error: Exception) -> None:
         """Say the first time that a checkpoint did not go up."""
@@ -182,8 +189,8 @@ def uploads_of(run: Run, say: Say) -> Uploads:
     return Uploads() if run.stored is None else StoreUploads(run, run.stored, say)
 
 
-def follow(run: Run, chosen: Chosen) -> Path:
-    """Return the checkpoint that rank 0 chose, brought to this machine where it is not here.
+def fetch_chosen(run: Run, chosen: Chosen) -> Path:
+    """Return the checkpoint that rank 0 chose, downloaded where it is not on this machine.
 
     Raises:
         Unreadable: it is not here and cannot be had.

@@ -15,7 +15,7 @@ from pipeline.core.files import write_json
 from pipeline.core.locks import held
 from pipeline.params import Cluster
 from pipeline.project.call import Call
-from pipeline.runs.make import refuse_damage
+from pipeline.runs.make import check_shards
 from pipeline.search.journal import Journal
 from pipeline.search.search import Search, SearchResult, Trial, length
 from pipeline.search.tracking import SearchRecorder, recorded
@@ -62,7 +62,7 @@ def run_search(call: Call, search: Search) -> SearchResult:
         distinct = {trial.run.id: trial for trial in search.trials}
         unfinished = [trial for trial in distinct.values() if not journal.ended(trial.run)]
         if unfinished:
-            for advice in refuse_damage(call, runs[0].shards, runs):
+            for advice in check_shards(call, runs[0].shards, runs):
                 print(advice, file=sys.stderr, flush=True)
             _refuse_unfit(unfinished)
 
@@ -109,7 +109,7 @@ def _train(
     with ExitStack() as locks:
         # in one order everywhere: two drivers that share runs cannot wait for each other
         for trial in sorted(unfinished, key=lambda trial: trial.run.id):
-            locks.enter_context(trial.run.alone())
+            locks.enter_context(trial.run.exclusive())
             write_json(trial.run.folder / "decides.json", trial.run.decides)
 
         os.environ.update(TUNE)

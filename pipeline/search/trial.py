@@ -62,7 +62,7 @@ class InProcess:
 
         device = torch.device("cuda" if work.gpus else "cpu")
         prepare_process(device, threads_of(work.cluster))
-        self._rows = evaluations(run, Ranks(), device, lambda model: model, past=True)
+        self._rows = evaluations(run, Ranks(), device, lambda model: model, replay_history=True)
 
     def next(self) -> Row | None:
         """Train to the next evaluation."""

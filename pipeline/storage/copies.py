@@ -76,10 +76,10 @@ class RunStore:
         except ValidationError:
             raise Damaged(f"{_place(name)} is no seal") from None
 
-    def put(self, step: int, files: Mapping[str, Path], trusting: bool = True) -> str:
-        """Bring up a checkpoint's files, by their names within the run's folder, and seal them.
+    def put(self, step: int, files: Mapping[str, Path], skip_existing: bool = True) -> str:
+        """Upload a checkpoint's files, by their names within the run's folder, and seal them.
 
-        What is there in its full size is not brought again, unless `trusting` is off.
+        With `skip_existing`, what is there in its full size is not uploaded again.
 
         Returns:
             the seal's name.
@@ -87,13 +87,13 @@ class RunStore:
         seal = _seal_of(files)
         data = _bytes_of(seal)
         name = f"{step:09d}-{hashlib.sha256(data).hexdigest()[:16]}.json"
-        self._upload(seal, files, self._sizes() if trusting else {}, name)
+        self._upload(seal, files, self._sizes() if skip_existing else {}, name)
         self.objects.create(_place(name), data)
         failpoints.reach("store.sealed", seal=step)
         return name
 
     def finish(self, files: Mapping[str, Path]) -> None:
-        """Bring up a finished run's files, and seal the run for ever; the first whole one stands.
+        """Upload a finished run's files, and seal the run for ever; the first whole one stands.
 
         Checkpoints, and files that the seal does not name, are removed.
         """
@@ -113,12 +113,12 @@ class RunStore:
         self._remove_unnamed([sealed])
 
     def get(self, seal: Seal, folder: Path, keep: Iterable[str] = ()) -> None:
-        """Bring a copy into a run's folder, a checkpoint's folder whole or not at all.
+        """Download a copy into a run's folder, a checkpoint's folder whole or not at all.
 
-        Several processes of a machine may ask at once: one brings it.
+        Several processes of a machine may ask at once: one downloads it.
 
         Args:
-            seal: what to bring.
+            seal: what to download.
             folder: the run's folder.
             keep: files that stay as they are where they are there.
 
@@ -169,7 +169,7 @@ class RunStore:
     def _upload(
         self, seal: Seal, files: Mapping[str, Path], present: Mapping[str, int], name: str
     ) -> None:
-        """Bring up the files of a seal that are not there in their full size."""
+        """Upload the files of a seal that are not there in their full size."""
         for relative, file in seal.files.items():
             if present.get(_object(relative, file)) != file.bytes:
                 failpoints.reach("store.upload", seal=name.partition("-")[0], file=relative)

@@ -48,6 +48,10 @@ class TaskLogic(Protocol):
     """One task: its model, samples, loss and metrics."""
 
     main_metric: str
+    """Decides which weights are the best; larger is better. It stands here although the task's
+    `about.py` lists it first, since a logic's file is in a run's id, and `about.py` is not; a test
+    holds both together.
+    """
     drawn: int
     """How many images `draw` is given."""
 
@@ -62,7 +66,7 @@ class TaskLogic(Protocol):
         """Return the model with fresh weights, drawn from torch's global generator."""
         ...
 
-    def start_from(self, model: nn.Module, weights: dict[str, Tensor]) -> list[str]:
+    def load_given(self, model: nn.Module, weights: dict[str, Tensor]) -> list[str]:
         """Load given weights and return the names left fresh."""
         ...
 

@@ -140,7 +140,7 @@ class EntryFile:
     def times(self, entry: Entry) -> tuple[int | None, int | None]:
         """Return when the run began and ended, as far as it did."""
         spools = [by_key(self.storage, key).spool for key in entry.children] or [self.spool]
-        spans = [span for path in spools if (span := spool.span(path)) is not None]
+        spans = [span for path in spools if (span := spool.time_span(path)) is not None]
         first = min((begun for begun, _ in spans), default=None)
         last = max((ended for _, ended in spans), default=None)
         return entry.begun or first, entry.ended or last

@@ -1,4 +1,8 @@
-"""What the ranks of a training tell each other; all of them call each of these at one point."""
+"""What the ranks of a training tell each other; all of them call each of these at one point.
+
+Values of Python may be any that pickle. Flags are tensors on the device of the training, and are
+overwritten.
+"""
 
 from typing import Any, TypeVar
 
@@ -8,14 +12,15 @@ from torch import Tensor
 from pipeline.loading.micro_batches import Ranks
 
 T = TypeVar("T")
-AVERAGING: dict[str, Any] = {"find_unused_parameters": True, "broadcast_buffers": False}
-"""How DDP must average: looking for unused parameters keeps its buckets as they are.
+DDP_OPTIONS: dict[str, Any] = {"find_unused_parameters": True, "broadcast_buffers": False}
+"""What DDP is made with, so that it sums gradients in one order, restarted or not.
 
-It otherwise rebuilds them after its first step, so a restarted run would sum in another order.
+Looking for unused parameters keeps its buckets as they are; it otherwise rebuilds them after its
+first step.
 """
 
 
-def from_rank_0(value: T, ranks: Ranks) -> T:
+def broadcast(value: T, ranks: Ranks) -> T:
     """Return rank 0's value on every rank."""
     shared = [value]
     if ranks.world > 1:
@@ -23,7 +28,7 @@ def from_rank_0(value: T, ranks: Ranks) -> T:
     return shared[0]
 
 
-def from_all(value: T, ranks: Ranks) -> list[T]:
+def all_gather(value: T, ranks: Ranks) -> list[T]:
     """Return the values of all ranks, in their order."""
     values = [value] * ranks.world
     if ranks.world > 1:
@@ -31,14 +36,14 @@ def from_all(value: T, ranks: Ranks) -> list[T]:
     return values
 
 
-def anywhere(flags: Tensor, ranks: Ranks) -> list[bool]:
+def any_rank(flags: Tensor, ranks: Ranks) -> list[bool]:
     """Return for each of the flags, floats of 0 and 1, whether any rank has set it."""
     if ranks.world > 1:
         dist.all_reduce(flags, op=dist.ReduceOp.MAX)
     return [bool(flag) for flag in flags.tolist()]
 
 
-def everywhere(flags: Tensor, ranks: Ranks) -> list[bool]:
+def all_ranks(flags: Tensor, ranks: Ranks) -> list[bool]:
     """Return for each of the flags, floats of 0 and 1, whether all ranks have set it."""
     if ranks.world > 1:
         dist.all_reduce(flags, op=dist.ReduceOp.MIN)

@@ -10,17 +10,9 @@ from torch import nn
 from pipeline.core.errors import UserError
 from pipeline.loading.micro_batches import Broken, EvalSamples, Ranks
 from pipeline.loading.sampling import Batch
-from pipeline.params import BaseRecipe, Precision
+from pipeline.params import BaseRecipe
 from pipeline.tasks.base import Evaluator, Result, TaskLogic
-
-AMP = {"bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-def autocast(precision: Precision, device: torch.device) -> torch.autocast:
-    """Return the mixed-precision context of a recipe's `amp` or `eval_amp`."""
-    return torch.autocast(
-        device.type, dtype=AMP.get(precision, torch.bfloat16), enabled=precision != "none"
-    )
+from pipeline.training.precision import autocast
 
 
 def evaluate(

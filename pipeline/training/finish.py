@@ -8,6 +8,7 @@ from safetensors.torch import save as to_safetensors
 
 from pipeline.core.files import write_bytes
 from pipeline.runs.run import Run
+from pipeline.runs.spool import TRAINING_METRICS
 from pipeline.training.evaluate import draw
 from pipeline.training.setup import Setup
 from pipeline.training.state import State
@@ -18,7 +19,7 @@ def write_weights(path: Path, state: State) -> None:
     weights are not.
     """
     weights = {
-        name: value.contiguous().cpu() for name, value in state.evaluated.state_dict().items()
+        name: value.contiguous().cpu() for name, value in state.eval_model.state_dict().items()
     }
     write_bytes(path, to_safetensors(weights))
 
@@ -43,7 +44,7 @@ def finish(setup: Setup, state: State) -> None:
     """
     run = setup.run
     write_weights(run.folder / "last.safetensors", state)
-    picture = draw(setup.logic, state.evaluated, setup.val, setup.recipe, setup.device)
+    picture = draw(setup.logic, state.eval_model, setup.eval_samples, setup.recipe, setup.device)
     picture.save(run.folder / "samples.png")
 
     # by its step: a kill may have left a later best, of a step that was then taken again
@@ -54,12 +55,13 @@ def finish(setup: Setup, state: State) -> None:
     run.finish(_record(setup, state), files)
     for path in best_weights(run).values():
         path.unlink()
-    setup.uploads.finish()
+    setup.uploads.upload_finished()
 
 
 def _record(setup: Setup, state: State) -> dict[str, Any]:
     """Return what `finished.json` says of the run."""
-    final = {name: value for name, value in state.history[-1].items() if name in state.best}
+    last = state.history[-1]
+    final = {name: value for name, value in last.items() if name not in TRAINING_METRICS}
     images = setup.total * setup.recipe.global_batch
     return {
         "run_id": setup.run.id,

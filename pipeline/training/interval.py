@@ -1,4 +1,4 @@
-"""Loss and speed between two evaluations."""
+"""Loss, speed and time between two evaluations."""
 
 import time
 
@@ -11,23 +11,29 @@ from pipeline.training.state import State
 
 
 class Interval:
-    """Loss and speed since the last evaluation; evaluation time does not count as training."""
+    """Loss, speed and time since the last evaluation; evaluation time does not count as training.
 
-    def __init__(self, state: State) -> None:
+    `skipped` are the steps of this interval that were skipped, `State.skipped` those of the run:
+    an evaluation's `skipped_steps` is the former, the record's the latter.
+    """
+
+    def __init__(self, state: State, device: torch.device) -> None:
+        """Begin where a state is; the loss is on the device that the ranks add it up on."""
         self.started = time.monotonic()
+        self.counted = self.started
         self.images = 0
         self.steps = state.interval_steps
-        self.loss = torch.tensor(state.interval_loss, dtype=torch.float64)
+        self.loss = torch.tensor(state.interval_loss, dtype=torch.float64, device=device)
         self.skipped = state.interval_skipped
 
     def add(self, loss: Tensor, images: int) -> None:
         """Count a step that was taken; the loss stays on its device until somebody asks."""
-        self.loss = self.loss.to(loss.device) + loss.double()
+        self.loss = self.loss + loss.double()
         self.steps += 1
         self.images += images
 
     def skip(self, images: int) -> None:
-        """Count a step that was passed over: it took its time, and its loss says nothing."""
+        """Count a step that was skipped: it took its time, and its loss says nothing."""
         self.skipped += 1
         self.images += images
 
@@ -39,32 +45,36 @@ class Interval:
         """Return images per second over all ranks, since the last evaluation or restart."""
         return self.images / max(1e-9, time.monotonic() - self.started)
 
-    def merge(self, ranks: Ranks) -> float:
-        """Replace the loss by its mean over ranks, so that a continued and a resumed run add up the
-        same.
+    def average_over_ranks(self, ranks: Ranks) -> float:
+        """Replace the loss by its mean over ranks, which a checkpoint holds: an uninterrupted run
+        goes on with what a restarted one would read.
         """
         if ranks.world > 1:
             dist.all_reduce(self.loss)
         self.loss = self.loss / ranks.world
         return float(self.loss)
 
+    def count_seconds(self, state: State) -> None:
+        """Add to a state the seconds of training that are not in it yet."""
+        now = time.monotonic()
+        state.train_seconds += now - self.counted
+        state.seconds += now - self.counted
+        self.counted = now
+
     def close(self, state: State, ranks: Ranks) -> tuple[float | None, float]:
         """End the interval: return the mean loss over ranks, as `mean` does, and the images per
         second.
         """
         rate = self.rate()
-        seconds = time.monotonic() - self.started
-        state.train_seconds += seconds
-        state.seconds += seconds
-
-        loss = self.merge(ranks) / self.steps if self.steps else None
-        self.started = time.monotonic()
+        self.count_seconds(state)
+        loss = self.average_over_ranks(ranks) / self.steps if self.steps else None
         return loss, rate
 
     def restart(self, state: State) -> None:
         """Begin the next interval; the evaluation just done counts as wall time only."""
-        state.seconds += time.monotonic() - self.started
         self.started = time.monotonic()
+        state.seconds += self.started - self.counted
+        self.counted = self.started
         self.images = 0
         self.steps = 0
         self.skipped = 0

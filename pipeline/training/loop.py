@@ -2,6 +2,11 @@
 
 It knows no task, and nothing of Ray: `wrap` prepares a model for gradient averaging over ranks, and
 each evaluation goes to whoever asked for the training.
+
+A rank that dies leaves the others waiting in a collective; nothing here notices. The processes
+around do: `pipeline.cluster.losses` finds and names the lost rank, Ray Train ends its group and
+starts another (`pipeline.cluster.workers`), whose loop goes on from the newest checkpoint, and
+`pipeline.cluster.groups` says what happens where it fails too often.
 """
 
 import math
@@ -24,15 +29,14 @@ from pipeline.runs import checkpoint
 from pipeline.runs.run import Run
 from pipeline.runs.spool import Spool
 from pipeline.training import batchnorm
-from pipeline.training.collectives import anywhere, from_all, from_rank_0
+from pipeline.training.collectives import all_gather, any_rank, broadcast
 from pipeline.training.evaluate import evaluate
 from pipeline.training.finish import best_path, best_weights, finish, write_weights
 from pipeline.training.interval import Interval
-from pipeline.training.setup import set_up, start
+from pipeline.training.setup import build_or_resume, open_setup
 from pipeline.training.step import Step
 
 Row = dict[str, Any]
-Report = Callable[[Row], None]
 Wrap = Callable[[nn.Module], nn.Module]
 PROGRESS_EVERY_S = 1.0
 
@@ -45,49 +49,51 @@ def _never() -> bool:
     return False
 
 
-def train(run: Run, ranks: Ranks, device: torch.device, wrap: Wrap, report: Report) -> None:
-    """Train a run to its end and seal it, unless it is finished; every rank calls this with the
-    same run.
-
-    Raises:
-        UserError: on every rank, where the loss stops being finite, a sample is broken, or the data
-            cannot fill one step.
-    """
-    with closing(evaluations(run, ranks, device, wrap)) as rows:
-        for row in rows:
-            report(row)
-
-
 def evaluations(
     run: Run,
     ranks: Ranks,
     device: torch.device,
     wrap: Wrap,
-    past: bool = False,
+    replay_history: bool = False,
     leave: Callable[[], bool] = _never,
 ) -> Generator[Row, None, None]:
-    """Train a run as `train` does, and yield each evaluation as it is made; closing the iterator
-    leaves the run there.
+    """Train a run to its end and seal it, unless it is finished; every rank calls this with the
+    same run.
 
-    With `past`, those come first that were made before the checkpoint that the run continues from.
-    `leave` is asked before each step, and all ranks go by what any of them hears.
+    Args:
+        run: what to train; nothing is yielded for a finished one, whatever `replay_history` says.
+        ranks: this process among those that train together.
+        device: where to compute.
+        wrap: prepares the model for gradient averaging over ranks.
+        replay_history: yield first the evaluations made before the checkpoint that the run
+            continues from.
+        leave: asked before each step; all ranks go by what any of them hears.
+
+    Yields:
+        each evaluation as it is made; closing the iterator leaves the run there.
 
     Raises:
         Left: on every rank, after a checkpoint, where `leave` said so.
+        UserError: on every rank, where the loss stops being finite, a sample is broken, or the data
+            cannot fill one step.
     """
     run = run.here()
-    with _alone(run, ranks):
+    with _writer_lock(run, ranks):
         # rank 0 looks, after the wait for the lock: the other ranks might still see an older folder
-        finished = from_rank_0(run.finished() is not None if ranks.rank == 0 else False, ranks)
+        finished = broadcast(run.finished() is not None if ranks.rank == 0 else False, ranks)
         if not finished:
             loop = Loop(run, ranks, device, wrap)
             with closing(loop.uploads):
-                yield from loop.rows() if past else ()
+                yield from loop.rows() if replay_history else ()
                 yield from loop.train(leave)
 
 
-def _alone(run: Run, ranks: Ranks) -> AbstractContextManager[None]:
-    """Keep rank 0, which writes, waiting until a killed run's rank 0 is really gone."""
+def _writer_lock(run: Run, ranks: Ranks) -> AbstractContextManager[None]:
+    """Keep rank 0, which writes, waiting until a killed run's rank 0 is really gone.
+
+    `Run.exclusive` is held by the driver, which may end before its workers do: the next driver then
+    has that lock while the last worker may still write here.
+    """
     return held(run.folder / "training.lock", run.label) if ranks.rank == 0 else nullcontext()
 
 
@@ -107,18 +113,18 @@ class Loop:
         self.run = run
         self.ranks = ranks
         self.device = device
-        self.setup = set_up(run, ranks, device)
+        self.setup = open_setup(run, ranks, device)
         self.recipe = self.setup.recipe
         self.total = self.setup.total
         self.uploads = self.setup.uploads
 
-        self.state = start(self.setup)
+        self.state = build_or_resume(self.setup)
         wrapped = wrap(self.state.model)
-        self.interval = Interval(self.state)
+        self.interval = Interval(self.state, device)
         self.step = Step(self.setup, self.state, wrapped, self.interval)
         self.spool = Spool(None if ranks.rank else run.spool, self.state.step, self.total)
-        self._saved_at = self.state.step
-        self._progress_at = 0.0
+        self._saved_step = self.state.step
+        self._progress_time = 0.0
 
     def rows(self) -> list[Row]:
         """Return the evaluations so far."""
@@ -134,17 +140,18 @@ class Loop:
         state = self.state
         state.model.train()
         loader = train_loader(
-            self.setup.samples, state.step, self.total, self.ranks, self.run.loader_workers
+            self.setup.train_samples, state.step, self.total, self.ranks, self.run.loader_workers
         )
         batches = iter(loader)
 
         for number in range(state.step, self.total):
-            micro_batches = [next(batches) for _ in range(self.step.micros)]
+            micro_batches = [next(batches) for _ in range(self.step.micro_batches_here)]
             broken = next((batch for batch in micro_batches if isinstance(batch, Broken)), None)
             if self._agreed(broken, leave()):
                 self._leave()
 
             self._step(number, cast(list[Batch], micro_batches))
+            # failpoints are for tests alone
             failpoints.reach("step", rank=self.ranks.rank, step=state.step)
             self._progress()
 
@@ -158,7 +165,7 @@ class Loop:
         self._finish()
 
     def _due(self, every: Duration) -> bool:
-        return self.state.step % self.setup.steps_in(every) == 0 or self.state.step == self.total
+        return self.state.step % self.setup.to_steps(every) == 0 or self.state.step == self.total
 
     def _agreed(self, broken: Broken | None, leave: bool) -> bool:
         """Return whether any rank was asked to leave the run here, before the next step.
@@ -169,22 +176,26 @@ class Loop:
         """
         if self.ranks.world > 1:
             flags = torch.tensor([float(broken is not None), float(leave)], device=self.device)
-            broken_anywhere, leave = anywhere(flags, self.ranks)
+            broken_anywhere, leave = any_rank(flags, self.ranks)
             if broken_anywhere:
-                batches = from_all(broken, self.ranks)
+                batches = all_gather(broken, self.ranks)
                 broken = next(batch for batch in batches if batch is not None)
         if broken is not None:
             raise type(broken.error)(f"{self.run.label}: {broken.sentence}")
         return leave
 
     def _leave(self) -> NoReturn:
-        if self._saved_at != self.state.step:
+        if self._saved_step != self.state.step:
             self._checkpoint()
-        self.setup.say(f"leaves at step {self.state.step} of {self.total}, as was asked")
+        self.setup.announce(f"leaves at step {self.state.step} of {self.total}, as was asked")
         raise Left
 
     def _step(self, number: int, micro_batches: list[Batch]) -> None:
-        """Take a step, and note its loss, which stays on its device."""
+        """Take a step, and note its loss, which stays on its device.
+
+        Losses by step and in the progress are rank 0's own, so that no step waits for one; the
+        `train_loss` of an evaluation (`train/interval_loss`) is the mean over ranks.
+        """
         loss = self.step.take(number, micro_batches)
         self.state.step = number + 1
         if loss is not None:
@@ -203,8 +214,8 @@ class Loop:
         self._average_statistics()
         result = evaluate(
             self.setup.logic,
-            state.evaluated,
-            self.setup.val_loader,
+            state.eval_model,
+            self.setup.eval_batches,
             self.recipe,
             self.ranks,
             self.device,
@@ -219,18 +230,19 @@ class Loop:
                 f"labelled object or pixel, so there is no {main_metric}"
             )
 
-        epoch = state.step / self.setup.samples.steps_per_epoch
+        epoch = state.step / self.setup.train_samples.steps_per_epoch
         row = {"epoch": round(epoch, 4), "step": state.step, **metrics}
         lr = state.optimizer.param_groups[0]["lr"]
         training = _finite(
             {"lr": lr, "train_loss": train_loss, "images_per_second": round(rate, 1)}
         )
         state.history.append({**row, **training, "skipped_steps": self.interval.skipped})
+        # of every main metric larger is better, which a test holds
         if not state.best or metrics[main_metric] > state.best[main_metric]:
             state.best = row
             if self.ranks.rank == 0:
                 write_weights(best_path(self.run, state.step), state)
-        self.spool.evaluated(state.history[-1])
+        self.spool.write_evaluation(state.history[-1])
         self.interval.restart(state)
 
     def _average_statistics(self) -> None:
@@ -249,16 +261,17 @@ class Loop:
         """
         state = self.state
         self._average_statistics()
-        state.interval_loss = self.interval.merge(self.ranks)
+        state.interval_loss = self.interval.average_over_ranks(self.ranks)
         state.interval_steps = self.interval.steps
         state.interval_skipped = self.interval.skipped
+        self.interval.count_seconds(state)
         self.spool.flush()
 
-        self._saved_at = state.step
+        self._saved_step = state.step
         if self.ranks.rank == 0:
             checkpoint.save(self.run.checkpoints, state.step, state.to_dict())
             checkpoint.clear_superseded(self.run.checkpoints, best_weights(self.run))
-            self.uploads.offer(state.step)
+            self.uploads.enqueue(state.step)
 
     def _finish(self) -> None:
         if self.ranks.rank == 0:
@@ -270,15 +283,15 @@ class Loop:
         """Say how far the run is, at most once a second and at its end."""
         now = time.monotonic()
         at_end = self.state.step == self.total
-        if self.ranks.rank or (now - self._progress_at < PROGRESS_EVERY_S and not at_end):
+        if self.ranks.rank or (now - self._progress_time < PROGRESS_EVERY_S and not at_end):
             return
 
-        self._progress_at = now
+        self._progress_time = now
         self.spool.flush()
         rate = self.interval.rate()
-        steps_per_epoch = self.setup.samples.steps_per_epoch
+        steps_per_epoch = self.setup.train_samples.steps_per_epoch
         steps_left = self.total - self.state.step
-        self.run.tell(
+        self.run.write_progress(
             {
                 "step": self.state.step,
                 "steps": self.total,

@@ -16,46 +16,51 @@ from pipeline.params import Duration
 from pipeline.params.recipes import IMAGE_SIZE
 from pipeline.runs import checkpoint
 from pipeline.runs.run import Run
-from pipeline.runs.uploads import Uploads, follow, uploads_of
+from pipeline.runs.uploads import Uploads, fetch_chosen, uploads_of
 from pipeline.runs.weights import read_weights
 from pipeline.shards.reader import read_manifest
 from pipeline.tasks.base import TaskLogic, create, macs
-from pipeline.training.collectives import from_rank_0
+from pipeline.training.collectives import broadcast
 from pipeline.training.state import State
 
 
 @dataclass(frozen=True)
 class Setup:
-    """One run on one rank; `macs` and the uploads are rank 0's."""
+    """One run on one rank; `macs` and the uploads are rank 0's.
+
+    `eval_samples` are of the split that the recipe evaluates on: `val`, `train`, or what is held
+    out of `train`.
+    """
 
     run: Run
     recipe: Any
     ranks: Ranks
     device: torch.device
     logic: TaskLogic
-    samples: TrainSamples
-    val: EvalSamples
-    val_loader: DataLoader[Any]
+    train_samples: TrainSamples
+    eval_samples: EvalSamples
+    eval_batches: DataLoader[Any]
     macs: int | None
     uploads: Uploads
 
     @property
     def total(self) -> int:
         """How many steps the run has."""
-        return self.steps_in(self.recipe.duration)
+        return self.to_steps(self.recipe.duration)
 
-    def steps_in(self, duration: Duration) -> int:
+    def to_steps(self, duration: Duration) -> int:
         """Return a duration in steps: at least one."""
-        return max(1, duration.in_steps(self.samples.steps_per_epoch))
+        return max(1, duration.in_steps(self.train_samples.steps_per_epoch))
 
-    def say(self, sentence: str) -> None:
-        """Say a sentence to whoever follows the run, once over all ranks."""
+    def announce(self, sentence: str) -> None:
+        """Say a sentence to whoever follows the run (`Run.announce`), on rank 0 alone."""
         if self.ranks.rank == 0:
-            self.run.note(sentence)
+            self.run.announce(sentence)
 
 
-def set_up(run: Run, ranks: Ranks, device: torch.device) -> Setup:
-    """Open a run's data.
+def open_setup(run: Run, ranks: Ranks, device: torch.device) -> Setup:
+    """Open what a rank trains a run with: its data, its task's logic, on rank 0 the way to its
+    store. The network is built later.
 
     Raises:
         UserError: the training samples do not fill one step.
@@ -68,22 +73,33 @@ def set_up(run: Run, ranks: Ranks, device: torch.device) -> Setup:
         network_macs = macs(run.task, run.section, run.variant, manifest)
 
     train_reader = open_split(run.shards, "train", recipe.hold_out, run.cache)
-    val_reader = open_split(run.shards, recipe.evaluate_on, recipe.hold_out, run.cache)
-    samples = TrainSamples(train_reader, logic.sampling, recipe, run.seed)
-    val = EvalSamples(val_reader, logic.sampling, logic.eval_batch)
-    val_loader = eval_loader(val, ranks, run.loader_workers)
+    eval_reader = open_split(run.shards, recipe.evaluate_on, recipe.hold_out, run.cache)
+    train_samples = TrainSamples(train_reader, logic.sampling, recipe, run.seed)
+    eval_samples = EvalSamples(eval_reader, logic.sampling, logic.eval_batch)
+    eval_batches = eval_loader(eval_samples, ranks, run.loader_workers)
 
-    if samples.steps_per_epoch == 0:
+    if train_samples.steps_per_epoch == 0:
         raise UserError(
             f"{run.variant}: {len(train_reader)} training samples do not fill one global batch of "
             f"{recipe.global_batch}; lower micro_batch or micro_batches"
         )
 
-    uploads = uploads_of(run, run.note) if ranks.rank == 0 else Uploads()
-    return Setup(run, recipe, ranks, device, logic, samples, val, val_loader, network_macs, uploads)
+    uploads = uploads_of(run, run.announce) if ranks.rank == 0 else Uploads()
+    return Setup(
+        run,
+        recipe,
+        ranks,
+        device,
+        logic,
+        train_samples,
+        eval_samples,
+        eval_batches,
+        network_macs,
+        uploads,
+    )
 
 
-def start(setup: Setup) -> State:
+def build_or_resume(setup: Setup) -> State:
     """Build the network and its optimizer, and take over the newest valid checkpoint, if any.
 
     The order matters: the seed decides the fresh weights; norms are replaced and the layout is
@@ -106,7 +122,7 @@ def start(setup: Setup) -> State:
 
     verb = "continues" if saved else "starts"
     ranks = f"{setup.ranks.world} rank{'s' if setup.ranks.world > 1 else ''}"
-    setup.say(f"{verb} at step {state.step} of {setup.total} on {ranks}")
+    setup.announce(f"{verb} at step {state.step} of {setup.total} on {ranks}")
     if setup.recipe.compile:
         model.compile()
     return state
@@ -119,8 +135,8 @@ def _load_given(model: nn.Module, path: Path, setup: Setup) -> None:
         setup.run.section.variants[setup.run.variant],
         setup.recipe.network_size or IMAGE_SIZE,
     )
-    fresh = setup.logic.start_from(model, weights)
-    setup.say(f"starts from {path}" + (f", fresh: {', '.join(fresh)}" if fresh else ""))
+    fresh = setup.logic.load_given(model, weights)
+    setup.announce(f"starts from {path}" + (f", fresh: {', '.join(fresh)}" if fresh else ""))
 
 
 def _synchronised(model: nn.Module, setup: Setup) -> nn.Module:
@@ -131,7 +147,7 @@ def _synchronised(model: nn.Module, setup: Setup) -> nn.Module:
             all at once.
     """
     if setup.device.type != "cuda":
-        setup.say("sync_bn is for GPUs; on this device the batch norms see their micro-batch")
+        setup.announce("sync_bn is for GPUs; on this device the batch norms see their micro-batch")
         return model
 
     if setup.ranks.world != setup.recipe.micro_batches:
@@ -157,13 +173,13 @@ def _newest_checkpoint(setup: Setup) -> dict[str, Any] | None:
     chosen = None
     if ranks.rank == 0:
         checkpoint.clear_leftovers(run.checkpoints)
-        setup.uploads.bring()
+        setup.uploads.download_newest()
         path, saved, damaged = checkpoint.load_newest(run.checkpoints, setup.device)
         for sentence in damaged:
-            setup.say(sentence)
-        chosen = None if path is None else setup.uploads.share(path)
+            setup.announce(sentence)
+        chosen = None if path is None else setup.uploads.ensure_uploaded(path)
 
-    path, chosen = from_rank_0((path, chosen), ranks)
+    path, chosen = broadcast((path, chosen), ranks)
     if ranks.rank and chosen is not None:
-        path = follow(run, chosen)
+        path = fetch_chosen(run, chosen)
     return checkpoint.load(path, setup.device) if ranks.rank and path is not None else saved

@@ -10,7 +10,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from pipeline.params import BaseRecipe
 from pipeline.training import optimizer
 
-PLAIN = (
+PROGRESS_FIELDS = (  # of a state: what a checkpoint holds beside networks and optimizer
     "step",
     "seconds",
     "train_seconds",
@@ -57,7 +57,7 @@ class State:
         return cls(model, optimizer.create(model, recipe.optimizer, device), scaler, average)
 
     @property
-    def evaluated(self) -> nn.Module:
+    def eval_model(self) -> nn.Module:
         """The weights that are evaluated and published: the average where the recipe keeps one."""
         return self.model if self.ema is None else self.ema.module
 
@@ -68,7 +68,7 @@ class State:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "ema": None if self.ema is None else self.ema.state_dict(),
-            **{name: getattr(self, name) for name in PLAIN},
+            **{name: getattr(self, name) for name in PROGRESS_FIELDS},
         }
 
     def load(self, saved: dict[str, Any]) -> None:
@@ -79,6 +79,6 @@ class State:
         if self.ema is not None:
             self.ema.load_state_dict(saved["ema"])
 
-        for name in PLAIN:
+        for name in PROGRESS_FIELDS:
             # an adopted one may lack what is newer
             setattr(self, name, saved.get(name, getattr(self, name)))

@@ -10,9 +10,9 @@ from models.aggregate import kernels
 from pipeline.core.errors import UserError
 from pipeline.loading.sampling import Batch
 from pipeline.training import batchnorm
-from pipeline.training.collectives import everywhere, from_all
-from pipeline.training.evaluate import autocast
+from pipeline.training.collectives import all_gather, all_ranks
 from pipeline.training.interval import Interval
+from pipeline.training.precision import autocast
 from pipeline.training.schedule import lr_at
 from pipeline.training.setup import Setup
 from pipeline.training.state import State
@@ -28,14 +28,17 @@ class Step:
         self.state = state
         self.wrapped = wrapped
         self.interval = interval
-        self.micros = setup.recipe.micro_batches // setup.ranks.world
+        self.micro_batches_here = setup.recipe.micro_batches // setup.ranks.world
         self._norms = batchnorm.norms_of(state.model)
 
     def take(self, step: int, batches: list[Batch]) -> Tensor | None:
-        """Take step number `step` with this rank's micro-batches, and return this rank's loss.
+        """Take step number `step` with this rank's micro-batches, and return this rank's loss; None
+        for a step that is skipped.
 
-        A step that is passed over, for which there is None, leaves everything as it was, batch
-        norm's running statistics too.
+        One of four things happens. A finite step is taken. An infinite gradient under fp16 is
+        expected now and then: the step is skipped, and the scaler lowers its scale. Where anything
+        else is not finite, the recipe says whether the run stops, or the step is skipped and leaves
+        everything as it was, batch norm's running statistics too.
 
         Raises:
             UserError: on every rank, where a loss or the gradient is not finite and the recipe says
@@ -44,7 +47,7 @@ class Step:
         state = self.state
         statistics = self._statistics()
         for group in state.optimizer.param_groups:
-            group["lr"] = lr_at(step, self.recipe, self.setup.samples.steps_per_epoch)
+            group["lr"] = lr_at(step, self.recipe, self.setup.train_samples.steps_per_epoch)
 
         losses = [self._backward(step, index, batch) for index, batch in enumerate(batches)]
         state.scaler.unscale_(state.optimizer)  # the norm to clip at is that of true gradients
@@ -53,25 +56,29 @@ class Step:
         finite_loss, finite_gradient = self._finite(losses, norm)
 
         loss = None
-        # under fp16 an infinite gradient is routine: the scaler lowers its scale
-        routine = state.scaler.is_enabled()
-        if not finite_loss or not (finite_gradient or routine):
-            if self.recipe.on_non_finite == "stop":
-                raise UserError(self._non_finite(step, losses, batches))
+        overflow_expected = state.scaler.is_enabled()
+        if finite_loss and finite_gradient:
+            loss = self._update(losses)
+        elif finite_loss and overflow_expected:
+            self._skip(step, "gradient under fp16")
+        elif self.recipe.on_non_finite == "stop":
+            raise UserError(self._non_finite(step, losses, batches))
+        else:
             for statistic, before in statistics:
                 statistic.copy_(before)
-            self._pass_over(step, "loss" if not finite_loss else "gradient")
-        elif finite_gradient:
-            state.scaler.step(state.optimizer)
-            if state.ema is not None:
-                state.ema.update_parameters(state.model)
-            loss = torch.stack(losses).mean()
-            self.interval.add(loss, self.recipe.global_batch)
-        else:
-            self._pass_over(step, "gradient under fp16")
+            self._skip(step, "loss" if not finite_loss else "gradient")
 
         state.scaler.update()
         state.optimizer.zero_grad(set_to_none=True)
+        return loss
+
+    def _update(self, losses: list[Tensor]) -> Tensor:
+        """Update the weights and their average; return this rank's mean loss."""
+        self.state.scaler.step(self.state.optimizer)
+        if self.state.ema is not None:
+            self.state.ema.update_parameters(self.state.model)
+        loss = torch.stack(losses).mean()
+        self.interval.add(loss, self.recipe.global_batch)
         return loss
 
     def _statistics(self) -> list[tuple[Tensor, Tensor]]:
@@ -82,18 +89,19 @@ class Step:
 
     def _backward(self, step: int, index: int, batch: Batch) -> Tensor:
         """Add one micro-batch's gradient; only the last of a step talks to the other ranks."""
-        batchnorm.set_momentum(self._norms, index, self.micros)
+        batchnorm.set_momentum(self._norms, index, self.micro_batches_here)
         ranks = self.setup.ranks
         micro = ranks.rank + index * ranks.world
 
-        quiet = index < self.micros - 1 and hasattr(self.wrapped, "no_sync")
-        with cast(Any, self.wrapped).no_sync() if quiet else nullcontext():
+        last = index == self.micro_batches_here - 1
+        no_sync = not last and hasattr(self.wrapped, "no_sync")
+        with cast(Any, self.wrapped).no_sync() if no_sync else nullcontext():
             with autocast(self.recipe.amp, self.setup.device), kernels(self.recipe.kernels):
                 prepared = self.setup.logic.prepare(batch, self.setup.device)
                 seed = (self.setup.run.seed, step, micro)
                 loss = self.setup.logic.loss(self.wrapped, prepared, seed)
             # outside of autocast, whose types backward takes over; within no_sync, or DDP averages
-            self.state.scaler.scale(loss / self.micros).backward()
+            self.state.scaler.scale(loss / self.micro_batches_here).backward()
         return loss.detach()
 
     def _finite(self, losses: list[Tensor], norm: Tensor) -> tuple[bool, bool]:
@@ -101,14 +109,14 @@ class Step:
         answer.
         """
         flags = torch.stack([torch.stack(losses).isfinite().all(), norm.isfinite()]).float()
-        loss, gradient = everywhere(flags, self.setup.ranks)
+        loss, gradient = all_ranks(flags, self.setup.ranks)
         return loss, gradient
 
-    def _pass_over(self, step: int, culprit: str) -> None:
+    def _skip(self, step: int, culprit: str) -> None:
         """Count a step that is not taken, and say so the first time."""
         self.interval.skip(self.recipe.global_batch)
         if self.state.skipped == 0:
-            self.setup.say(
+            self.setup.announce(
                 f"step {step} has a non-finite {culprit} and is passed over; such steps are counted"
             )
         self.state.skipped += 1
@@ -122,7 +130,7 @@ class Step:
             for key in batch["keys"]
         ]
         keys = [
-            key for keys_of_rank in from_all(keys_here, self.setup.ranks) for key in keys_of_rank
+            key for keys_of_rank in all_gather(keys_here, self.setup.ranks) for key in keys_of_rank
         ]
 
         culprit = (

@@ -38,7 +38,7 @@ def project(tmp_path: Path) -> Path:
         file.write(entry)
         spool = Spool(file.spool, 0, 10)
         spool.step(1, {"train/loss": 1.0, "train/lr": 0.1, "speed/images_per_second": 9.0})
-        spool.evaluated({"step": 10, "epoch": 1.0, "top1": 10.0 + kernel, "train_loss": 1.0})
+        spool.write_evaluation({"step": 10, "epoch": 1.0, "top1": 10.0 + kernel, "train_loss": 1.0})
     return folder
 
 

@@ -11,7 +11,7 @@ Size = Literal["micro", "tiny", "small", "base"]
 Positive = Annotated[int, Field(gt=0)]
 Number = Annotated[FiniteFloat, WrapValidator(lambda value, check: _as_it_came(value, check))]
 """A number that is written as it came: whole, or with a point."""
-Evaluated = dict[str, Number | None]
+MetricValues = dict[str, Number | None]
 """An evaluation's numbers by name; None where one is not defined."""
 
 

@@ -9,7 +9,7 @@ from pipeline.core.records import Adopted, Count, Record, Right, Rounded
 from pipeline.params.folders import TaskName
 from pipeline.runs.results.fields import (
     DataFacts,
-    Evaluated,
+    MetricValues,
     Name,
     Number,
     Overrides,
@@ -28,8 +28,8 @@ class SeedRow(Record):
     seed: Count
     run_id: str
     mlflow_run_id: str | None = None
-    final: Evaluated
-    best: Evaluated
+    final: MetricValues
+    best: MetricValues
     train_images_per_second: Rounded
     wall_time_s: Rounded
     skipped_steps: Count | None = None
@@ -46,7 +46,7 @@ class SeedRow(Record):
         return _defined(self.best)
 
 
-def _defined(evaluated: Evaluated) -> dict[str, float]:
+def _defined(evaluated: MetricValues) -> dict[str, float]:
     return {name: value for name, value in evaluated.items() if value is not None}
 
 
@@ -72,8 +72,8 @@ class Metrics(Record):
     device: str
     commit: str | None
     dirty: bool
-    final: Evaluated
-    best: Evaluated
+    final: MetricValues
+    best: MetricValues
     train_images_per_second: Rounded
     wall_time_s: Rounded
     seeds: Annotated[list[SeedRow], Field(min_length=1)]

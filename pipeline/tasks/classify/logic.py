@@ -55,7 +55,7 @@ class Classification:
         except ValueError as error:
             raise UserError(str(error)) from None
 
-    def start_from(self, model: nn.Module, weights: dict[str, Tensor]) -> list[str]:
+    def load_given(self, model: nn.Module, weights: dict[str, Tensor]) -> list[str]:
         """Load weights of the same architecture; a head for another number of classes stays
         fresh.
         """

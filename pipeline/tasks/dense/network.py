@@ -65,7 +65,7 @@ def _refuse_one_map_size(backbone: nn.Module, variant: Variant) -> None:
         )
 
 
-def start_from(model: nn.Module, weights: dict[str, Tensor], variant: Variant) -> list[str]:
+def load_given(model: nn.Module, weights: dict[str, Tensor], variant: Variant) -> list[str]:
     """Load a classifier's backbone and return what stays fresh: the heads, and the norms of the
     feature maps.
 

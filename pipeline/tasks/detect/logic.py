@@ -48,9 +48,9 @@ class Detection:
         side = min(self.recipe.augment.short_sides)
         return network.build(create_detector, self.variant, self.recipe, (side, side), **settings)
 
-    def start_from(self, model: nn.Module, weights: dict[str, Tensor]) -> list[str]:
+    def load_given(self, model: nn.Module, weights: dict[str, Tensor]) -> list[str]:
         """Load the backbone of a classifier; the rest stays fresh and is named."""
-        return network.start_from(model, weights, self.variant)
+        return network.load_given(model, weights, self.variant)
 
     def prepare(self, batch: Batch, device: torch.device) -> Batch:
         """Move images and targets to the device and normalise the images."""

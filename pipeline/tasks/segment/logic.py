@@ -52,9 +52,9 @@ class Segmentation:
             upernet=settings,
         )
 
-    def start_from(self, model: nn.Module, weights: dict[str, Tensor]) -> list[str]:
+    def load_given(self, model: nn.Module, weights: dict[str, Tensor]) -> list[str]:
         """Load the backbone of a classifier; the rest stays fresh and is named."""
-        return network.start_from(model, weights, self.variant)
+        return network.load_given(model, weights, self.variant)
 
     def prepare(self, batch: Batch, device: torch.device) -> Batch:
         """Move to the device and normalise the images, in evaluation those of every view."""

@@ -8,16 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
+from ranks import train
 
 from pipeline.cluster.groups import train_runs
 from pipeline.core.errors import UserError
-from pipeline.loading.micro_batches import Ranks
 from pipeline.params import Cluster
 from pipeline.runs.run import Run
 from pipeline.shards.reader import ShardReader
 from pipeline.tasks.classify.recipe import Classify
-from pipeline.training.loop import train
 
 NUMBER = 7  # of the sample that is broken, from the start of its split
 SECTION = Classify.model_validate(
@@ -64,7 +62,7 @@ def test_its_key_is_named(
     shards, key = spoil(split)
     run = replace(run_of("bad", shards, tmp_path), loader_workers=workers)
     with pytest.raises(UserError) as raised:
-        train(run, Ranks(), torch.device("cpu"), lambda model: model, lambda row: None)
+        train(run)
     sentence = str(raised.value)
     assert f"{split}: sample {key} cannot be prepared" in sentence and "\n" not in sentence
 

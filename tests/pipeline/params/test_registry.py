@@ -32,6 +32,7 @@ def test_a_data_set_has_a_reader_and_draws_stand_ins(name: str) -> None:
 def test_a_task_trains_by_its_main_metric_on_data_that_it_reads(name: str) -> None:
     about = tasks()[name]
     assert member(about.logic).main_metric == about.main_metric
+    assert not about.metrics[about.main_metric].lower_is_better
     assert callable(member(about.operations))
     assert about.predictions is None or callable(member(about.predictions))
     assert datasets()[about.section().dataset].target == about.target

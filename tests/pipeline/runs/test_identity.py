@@ -10,7 +10,7 @@ from helpers import ONE_WEIGHT, PROJECT
 from safetensors.numpy import save
 
 from pipeline.params import TASKS, load
-from pipeline.runs.identity import BY_VALUE, code_of, modules, run_id
+from pipeline.runs.identity import NOT_HASHED, code_of, modules, run_id
 from pipeline.runs.identity import decides as decides_of
 from pipeline.runs.weights import publish_weights
 
@@ -82,7 +82,7 @@ def decides(task: str, mixer: str) -> set[str]:
     return {
         name
         for name in closure([PROJECT / name for name in start], USES)
-        if not (apart(name) or name.endswith(("__init__.py", *BY_VALUE)))
+        if not (apart(name) or name.endswith(("__init__.py", *NOT_HASHED)))
     }
 
 

@@ -18,26 +18,24 @@ import pytest
 import torch
 import yaml
 from helpers import PROJECT
-from ranks import train_on
+from ranks import train, train_on
 from safetensors.torch import load_file
 from stores import BUCKET, SECRET, Store, machine, serving
 
 from pipeline.core import failpoints
 from pipeline.core.errors import Unreadable
 from pipeline.core.files import sha256_file
-from pipeline.loading.micro_batches import Ranks
 from pipeline.params import Params
 from pipeline.project.call import Call, Folders
 from pipeline.runs import checkpoint
 from pipeline.runs import stored as stored_module
 from pipeline.runs.adopt import adopt
 from pipeline.runs.make import make_runs
-from pipeline.runs.run import Run, bring_up
+from pipeline.runs.run import Run, upload_finished
 from pipeline.runs.stored import StoredRun
-from pipeline.runs.uploads import follow, uploads_of
+from pipeline.runs.uploads import fetch_chosen, uploads_of
 from pipeline.storage.remote import ObjectFolder
 from pipeline.tasks.classify.recipe import Classify
-from pipeline.training.loop import train
 
 CPU = torch.device("cpu")
 URL = f"s3://{BUCKET}/runs"
@@ -58,10 +56,11 @@ variants: {v: {mixer: dwnet, size: micro, drop_path_rate: 0.2}}
 TRAIN = """
 import pickle, sys, torch
 from pipeline.loading.micro_batches import Ranks
-from pipeline.training.loop import train
+from pipeline.training.loop import evaluations
 torch.set_num_threads(1)
 run = pickle.load(open(sys.argv[1], "rb"))
-train(run, Ranks(), torch.device("cpu"), lambda model: model, lambda row: None)
+for _ in evaluations(run, Ranks(), torch.device("cpu"), lambda model: model):
+    pass
 """
 Report = Callable[[dict[str, Any]], None]
 
@@ -77,7 +76,7 @@ class Stop(Exception):
 
 @pytest.fixture
 def store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Store]:
-    stored_module._say_once.cache_clear()
+    stored_module._print_once.cache_clear()
     machine(monkeypatch, tmp_path / "home")
     with serving(monkeypatch) as running:
         yield running
@@ -100,7 +99,7 @@ def in_store(shards: Path) -> Run:
 
 
 def finish(run: Run, report: Report = lambda row: None) -> None:
-    train(run, Ranks(), CPU, lambda model: model, report)
+    train(run, report)
 
 
 def until(run: Run, step: int) -> None:
@@ -217,18 +216,18 @@ def test_a_rank_elsewhere_follows_rank_0_to_the_very_bytes(
     machine(monkeypatch, tmp_path / "a")
     until(run, 8)
     mine = run.here()
-    chosen = uploads_of(mine, print).share(mine.checkpoints / "000000006")
+    chosen = uploads_of(mine, print).ensure_uploaded(mine.checkpoints / "000000006")
     assert chosen is not None
-    assert follow(mine, chosen) == mine.checkpoints / "000000006"
+    assert fetch_chosen(mine, chosen) == mine.checkpoints / "000000006"
     machine(monkeypatch, tmp_path / "b")
     other = run.here()
     checkpoint.save(other.checkpoints, 6, {"step": 6, "what": "another attempt"})
-    assert checkpoint.digest_of(follow(other, chosen)) == chosen.sha256
+    assert checkpoint.digest_of(fetch_chosen(other, chosen)) == chosen.sha256
     assert list(other.folder.glob("best-*"))
     machine(monkeypatch, tmp_path / "c")
     store.remove_bucket()
     with pytest.raises(Unreadable, match=r"^v seed 1: checkpoint 000000006 is not on this machine"):
-        follow(run.here(), chosen)
+        fetch_chosen(run.here(), chosen)
 
 
 # Killed while a checkpoint goes up
@@ -364,7 +363,7 @@ def test_a_bucket_that_goes_stops_nothing_and_is_said_once(
     assert lost.startswith("checkpoint 000000006 did not reach s3://bucket/runs/id (there is no ")
     assert end.startswith("s3://bucket/runs/id: there is no such bucket; the finished run is on ")
     store.client.create_bucket(Bucket=BUCKET)
-    bring_up([run.here()])
+    upload_finished([run.here()])
     machine(monkeypatch, tmp_path / "b")
     same(run, undisturbed)
 
@@ -381,13 +380,13 @@ def test_a_killed_run_goes_on_without_the_bucket_where_it_was(
     machine(monkeypatch, tmp_path / "a")
     until(run, 8)
     store.remove_bucket()
-    with run.here().alone():
+    with run.here().exclusive():
         finish(run)
     gone = f"{URL}/id: there is no such bucket; "
     assert capsys.readouterr().err == f"{gone}going on with what is on this machine\n"
     same(run, undisturbed)
     machine(monkeypatch, tmp_path / "b")
-    for refused in (lambda: finish(run), lambda: run.here().alone().__enter__()):
+    for refused in (lambda: finish(run), lambda: run.here().exclusive().__enter__()):
         with pytest.raises(Unreadable, match=f"^{gone}nothing of the run is on this machine"):
             refused()
 

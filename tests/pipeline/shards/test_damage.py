@@ -14,7 +14,7 @@ import pytest
 from helpers import write_shards
 
 from pipeline.core.errors import UserError
-from pipeline.runs.make import refuse_damage
+from pipeline.runs.make import check_shards
 from pipeline.shards import tar, verify
 
 
@@ -132,5 +132,5 @@ def test_training_refuses_before_it_starts(folder: Path, harm: object) -> None:
     run = Run("id", "classify", "v", 1, Classify(), folder, folder.parent / "run")
     call = Call(Namespace(), Params(), folder, Folders(folder))
     with pytest.raises(UserError) as caught:
-        refuse_damage(call, folder, [run])
+        check_shards(call, folder, [run])
     assert all(line in str(caught.value) for line in expected)

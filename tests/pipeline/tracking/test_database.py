@@ -43,7 +43,7 @@ def work(begin, storage, name):
     shipping = Shipping(Store(uri, "there"), storage)
     spool = Spool(file.spool, 0, rows)
     for step in range(1, rows + 1):
-        spool.evaluated({"step": step, "epoch": 1.0, "loss": 1.0, "top1": float(step)})
+        spool.write_evaluation({"step": step, "epoch": 1.0, "loss": 1.0, "top1": float(step)})
         assert shipping.round() is None
     file.write(entry.model_copy(update={"status": "FINISHED"}))
     shipping.waited_for = lambda: None
@@ -131,7 +131,7 @@ def write(folder: Path, name: str, status: State, *steps: int) -> None:
     file.write(Entry(status=status, tags={}, params={"lr": 0.1}, **about))
     spool = Spool(file.spool, 0, 10)
     for step in steps:
-        spool.evaluated({"step": step, "epoch": 1.0, "loss": 1.0})
+        spool.write_evaluation({"step": step, "epoch": 1.0, "loss": 1.0})
 
 
 def ship(folder: Path) -> str | None:

@@ -61,7 +61,7 @@ class Bench:
         about = {"store": "there", "experiment": task, "tags": {}, "params": {}}
         run.write(Entry(run_id=run.key, name=variant, status="FINISHED", **about))
         if not run.spool.exists():
-            Spool(run.spool, 0, 10).evaluated({"step": 10, "epoch": 1.0, "top1": 7.0})
+            Spool(run.spool, 0, 10).write_evaluation({"step": 10, "epoch": 1.0, "top1": 7.0})
         digest = weights_digest(folder / "model.safetensors")
         network = Published(
             store="there",

@@ -32,16 +32,16 @@ from pipeline.project import cli
 from pipeline.runs import spool
 from pipeline.runs.make import make_runs
 from pipeline.tracking.trainings import recorded
-from pipeline.training.loop import train
+from pipeline.training.loop import evaluations
 
 def main():
     held_up = []
-    write = spool.Spool.evaluated
+    write = spool.Spool.write_evaluation
     def timed(self, row):
         begun = time.monotonic()
         write(self, row)
         held_up.append(time.monotonic() - begun)
-    spool.Spool.evaluated = timed
+    spool.Spool.write_evaluation = timed
     settings = ["classify.recipe.evaluate_every={steps: 5}", f"tracking.required={sys.argv[1]}"]
     args = argparse.Namespace(params="params.yaml", set=settings, out="out")
     call = cli.call(args)
@@ -50,7 +50,8 @@ def main():
     with recorded(call, [run]) as ready:
         ready()
         print("training", flush=True)
-        train(run, Ranks(), torch.device("cpu"), lambda model: model, lambda row: None)
+        for _ in evaluations(run, Ranks(), torch.device("cpu"), lambda model: model):
+            pass
     print("longest", max(held_up, default=0), flush=True)
 
 if __name__ == "__main__":

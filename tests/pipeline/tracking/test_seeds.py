@@ -62,7 +62,7 @@ def test_seeds_are_children_and_say_what_identifies_them(
     shards = write_shards(project / "data/shards/imagenet", [5, 3])
     runs = make_runs(call, "classify", call.params.classify, "dwnet_micro", (0, 1), shards)
     for run in runs:
-        Spool(run.spool, 0, 10).evaluated({"step": 5, "epoch": 1.0, "top1": 40.0 + run.seed})
+        Spool(run.spool, 0, 10).write_evaluation({"step": 5, "epoch": 1.0, "top1": 40.0 + run.seed})
         for name in SEALED:
             (run.folder / name).write_bytes(b"weights")
         run.finish(record(run.id, run.seed, 40.0 + run.seed, 41.0), list(SEALED))

@@ -38,7 +38,7 @@ class Bench:
         file.write(Entry(**told))
         spool = Spool(file.spool, 0, 10)
         for step in steps:
-            spool.evaluated({"step": step, "epoch": step / 10, "loss": float(step)})
+            spool.write_evaluation({"step": step, "epoch": step / 10, "loss": float(step)})
         self.ship(storage)
         return file
 

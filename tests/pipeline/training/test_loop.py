@@ -5,6 +5,7 @@ numbers.
 import json
 import shutil
 import threading
+import time
 from dataclasses import replace
 from math import isfinite
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from ranks import train_on
+from ranks import train, train_on
 from safetensors.torch import load_file, save_file
 
 from models.aggregate.native import operators
@@ -23,6 +24,7 @@ from pipeline.core.errors import UserError
 from pipeline.core.locks import held
 from pipeline.loading.micro_batches import EvalSamples, Ranks, eval_loader
 from pipeline.params import Cluster
+from pipeline.runs import checkpoint
 from pipeline.runs.publish import publish_history
 from pipeline.runs.run import Run
 from pipeline.shards.manifest import Manifest
@@ -33,7 +35,8 @@ from pipeline.tasks.classify.logic import Classification
 from pipeline.tasks.classify.recipe import Classify as Section
 from pipeline.training import loop
 from pipeline.training.evaluate import evaluate
-from pipeline.training.loop import train
+from pipeline.training.interval import Interval
+from pipeline.training.state import State
 
 CPU = torch.device("cpu")
 RECIPE: dict[str, Any] = yaml.safe_load("""
@@ -83,8 +86,8 @@ def finish(run: Run, stop_at: int | None = None) -> dict[str, Any]:
                 raise Stop
 
         with pytest.raises(Stop):
-            train(run, Ranks(), CPU, lambda model: model, die)
-    train(run, Ranks(), CPU, lambda model: model, lambda row: None)
+            train(run, die)
+    train(run)
     record = run.finished()
     assert record is not None
     return record
@@ -288,7 +291,7 @@ def test_a_step_passed_over_leaves_no_trace_but_its_count(
     assert all(value.isfinite().all() for value in weights(whole).values())
     monkeypatch.setattr(failpoints, "reach", stop_after_step(3))
     with pytest.raises(Stop):
-        train(died, Ranks(), CPU, lambda model: model, lambda row: None)
+        train(died)
     monkeypatch.undo()
     again = finish(died)
     assert again["skipped_steps"] == 1 and again["history"][0]["train_loss"] == row["train_loss"]
@@ -317,6 +320,56 @@ def test_a_run_that_goes_astray_ends_and_publishes_finite_numbers(
         and "inf" not in text.lower().replace("inference", "")
     )
     assert "loss" not in record["history"][-1] and "top1" in record["final"]
+
+
+def test_what_is_defined_at_the_end_alone_is_in_the_record(
+    small_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The best evaluation, the first, has no finite loss; the last one has."""
+
+    def falling(*args: Any) -> Result:
+        result = evaluate(*args)
+        evaluated.append(result.metrics["loss"])
+        loss = result.metrics["loss"] if len(evaluated) > 1 else torch.inf
+        return replace(result, metrics={"top1": 50.0 - len(evaluated), "loss": loss})
+
+    evaluated: list[float] = []
+    monkeypatch.setattr(loop, "evaluate", falling)
+    record = finish(run_of(small_shards, tmp_path / "run"))
+    assert record["best"] == {"epoch": 0.4, "step": 4, "top1": 49.0}
+    assert record["final"] == {"epoch": 1.2, "step": 12, "top1": 47.0, "loss": evaluated[-1]}
+
+
+def test_no_second_of_training_is_lost_or_counted_twice_at_a_checkpoint(
+    small_shards: Path, tmp_path: Path
+) -> None:
+    """Left after the checkpoint of step 3, before the first evaluation."""
+    run = run_of(small_shards, tmp_path / "run")
+    started = time.monotonic()
+    with pytest.raises(loop.Left):
+        list(loop.evaluations(run, Ranks(), CPU, lambda model: model, leave=asked_at(3)))
+    left = time.monotonic()
+    _, saved, _ = checkpoint.load_newest(run.checkpoints, CPU)
+    assert saved is not None and saved["step"] == 3
+    assert 0 < saved["train_seconds"] == saved["seconds"] < left - started
+    record = finish(run)
+    taken = 12 * 16 / record["train_images_per_second"]
+    assert saved["train_seconds"] < taken < time.monotonic() - started
+    assert record["wall_time_s"] <= round(time.monotonic() - started, 1)
+
+
+def asked_at(step: int) -> Any:
+    """Return what leaves a run before it takes the step after `step`."""
+    asked = iter(range(step + 1))
+    return lambda: next(asked) == step
+
+
+def test_ranks_that_skipped_every_step_add_their_loss_up_where_they_compute() -> None:
+    """NCCL takes no tensor of the CPU; `meta` stands for a GPU here."""
+    state = State.fresh(torch.nn.Linear(1, 1), Section().recipe, CPU)
+    interval = Interval(state, torch.device("meta"))
+    interval.skip(16)
+    assert interval.loss.device.type == "meta"
 
 
 def test_too_few_samples_for_a_step_are_named(small_shards: Path, tmp_path: Path) -> None:
@@ -434,7 +487,7 @@ def test_best_weights_do_not_pile_up_and_those_that_a_checkpoint_knows_stay(
     def look(row: dict[str, Any]) -> None:
         seen.append(len(list(whole.folder.glob("best-*.safetensors"))))
 
-    train(whole, Ranks(), CPU, lambda model: model, look)
+    train(whole, look)
     improved = sum(
         row["top1"] > max((r["top1"] for r in history[:i]), default=-1.0)
         for history in [(whole.finished() or {})["history"]]
@@ -443,10 +496,10 @@ def test_best_weights_do_not_pile_up_and_those_that_a_checkpoint_knows_stay(
     assert improved > 3 >= max(seen)
     broken = run_of(small_shards, tmp_path / "broken", **often)
     with pytest.raises(Stop):
-        train(broken, Ranks(), CPU, lambda model: model, lambda row: stop_at(row, 24))
+        train(broken, lambda row: stop_at(row, 24))
     newest = max((broken.checkpoints).glob("[0-9]*"))
     (newest / "state.pt").write_bytes(b"damaged")
-    train(broken, Ranks(), CPU, lambda model: model, lambda row: None)
+    train(broken)
     one, other = ((run.folder / "best.safetensors").read_bytes() for run in (whole, broken))
     assert one == other
 

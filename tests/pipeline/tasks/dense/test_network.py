@@ -9,13 +9,13 @@ import pytest
 import torch
 import yaml
 from helpers import one_by_one
+from ranks import train
 from safetensors.torch import load_file, save_file
 
 import models
 from pipeline.core.errors import UserError
 from pipeline.datasets.base import list_folder
 from pipeline.datasets.synthetic import materialise
-from pipeline.loading.micro_batches import Ranks
 from pipeline.params import Shard, Synthetic, Task
 from pipeline.runs.run import Run
 from pipeline.shards.build import build
@@ -23,7 +23,6 @@ from pipeline.shards.manifest import Manifest
 from pipeline.tasks.base import TaskLogic, create
 from pipeline.tasks.detect.recipe import Detect
 from pipeline.tasks.segment.recipe import Segment
-from pipeline.training.loop import train
 
 CPU = torch.device("cpu")
 COMMON = """
@@ -86,7 +85,7 @@ def run_of(
 
 
 def finish(run: Run) -> dict[str, Any]:
-    train(run, Ranks(), CPU, lambda model: model, lambda row: None)
+    train(run)
     record = run.finished()
     assert record is not None
     return record
@@ -108,7 +107,7 @@ def test_a_run_that_died_ends_bit_for_bit_where_it_would_have(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(died, Ranks(), CPU, lambda model: model, die)
+        train(died, die)
     assert [path.name for path in died.checkpoints.glob("*2*")]
     second = finish(died)
     mine, theirs = (load_file(run.folder / "last.safetensors") for run in (whole, died))
@@ -128,7 +127,7 @@ def test_a_classifier_gives_its_backbone_and_the_rest_is_named(
         models.create_model("dwnet_micro", num_classes=7),
     )
     model = logic.build()
-    fresh = logic.start_from(model, start.state_dict())
+    fresh = logic.load_given(model, start.state_dict())
     for name, value in start.get_submodule("backbone").state_dict().items():
         assert torch.equal(model.get_submodule("backbone").state_dict()[name], value), name
     assert "output_norms" in fresh and "backbone" not in fresh
