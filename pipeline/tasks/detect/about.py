@@ -7,7 +7,7 @@ ABOUT = AboutTask(
     label="detection",
     logic="pipeline.tasks.detect.logic.Detection",
     operations="pipeline.tasks.detect.operations.operations",
-    prediction="pipeline.tasks.detect.prediction.ObjectPredictor",
+    predictor="pipeline.tasks.detect.prediction.ObjectPredictor",
     section=Detect,
     target="json",
     metrics={
@@ -25,5 +25,5 @@ ABOUT = AboutTask(
         "pipeline/datasets/coco/segmentations.py",
         "pipeline/tasks/dense",
     ),
-    predictions="pipeline.tasks.detect.coco.write_results",
+    results_writer="pipeline.tasks.detect.coco.write_results",
 )
