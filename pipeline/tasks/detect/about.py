@@ -10,7 +10,7 @@ ABOUT = AboutTask(
     predictor="pipeline.tasks.detect.prediction.ObjectPredictor",
     section=Detect,
     target="json",
-    metrics={
+    metrics={  # how they are written; `coco.py` computes them, and says how one is added
         "box_ap": Metric("box AP", tolerance=0.4),
         "box_ap50": Metric("box AP50"),
         "box_ap75": Metric("box AP75"),
