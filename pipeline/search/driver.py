@@ -183,11 +183,11 @@ def _at_once(cluster: Cluster, gpus: float, resources: dict[str, float], most: i
     """
     fitting = []
     for kind, each in (("CPU", cluster.cpus_per_worker), ("GPU", gpus)):
-        need = each * cluster.most
+        need = each * cluster.max_workers
         have = resources.get(kind, 0)
         if need > have:
             raise UserError(
-                f"a trial of {cluster.most} workers needs {need:g} {kind}, the Ray cluster "
+                f"a trial of {cluster.max_workers} workers needs {need:g} {kind}, the Ray cluster "
                 f"has {have:g}; lower "
                 f"workers or cluster.{kind.lower()}s_per_worker"
             )
@@ -202,7 +202,7 @@ def _resources(work: "TrialWork") -> Any:
     """
     from ray.tune import PlacementGroupFactory
 
-    if work.cluster.most > 1:
+    if work.cluster.max_workers > 1:
         return PlacementGroupFactory([COORDINATOR])
     return PlacementGroupFactory([{"CPU": work.cluster.cpus_per_worker, "GPU": work.gpus}])
 
