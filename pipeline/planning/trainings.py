@@ -133,8 +133,8 @@ def runs_left(call: Call, group: Group) -> "list[list[Run] | None]":
         return [None for _ in group.trainings]
 
     journal = search.journal()
-    runs = [search.runs_of(training.section) for training in group.trainings]
-    return [[run for run in some if not journal.ended(run)] for some in runs]
+    runs = [search.runs_with(training.section) for training in group.trainings]
+    return [[run for run in some if not journal.settled(run)] for some in runs]
 
 
 def share(asha: Asha, epochs: float, steps: float) -> float:

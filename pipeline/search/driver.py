@@ -17,7 +17,7 @@ from pipeline.params import Cluster
 from pipeline.project.call import Call
 from pipeline.runs.make import refuse_damage
 from pipeline.search.journal import Journal
-from pipeline.search.search import Search, SearchResult, Trial, length
+from pipeline.search.search import Search, SearchOutcome, Trial, total_in
 from pipeline.search.tracking import SearchRecorder, recorded
 from pipeline.search.watched import refuse_unwatched
 
@@ -40,7 +40,7 @@ small machine.
 """
 
 
-def run_search(call: Call, search: Search) -> SearchResult:
+def run_search(call: Call, search: Search) -> SearchOutcome:
     """Run what has not ended yet, and return how all ended.
 
     A trial that failed before is tried again.
@@ -51,7 +51,7 @@ def run_search(call: Call, search: Search) -> SearchResult:
             into it.
     """
     runs = [trial.run for trial in search.trials]
-    refuse_unwatched(call.project, search.name, runs[0].task)
+    refuse_unwatched(call.project, search.command, runs[0].task)
     _refuse_workers(search)
     journal = search.journal()
     journal.forget_failures()
@@ -60,11 +60,11 @@ def run_search(call: Call, search: Search) -> SearchResult:
     with held(journal.folder / "lock", search.label):
         # two settings may come to the same run
         distinct = {trial.run.id: trial for trial in search.trials}
-        unfinished = [trial for trial in distinct.values() if not journal.ended(trial.run)]
+        unfinished = [trial for trial in distinct.values() if not journal.settled(trial.run)]
         if unfinished:
             for advice in refuse_damage(call, runs[0].shards, runs):
                 print(advice, file=sys.stderr, flush=True)
-            _refuse_unfit(unfinished)
+            _refuse_untrainable(unfinished)
 
         with recorded(call, search, journal.id) as recorder:
             # those of earlier calls too: a kill may have kept them from being recorded
@@ -82,23 +82,23 @@ def run_search(call: Call, search: Search) -> SearchResult:
                     f"{len(missing)} trials did not run, e.g. {missing[0]}; run the command again"
                 )
 
-        return SearchResult(endings, recorder.mlflow_run(), recorder.mlflow_runs())
+        return SearchOutcome(endings, recorder.mlflow_run(), recorder.mlflow_runs())
 
 
 def _refuse_workers(search: Search) -> None:
     for trial in search.trials:
         if (count := trial.run.recipe.micro_batches) % search.workers:
             raise UserError(
-                f"{search.name}.workers {search.workers} does not divide the {count} "
+                f"{search.command}.workers {search.workers} does not divide the {count} "
                 "micro-batches of a global batch "
                 f"({trial.label}); use a number of workers that divides {count}"
             )
 
 
-def _refuse_unfit(unfinished: list[Trial]) -> None:
-    from pipeline.cluster.fitting import refuse_unfit
+def _refuse_untrainable(unfinished: list[Trial]) -> None:
+    from pipeline.cluster.fitting import refuse_untrainable
 
-    refuse_unfit((trial.label, trial.run) for trial in unfinished)
+    refuse_untrainable((trial.label, trial.run) for trial in unfinished)
 
 
 def _train(
@@ -225,6 +225,6 @@ def _scheduler(search: Search, journal: Journal) -> Any:
         search.asha,
         search.metric,
         search.mode,
-        length(search.trials[0].run, search.asha.time_attribute),
+        total_in(search.trials[0].run, search.asha.time_attribute),
         past,
     )

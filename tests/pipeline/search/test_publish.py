@@ -18,9 +18,9 @@ from pipeline.report.trials import read_factorial, read_search
 from pipeline.search.factorial.design import designs_of
 from pipeline.search.factorial.publish import publish_factorial
 from pipeline.search.factorial.trials import search_of as factorial_of
-from pipeline.search.journal import TrialResult
+from pipeline.search.journal import TrialEnding
 from pipeline.search.publish import publish_search
-from pipeline.search.search import Search, SearchResult
+from pipeline.search.search import Search, SearchOutcome
 from pipeline.search.tune.space import settings_of
 from pipeline.search.tune.trials import search_of
 
@@ -57,9 +57,9 @@ def call(tmp_path: Path) -> Call:
     return Call(args, load(tmp_path / "params.yaml"), tmp_path, Folders(tmp_path))
 
 
-def outcome_of(search: Search) -> SearchResult:
+def outcome_of(search: Search) -> SearchOutcome:
     """Finish every trial but the last, which failed before its first evaluation."""
-    ends: dict[str, TrialResult] = {}
+    ends: dict[str, TrialEnding] = {}
     for place, trial in enumerate(search.trials[:-1]):
         run = trial.run
         run.folder.mkdir(parents=True, exist_ok=True)
@@ -70,10 +70,10 @@ def outcome_of(search: Search) -> SearchResult:
         record = finished_record(run.id, run.seed, final=row, best=row, history=[row | logged])
         run.finish(record, list(SEALED))
         rows = [{"run_id": run.id, **row, **logged}]
-        ends[run.id] = TrialResult(run.id, "finished", rows, {"macs": 9, "parameters": 7})
+        ends[run.id] = TrialEnding(run.id, "finished", rows, {"macs": 9, "parameters": 7})
     last = search.trials[-1].run
-    ends[last.id] = TrialResult(last.id, "failed", [], {"macs": 9}, "out of memory")
-    return SearchResult(ends, "m", {identifier: "m" for identifier in ends})
+    ends[last.id] = TrialEnding(last.id, "failed", [], {"macs": 9}, "out of memory")
+    return SearchOutcome(ends, "m", {identifier: "m" for identifier in ends})
 
 
 def test_a_random_search_over_a_range_is_reported(call: Call) -> None:
