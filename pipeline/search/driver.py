@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from pipeline.core import failpoints
 from pipeline.core.errors import UserError
 from pipeline.core.files import write_json
-from pipeline.core.locks import held
 from pipeline.params import Cluster
 from pipeline.project.call import Call
 from pipeline.runs.make import refuse_damage
@@ -54,10 +53,10 @@ def run_search(call: Call, search: Search) -> SearchOutcome:
     refuse_unwatched(call.project, search.command, runs[0].task)
     _refuse_workers(search)
     journal = search.journal()
-    journal.forget_failures()
 
-    # a second driver waits here, and then finds the trials ended
-    with held(journal.folder / "lock", search.label):
+    # a second driver, perhaps of another checkout, waits here, and then finds the trials ended
+    with journal.alone(search.label):
+        journal.forget_failures()
         # two settings may come to the same run
         distinct = {trial.run.id: trial for trial in search.trials}
         unfinished = [trial for trial in distinct.values() if not journal.settled(trial.run)]
@@ -72,7 +71,7 @@ def run_search(call: Call, search: Search) -> SearchOutcome:
                 if (ending := journal.ending(trial.run)) is not None:
                     recorder.trial(trial, ending)
             if unfinished:
-                _train(call, search, unfinished, journal, recorder)
+                _train_alone(call, search, unfinished, journal, recorder)
 
             endings = {
                 run.id: ending for run in runs if (ending := journal.ending(run)) is not None
@@ -101,10 +100,12 @@ def _refuse_untrainable(unfinished: list[Trial]) -> None:
     refuse_untrainable((trial.label, trial.run) for trial in unfinished)
 
 
-def _train(
+def _train_alone(
     call: Call, search: Search, unfinished: list[Trial], journal: Journal, recorder: SearchRecorder
 ) -> None:
-    """Train what is left, while nobody else trains any of it."""
+    """Hold the runs that are left, so that nobody else trains any of them, and a cluster; have them
+    trained.
+    """
     cluster = call.params.cluster.model_copy(update={"workers": search.workers})
     with ExitStack() as locks:
         # in one order everywhere: two drivers that share runs cannot wait for each other
@@ -117,17 +118,17 @@ def _train(
 
         with connected(cluster):
             recorder.ready()
-            _fit(search, unfinished, journal, recorder, cluster)
+            _train_by_tune(search, unfinished, journal, recorder, cluster)
 
 
-def _fit(
+def _train_by_tune(
     search: Search,
     unfinished: list[Trial],
     journal: Journal,
     recorder: SearchRecorder,
     cluster: Cluster,
 ) -> None:
-    """Hand the trials to Ray Tune."""
+    """Have Ray Tune run the trials, each a `TuneTrial`, until the last one is over."""
     import ray
     from ray import tune
 

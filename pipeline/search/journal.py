@@ -2,12 +2,15 @@
 own folders.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.core import records
 from pipeline.core.files import digest, write_json
+from pipeline.core.locks import held
 from pipeline.runs.run import Run
 
 EndState = Literal["finished", "stopped", "failed"]
@@ -38,22 +41,29 @@ class Journal:
         """
         self.id = digest(identity)[:16]
         self.folder = storage / "searches" / self.id
-        self._endings = {ending.run_id: ending for ending in self._read()}
+        self._endings = self._read()
 
-    def _read(self) -> list[TrialEnding]:
-        results = []
+    @contextmanager
+    def alone(self, label: str) -> Iterator[None]:
+        """Keep other drivers of the search out during the block, or wait for one; what that one
+        noted is known in the block.
+        """
+        with held(self.folder / "lock", label):
+            self._endings = self._read()
+            yield
+
+    def _read(self) -> dict[str, TrialEnding]:
+        endings = {}
 
         for path in sorted(self.folder.glob("*.json")):
             # None: the trial is seen again as it is, or run again
             ended = records.read(path, records.Ended)
             if ended is not None and ended["run_id"] == path.stem:
-                results.append(
-                    TrialEnding(
-                        **{column.name: ended[column.name] for column in fields(TrialEnding)}
-                    )
+                endings[path.stem] = TrialEnding(
+                    **{column.name: ended[column.name] for column in fields(TrialEnding)}
                 )
 
-        return results
+        return endings
 
     def write(
         self,

@@ -1,16 +1,11 @@
 """What a search and a factorial publish, and that the report takes it."""
 
 import json
-from argparse import Namespace
-from pathlib import Path
 from typing import Any
 
-import pytest
-import yaml
-from helpers import ONE_WEIGHT, PROJECT, SEALED, finished_record, write_shards
+from helpers import ONE_WEIGHT, SEALED, finished_record
 
-from pipeline.params import load
-from pipeline.project.call import Call, Folders
+from pipeline.project.call import Call
 from pipeline.report.render import read_evidence
 from pipeline.report.search_section import search_blocks
 from pipeline.report.tracked import tracked
@@ -23,38 +18,6 @@ from pipeline.search.publish import publish_search
 from pipeline.search.search import Search, SearchOutcome
 from pipeline.search.tune.space import settings_of
 from pipeline.search.tune.trials import search_of
-
-RECIPE = {"image_size": 64, "eval_resize": 64, "micro_batch": 2, "micro_batches": 1}
-VARIED = {
-    "tune": {
-        "base": {"mixer": "dwnet", "size": "micro"},
-        "space": {
-            "kernel_size": [3, 7],
-            "recipe.optimizer.lr": {"low": 0.001, "high": 0.1, "log": True},
-        },
-        "searcher": "random",
-        "samples": 3,
-        "seeds": [0, 1],
-        "hold_out": 0.4,
-    },
-    "factorial": {
-        "base": {"size": "micro"},
-        "group_channels": [1],
-        "controls": False,
-        "seeds": [0, 1],
-    },
-}
-
-
-@pytest.fixture
-def call(tmp_path: Path) -> Call:
-    for name in ("pipeline", "models"):
-        (tmp_path / name).symlink_to(PROJECT / name)
-    tree = {"classify": {"recipe": RECIPE, "variants": {}}, **VARIED}
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(tree))
-    write_shards(tmp_path / "data/shards/imagenet", [5, 3])
-    args = Namespace(params="params.yaml", set=[], out=None)
-    return Call(args, load(tmp_path / "params.yaml"), tmp_path, Folders(tmp_path))
 
 
 def outcome_of(search: Search) -> SearchOutcome:
