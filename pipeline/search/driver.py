@@ -15,7 +15,7 @@ from pipeline.core.files import write_json
 from pipeline.params import Cluster
 from pipeline.project.call import Call
 from pipeline.runs.make import refuse_damage
-from pipeline.search.journal import Journal
+from pipeline.search.journal import Journal, TrialEnding
 from pipeline.search.search import Search, SearchOutcome, Trial, total_in
 from pipeline.search.tracking import SearchRecorder, recorded
 from pipeline.search.watched import refuse_unwatched
@@ -72,16 +72,24 @@ def run_search(call: Call, search: Search) -> SearchOutcome:
                     recorder.trial(trial, ending)
             if unfinished:
                 _train_alone(call, search, unfinished, journal, recorder)
-
-            endings = {
-                run.id: ending for run in runs if (ending := journal.ending(run)) is not None
-            }
-            if missing := [trial.label for trial in search.trials if trial.run.id not in endings]:
-                raise UserError(
-                    f"{len(missing)} trials did not run, e.g. {missing[0]}; run the command again"
-                )
+            endings = _all_endings(search, journal)
 
         return SearchOutcome(endings, recorder.mlflow_run(), recorder.mlflow_runs())
+
+
+def _all_endings(search: Search, journal: Journal) -> dict[str, TrialEnding]:
+    """Return how every trial ended, by run id.
+
+    Raises:
+        UserError: some did not, because Ray Tune ended before.
+    """
+    runs = [trial.run for trial in search.trials]
+    endings = {run.id: ending for run in runs if (ending := journal.ending(run)) is not None}
+    if missing := [trial.label for trial in search.trials if trial.run.id not in endings]:
+        raise UserError(
+            f"{len(missing)} trials did not run, e.g. {missing[0]}; run the command again"
+        )
+    return endings
 
 
 def _refuse_workers(search: Search) -> None:
