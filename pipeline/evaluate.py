@@ -41,8 +41,8 @@ def main() -> None:
     )
     call = cli.call(parser.parse_args())
 
-    if call.args.predictions and not tasks()[call.args.task].predictions:
-        having = " or ".join(name for name, about in tasks().items() if about.predictions)
+    if call.args.predictions and not tasks()[call.args.task].results_writer:
+        having = " or ".join(name for name, about in tasks().items() if about.results_writer)
         raise UserError(
             f"--predictions is for {having}; {call.args.task} has no format of its own for them"
         )
@@ -86,7 +86,7 @@ def _metrics(call: Call, section: Any) -> dict[str, float]:
     state = (evaluator := collect(logic, model.to(device), batches, recipe, device)).state()
 
     if call.args.predictions:
-        write_results = member(tasks()[call.args.task].predictions or "")
+        write_results = member(tasks()[call.args.task].results_writer or "")
         write_results(call.args.predictions, [state], manifest.classes)
 
     return evaluator.result([state]).metrics

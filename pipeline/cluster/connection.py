@@ -81,11 +81,11 @@ def _refuse_missing_gpus(cluster: Cluster) -> None:
         return
     import torch
 
-    need = float(cluster.gpus_per_worker) * cluster.least
+    need = float(cluster.gpus_per_worker) * cluster.min_workers
     have = torch.cuda.device_count()
     if need > have:
         raise UserError(
-            f"{cluster.least} workers need {need:g} GPU, this machine has {have}; lower "
+            f"{cluster.min_workers} workers need {need:g} GPU, this machine has {have}; lower "
             "cluster.workers or "
             "cluster.gpus_per_worker, or name a cluster in RAY_ADDRESS"
         )

@@ -14,7 +14,7 @@ from pipeline.shards.reader import read_manifest
 from pipeline.tasks.base import create
 
 
-def refuse_unfit(named: Iterable[tuple[str, Run]]) -> None:
+def refuse_untrainable(named: Iterable[tuple[str, Run]]) -> None:
     """Build each different network on `meta` and pass a micro-batch through it as its recipe would.
 
     Raises:
@@ -28,13 +28,13 @@ def refuse_unfit(named: Iterable[tuple[str, Run]]) -> None:
         if key not in seen:
             seen.add(key)
             try:
-                refuse_unfit_run(run, read_manifest(run.shards, run.cache))
+                refuse_untrainable_run(run, read_manifest(run.shards, run.cache))
             except UserError as error:
                 raise UserError(f"{name}: {error}") from None
 
 
-def refuse_unfit_run(run: Run, manifest: Manifest) -> None:
-    """Refuse one run as `refuse_unfit` does."""
+def refuse_untrainable_run(run: Run, manifest: Manifest) -> None:
+    """Refuse one run as `refuse_untrainable` does."""
     size = run.recipe.network_size
     name = run.section.variants[run.variant].model_name
 

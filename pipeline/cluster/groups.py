@@ -114,8 +114,9 @@ class WorkerGroup(threading.Thread):
             self._displaced += 1
             if self._displaced > CONTROLLER_RETRIES:
                 raise UserError(
-                    f"a place for {self.cluster.least} workers was taken {self._displaced} times "
-                    "before they could start; run the command again when the cluster is less busy"
+                    f"a place for {self.cluster.min_workers} workers was taken {self._displaced} "
+                    "times before they could start; run the command again when the cluster is less "
+                    "busy"
                 ) from error
         except ActorDiedError as error:
             # a group that was asked to leave and did not in time was ended

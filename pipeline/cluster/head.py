@@ -30,7 +30,7 @@ def start(cluster: Cluster, temporary: Path) -> str:
     address.
     """
     # A rank more than there are cores is slow, not wrong: the same run on a smaller machine.
-    cpus = max(os.cpu_count() or 1, math.ceil(cluster.most * cluster.cpus_per_worker))
+    cpus = max(os.cpu_count() or 1, math.ceil(cluster.max_workers * cluster.cpus_per_worker))
 
     for again in range(START_TRIES):
         try:

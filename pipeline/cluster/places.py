@@ -29,7 +29,7 @@ def gpus_per_worker(cluster: Cluster, resources: Resources) -> float:
     """Return a worker's GPUs: as asked for, or one each where the cluster's resources allow it."""
     if cluster.gpus_per_worker != "auto":
         return cluster.gpus_per_worker
-    return 1.0 if resources.get("GPU", 0) >= cluster.least else 0.0
+    return 1.0 if resources.get("GPU", 0) >= cluster.min_workers else 0.0
 
 
 def nodes() -> dict[str, Resources]:
@@ -87,17 +87,19 @@ def find_place(cluster: Cluster, groups: int, patience: float = 0.0) -> int:
     while True:
         waited = time.monotonic() - began
         possible = fitting(nodes(), worker)
-        if possible < cluster.least and waited >= patience:
+        if possible < cluster.min_workers and waited >= patience:
             raise UserError(_lacking(cluster, worker, possible))
 
-        most = max(1, min(groups, possible // cluster.most))
+        most = max(1, min(groups, possible // cluster.max_workers))
         spare = fitting(free(), worker)
-        if spare >= most * cluster.most or (spare >= cluster.least and waited > SETTLE_S):
-            return max(1, min(most, spare // cluster.most))
+        if spare >= most * cluster.max_workers or (
+            spare >= cluster.min_workers and waited > SETTLE_S
+        ):
+            return max(1, min(most, spare // cluster.max_workers))
         if waited > SETTLE_S and not waits:
             waits = True
             say(
-                f"waiting for a place: {cluster.least} workers of {_words(worker)} each are "
+                f"waiting for a place: {cluster.min_workers} workers of {_words(worker)} each are "
                 f"needed, the Ray cluster has room for {spare} now"
             )
         time.sleep(POLL_S)
@@ -131,14 +133,14 @@ def _words(worker: Resources) -> str:
 def _lacking(cluster: Cluster, worker: Resources, possible: int) -> str:
     resources = ray.cluster_resources()
     for kind, each in worker.items():
-        if each * cluster.least > resources.get(kind, 0):
+        if each * cluster.min_workers > resources.get(kind, 0):
             return (
-                f"{cluster.least} workers need {each * cluster.least:g} {kind}, the Ray cluster "
-                f"has {resources.get(kind, 0):g}; lower cluster.workers or "
+                f"{cluster.min_workers} workers need {each * cluster.min_workers:g} {kind}, "
+                f"the Ray cluster has {resources.get(kind, 0):g}; lower cluster.workers or "
                 f"cluster.{kind.lower()}s_per_worker"
             )
 
     return (
-        f"{cluster.least} workers of {_words(worker)} each are needed, the nodes of the Ray "
+        f"{cluster.min_workers} workers of {_words(worker)} each are needed, the nodes of the Ray "
         f"cluster hold {possible}; lower cluster.workers or what a worker takes"
     )

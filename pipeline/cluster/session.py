@@ -39,7 +39,7 @@ def session_head(folder: Path, cluster: Cluster) -> str:
     with locked(folder / "lock"):
         if not _answers(folder):
             _forget_head(folder)
-            size = ["--workers", str(cluster.most), "--cpus", str(cluster.cpus_per_worker)]
+            size = ["--workers", str(cluster.max_workers), "--cpus", str(cluster.cpus_per_worker)]
             command = [sys.executable, "-m", "pipeline.cluster", "--head", str(folder), *size]
             with open(folder / "head.log", "wb") as log:
                 head = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)

@@ -30,7 +30,7 @@ def train(call: Call, shards: Path) -> None:
     if any(run.finished() is None for run in requested):
         for advice in check_shards(call, shards, requested):
             print(advice, file=sys.stderr, flush=True)
-        _refuse_unfit([run for run in requested if run.finished() is None])
+        _refuse_untrainable([run for run in requested if run.finished() is None])
         _train(call, requested, _companions(call, shards, requested))
 
     upload_finished(requested)
@@ -45,13 +45,13 @@ def train(call: Call, shards: Path) -> None:
     )
 
 
-def _refuse_unfit(runs: list[Run]) -> None:
+def _refuse_untrainable(runs: list[Run]) -> None:
     """Stop before anything starts where a network cannot be trained by its recipe; torch is not
     needed before.
     """
-    from pipeline.cluster.fitting import refuse_unfit
+    from pipeline.cluster.fitting import refuse_untrainable
 
-    refuse_unfit((run.label, run) for run in runs)
+    refuse_untrainable((run.label, run) for run in runs)
 
 
 def _companions(call: Call, shards: Path, requested: list[Run]) -> list[Run]:

@@ -43,11 +43,15 @@ class Reports(UserCallback):
         failpoints.reach("controller.reported", step=metrics[0]["step"])
 
 
-class StopDecision(Protocol):
-    """Who decides after each evaluation whether a run goes on; asked by rank 0, for all."""
+class ShouldContinue(Protocol):
+    """Who decides after each evaluation whether a run goes on; asked by rank 0, for all.
+
+    A process that started again tells it the run's evaluations from the first one on, since what it
+    decides may depend on all of them.
+    """
 
     def __call__(self, row: dict[str, Any]) -> bool:
-        """Take note of an evaluation; say whether the run goes on."""
+        """Take note of an evaluation; return True where the run goes on."""
         ...
 
 
@@ -55,7 +59,7 @@ def trainer(
     runs: list[Run],
     cluster: Cluster,
     callbacks: list[UserCallback],
-    gate: StopDecision | None = None,
+    should_continue: ShouldContinue | None = None,
     group: str | None = None,
 ) -> GroupTrainer:
     """Return a trainer with a folder of its own: what must survive is in the runs' checkpoints, not
@@ -74,7 +78,7 @@ def trainer(
             "runs": runs,
             "threads": threads_of(cluster),
             "faults": failpoints.armed(),
-            "gate": gate,
+            "should_continue": should_continue,
             "group": group,
         },
         torch_config=Rendezvous(),
@@ -102,16 +106,16 @@ def threads_of(cluster: Cluster) -> int:
 def _scaling(runs: list[Run], cluster: Cluster) -> tuple[ScalingConfig, tuple[int, ...]]:
     """Return the workers' number and resources, and where there is a choice, the sizes."""
     worker = worker_of(cluster)
-    elastic = cluster.most > cluster.least
+    elastic = cluster.max_workers > cluster.min_workers
     config = ScalingConfig(
-        num_workers=(cluster.least, cluster.most) if elastic else cluster.most,
+        num_workers=(cluster.min_workers, cluster.max_workers) if elastic else cluster.max_workers,
         use_gpu="GPU" in worker,
         resources_per_worker=worker,
         elastic_resize_monitor_interval_s=RESIZE_S,
     )
 
     counts = {run.recipe.micro_batches for run in runs}
-    sizes = range(cluster.least, cluster.most + 1)
+    sizes = range(cluster.min_workers, cluster.max_workers + 1)
     divisors = tuple(size for size in sizes if not any(count % size for count in counts))
     return config, divisors if elastic else ()
 
@@ -131,17 +135,18 @@ def _work(config: dict[str, Any]) -> dict[str, str]:
     ranks = Ranks(context.get_world_rank(), context.get_world_size())
 
     wrong: dict[str, str] = {}
-    gate: StopDecision | None = config["gate"]
+    should_continue: ShouldContinue | None = config["should_continue"]
     hears = config["group"] is not None and ranks.rank == 0
     leave = LeaveRequest(config["group"]) if hears else _never
 
     for run in config["runs"]:
         try:
-            past = gate is not None
+            # it hears all evaluations, see `ShouldContinue`; nobody else needs the past ones again
+            past = should_continue is not None
             with closing(evaluations(run, ranks, device, _wrap, past, leave)) as rows:
                 for row in rows:
                     ray.train.report(row)
-                    if gate is not None and not _together(gate, row, ranks):
+                    if should_continue is not None and not _together(should_continue, row, ranks):
                         break
         except (Unreadable, DiskFull):
             # perhaps on this rank alone, so the group ends: the others would wait for ever
@@ -167,11 +172,11 @@ def prepare_process(device: Any, threads: int) -> None:
     torch.backends.cudnn.benchmark = True
 
 
-def _together(gate: StopDecision, row: dict[str, Any], ranks: "Ranks") -> bool:
+def _together(should_continue: ShouldContinue, row: dict[str, Any], ranks: "Ranks") -> bool:
     """Return rank 0's answer on every rank."""
     from pipeline.training.collectives import broadcast
 
-    return broadcast(gate(row) if ranks.rank == 0 else False, ranks)
+    return broadcast(should_continue(row) if ranks.rank == 0 else False, ranks)
 
 
 def _wrap(model: Any) -> Any:

@@ -13,7 +13,7 @@ SMALL = "below_a_pixel"
 NO_AREA = "no_area"
 
 
-def unseen(annotation: Mapping[str, Any]) -> str | None:
+def why_unseen(annotation: Mapping[str, Any]) -> str | None:
     """Return why training passes over an annotation of the shards, or None for an object that it
     sees.
 

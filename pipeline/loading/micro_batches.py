@@ -31,7 +31,12 @@ from pipeline.shards.remote.prefetch import Prefetcher
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among those that train together."""
+    """Which of the processes that train together this one is; by itself without arguments.
+
+    Attributes:
+        rank: this process, counted from 0.
+        world: how many there are.
+    """
 
     rank: int = 0
     world: int = 1

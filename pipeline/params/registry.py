@@ -108,8 +108,9 @@ class AboutTask:
         code: what decides its results besides its own folder and what all tasks have in common.
         classifier: whether its networks are plain classifiers: profiled, and started from.
         least_images: how many images the smallest micro-batch has.
-        predictions: the function that writes its predictions in a format of their own, if any.
-        prediction: the class that says what a network sees in any picture, if any
+        results_writer: the function that writes its predictions as a file in a format of their own,
+            if any.
+        predictor: the class that says what a network sees in any picture, if any
             (`pipeline.tasks.predicting.Predictor`).
     """
 
@@ -123,8 +124,8 @@ class AboutTask:
     code: tuple[str, ...] = ()
     classifier: bool = False
     least_images: int = 1
-    predictions: str | None = None
-    prediction: str | None = None
+    results_writer: str | None = None
+    predictor: str | None = None
 
     @property
     def main_metric(self) -> str:

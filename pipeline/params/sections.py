@@ -122,12 +122,12 @@ class Cluster(Section):
     """How a submitted job starts Python there; null: this environment, or the head's own."""
 
     @property
-    def least(self) -> int:
+    def min_workers(self) -> int:
         """Return how many workers a group has at least."""
         return self.workers if isinstance(self.workers, int) else self.workers[0]
 
     @property
-    def most(self) -> int:
+    def max_workers(self) -> int:
         """Return how many workers a group has at most."""
         return self.workers if isinstance(self.workers, int) else self.workers[1]
 

@@ -80,9 +80,9 @@ class Params(_Tasks):
         for section in sections.values():
             for name in section.variants:
                 count = section.recipe_of(name).micro_batches
-                if count % self.cluster.least:
+                if count % self.cluster.min_workers:
                     raise ValueError(
-                        f"cluster.workers {self.cluster.least} does not divide the {count} "
+                        f"cluster.workers {self.cluster.min_workers} does not divide the {count} "
                         "micro-batches of a global "
                         f"batch ({name}); use a number of workers that divides {count}"
                     )

@@ -51,8 +51,8 @@ def slots(cluster: Cluster, kind: Kind) -> int:
     where this machine has more cores and no other cluster is joined.
     """
     if kind == "GPU" or "RAY_ADDRESS" in os.environ:
-        return cluster.most
-    return max(cluster.most, (os.cpu_count() or 1) // threads(cluster))
+        return cluster.max_workers
+    return max(cluster.max_workers, (os.cpu_count() or 1) // threads(cluster))
 
 
 def group_of(call: Call, verb: str, key: str) -> Group | None:
@@ -67,7 +67,7 @@ def group_of(call: Call, verb: str, key: str) -> Group | None:
         UserError: a search has no setting, or a wrong one.
     """
     if verb in TASKS:
-        return Group((training_of(call.params, verb, key),), call.params.cluster.most)
+        return Group((training_of(call.params, verb, key),), call.params.cluster.max_workers)
     if verb == "tune":
         return _search(call)
     return _design(call) if verb == "factorial" else None
@@ -133,8 +133,8 @@ def runs_left(call: Call, group: Group) -> "list[list[Run] | None]":
         return [None for _ in group.trainings]
 
     journal = search.journal()
-    runs = [search.runs_of(training.section) for training in group.trainings]
-    return [[run for run in some if not journal.ended(run)] for some in runs]
+    runs = [search.runs_with(training.section) for training in group.trainings]
+    return [[run for run in some if not journal.settled(run)] for some in runs]
 
 
 def share(asha: Asha, epochs: float, steps: float) -> float:

@@ -53,7 +53,7 @@ class Predictions:
             UserError: its task predicts nothing.
         """
         task = model.config["task"]
-        predictors = {name: about.prediction for name, about in tasks().items() if about.prediction}
+        predictors = {name: about.predictor for name, about in tasks().items() if about.predictor}
         if task not in predictors:
             raise UserError(
                 f"nothing is predicted for the task '{task}'; known: {', '.join(predictors)}"
@@ -98,7 +98,7 @@ class Predictions:
             record |= predicted.record()
 
         if self.out is not None:
-            drawn = {"drawn": ("", predicted.drawn)} | {
+            drawn = {"drawn": ("", predicted.annotated)} | {
                 name: (f".{name}", image) for name, image in predicted.maps.items()
             }
             for name, (ending, image) in drawn.items():

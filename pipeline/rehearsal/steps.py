@@ -100,7 +100,7 @@ def _taken(place: WalkItem, shards: Path, scratch: Path) -> StepsTaken:
 
 def _fitting(place: WalkItem, shards: Path, folder: Path, start: Path | None) -> Run:
     """Return the run in the smallest micro-batch that its network can be trained with."""
-    from pipeline.cluster.fitting import refuse_unfit_run
+    from pipeline.cluster.fitting import refuse_untrainable_run
     from pipeline.shards.manifest import Manifest
 
     for images in range(tasks()[place.task].least_images, MORE + 1):
@@ -117,7 +117,7 @@ def _fitting(place: WalkItem, shards: Path, folder: Path, start: Path | None) ->
         )
 
         try:
-            refuse_unfit_run(run, Manifest.load(shards))
+            refuse_untrainable_run(run, Manifest.load(shards))
         except UserError:
             if images == MORE:
                 raise

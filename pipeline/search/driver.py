@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 from pipeline.core import failpoints
 from pipeline.core.errors import UserError
 from pipeline.core.files import write_json
-from pipeline.core.locks import held
 from pipeline.params import Cluster
 from pipeline.project.call import Call
 from pipeline.runs.make import check_shards
-from pipeline.search.journal import Journal
-from pipeline.search.search import Search, SearchResult, Trial, length
+from pipeline.search.journal import Journal, TrialEnding
+from pipeline.search.search import Search, SearchOutcome, Trial, total_in
 from pipeline.search.tracking import SearchRecorder, recorded
 from pipeline.search.watched import refuse_unwatched
 
@@ -40,7 +39,7 @@ small machine.
 """
 
 
-def run_search(call: Call, search: Search) -> SearchResult:
+def run_search(call: Call, search: Search) -> SearchOutcome:
     """Run what has not ended yet, and return how all ended.
 
     A trial that failed before is tried again.
@@ -51,20 +50,20 @@ def run_search(call: Call, search: Search) -> SearchResult:
             into it.
     """
     runs = [trial.run for trial in search.trials]
-    refuse_unwatched(call.project, search.name, runs[0].task)
+    refuse_unwatched(call.project, search.command, runs[0].task)
     _refuse_workers(search)
     journal = search.journal()
-    journal.forget_failures()
 
-    # a second driver waits here, and then finds the trials ended
-    with held(journal.folder / "lock", search.label):
+    # a second driver, perhaps of another checkout, waits here, and then finds the trials ended
+    with journal.alone(search.label):
+        journal.forget_failures()
         # two settings may come to the same run
         distinct = {trial.run.id: trial for trial in search.trials}
-        unfinished = [trial for trial in distinct.values() if not journal.ended(trial.run)]
+        unfinished = [trial for trial in distinct.values() if not journal.settled(trial.run)]
         if unfinished:
             for advice in check_shards(call, runs[0].shards, runs):
                 print(advice, file=sys.stderr, flush=True)
-            _refuse_unfit(unfinished)
+            _refuse_untrainable(unfinished)
 
         with recorded(call, search, journal.id) as recorder:
             # those of earlier calls too: a kill may have kept them from being recorded
@@ -72,39 +71,49 @@ def run_search(call: Call, search: Search) -> SearchResult:
                 if (ending := journal.ending(trial.run)) is not None:
                     recorder.trial(trial, ending)
             if unfinished:
-                _train(call, search, unfinished, journal, recorder)
+                _train_alone(call, search, unfinished, journal, recorder)
+            endings = _all_endings(search, journal)
 
-            endings = {
-                run.id: ending for run in runs if (ending := journal.ending(run)) is not None
-            }
-            if missing := [trial.label for trial in search.trials if trial.run.id not in endings]:
-                raise UserError(
-                    f"{len(missing)} trials did not run, e.g. {missing[0]}; run the command again"
-                )
+        return SearchOutcome(endings, recorder.mlflow_run(), recorder.mlflow_runs())
 
-        return SearchResult(endings, recorder.mlflow_run(), recorder.mlflow_runs())
+
+def _all_endings(search: Search, journal: Journal) -> dict[str, TrialEnding]:
+    """Return how every trial ended, by run id.
+
+    Raises:
+        UserError: some did not, because Ray Tune ended before.
+    """
+    runs = [trial.run for trial in search.trials]
+    endings = {run.id: ending for run in runs if (ending := journal.ending(run)) is not None}
+    if missing := [trial.label for trial in search.trials if trial.run.id not in endings]:
+        raise UserError(
+            f"{len(missing)} trials did not run, e.g. {missing[0]}; run the command again"
+        )
+    return endings
 
 
 def _refuse_workers(search: Search) -> None:
     for trial in search.trials:
         if (count := trial.run.recipe.micro_batches) % search.workers:
             raise UserError(
-                f"{search.name}.workers {search.workers} does not divide the {count} "
+                f"{search.command}.workers {search.workers} does not divide the {count} "
                 "micro-batches of a global batch "
                 f"({trial.label}); use a number of workers that divides {count}"
             )
 
 
-def _refuse_unfit(unfinished: list[Trial]) -> None:
-    from pipeline.cluster.fitting import refuse_unfit
+def _refuse_untrainable(unfinished: list[Trial]) -> None:
+    from pipeline.cluster.fitting import refuse_untrainable
 
-    refuse_unfit((trial.label, trial.run) for trial in unfinished)
+    refuse_untrainable((trial.label, trial.run) for trial in unfinished)
 
 
-def _train(
+def _train_alone(
     call: Call, search: Search, unfinished: list[Trial], journal: Journal, recorder: SearchRecorder
 ) -> None:
-    """Train what is left, while nobody else trains any of it."""
+    """Hold the runs that are left, so that nobody else trains any of them, and a cluster; have them
+    trained.
+    """
     cluster = call.params.cluster.model_copy(update={"workers": search.workers})
     with ExitStack() as locks:
         # in one order everywhere: two drivers that share runs cannot wait for each other
@@ -117,17 +126,17 @@ def _train(
 
         with connected(cluster):
             recorder.ready()
-            _fit(search, unfinished, journal, recorder, cluster)
+            _train_by_tune(search, unfinished, journal, recorder, cluster)
 
 
-def _fit(
+def _train_by_tune(
     search: Search,
     unfinished: list[Trial],
     journal: Journal,
     recorder: SearchRecorder,
     cluster: Cluster,
 ) -> None:
-    """Hand the trials to Ray Tune."""
+    """Have Ray Tune run the trials, each a `TuneTrial`, until the last one is over."""
     import ray
     from ray import tune
 
@@ -183,11 +192,11 @@ def _at_once(cluster: Cluster, gpus: float, resources: dict[str, float], most: i
     """
     fitting = []
     for kind, each in (("CPU", cluster.cpus_per_worker), ("GPU", gpus)):
-        need = each * cluster.most
+        need = each * cluster.max_workers
         have = resources.get(kind, 0)
         if need > have:
             raise UserError(
-                f"a trial of {cluster.most} workers needs {need:g} {kind}, the Ray cluster "
+                f"a trial of {cluster.max_workers} workers needs {need:g} {kind}, the Ray cluster "
                 f"has {have:g}; lower "
                 f"workers or cluster.{kind.lower()}s_per_worker"
             )
@@ -202,7 +211,7 @@ def _resources(work: "TrialWork") -> Any:
     """
     from ray.tune import PlacementGroupFactory
 
-    if work.cluster.most > 1:
+    if work.cluster.max_workers > 1:
         return PlacementGroupFactory([COORDINATOR])
     return PlacementGroupFactory([{"CPU": work.cluster.cpus_per_worker, "GPU": work.gpus}])
 
@@ -225,6 +234,6 @@ def _scheduler(search: Search, journal: Journal) -> Any:
         search.asha,
         search.metric,
         search.mode,
-        length(search.trials[0].run, search.asha.time_attribute),
+        total_in(search.trials[0].run, search.asha.time_attribute),
         past,
     )

@@ -10,8 +10,8 @@ from ray.tune import Callback
 from pipeline.core import failpoints
 from pipeline.core.progress import say
 from pipeline.core.units import clock
-from pipeline.search.journal import Journal, State
-from pipeline.search.search import Search, Trial, length
+from pipeline.search.journal import EndState, Journal
+from pipeline.search.search import Search, Trial, total_in
 from pipeline.search.tracking import SearchRecorder
 
 
@@ -33,8 +33,8 @@ class Following(Callback):
         self.left = dict(self.known)
         self.rows: dict[str, list[dict[str, Any]]] = {trial.run.id: [] for trial in unfinished}
         self.costs: dict[str, dict[str, int]] = {}
-        self.last: dict[str, tuple[State, str]] = {}
-        self.epochs = {trial.run.id: length(trial.run, "epoch") for trial in unfinished}
+        self.last: dict[str, tuple[EndState, str]] = {}
+        self.epochs = {trial.run.id: total_in(trial.run, "epoch") for trial in unfinished}
         self.begun = time.monotonic()
 
         before = (
@@ -94,7 +94,7 @@ class Following(Callback):
         lines = str(trial.get_error() or "its process died").strip().splitlines()
         self._end(self._of(trial), "failed", lines[-1] if lines else "its process died")
 
-    def _end(self, trial: Trial, state: State, error: str) -> None:
+    def _end(self, trial: Trial, state: EndState, error: str) -> None:
         identifier = trial.run.id
         self.journal.write(
             trial.run, state, self.rows[identifier], self.costs.get(identifier, {}), error
@@ -106,7 +106,7 @@ class Following(Callback):
         del self.left[identifier]
         say(f"{trial.label}: {self._result(trial, state, error)}; {self._left()}")
 
-    def _result(self, trial: Trial, state: State, error: str) -> str:
+    def _result(self, trial: Trial, state: EndState, error: str) -> str:
         rows = self.rows[trial.run.id]
         metric = self.search.metric
         reached = (

@@ -9,7 +9,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from pipeline.plots.style import QUIET, canvas, colour, label_points, marker, save
-from pipeline.search.search import Search, SearchResult
+from pipeline.search.search import Search, SearchOutcome
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,7 +21,7 @@ MANY = 12
 """With more curves than so many, only the best are named."""
 
 
-def draw(search: Search, rows: Rows, outcome: SearchResult, folder: Path) -> None:
+def draw(search: Search, rows: Rows, outcome: SearchOutcome, folder: Path) -> None:
     """Draw heat_<mixer>.png where two parameters vary, curves.png, and pareto.png where parameters
     are counted.
     """
@@ -124,7 +124,7 @@ def _mean(search: Search, rows: Rows) -> float | None:
     return fmean(seen) if seen else None
 
 
-def _curves(search: Search, outcome: SearchResult, path: Path) -> None:
+def _curves(search: Search, outcome: SearchOutcome, path: Path) -> None:
     """Every trial's metric over the epochs; a cross where the scheduler stopped it."""
     figure, (axes,) = canvas(4.8)
 

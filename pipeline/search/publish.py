@@ -15,8 +15,8 @@ from pipeline.runs.publish import data_facts
 from pipeline.runs.results.files import publish_json, publish_table
 from pipeline.runs.results.search import COSTS, BestFile, CurveLine, SearchFile, TrialLine
 from pipeline.runs.results.training import HISTORY
-from pipeline.search.journal import TrialResult
-from pipeline.search.search import Search, SearchResult, Trial, length
+from pipeline.search.journal import TrialEnding
+from pipeline.search.search import Search, SearchOutcome, Trial, total_in
 from pipeline.search.settings import LeftOut, Setting
 from pipeline.search.tracking import record_published
 
@@ -28,7 +28,7 @@ def publish_search(
     search: Search,
     settings: list[Setting],
     left_out: list[LeftOut],
-    outcome: SearchResult,
+    outcome: SearchOutcome,
 ) -> None:
     """Write results/tune/, whole or not at all."""
     from pipeline.search import pictures
@@ -45,7 +45,7 @@ def publish_search(
                 "task": tune.task,
                 "metric": search.metric,
                 "mode": search.mode,
-                **search.shown,
+                **search.description,
                 "space": tune.model_dump(mode="json")["space"],
                 "seeds": tune.seeds,
                 **shared_facts(call, search, outcome),
@@ -66,12 +66,12 @@ def publish_search(
     record_published(call, search, outcome, call.folders.results("tune"))
 
 
-def shared_facts(call: Call, search: Search, outcome: SearchResult) -> dict[str, Any]:
+def shared_facts(call: Call, search: Search, outcome: SearchOutcome) -> dict[str, Any]:
     """Return what is the same for all trials of a search."""
     run = search.trials[0].run
     head, dirty = commit(call.project)
     return {
-        "epochs": round(length(run, "epoch"), 4),
+        "epochs": round(total_in(run, "epoch"), 4),
         "recipe": run.recipe.model_dump(mode="json"),
         "image_size": run.recipe.network_size,
         "mlflow_run_id": outcome.mlflow_run,
@@ -81,7 +81,7 @@ def shared_facts(call: Call, search: Search, outcome: SearchResult) -> dict[str,
     }
 
 
-def trial_rows(search: Search, outcome: SearchResult) -> list[dict[str, Any]]:
+def trial_rows(search: Search, outcome: SearchOutcome) -> list[dict[str, Any]]:
     """Return the lines of trials.csv; what a killed driver could not note of costs is counted
     now.
     """
@@ -97,7 +97,7 @@ def trial_rows(search: Search, outcome: SearchResult) -> list[dict[str, Any]]:
     return rows
 
 
-def _trial_row(search: Search, trial: Trial, outcome: SearchResult) -> dict[str, Any]:
+def _trial_row(search: Search, trial: Trial, outcome: SearchOutcome) -> dict[str, Any]:
     """Return how a trial ended: values, the last evaluation, costs."""
     run = trial.run
     ending = outcome.endings[trial.run.id]
@@ -137,7 +137,7 @@ def publish_trials(path: Path, rows: list[dict[str, Any]], first: Iterable[str])
     publish_table(path, TrialLine, [*head, *metrics, *COSTS], rows)
 
 
-def _publish_curves(path: Path, search: Search, outcome: SearchResult) -> None:
+def _publish_curves(path: Path, search: Search, outcome: SearchOutcome) -> None:
     """Write every evaluation of every trial."""
     rows = [
         {**row, "run_id": trial.run.id, "seed": trial.run.seed}
@@ -150,14 +150,14 @@ def _publish_curves(path: Path, search: Search, outcome: SearchResult) -> None:
     publish_table(path, CurveLine, [*first, *metrics], rows)
 
 
-def best_of(search: Search, settings: list[Setting], outcome: SearchResult) -> dict[str, Any]:
+def best_of(search: Search, settings: list[Setting], outcome: SearchOutcome) -> dict[str, Any]:
     """Return the setting with the best mean over the seeds at the end, among those with every seed
     finished.
     """
-    scored: list[tuple[float, Setting, list[TrialResult]]] = []
+    scored: list[tuple[float, Setting, list[TrialEnding]]] = []
 
     for setting in settings:
-        endings = [outcome.endings[run.id] for run in search.runs_of(setting.section)]
+        endings = [outcome.endings[run.id] for run in search.runs_with(setting.section)]
         if all(
             ending.state == "finished" and search.metric in ending.rows[-1] for ending in endings
         ):
@@ -181,7 +181,7 @@ def best_of(search: Search, settings: list[Setting], outcome: SearchResult) -> d
         "values": setting.values,
         "mean": mean,
         "sd": stdev(values) if len(values) > 1 else None,
-        "seeds": [run.seed for run in search.runs_of(setting.section)],
+        "seeds": [run.seed for run in search.runs_with(setting.section)],
         "run_ids": [ending.run_id for ending in endings],
         "variant": _entry(setting),
     }

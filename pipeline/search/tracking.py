@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 from pipeline.core import failpoints
 from pipeline.project.call import Call
-from pipeline.search.journal import TrialResult
+from pipeline.search.journal import TrialEnding
 from pipeline.tracking.about import origin_of, params_of
 from pipeline.tracking.entry import Entry, EntryFile, State, end_abandoned, store_of
 from pipeline.tracking.trainings import shipped
 
 if TYPE_CHECKING:
-    from pipeline.search.search import Search, SearchResult, Trial
+    from pipeline.search.search import Search, SearchOutcome, Trial
 
 STATUS: dict[str, State] = {"finished": "FINISHED", "stopped": "FINISHED", "failed": "FAILED"}
 
@@ -43,25 +43,25 @@ class SearchRecorder:
 
         entry = Entry(
             store=self.store,
-            experiment=self.search.name,
+            experiment=self.search.command,
             run_id=f"searches/{self.file.folder.name}",
             name=self.search.label,
             status=status,
             tags=self.tags,
-            params={**self.search.shown, "trials": len(self.search.trials)},
+            params={**self.search.description, "trials": len(self.search.trials)},
             begun=earlier.begun if earlier is not None and again else now,
             ended=None if status == "RUNNING" else now,
         )
 
         self.file.write(entry)
 
-    def trial(self, trial: "Trial", ending: TrialResult | None = None) -> None:
+    def trial(self, trial: "Trial", ending: TrialEnding | None = None) -> None:
         """Write how a trial stands: running, or how it ended."""
         variant = trial.run.section.variants[trial.run.variant]
         named = {"variant": trial.run.variant, "mixer": variant.mixer}
         entry = Entry(
             store=self.store,
-            experiment=self.search.name,
+            experiment=self.search.command,
             run_id=trial.run.id,
             name=self._name(trial),
             status="RUNNING",
@@ -101,11 +101,11 @@ class SearchRecorder:
         return None if note is None else note.run_id
 
     def _file(self, trial: "Trial") -> EntryFile:
-        name = f"{self.search.name}-{self.file.folder.name}"
+        name = f"{self.search.command}-{self.file.folder.name}"
         return EntryFile(self.file.storage, trial.run.folder, name)
 
 
-def _ended(entry: Entry, ending: TrialResult) -> Entry:
+def _ended(entry: Entry, ending: TrialEnding) -> Entry:
     """Return a trial's entry with how it ended."""
     error = {"error": ending.error[:5000]} if ending.error else {}
     changed = {
@@ -116,13 +116,13 @@ def _ended(entry: Entry, ending: TrialResult) -> Entry:
     return entry.model_copy(update=changed)
 
 
-def record_published(call: Call, search: "Search", outcome: "SearchResult", folder: Path) -> None:
+def record_published(call: Call, search: "Search", outcome: "SearchOutcome", folder: Path) -> None:
     """Give a search's MLflow run what was published of it: its best trial, tables and pictures.
 
     What is not in MLflow is published all the same.
     """
     storage = search.trials[0].run.folder.parent
-    file = EntryFile(storage, storage / "searches" / search.journal().id, search.name)
+    file = EntryFile(storage, storage / "searches" / search.journal().id, search.command)
     entry = file.read()
     if entry is None:
         return
@@ -158,14 +158,14 @@ def recorded(call: Call, search: "Search", identifier: str) -> Iterator[SearchRe
     """
     storage = search.trials[0].run.folder.parent
     store = store_of(call.params.tracking, call.project)
-    file = EntryFile(storage, storage / "searches" / identifier, search.name)
+    file = EntryFile(storage, storage / "searches" / identifier, search.command)
 
     with shipped(call, storage) as ready:
         recorder = SearchRecorder(
             search,
             store.name,
             file,
-            origin_of(call, search.name, search.name, search.trials[0].run),
+            origin_of(call, search.command, search.command, search.trials[0].run),
             ready,
         )
         recorder.whole("RUNNING")

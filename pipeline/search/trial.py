@@ -25,10 +25,8 @@ POLL_S = 0.5
 
 @dataclass(frozen=True)
 class TrialWork:
-    """What every trial of a search is given: the runs by id, the workers of each, and the faults of
-    a test.
-
-    A trial that cannot be judged any more, because its `metric` is no finite number, fails.
+    """What every trial of a search is given: the runs by id, the workers of each, the `metric` that
+    trials are compared by, and the faults of a test.
     """
 
     runs: dict[str, Run]
@@ -75,8 +73,8 @@ class InProcess:
 
 @dataclass
 class Mailbox:
-    """Rank 0's side of a run on several workers: it tells each evaluation, and waits to hear
-    whether to go on.
+    """Rank 0's side of a run on several workers, its `ShouldContinue`: it tells each evaluation to
+    the trial, and waits to hear whether to go on.
     """
 
     told: Any
@@ -96,10 +94,10 @@ class OnRayTrain:
 
         from pipeline.cluster.workers import trainer
 
-        self._letters = Mailbox(*(Queue(actor_options={"num_cpus": 0}) for _ in range(2)))
-        self._fit: Callable[[], Any] = trainer([run], work.cluster, [], self._letters).fit
+        self._mailbox = Mailbox(*(Queue(actor_options={"num_cpus": 0}) for _ in range(2)))
+        self._fit: Callable[[], Any] = trainer([run], work.cluster, [], self._mailbox).fit
         self._run = run
-        self._asked = False
+        self._workers_wait = False
         self._step = -1
         self._error: Exception | None = None
         self._thread = threading.Thread(target=self._train, daemon=True)
@@ -117,9 +115,9 @@ class OnRayTrain:
         from ray.util.queue import Empty
 
         while True:
-            self._answer(True)
+            self._answer(go_on=True)
             try:
-                row: Row = self._letters.told.get(timeout=POLL_S)
+                row: Row = self._mailbox.told.get(timeout=POLL_S)
             except Empty:
                 if self._thread.is_alive():
                     continue
@@ -127,22 +125,23 @@ class OnRayTrain:
                     raise self._error from None
                 return None
 
-            self._asked = True
+            self._workers_wait = True
             if row["step"] > self._step:  # workers that started again begin with what is known
                 self._step = row["step"]
                 return row
 
     def stop(self) -> None:
         """Tell the workers to stop, and wait until their resources are free."""
-        self._answer(False)
+        self._answer(go_on=False)
         self._thread.join()
-        for queue in (self._letters.told, self._letters.answers):
+        for queue in (self._mailbox.told, self._mailbox.answers):
             queue.shutdown()
 
-    def _answer(self, on: bool) -> None:
-        if self._asked:
-            self._letters.answers.put(on)
-        self._asked = False
+    def _answer(self, go_on: bool) -> None:
+        """Answer the workers, if they told an evaluation and wait."""
+        if self._workers_wait:
+            self._mailbox.answers.put(go_on)
+        self._workers_wait = False
 
 
 class TuneTrial(Trainable):
@@ -157,21 +156,22 @@ class TuneTrial(Trainable):
 
     def _take(self, config: dict[str, Any]) -> None:
         self._run: Run = self._work.runs[config["run_id"]]
-        self._bench: Executor | None = None
+        self._executor: Executor | None = None
         self._healthy = True
 
     def step(self) -> Row:
-        """Return the next evaluation: its numbers for the scheduler, and as `row` what of all that
-        is ours.
+        """Return the next evaluation: its numbers for the scheduler, and as `row` the evaluation
+        again, without the fields that Ray Tune adds.
 
-        The last word, with `done`, says that the run `finished`, or why it `failed`.
+        The last word, with `done`, says that the run `finished`, or why it `failed`: among others
+        because the metric is no finite number any more, so that the trial cannot be judged.
         """
         try:
-            if self._bench is None:
-                self._bench = (InProcess if self._work.cluster.most == 1 else OnRayTrain)(
+            if self._executor is None:
+                self._executor = (InProcess if self._work.cluster.max_workers == 1 else OnRayTrain)(
                     self._run, self._work
                 )
-            row = self._bench.next()
+            row = self._executor.next()
             if row is None:
                 return {"run_id": self._run.id, "done": True, "finished": True}
             if self._work.metric not in row:
@@ -202,5 +202,5 @@ class TuneTrial(Trainable):
 
     def cleanup(self) -> None:
         """Leave the run where it is."""
-        if self._bench is not None:
-            self._bench.stop()
+        if self._executor is not None:
+            self._executor.stop()

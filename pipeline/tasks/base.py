@@ -19,13 +19,13 @@ class Result:
     """Metrics by name, and by class name where a task has them for single classes; numbers are
     finite.
 
-    `right` says which samples were right, where a sample is right or wrong: how many `images`, and
-    a bit for each in the order of the split, in base64 (`bits`).
+    `correct` says which samples were right, where a sample is right or wrong: how many `images`,
+    and a bit for each in the order of the split, in base64 (`bits`); files call it `right`.
     """
 
     metrics: dict[str, float]
     per_class: dict[str, dict[str, float]] = field(default_factory=dict)
-    right: dict[str, Any] | None = None
+    correct: dict[str, Any] | None = None
 
 
 class Evaluator(Protocol):
@@ -52,7 +52,7 @@ class TaskLogic(Protocol):
     `about.py` lists it first, since a logic's file is in a run's id, and `about.py` is not; a test
     holds both together.
     """
-    drawn: int
+    draw_count: int
     """How many images `draw` is given."""
 
     @property

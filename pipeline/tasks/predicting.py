@@ -31,13 +31,13 @@ class Predicted:
     Attributes:
         words: for people, one line.
         record: makes the same as JSON; masks of a large photograph take seconds.
-        drawn: the picture with what was found.
+        annotated: the picture with what was found drawn on it.
         maps: further images by the ending of their file's name.
     """
 
     words: str
     record: Callable[[], dict[str, Any]]
-    drawn: Image.Image
+    annotated: Image.Image
     maps: dict[str, Image.Image] = field(default_factory=dict)
 
 

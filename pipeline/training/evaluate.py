@@ -100,7 +100,7 @@ def draw(
 ) -> Any:
     """Return a picture of predictions on samples from all over the split."""
     model.eval()
-    raw = samples.spread(logic.drawn)
+    raw = samples.spread(logic.draw_count)
     if isinstance(raw, Broken):
         raise raw.error
     with autocast(recipe.eval_amp, device):

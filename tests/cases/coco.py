@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image
 
-from pipeline.datasets.objects import unseen
+from pipeline.datasets.objects import why_unseen
 from tests.cases.case import Case, Made, Outcome, kept, refused
 from tests.cases.drawing import SIZE, jpeg, put
 
@@ -162,7 +162,7 @@ def counted(train: str, val: str | None = None) -> Callable[[Made], str]:
                 for sample in made.samples(split)
                 for row in json.loads(sample["json"])["annotations"]
             ]
-            if (seen := sum(unseen(row) is None for row in rows)) != account.seen:
+            if (seen := sum(why_unseen(row) is None for row in rows)) != account.seen:
                 return f"{split}: training sees {seen}"
         return ""
 

@@ -591,8 +591,8 @@ def test_trials_that_ended_cost_nothing(
         for tried in others:
             book.write(tried.run, "stopped", [], {})
 
-    monkeypatch.setattr(driver, "_refuse_unfit", lambda left: None)
-    monkeypatch.setattr(driver, "_train", stop_all)
+    monkeypatch.setattr(driver, "_refuse_untrainable", lambda left: None)
+    monkeypatch.setattr(driver, "_train_alone", stop_all)
     before = rows(planned(project, capsys))[verb]
     driver.run_search(this, search)
     after = rows(planned(project, capsys))[verb]

@@ -18,7 +18,7 @@ from pipeline.datasets.coco.segmentations import Mask, drawable
 from pipeline.datasets.listing import Listing
 from pipeline.datasets.metadata import read_json
 from pipeline.datasets.notes import Notes, brief
-from pipeline.datasets.objects import CROWD, DEGENERATE, NEGATIVE, unseen
+from pipeline.datasets.objects import CROWD, DEGENERATE, NEGATIVE, why_unseen
 from pipeline.datasets.targets import NO_MASK, Tally
 
 Row = dict[str, Any]
@@ -110,7 +110,7 @@ def clean(
     if kept["bbox"] != row["bbox"] or (exact and _is_outside(row["bbox"], width, height)):
         notes.add("box_outside_kept" if exact else "clipped_box", example)
 
-    reason = unseen(kept)
+    reason = why_unseen(kept)
     if reason in (DEGENERATE, NEGATIVE) and not exact:
         tally.dropped[reason] += 1
         notes.add(reason, example)

@@ -10,11 +10,11 @@ from pipeline.runs.results.files import publish_json
 from pipeline.runs.results.search import DesignFile
 from pipeline.search.factorial.trials import Budgets
 from pipeline.search.publish import publish_trials, shared_facts, trial_rows
-from pipeline.search.search import Search, SearchResult, length
+from pipeline.search.search import Search, SearchOutcome, total_in
 from pipeline.search.tracking import record_published
 
 
-def publish_factorial(call: Call, search: Search, budgets: Budgets, outcome: SearchResult) -> None:
+def publish_factorial(call: Call, search: Search, budgets: Budgets, outcome: SearchOutcome) -> None:
     """Write results/factorial/, whole or not at all."""
     rows = trial_rows(search, outcome)
     facts = shared_facts(call, search, outcome)
@@ -67,7 +67,10 @@ def _without(rows: list[dict[str, Any]], *names: str) -> list[dict[str, Any]]:
 
 def _budget(search: Search, budget: str) -> dict[str, Any]:
     run = next(trial.run for trial in search.trials if trial.values["budget"] == budget)
-    return {"epochs": round(length(run, "epoch"), 4), "recipe": run.recipe.model_dump(mode="json")}
+    return {
+        "epochs": round(total_in(run, "epoch"), 4),
+        "recipe": run.recipe.model_dump(mode="json"),
+    }
 
 
 def _setting(setting: Any) -> dict[str, Any]:

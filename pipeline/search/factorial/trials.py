@@ -6,7 +6,7 @@ from typing import Any
 
 from pipeline.project.call import Call
 from pipeline.search.factorial.design import Design
-from pipeline.search.search import Search, Trial, runs_of
+from pipeline.search.search import Search, Trial, runs_of_setting
 
 Budgets = dict[str, Design]
 
@@ -18,26 +18,23 @@ def search_of(call: Call, budgets: Budgets, shards: Path) -> Search:
         Trial(run, {"budget": budget, **setting.values, **_switches(design, setting.name)})
         for budget, design in budgets.items()
         for setting in design.settings
-        for run in runs_of(call, factorial.task, setting, factorial.seeds, shards)
+        for run in runs_of_setting(call, factorial.task, setting, factorial.seeds, shards)
     ]
     description = {
         "metric": factorial.judged_by,
         "budgets": list(budgets),
         "seeds": factorial.seeds,
     }
-    label = "factorial design"
-    metric = factorial.judged_by
 
     return Search(
-        "factorial",
-        label,
-        trials,
-        metric,
-        factorial.mode,
-        factorial.workers,
-        factorial.concurrent,
-        None,
-        description,
+        command="factorial",
+        label="factorial design",
+        trials=trials,
+        metric=factorial.judged_by,
+        mode=factorial.mode,
+        workers=factorial.workers,
+        concurrent=factorial.concurrent,
+        description=description,
     )
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pipeline.params.searches import Asha, Tune
 from pipeline.project.call import Call
-from pipeline.search.search import Search, Trial, runs_of
+from pipeline.search.search import Search, Trial, runs_of_setting
 from pipeline.search.settings import Setting
 
 
@@ -14,7 +14,7 @@ def search_of(call: Call, settings: list[Setting], shards: Path) -> Search:
     trials = [
         Trial(run, setting.values)
         for setting in settings
-        for run in runs_of(call, tune.task, setting, tune.seeds, shards)
+        for run in runs_of_setting(call, tune.task, setting, tune.seeds, shards)
     ]
 
     description = {
@@ -26,15 +26,15 @@ def search_of(call: Call, settings: list[Setting], shards: Path) -> Search:
 
     label = f"search of {' x '.join(tune.space)}"
     return Search(
-        "tune",
-        label,
-        trials,
-        tune.judged_by,
-        tune.mode,
-        tune.workers,
-        tune.concurrent,
-        halving(tune),
-        description,
+        command="tune",
+        label=label,
+        trials=trials,
+        metric=tune.judged_by,
+        mode=tune.mode,
+        workers=tune.workers,
+        concurrent=tune.concurrent,
+        asha=halving(tune),
+        description=description,
     )
 
 

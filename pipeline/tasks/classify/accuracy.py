@@ -63,7 +63,7 @@ class Accuracy:
         metrics = {"top1": 100 * first / count, "top5": 100 * fifth / count, "loss": loss / count}
         if judged:
             metrics["real_top1"] = 100 * right / judged
-        return Result(metrics, right=_in_order([batches for _, batches in states]))
+        return Result(metrics, correct=_in_order([batches for _, batches in states]))
 
 
 def _in_order(ranks: list[list[Right]]) -> dict[str, Any]:

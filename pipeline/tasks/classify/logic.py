@@ -29,7 +29,7 @@ class Classification:
     """The classification task for one variant on one manifest."""
 
     main_metric = "top1"
-    drawn = 18
+    draw_count = 18
 
     @property
     def eval_batch(self) -> int:

@@ -41,5 +41,5 @@ class ClassPredictor:
             record=lambda: {
                 "top": [{"class": name, "confidence": round(chance, 6)} for name, chance in named]
             },
-            drawn=ranking.draw(picture.shown, named),
+            annotated=ranking.draw(picture.shown, named),
         )

@@ -7,10 +7,10 @@ ABOUT = AboutTask(
     label="detection",
     logic="pipeline.tasks.detect.logic.Detection",
     operations="pipeline.tasks.detect.operations.operations",
-    prediction="pipeline.tasks.detect.prediction.ObjectPredictor",
+    predictor="pipeline.tasks.detect.prediction.ObjectPredictor",
     section=Detect,
     target="json",
-    metrics={
+    metrics={  # how they are written; `coco.py` computes them, and says how one is added
         "box_ap": Metric("box AP", tolerance=0.4),
         "box_ap50": Metric("box AP50"),
         "box_ap75": Metric("box AP75"),
@@ -25,5 +25,5 @@ ABOUT = AboutTask(
         "pipeline/datasets/coco/segmentations.py",
         "pipeline/tasks/dense",
     ),
-    predictions="pipeline.tasks.detect.coco.write_results",
+    results_writer="pipeline.tasks.detect.coco.write_results",
 )

@@ -4,6 +4,12 @@ Ranks bring masks into COCO's run lengths and keep arrays of them; one process j
 and has faster-coco-eval match and accumulate class by class, which keeps the whole of COCO's
 validation set small in memory. The size of a mask is its own area (so did mmdetection from 2.12 on;
 before, it was that of the detection's box).
+
+A new metric that is a mean over the accumulated arrays is a row of `METRICS`; any other one is
+computed in `CocoEvaluator.result`. It is published under its name; for the model card, the report
+and searches by it, describe it in `about.py` too. This file is part of what a run's id is a digest
+of (`pipeline.runs.identity`): whatever is changed here, every run of detection gets a new id and is
+trained again. A change of `about.py` trains nothing again.
 """
 
 import json
@@ -24,28 +30,30 @@ Columns = dict[str, Array]
 KINDS = {"box": "bbox", "mask": "segm"}
 
 
-class Number(NamedTuple):
-    """Where one of COCO's numbers stands in the accumulated arrays."""
+class MetricCells(NamedTuple):
+    """The cells of the accumulated arrays that one of COCO's numbers is the mean of; positions on
+    each axis.
+    """
 
     curve: str
     threshold: int | slice = slice(None)  # of the IoU: 0.5, 0.55, ... 0.95
-    area: int = 0  # all, small (below 32²), medium (below 96²), large
-    most: int = 2  # detections of a class in an image: 1, 10, 100
+    area_range: int = 0  # all, small (below 32²), medium (below 96²), large
+    max_detections: int = 2  # of a class in an image: 1, 10, 100
 
 
-NUMBERS = {
-    "ap": Number("precision"),
-    "ap50": Number("precision", threshold=0),
-    "ap75": Number("precision", threshold=5),
-    "ap_small": Number("precision", area=1),
-    "ap_medium": Number("precision", area=2),
-    "ap_large": Number("precision", area=3),
-    "ar1": Number("recall", most=0),
-    "ar10": Number("recall", most=1),
-    "ar100": Number("recall", most=2),
-    "ar_small": Number("recall", area=1),
-    "ar_medium": Number("recall", area=2),
-    "ar_large": Number("recall", area=3),
+METRICS = {
+    "ap": MetricCells("precision"),
+    "ap50": MetricCells("precision", threshold=0),
+    "ap75": MetricCells("precision", threshold=5),
+    "ap_small": MetricCells("precision", area_range=1),
+    "ap_medium": MetricCells("precision", area_range=2),
+    "ap_large": MetricCells("precision", area_range=3),
+    "ar1": MetricCells("recall", max_detections=0),
+    "ar10": MetricCells("recall", max_detections=1),
+    "ar100": MetricCells("recall", max_detections=2),
+    "ar_small": MetricCells("recall", area_range=1),
+    "ar_medium": MetricCells("recall", area_range=2),
+    "ar_large": MetricCells("recall", area_range=3),
 }
 
 
@@ -53,7 +61,7 @@ class CocoEvaluator:
     """Average precision and recall of boxes and, where the detector gives them, of masks, in
     percent.
 
-    Names are `box_` or `mask_` and those of `NUMBERS`. Ground truth comes from the shards' records,
+    Names are `box_` or `mask_` and those of `METRICS`. Ground truth comes from the shards' records,
     so that an image counts in which there is nothing to find, or in which nothing was found. An
     object that has a box and no mask counts for boxes alone.
 
@@ -67,7 +75,7 @@ class CocoEvaluator:
         self._images: list[Columns] = []
         self._truths: list[Columns] = []
         self._found: list[Columns] = []
-        self._masked: set[bool] = set()
+        self._mask_given: set[bool] = set()
 
     def update(self, outputs: Sequence[Mapping[str, Any]], batch: Mapping[str, Any]) -> None:
         """Add one batch.
@@ -91,7 +99,7 @@ class CocoEvaluator:
 
             detections = _detections(output, len(self._classes), size)
             self._found.append({"image": np.full(len(detections["score"]), image), **detections})
-            self._masked.add("masks" in output)
+            self._mask_given.add("masks" in output)
 
     def _truth(self, record: Mapping[str, Any]) -> Columns:
         rows = record["annotations"]
@@ -104,7 +112,7 @@ class CocoEvaluator:
             "box": np.array([row["bbox"] for row in rows], dtype=np.float64).reshape(-1, 4),
             "area": np.array([row["area"] for row in rows], dtype=np.float64),
             "crowd": np.array([row["iscrowd"] for row in rows], dtype=bool),
-            "drawn": np.array([bool(row["segmentation"]) for row in rows], dtype=bool),
+            "masked": np.array([bool(row["segmentation"]) for row in rows], dtype=bool),
             **_packed(runs),
         }
 
@@ -114,7 +122,7 @@ class CocoEvaluator:
         """
         parts = {"images": self._images, "truths": self._truths, "found": self._found}
         return {name: _joined(rows) for name, rows in parts.items()} | {
-            "masked": sorted(self._masked)
+            "mask_given": sorted(self._mask_given)
         }
 
     def result(self, states: list[dict[str, Any]]) -> Result:
@@ -126,15 +134,16 @@ class CocoEvaluator:
         images, truths, detections = (
             _gathered(states, name) for name in ("images", "truths", "found")
         )
-        masked = {seen for state in states for seen in state["masked"]}
-        _check_once(images, masked)
+        mask_given = {given for state in states for given in state["mask_given"]}
+        _check_together(images, mask_given)
 
         names = distinct([entry.name for entry in self._classes])
         metrics = dict[str, float]()
         per_class: dict[str, dict[str, float]] = {}
 
-        for kind in ("box", "mask") if masked == {True} else ("box",):
+        for kind in ("box", "mask") if mask_given == {True} else ("box",):
             labels = _labels(kind, truths)
+            # class by class, so that the evaluator holds the masks of one at a time
             curves = [_curves(kind, label, images, truths, detections) for label in labels]
             metrics |= _numbers(kind, curves)
             for label, curve in zip(labels, curves, strict=True):
@@ -155,7 +164,7 @@ def results_format(
     with masks.
     """
     images, detections = (_gathered(states, name) for name in ("images", "found"))
-    masked = all(seen for state in states for seen in state["masked"])
+    with_masks = all(given for state in states for given in state["mask_given"])
     sizes = (
         dict(zip(images["image"].tolist(), images["size"].tolist(), strict=True)) if images else {}
     )
@@ -177,7 +186,7 @@ def results_format(
                     "counts": _unpacked(detections, index).decode(),
                 }
             }
-            if masked
+            if with_masks
             else {}
         )
         rows.append({**row, **runs})
@@ -269,21 +278,22 @@ def _gathered(states: list[dict[str, Any]], name: str) -> Columns:
     return {name: column if name == "runs" else column[order] for name, column in columns.items()}
 
 
-def _check_once(images: Columns, masked: set[bool]) -> None:
+def _check_together(images: Columns, mask_given: set[bool]) -> None:
+    """Refuse an image that was evaluated twice, and masks that came for some images only."""
     ids, times = (
         np.unique(images["image"], return_counts=True) if images else (np.array([]), np.array([]))
     )
     if (times > 1).any():
         raise ValueError(f"image {ids[times > 1][0]} was evaluated more than once")
-    if len(masked) > 1:
+    if len(mask_given) > 1:
         raise ValueError("the detector gave masks for some images and none for others")
 
 
 def _curves(
     kind: str, label: int, images: Columns, truths: Columns, detections: Columns
 ) -> dict[str, Array]:
-    """Return one class's precision (thresholds, recalls, 1, areas, most) and recall without the
-    second axis.
+    """Return one class's precision (thresholds, recalls, 1, area ranges, limits of detections) and
+    recall without the second axis.
     """
     from faster_coco_eval import COCO, COCOeval_faster
 
@@ -291,11 +301,11 @@ def _curves(
         "truths": list(_rows(kind, label, images, truths)),
         "found": list(_rows(kind, label, images, detections)),
     }
-    image_ids = sorted({row["image_id"] for rows in seen.values() for row in rows})
+    positions = sorted({row["image_id"] for rows in seen.values() for row in rows})
 
     sizes = [
         {"id": i, "height": int(images["size"][i, 0]), "width": int(images["size"][i, 1])}
-        for i in image_ids
+        for i in positions
     ]
     sets = {
         name: COCO({"images": sizes, "annotations": rows, "categories": [{"id": 0}]})
@@ -312,23 +322,25 @@ def _labels(kind: str, truths: Columns) -> list[int]:
     """Return the classes of which there is an object to be found."""
     if not truths:
         return []
-    judged = ~truths["crowd"] & (truths["drawn"] if kind == "mask" else True)
+    judged = ~truths["crowd"] & (truths["masked"] if kind == "mask" else True)
     return sorted(set(truths["label"][judged].tolist()))
 
 
 def _rows(kind: str, label: int, images: Columns, columns: Columns) -> Iterator[dict[str, Any]]:
-    """Yield annotations or detections of a class; ids count from 1, because 0 means unmatched to
-    the evaluator.
+    """Yield annotations or detections of a class as the evaluator takes them.
+
+    Their `image_id` is the image's position in `images`, not COCO's id of it, which the columns
+    hold; `id` counts from 1, because 0 means unmatched to the evaluator.
     """
     chosen = np.flatnonzero(columns["label"] == label) if columns else np.array([], dtype=np.int64)
-    if kind == "mask" and "drawn" in columns:
-        chosen = chosen[columns["drawn"][chosen]]
+    if kind == "mask" and "masked" in columns:
+        chosen = chosen[columns["masked"][chosen]]
 
     for number, index in enumerate(chosen.tolist(), start=1):
-        place = int(np.searchsorted(images["image"], columns["image"][index]))
+        position = int(np.searchsorted(images["image"], columns["image"][index]))
         row = {
             "id": number,
-            "image_id": place,
+            "image_id": position,
             "category_id": 0,
             "bbox": columns["box"][index].tolist(),
         }
@@ -340,7 +352,7 @@ def _rows(kind: str, label: int, images: Columns, columns: Columns) -> Iterator[
 
         if kind == "mask":
             row["segmentation"] = {
-                "size": images["size"][place].tolist(),
+                "size": images["size"][position].tolist(),
                 "counts": _unpacked(columns, index),
             }
         elif "score" in columns:
@@ -354,9 +366,10 @@ def _numbers(kind: str, curves: Sequence[dict[str, Array]]) -> dict[str, float]:
     """
     numbers = {}
 
-    for name, number in NUMBERS.items():
+    for name, cells in METRICS.items():
+        # `...` is the axis of recalls, which the curve of recall has not
         parts = [
-            curve[number.curve][number.threshold, ..., number.area, number.most].ravel()
+            curve[cells.curve][cells.threshold, ..., cells.area_range, cells.max_detections].ravel()
             for curve in curves
         ]
         values = np.concatenate(parts) if parts else np.array([])

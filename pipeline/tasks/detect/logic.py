@@ -26,7 +26,7 @@ class Detection:
     """The detection task for one variant on one manifest."""
 
     main_metric = "box_ap"
-    drawn = 6
+    draw_count = 6
     eval_batch = 1  # as the authors: an image's result must not depend on how far others pad it
 
     def __init__(self, variant: Variant, recipe: DetectRecipe, manifest: Manifest) -> None:

@@ -28,9 +28,9 @@ class Patch:
         mask[self.top : self.top + height, self.left : self.left + width] = self.pixels
 
 
-def moved(segmentation: Any, geometry: Geometry) -> Patch:
-    """Draw a segmentation at the size of its image and move it: polygons take the way that run
-    lengths take.
+def patch_of(segmentation: Any, geometry: Geometry) -> Patch:
+    """Draw a segmentation at the size of its image and take it through the steps of `geometry`, as
+    the image is: polygons take the way that run lengths take.
 
     That of an object without a mask, an empty list, is an empty patch.
     """

@@ -45,7 +45,7 @@ class ObjectPredictor:
         return Predicted(
             words=self._words(detected),
             record=partial(self._record, picture, detected, size),
-            drawn=self._draw(picture, detected, size),
+            annotated=self._draw(picture, detected, size),
         )
 
     def _words(self, detected: Found) -> str:

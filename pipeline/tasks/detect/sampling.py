@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.datasets.objects import unseen
+from pipeline.datasets.objects import why_unseen
 from pipeline.loading.images import photograph
 from pipeline.loading.randomness import generator
 from pipeline.shards.manifest import ClassEntry
@@ -107,7 +107,7 @@ class DetectSampling:
         """Return boxes, labels and mask patches of the objects that are still there after all
         steps.
         """
-        objects = [row for row in annotations if unseen(row) is None]
+        objects = [row for row in annotations if why_unseen(row) is None]
         corners = torch.tensor([row["bbox"] for row in objects], dtype=torch.float32).reshape(-1, 4)
         corners[:, 2:] += corners[:, :2]
         boxes = geometry.boxes(corners)
@@ -121,7 +121,7 @@ class DetectSampling:
                 [self.labels[row["category_id"]] for row in kept], dtype=torch.int64
             ),
             "masked": torch.tensor([bool(row["segmentation"]) for row in kept], dtype=torch.bool),
-            "patches": [masks.moved(row["segmentation"], geometry) for row in kept],
+            "patches": [masks.patch_of(row["segmentation"], geometry) for row in kept],
         }
 
 

@@ -28,7 +28,7 @@ class Segmentation:
     """The segmentation task for one variant on one manifest."""
 
     main_metric = "miou"
-    drawn = 6
+    draw_count = 6
     eval_batch = 1  # as the authors: an image's result must not depend on how far others pad it
 
     def __init__(self, variant: Variant, recipe: SegmentRecipe, manifest: Manifest) -> None:

@@ -52,6 +52,8 @@ class LabelPredictor:
             record=lambda: {
                 "classes": [{"class": name, "share": round(share, 6)} for name, share in shares]
             },
-            drawn=segmentation.draw_predicted(np.asarray(picture.shown), displayed, self.classes),
+            annotated=segmentation.draw_predicted(
+                np.asarray(picture.shown), displayed, self.classes
+            ),
             maps={"labels": label_map},
         )

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from helpers import run_stage
 
-from pipeline.cluster.fitting import refuse_unfit
+from pipeline.cluster.fitting import refuse_untrainable
 from pipeline.core.errors import UserError
 from pipeline.runs.run import Run
 from pipeline.tasks.classify.recipe import Classify
@@ -66,10 +66,10 @@ def test_a_network_fits_its_recipe_or_is_named(
     section = SECTIONS[task].model_validate({"recipe": recipe, "variants": {"v": variant}})
     named = [("it", Run("id", task, "v", 0, section, small_shards, Path("/nowhere")))]
     if reason is None:
-        refuse_unfit(named)
+        refuse_untrainable(named)
         return
     with pytest.raises(UserError, match=f"^it: .*{reason}") as raised:
-        refuse_unfit(named)
+        refuse_untrainable(named)
     assert "\n" not in str(raised.value)
 
 

@@ -24,7 +24,9 @@ def work(monkeypatch: pytest.MonkeyPatch, error: Exception) -> dict[str, str]:
     monkeypatch.setattr("ray.train.get_context", lambda: context)
     monkeypatch.setattr(loop, "evaluations", fail)
     run = Run("id", "classify", "v", 1, Classify(), Path("/nowhere"), Path("/nowhere"))
-    return workers._work({"runs": [run], "threads": 1, "faults": None, "gate": None, "group": None})
+    return workers._work(
+        {"runs": [run], "threads": 1, "faults": None, "should_continue": None, "group": None}
+    )
 
 
 def test_only_what_all_ranks_see_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,7 @@ from pipeline.params import Shard, Synthetic
 from pipeline.shards import Manifest, ShardReader
 from pipeline.shards.build import build
 from pipeline.tasks.dense.geometry import Geometry
-from pipeline.tasks.detect.masks import moved
+from pipeline.tasks.detect.masks import patch_of
 
 SIDE = 32
 NUMBERS = Synthetic(train=12, val=10, image_size=SIDE)
@@ -288,7 +288,7 @@ def draw_all(folder: Path) -> None:
             for record in (json.loads(reader.read(shard, index)["json"]) for index in range(size)):
                 for row in record["annotations"]:
                     compressed(row["segmentation"], (record["height"], record["width"]))
-                    moved(row["segmentation"], Geometry(record["height"], record["width"]))
+                    patch_of(row["segmentation"], Geometry(record["height"], record["width"]))
 
 
 def run(chosen: int, folder: Path) -> None:

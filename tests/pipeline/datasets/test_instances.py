@@ -16,7 +16,7 @@ from pipeline.datasets.coco import coco
 from pipeline.datasets.coco.instances import clean
 from pipeline.datasets.coco.segmentations import compressed, lengths_of
 from pipeline.datasets.notes import Notes
-from pipeline.datasets.objects import unseen
+from pipeline.datasets.objects import why_unseen
 from pipeline.datasets.targets import Tally
 
 SHAPE = [[1.0, 1.0, 5.0, 1.0, 5.0, 4.0]]
@@ -215,7 +215,7 @@ def test_what_becomes_of_an_annotation(case: tuple[Any, ...]) -> None:
             example.startswith("a.jpg annotation 918") for (example,) in notes.examples.values()
         )
         if cleaned is not None:
-            assert (unseen(cleaned) is None) == (bucket == "seen")
+            assert (why_unseen(cleaned) is None) == (bucket == "seen")
             compressed(cleaned["segmentation"], (30, 40))  # the official tool survives it
 
 

@@ -32,7 +32,7 @@ def test_shipped_files_load(name: str) -> None:
     params = load(PROJECT / name)
     for task in (params.classify, params.detect, params.segment):
         for variant in task.variants:
-            assert task.recipe_of(variant).global_batch % params.cluster.most == 0
+            assert task.recipe_of(variant).global_batch % params.cluster.max_workers == 0
 
 
 def test_all_errors_come_at_once_with_the_nearest_name(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_a_pair_of_workers_is_the_least_and_the_most(tmp_path: Path) -> None:
     path = tmp_path / "pair.yaml"
     path.write_text(yaml.safe_dump({"cluster": {"workers": [2, 3]}, **sections}))
     cluster = load(path).cluster
-    assert (cluster.least, cluster.most) == (2, 3)
+    assert (cluster.min_workers, cluster.max_workers) == (2, 3)
     said = wrong(tmp_path, {"cluster": {"workers": [3, 4]}, **sections})
     assert "cluster.workers 3 does not divide the 4 micro-batches" in said
     assert "write the smaller number first" in wrong(tmp_path, {"cluster": {"workers": [2, 1]}})

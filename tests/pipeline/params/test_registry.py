@@ -34,7 +34,7 @@ def test_a_task_trains_by_its_main_metric_on_data_that_it_reads(name: str) -> No
     assert member(about.logic).main_metric == about.main_metric
     assert not about.metrics[about.main_metric].lower_is_better
     assert callable(member(about.operations))
-    assert about.predictions is None or callable(member(about.predictions))
+    assert about.results_writer is None or callable(member(about.results_writer))
     assert datasets()[about.section().dataset].target == about.target
     assert about.section().task == name
 

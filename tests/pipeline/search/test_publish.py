@@ -1,16 +1,11 @@
 """What a search and a factorial publish, and that the report takes it."""
 
 import json
-from argparse import Namespace
-from pathlib import Path
 from typing import Any
 
-import pytest
-import yaml
-from helpers import ONE_WEIGHT, PROJECT, SEALED, finished_record, write_shards
+from helpers import ONE_WEIGHT, SEALED, finished_record
 
-from pipeline.params import load
-from pipeline.project.call import Call, Folders
+from pipeline.project.call import Call
 from pipeline.report.render import read_evidence
 from pipeline.report.search_section import search_blocks
 from pipeline.report.tracked import tracked
@@ -18,48 +13,16 @@ from pipeline.report.trials import read_factorial, read_search
 from pipeline.search.factorial.design import designs_of
 from pipeline.search.factorial.publish import publish_factorial
 from pipeline.search.factorial.trials import search_of as factorial_of
-from pipeline.search.journal import TrialResult
+from pipeline.search.journal import TrialEnding
 from pipeline.search.publish import publish_search
-from pipeline.search.search import Search, SearchResult
+from pipeline.search.search import Search, SearchOutcome
 from pipeline.search.tune.space import settings_of
 from pipeline.search.tune.trials import search_of
 
-RECIPE = {"image_size": 64, "eval_resize": 64, "micro_batch": 2, "micro_batches": 1}
-VARIED = {
-    "tune": {
-        "base": {"mixer": "dwnet", "size": "micro"},
-        "space": {
-            "kernel_size": [3, 7],
-            "recipe.optimizer.lr": {"low": 0.001, "high": 0.1, "log": True},
-        },
-        "searcher": "random",
-        "samples": 3,
-        "seeds": [0, 1],
-        "hold_out": 0.4,
-    },
-    "factorial": {
-        "base": {"size": "micro"},
-        "group_channels": [1],
-        "controls": False,
-        "seeds": [0, 1],
-    },
-}
 
-
-@pytest.fixture
-def call(tmp_path: Path) -> Call:
-    for name in ("pipeline", "models"):
-        (tmp_path / name).symlink_to(PROJECT / name)
-    tree = {"classify": {"recipe": RECIPE, "variants": {}}, **VARIED}
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(tree))
-    write_shards(tmp_path / "data/shards/imagenet", [5, 3])
-    args = Namespace(params="params.yaml", set=[], out=None)
-    return Call(args, load(tmp_path / "params.yaml"), tmp_path, Folders(tmp_path))
-
-
-def outcome_of(search: Search) -> SearchResult:
+def outcome_of(search: Search) -> SearchOutcome:
     """Finish every trial but the last, which failed before its first evaluation."""
-    ends: dict[str, TrialResult] = {}
+    ends: dict[str, TrialEnding] = {}
     for place, trial in enumerate(search.trials[:-1]):
         run = trial.run
         run.folder.mkdir(parents=True, exist_ok=True)
@@ -70,10 +33,10 @@ def outcome_of(search: Search) -> SearchResult:
         record = finished_record(run.id, run.seed, final=row, best=row, history=[row | logged])
         run.finish(record, list(SEALED))
         rows = [{"run_id": run.id, **row, **logged}]
-        ends[run.id] = TrialResult(run.id, "finished", rows, {"macs": 9, "parameters": 7})
+        ends[run.id] = TrialEnding(run.id, "finished", rows, {"macs": 9, "parameters": 7})
     last = search.trials[-1].run
-    ends[last.id] = TrialResult(last.id, "failed", [], {"macs": 9}, "out of memory")
-    return SearchResult(ends, "m", {identifier: "m" for identifier in ends})
+    ends[last.id] = TrialEnding(last.id, "failed", [], {"macs": 9}, "out of memory")
+    return SearchOutcome(ends, "m", {identifier: "m" for identifier in ends})
 
 
 def test_a_random_search_over_a_range_is_reported(call: Call) -> None:

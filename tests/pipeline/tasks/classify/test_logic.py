@@ -43,7 +43,7 @@ def test_a_prediction_counts_that_is_among_the_labels() -> None:
 
 def test_which_images_are_right_is_kept_in_the_order_of_the_split() -> None:
     """Batch after batch goes to the next rank, and comes back to its place."""
-    found = Accuracy().result([sums([0, 3]), sums([1, 4]), sums([2])]).right
+    found = Accuracy().result([sums([0, 3]), sums([1, 4]), sums([2])]).correct
     assert found is not None and found["images"] == 5
     bits = np.unpackbits(np.frombuffer(b64decode(found["bits"]), np.uint8), count=5)
     assert bits.tolist() == [1, 1, 0, 0, 0]

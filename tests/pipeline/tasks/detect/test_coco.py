@@ -189,7 +189,7 @@ def test_all_numbers_are_those_of_pycocotools(some: list[Case]) -> None:
     for prefix, kind in coco.KINDS.items():
         numbers, each = official(some, kind)
         assert (numbers > 0).all() and len(each) == 3  # every number is at stake
-        names = [f"{prefix}_{name}" for name in coco.NUMBERS]
+        names = [f"{prefix}_{name}" for name in coco.METRICS]
         assert [result.metrics[name] for name in names] == pytest.approx(numbers.tolist(), abs=1e-6)
         assert {
             name: row[f"{prefix}_ap"] for name, row in result.per_class.items()
@@ -234,7 +234,7 @@ def test_what_has_no_ground_truth_has_no_number() -> None:
     assert found.per_class == {"cat": {"box_ap": pytest.approx(100)}}
     assert found.metrics == pytest.approx(
         dict.fromkeys(
-            [f"box_{name}" for name in coco.NUMBERS if not name.endswith(("small", "medium"))], 100
+            [f"box_{name}" for name in coco.METRICS if not name.endswith(("small", "medium"))], 100
         )
     )
     nothing = CocoEvaluator(CLASSES).result(states([[(output, {**record, "annotations": []})], []]))
@@ -338,7 +338,7 @@ def test_an_object_without_a_mask_is_judged_by_its_box_alone(some: list[Case]) -
     result = evaluator.result([evaluator.state()])
     for kind, truth in (("box", some), ("mask", left_out)):
         expected, _ = official(truth, coco.KINDS[kind])
-        names = [f"{kind}_{name}" for name in coco.NUMBERS]
+        names = [f"{kind}_{name}" for name in coco.METRICS]
         np.testing.assert_allclose([result.metrics[name] for name in names], expected, atol=1e-9)
     assert "mask_ap" not in result.per_class["cat"] and result.per_class["cat"]["box_ap"] > 0
 

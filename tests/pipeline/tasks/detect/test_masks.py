@@ -9,7 +9,7 @@ from pycocotools import mask as coco
 
 from pipeline.datasets.coco.segmentations import run_lengths
 from pipeline.tasks.dense.geometry import Geometry
-from pipeline.tasks.detect.masks import moved
+from pipeline.tasks.detect.masks import patch_of
 
 SIZE = 60, 80
 POLYGONS = [
@@ -32,7 +32,7 @@ def forms() -> dict[str, Any]:
 
 def whole(segmentation: Any, geometry: Geometry) -> np.ndarray:
     mask = np.zeros(geometry.size, dtype=np.uint8)
-    moved(segmentation, geometry).paste(mask)
+    patch_of(segmentation, geometry).paste(mask)
     return mask
 
 
@@ -58,7 +58,7 @@ def test_every_form_is_the_same_mask(form: str) -> None:
 
 
 def test_a_patch_holds_nothing_but_the_object() -> None:
-    patch = moved(POLYGONS[1:], geometry())
+    patch = patch_of(POLYGONS[1:], geometry())
     assert (
         patch.pixels[0].any()
         and patch.pixels[-1].any()
@@ -71,5 +71,5 @@ def test_a_patch_holds_nothing_but_the_object() -> None:
 def test_what_a_crop_leaves_out_is_empty() -> None:
     way = Geometry(*SIZE)
     way.crop(52, 0, (8, 80))
-    assert moved(POLYGONS, way).pixels.size == 0 and not whole(POLYGONS, way).any()
+    assert patch_of(POLYGONS, way).pixels.size == 0 and not whole(POLYGONS, way).any()
     assert not whole([[-9.0, -9.0, -3.0, -9.0, -3.0, -3.0]], Geometry(*SIZE)).any()
