@@ -54,6 +54,10 @@ class Duration(Section):
         """Resolve to optimizer steps."""
         return self.steps if self.steps is not None else round((self.epochs or 0) * steps_per_epoch)
 
+    def at_least_a_step(self, steps_per_epoch: int) -> int:
+        """Resolve to optimizer steps, at least one: the length of a run, or of an interval."""
+        return max(1, self.in_steps(steps_per_epoch))
+
 
 def _none(value: Any) -> Any:
     """Take a duration of nothing for none."""

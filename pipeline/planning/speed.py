@@ -17,7 +17,7 @@ from pipeline.params import Cluster, Dataset, Duration, Variant
 from pipeline.params.registry import classifier
 from pipeline.planning import rounds
 from pipeline.planning.operations import PHOTOGRAPH, operations_of
-from pipeline.planning.work import Training, evaluations, steps_in
+from pipeline.planning.work import Training, evaluations
 from pipeline.project.call import Call, Folders
 from pipeline.runs.results.profile import ProfileFile
 from pipeline.runs.results.training import Metrics
@@ -293,9 +293,8 @@ def _of_record(record: dict[str, Any], cluster: Cluster) -> Measured:
     recipe = record["recipe"]
     data = record["data"]
     batch = recipe["micro_batch"] * recipe["micro_batches"]
-    every = steps_in(
-        Duration.model_validate(recipe["evaluate_every"]), data["train_samples"] // batch
-    )
+    evaluate_every = Duration.model_validate(recipe["evaluate_every"])
+    every = evaluate_every.at_least_a_step(data["train_samples"] // batch)
 
     images = evaluated = train = wall = 0.0
     for seed in record["seeds"]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline.core.errors import UserError
-from pipeline.params import Duration, Params, Task, Variant
+from pipeline.params import Params, Task, Variant
 from pipeline.planning.data import Amount
 
 if TYPE_CHECKING:  # it imports NumPy, which a plan may do without
@@ -86,8 +86,8 @@ def work_of(training: Training, amount: Amount, runs: "list[Run] | None") -> Pla
             f"{recipe.global_batch}; lower micro_batch or micro_batches"
         )
 
-    total = steps_in(recipe.duration, per_epoch)
-    every = steps_in(recipe.evaluate_every, per_epoch)
+    total = recipe.duration.at_least_a_step(per_epoch)
+    every = recipe.evaluate_every.at_least_a_step(per_epoch)
     remaining = len(training.seeds) if runs is None else len(runs)
     begun = [step for run in runs or () if (step := _reached(run, total))]
     steps = total * remaining - sum(begun)
@@ -118,11 +118,6 @@ def parts_of(amount: Amount, hold_out: float) -> dict[str, int]:
         else 0
     )
     return {**images, "train": images["train"] - held, "held_out": held}
-
-
-def steps_in(duration: Duration, per_epoch: int) -> int:
-    """Return a duration in steps as the training loop takes it: at least one."""
-    return max(1, duration.in_steps(per_epoch))
 
 
 def evaluations(total: int, every: int) -> int:

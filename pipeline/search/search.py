@@ -105,5 +105,5 @@ def total_in(run: Run, unit: str) -> float:
     samples = len(open_split(run.shards, "train", run.recipe.hold_out, run.cache))
     # samples that do not fill one step are refused as the run starts
     steps_per_epoch = max(1, samples // run.recipe.global_batch)
-    steps = max(1, run.recipe.duration.in_steps(steps_per_epoch))
+    steps = run.recipe.duration.at_least_a_step(steps_per_epoch)
     return float(steps) if unit == "step" else steps / steps_per_epoch

@@ -38,7 +38,7 @@ def _after_warmup(
     clock: int, recipe: BaseRecipe, peak: float, floor: float, steps_per_epoch: int
 ) -> float:
     schedule = recipe.schedule
-    total = recipe.duration.in_steps(steps_per_epoch)
+    total = recipe.duration.at_least_a_step(steps_per_epoch)
     if schedule.kind == "cosine":
         return floor + (peak - floor) * (1 + math.cos(math.pi * clock / total)) / 2
     if schedule.kind == "poly":

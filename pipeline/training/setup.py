@@ -50,7 +50,7 @@ class Setup:
 
     def to_steps(self, duration: Duration) -> int:
         """Return a duration in steps: at least one."""
-        return max(1, duration.in_steps(self.train_samples.steps_per_epoch))
+        return duration.at_least_a_step(self.train_samples.steps_per_epoch)
 
     def announce(self, sentence: str) -> None:
         """Say a sentence to whoever follows the run (`Run.announce`), on rank 0 alone."""

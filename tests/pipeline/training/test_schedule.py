@@ -3,6 +3,7 @@ hook.
 """
 
 from collections.abc import Callable
+from typing import Literal
 
 import pytest
 import torch
@@ -114,3 +115,13 @@ def test_poly_reaches_its_floor() -> None:
         optimizer=Optimizer(lr=1.0, lr_batch=None), schedule=schedule, duration=Duration(steps=100)
     )
     assert [lr_at(step, recipe, 10) for step in (25, 50, 100)] == pytest.approx([0.75, 0.5, 0.0])
+
+
+@pytest.mark.parametrize("kind", ["cosine", "poly", "multistep"])
+def test_a_run_of_less_than_a_step_has_one(kind: Literal["cosine", "poly", "multistep"]) -> None:
+    recipe = Recipe(
+        optimizer=Optimizer(lr=1.0, lr_batch=None),
+        schedule=Schedule(kind=kind, warmup=None),
+        duration=Duration(epochs=0.04),
+    )
+    assert lr_at(0, recipe, 10) == 1.0
