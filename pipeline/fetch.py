@@ -42,7 +42,7 @@ def fetch(call: Call, name: str) -> None:
                 f"warning: files in {printable(str(listing.root))} were written since they were "
                 "fetched last, none "
                 "with another size; shards made before hold what was there then "
-                f"({call.again('shard', name, force=True)})"
+                f"({call.again(f'shard@{name}', force=True)})"
             )
         dates.remember(call.folders.dates(name), listing)
 

@@ -6,11 +6,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
+from pipeline.params.folders import TASKS
 from pipeline.params.registry import metrics
-from pipeline.params.section import Positive, Section
+from pipeline.params.section import Name, Positive, Section
 
 PROTOCOLS = ("http://", "https://", "s3://", "gs://", "file://")
 Gpu = Literal["V100", "A100", "H100", "H200"]
+StageName = Annotated[str, Field(pattern=rf"^({'|'.join(TASKS)})@[A-Za-z0-9_]+$")]
 STORES = ("s3://", "gs://")
 """Where runs may be kept beside a folder: objects are written there, some only once."""
 
@@ -62,8 +64,9 @@ class Planning(Section):
 
 class Compare(Section):
     """The report. `tolerance` are points of each metric within which a published number counts as
-    reproduced; without `samples` it holds no image of a data set, and may be passed on where those
-    may not.
+    reproduced. `primary` names the contrasts that a study was made for, e.g. `locality:
+    [classify@dwnet, classify@dwnet_k1]`; write them down before its runs. A report to be passed on
+    goes without `samples`, the images of data sets that may not be, and without `links` to MLflow.
     """
 
     tolerance: dict[str, Annotated[float, Field(ge=0)]] = Field(
@@ -76,8 +79,12 @@ class Compare(Section):
     """By metric, in its points: how far from published counts as reproduced."""
     least_seeds: Annotated[int, Field(ge=3)] = 3
     """Seeds below which no trained number counts as reproduced."""
+    primary: dict[Name, tuple[StageName, StageName]] = Field(default_factory=dict)
+    """By name: two trained stages, left minus right; adjusted together for being several."""
     samples: bool = True
     """Show what networks saw in images of the data sets."""
+    links: bool = True
+    """Link runs to MLflow's pages; without, runs are named by their ids, for readers elsewhere."""
 
 
 class Cluster(Section):

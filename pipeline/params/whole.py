@@ -77,6 +77,9 @@ class Params(_Tasks):
             if task != classifier():
                 self._check_start(task, section)
 
+        for name, (left, right) in self.compare.primary.items():
+            self._check_contrast(f"compare.primary.{name}", left, right)
+
         for section in sections.values():
             for name in section.variants:
                 count = section.recipe_of(name).micro_batches
@@ -98,6 +101,21 @@ class Params(_Tasks):
             raise ValueError(
                 f"{task}.dataset {section.dataset} has .{has} targets, and {task} reads .{reads}; "
                 f"use {' or '.join(fitting)}"
+            )
+
+    def _check_contrast(self, where: str, *stages: str) -> None:
+        """Check that a contrast is of two variants of one task."""
+        for stage in stages:
+            task, _, name = stage.partition("@")
+            if name not in getattr(self, task).variants:
+                raise ValueError(
+                    f"{where} names {stage}, and {task}.variants has no {name}; add it"
+                )
+
+        left, right = (stage.partition("@")[0] for stage in stages)
+        if left != right or len(set(stages)) < len(stages):
+            raise ValueError(
+                f"{where} sets {' against '.join(stages)}; name two variants of one task"
             )
 
     def _check_start(self, task: str, section: Task) -> None:

@@ -29,7 +29,7 @@ def advice(call: Call, plan: Plan) -> Iterator[str]:
 def _data(call: Call, plan: Plan) -> Iterator[str]:
     """Yield where nobody has looked at the data yet."""
     for amount in plan.amounts:
-        look = call.again("fetch", amount.name)
+        look = call.again(f"fetch@{amount.name}")
         if amount.known == "unknown":
             origin = getattr(call.params.data, amount.name).origin
             yield f"How many images are in {origin} is unknown until fetch has looked: {look}"
@@ -52,9 +52,10 @@ def _round_times(call: Call, plan: Plan) -> Iterator[str]:
             if len(names) > 1
             else ""
         )
+        measure = call.again(f"profile@{names[0]}")
         yield (
             f"The time of {count(len(rounded), 'stage')} (round) is from round figures and may be "
-            f"wrong by a factor of three: {call.again('profile', names[0])} measures {names[0]} on "
+            f"wrong by a factor of three: {measure} measures {names[0]} on "
             f"this machine{more}; plan.gpu says which GPU is meant."
         )
 

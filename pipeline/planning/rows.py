@@ -89,7 +89,7 @@ def _line(row: ExpectedRow) -> str:
     cells = [
         row.row.table,
         f"{row.row.model} (`{row.row.id}`)",
-        f"`{repro(row.row.task, row.name)}`" if row.name else NONE,
+        f"`{repro(f'{row.row.task}@{row.name}')}`" if row.name else NONE,
         expected,
         row.row.confidence,
         device_time(row.cost) if row.cost else NONE,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pipeline.core.errors import UserError
 from pipeline.params import TASKS, Params
 from pipeline.params.reading import read_tree
-from pipeline.project.call import Call
+from pipeline.project.call import Call, words_of
 from pipeline.project.dvcfile import refuse_unmade
 
 if TYPE_CHECKING:
@@ -74,10 +74,9 @@ def stages_of(call: Call) -> list[PlannedStage]:
 
 def command_of(call: Call, stage: PlannedStage) -> list[str]:
     """Return the command by which an ad-hoc call does a stage."""
-    verb, words = ("train", [stage.verb]) if stage.verb in TASKS else (stage.verb, [])
-    names = [stage.key] if stage.key else []
+    verb, *words = words_of(stage.name)
     options = [f"{name}={value}" for name, value in call.options]
-    return [sys.executable, "-m", f"pipeline.{verb}", *words, *names, *options]
+    return [sys.executable, "-m", f"pipeline.{verb}", *words, *options]
 
 
 def _needed(call: Call) -> Iterator[PlannedStage]:

@@ -177,6 +177,8 @@ def _totals(plan: Plan) -> list[str]:
 def _totals_by_verb(plan: Plan) -> Iterator[str]:
     """Yield what all stages together take, and which verbs that is: in hours, and in money."""
     devices: dict[Kind, str] = {"GPU": "GPU", "CPU": "worker"}
+    untimed = any(row.times is None for row in plan.rows)
+    reach = "At least" if untimed else "In all"
     for kind, device in devices.items():
         verbs = {verb: busy for verb, busy in plan.verbs(kind).items() if busy}
         total = sum(verbs.values())
@@ -187,7 +189,7 @@ def _totals_by_verb(plan: Plan) -> Iterator[str]:
         ]
         if shares:
             wall = f"{clock(plan.wall)} on {count(plan.workers[kind], device)}"
-            yield f"In all {duration(total, f'{kind}-')}, {wall}: {', '.join(shares)}."
+            yield f"{reach} {duration(total, f'{kind}-')}, {wall}: {', '.join(shares)}."
 
     if plan.price is not None:
         parts = [

@@ -10,7 +10,7 @@ from pipeline.core import environment, failpoints, records
 from pipeline.core.errors import UserError, discreet, shortened
 from pipeline.core.locks import held
 from pipeline.core.shell import shell_line
-from pipeline.params import Params
+from pipeline.params import TASKS, Params
 
 
 @dataclass(frozen=True)
@@ -114,13 +114,13 @@ class Call:
         """Return the commands that make a data set's shards anew, with this call's options."""
         return f"{self.command('fetch', dataset)} && {self.command('shard', dataset)}"
 
-    def again(self, verb: str, *words: str, force: bool = False) -> str:
-        """Return the command that makes a stage anew: DVC's for the project itself, else this
-        call's own.
+    def again(self, *stages: str, force: bool = False) -> str:
+        """Return the command that makes stages anew, named as dvc.yaml does: DVC's for the project
+        itself, else this call's own.
         """
         if self.folders.root != self.project:
-            return self.command(verb, *words)
-        return repro(verb, *words, force=force)
+            return " && ".join(self.command(*words_of(stage)) for stage in stages)
+        return repro(*stages, force=force)
 
     def command(self, verb: str, *words: str) -> str:
         """Return the command of a stage with this call's options, to be pasted into a shell;
@@ -136,7 +136,14 @@ class Call:
         return [option for option in options if option[1]]
 
 
-def repro(*stage: str, force: bool = False) -> str:
-    """Return the command by which DVC makes a stage, e.g. `classify` of `dwnet_tiny`."""
+def repro(*stages: str, force: bool = False) -> str:
+    """Return the command by which DVC makes stages, e.g. `classify@dwnet_tiny`."""
     options = ("--force", "--single-item") if force else ()
-    return shell_line("dvc", "repro", *options, "@".join(stage))
+    return shell_line("dvc", "repro", *options, *stages)
+
+
+def words_of(stage: str) -> list[str]:
+    """Return a stage's command and what follows it: `train classify dwnet` of `classify@dwnet`."""
+    verb, _, key = stage.partition("@")
+    names = [key] if key else []
+    return ["train", verb, *names] if verb in TASKS else [verb, *names]

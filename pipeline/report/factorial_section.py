@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from pipeline.project.call import repro
 from pipeline.report import numbers
 from pipeline.report.answers import crossed, words
 from pipeline.report.answers.answer import Drawing, Evidence
@@ -18,7 +17,6 @@ from pipeline.report.statistics import summarise
 from pipeline.report.tracked import Tracked
 from pipeline.report.trials import FactorialResults
 
-NONE = Paragraph(f"The factorial design has not been run; `{repro('factorial')}` makes it.")
 GROUPS = {"channel": "one set a channel", "group": "one set a group", "all": "one set for all"}
 HEAD = [
     "setting",
@@ -41,7 +39,8 @@ def factorial_blocks(evidence: Evidence, tracked: Tracked) -> list[Block]:
     """Return the section."""
     factorial = evidence.factorial
     if factorial is None:
-        return [NONE]
+        makes = evidence.results.again("factorial")
+        return [Paragraph(f"The factorial design has not been run; `{makes}` makes it.")]
 
     design = factorial.design
     samples = {budget: of_budget(factorial, budget) for budget in factorial.budgets}

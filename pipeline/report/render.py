@@ -15,7 +15,7 @@ from pipeline.project.call import Call
 from pipeline.project.git import day
 from pipeline.report import figures, numbers
 from pipeline.report.answers import answers
-from pipeline.report.answers.answer import Answer, Evidence
+from pipeline.report.answers.answer import Evidence
 from pipeline.report.answers.crossed import analyses
 from pipeline.report.claims import COSTS, TASK_NAMES, TASKS, Claim, load_claims
 from pipeline.report.contrasts import against_baseline
@@ -23,6 +23,7 @@ from pipeline.report.derived import contrasts_csv, costs_csv, effects_csv, hours
 from pipeline.report.document import Figure, to_markdown
 from pipeline.report.factorial_section import interaction_drawings
 from pipeline.report.page import to_html
+from pipeline.report.primary import primary_contrasts, primary_csv, primary_drawing
 from pipeline.report.results import Results, VariantResult, read_results
 from pipeline.report.scatter import over_cost, spoken
 from pipeline.report.search_section import file_of
@@ -58,7 +59,7 @@ def make_report(call: Call) -> Path:
         pictures = _pictures(evidence.results, material.claims, folder)
         if call.params.compare.samples:
             pictures += _samples(evidence.results, folder)
-        _draw(evidence, material.answers, folder)
+        _draw(material, folder)
         blocks = report(replace(material, pictures=pictures))
         write_text(folder / "report.md", to_markdown(blocks))
         write_text(folder / "report.html", to_html(blocks, folder))
@@ -85,9 +86,10 @@ def gather(call: Call) -> Material:
         params=call.params,
         evidence=evidence,
         answers=answers(evidence),
+        primary=primary_contrasts(evidence.results, call.params.compare),
         judged=judge_all(claims, evidence.results, call.params.compare),
         pictures=[],
-        tracked=tracked(call.params.tracking),
+        tracked=tracked(call.params.tracking, call.params.compare.links),
         folder=call.folders.results("report"),
         project=call.project,
         claims=claims,
@@ -118,14 +120,18 @@ def tables(material: Material) -> dict[str, str]:
         "contrasts.csv": contrasts_csv(all_answers, baseline, evidence.margin),
         "costs.csv": costs_csv(all_answers),
         "effects.csv": effects_csv(evidence),
+        "primary.csv": primary_csv(material.primary),
         "hours.csv": hours_csv(evidence),
     }
 
 
-def _draw(evidence: Evidence, all_answers: list[Answer], folder: Path) -> None:
-    """Draw the answers' pictures and the factorial's; those of the search are copied."""
-    drawings = [answer.figure for answer in all_answers if answer.figure]
-    for drawing in [*drawings, *interaction_drawings(evidence)]:
+def _draw(material: Material, folder: Path) -> None:
+    """Draw the pictures of primary contrasts, answers and factorial; those of the search are
+    copied.
+    """
+    evidence = material.evidence
+    drawings = [primary_drawing(material.primary), *(each.figure for each in material.answers)]
+    for drawing in [*filter(None, drawings), *interaction_drawings(evidence)]:
         drawing.plot(folder / drawing.file)
     for picture in evidence.search.pictures if evidence.search else ():
         shutil.copyfile(picture, folder / file_of(picture.name))

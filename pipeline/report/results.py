@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.core.errors import UserError
@@ -14,6 +15,9 @@ from pipeline.report.document import code, plain
 from pipeline.runs.results.files import AGAIN, line_of, read_json, read_table
 from pipeline.runs.results.profile import ProfileFile
 from pipeline.runs.results.training import HistoryLine, Metrics, PredictionsFile
+
+Again = Callable[..., str]
+"""Return the command that makes stages anew."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class VariantResult:
-    """All that is known of one variant in one task."""
+    """All that is known of one variant in one task; `again` returns the command of stages."""
 
     task: str
     name: str
@@ -36,6 +40,12 @@ class VariantResult:
     profile: ProfileFile | None
     history: tuple[Evaluation, ...]
     predictions: PredictionsFile | None = None
+    again: Again = field(default=repro, compare=False)
+
+    @property
+    def stage(self) -> str:
+        """The name of its training in dvc.yaml."""
+        return f"{self.task}@{self.name}"
 
     @property
     def samples(self) -> Path | None:
@@ -46,10 +56,13 @@ class VariantResult:
 
 @dataclass(frozen=True)
 class Results:
-    """Every variant of params.yaml, run or not, in its order; and remarks about what was found."""
+    """Every variant of params.yaml, run or not, in its order; remarks about what was found; and
+    the command that makes stages, named as in dvc.yaml.
+    """
 
     variants: tuple[VariantResult, ...]
     notes: tuple[str, ...]
+    again: Again = field(default=repro, compare=False)
 
     def of(self, task: str) -> list[VariantResult]:
         """Return the variants of one task."""
@@ -77,7 +90,7 @@ def read_results(call: Call) -> Results:
             notes.extend(_departures(result))
         notes.extend(_strangers(call, task, set(section.variants)))
 
-    return Results(tuple(results), tuple(notes))
+    return Results(tuple(results), tuple(notes), call.again)
 
 
 def _read(call: Call, task: str, name: str, variant: Variant) -> VariantResult:
@@ -97,6 +110,7 @@ def _read(call: Call, task: str, name: str, variant: Variant) -> VariantResult:
         profile=read_json(profile / "profile.json", ProfileFile) if profile.is_dir() else None,
         history=_history(folder / "history.csv") if metrics else (),
         predictions=_predictions(folder / "predictions.json") if metrics else None,
+        again=call.again,
     )
 
 
@@ -140,7 +154,7 @@ def _departures(result: VariantResult) -> list[str]:
         for key in sorted(current.keys() | trained.keys())
         if current.get(key) != trained.get(key)
     ]
-    again = f"`{repro(result.task, result.name)}` brings it up to date."
+    again = f"`{result.again(result.stage)}` brings it up to date."
 
     return [
         f"{result.task} `{result.name}` was trained with {plain(key)} "

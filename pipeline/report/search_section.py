@@ -10,9 +10,9 @@ from typing import Any
 import yaml
 
 from pipeline.params.registry import classifier
-from pipeline.project.call import repro
 from pipeline.report import numbers
 from pipeline.report.answers import words
+from pipeline.report.answers.answer import Evidence
 from pipeline.report.claims import TASK_NAMES
 from pipeline.report.document import Block, Bullets, Figure, Folded, Paragraph, Table, code
 from pipeline.report.hours import hours
@@ -27,13 +27,14 @@ CAPTIONS = {
     "pareto": "Every setting of the search by accuracy and cost; the line joins those that no "
     "other beats in both.",
 }
-NONE = Paragraph(f"No search has been run; `{repro('tune')}` makes it.")
 
 
-def search_blocks(search: SearchResults | None, tracked: Tracked) -> list[Block]:
+def search_blocks(evidence: Evidence, tracked: Tracked) -> list[Block]:
     """Return the section."""
+    search = evidence.search
     if search is None:
-        return [NONE]
+        makes = evidence.results.again("tune")
+        return [Paragraph(f"No search has been run; `{makes}` makes it.")]
 
     space = search.space
     small = any(sample.small for _, sample in of_search(search))

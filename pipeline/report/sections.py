@@ -15,6 +15,7 @@ from pipeline.report.contrasts import against_baseline
 from pipeline.report.document import Block, Bullets, Figure, Folded, Heading, Paragraph
 from pipeline.report.factorial_section import factorial_blocks
 from pipeline.report.first import first_screen
+from pipeline.report.primary import PrimaryContrast, primary_blocks
 from pipeline.report.provenance import provenance
 from pipeline.report.reading import how_to_read
 from pipeline.report.results import Results
@@ -47,6 +48,7 @@ class Material:
     params: Params
     evidence: Evidence
     answers: list[Answer]
+    primary: list[PrimaryContrast]
     judged: list[Judged]
     pictures: list[Figure]
     tracked: Tracked
@@ -67,6 +69,7 @@ def report(material: Material) -> list[Block]:
         *first_screen(
             results, material.answers, material.claims, material.evidence.margin, material.dated
         ),
+        *primary_blocks(material.primary),
         Heading(2, "Results"),
         *variant_tables(results, material.folder, tracked),
         *(picture for picture in material.pictures if picture.file.startswith(SCATTER)),
@@ -80,7 +83,7 @@ def report(material: Material) -> list[Block]:
         Heading(2, "Against the baseline"),
         *_against_baseline(results),
         Heading(2, "Search"),
-        *search_blocks(material.evidence.search, tracked),
+        *search_blocks(material.evidence, tracked),
         Heading(2, "Factorial"),
         *factorial_blocks(material.evidence, tracked),
         Heading(2, "Plots"),

@@ -78,12 +78,13 @@ class OverImages:
     """A paired difference and the sampling of the images that it was measured on.
 
     `interval` is a paired bootstrap over images, with the seeds as they are; `both` is over images
-    and seeds together, None for one seed.
+    and seeds together, and `p` that of the t-test with it, each None for one seed.
     """
 
     images: int
     interval: tuple[float, float]
     both: tuple[float, float] | None
+    p: float | None = None
 
 
 def summarise(values: Sequence[float]) -> Summary:
@@ -121,7 +122,7 @@ def over_images(
         difference: that of the accuracies, over the same seeds.
     """
     import numpy as np
-    from scipy.special import stdtrit
+    from scipy.special import stdtr, stdtrit
 
     seeds = sorted(left.keys() & right.keys())
     if (
@@ -147,11 +148,13 @@ def over_images(
     shared = points.var(0, ddof=1).mean() / difference.n / images
     together = of_seeds + max(float(means.var() - shared), 0.0)
     freedom = (difference.n - 1) * (together / of_seeds) ** 2 if of_seeds else inf  # Satterthwaite
-    half = float(stdtrit(min(freedom, 1e9), (1 + CONFIDENCE) / 2)) * sqrt(together)
+    freedom = min(freedom, 1e9)
+    error = sqrt(together)
+    half = float(stdtrit(freedom, (1 + CONFIDENCE) / 2)) * error
+    both = (difference.mean - half, difference.mean + half)
+    p = 2 * float(stdtr(freedom, -abs(difference.mean) / error)) if error else None
 
-    return OverImages(
-        images, (float(low), float(high)), (difference.mean - half, difference.mean + half)
-    )
+    return OverImages(images, (float(low), float(high)), both, p)
 
 
 def best_by_luck(

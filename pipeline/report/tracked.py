@@ -19,13 +19,15 @@ IDENTIFIER = re.compile(r"[0-9a-f]{32}")
 
 @dataclass(frozen=True)
 class Tracked:
-    """The address of MLflow's pages, None where it cannot be told without its secrets.
+    """The address of MLflow's pages, None where there are no links, which `unlinked` gives the
+    reason for.
 
     `local` where they are served only while `make ui` runs.
     """
 
     address: str | None
     local: bool
+    unlinked: str = "The address of MLflow is not shown, for it may hold a secret"
 
     def link(self, identifier: str | None, words: str) -> str:
         """Link words to a run's page; MLflow finds the experiment itself.
@@ -42,18 +44,17 @@ class Tracked:
     def explained(self) -> str:
         """Say once where the links lead."""
         if self.address is None:
-            return (
-                "The address of MLflow is not shown, for it may hold a secret; runs are named "
-                "by their MLflow ids."
-            )
+            return f"{self.unlinked}; runs are named by their MLflow ids."
         served = "; `make ui` serves it on this machine" if self.local else ""
         return f"Links of runs lead to MLflow at {code(self.address)}{served}."
 
 
-def tracked(tracking: Tracking) -> Tracked:
+def tracked(tracking: Tracking, links: bool = True) -> Tracked:
     """Find MLflow's pages: a server's own address without user and password, else what `make ui`
-    serves.
+    serves; nothing where no `links` are wanted.
     """
+    if not links:
+        return Tracked(None, local=False, unlinked="MLflow is where the runs were made")
     uri = os.environ.get("MLFLOW_TRACKING_URI") or tracking.uri or ""
     if not uri.startswith(("http://", "https://")):
         return Tracked(SERVED, local=True)

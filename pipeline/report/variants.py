@@ -9,7 +9,6 @@ from statistics import fmean
 from urllib.parse import quote
 
 from pipeline.params.registry import classifier, tasks
-from pipeline.project.call import repro
 from pipeline.report import numbers
 from pipeline.report.answers import words
 from pipeline.report.claims import TASK_NAMES, TASKS
@@ -93,7 +92,7 @@ def _variant_row(result: VariantResult, metric: str, folder: Path, timed: bool) 
     inference = [speed] if timed else []
 
     if metrics is None:
-        todo = f"`{repro(result.task, result.name)}`"
+        todo = f"`{result.again(result.stage)}`"
         counted = [numbers.NOTHING] * 2
         return [
             f"`{result.name}`",

@@ -9,7 +9,6 @@ from typing import Any
 
 from pipeline.params import MIXER_FIELDS, Compare
 from pipeline.params.registry import classifier
-from pipeline.project.call import repro
 from pipeline.report.claims import COSTS, METRICS, Claim
 from pipeline.report.numbers import seeds
 from pipeline.report.results import Results, VariantResult
@@ -162,7 +161,7 @@ def _measure(
     if claim.metric in COSTS:
         return (*_measure_cost(claim, result),)
 
-    train = f"`{repro(result.task, result.name)}`"
+    train = f"`{result.again(result.stage)}`"
     if result.metrics is None:
         return None, None, (), train
 
@@ -182,12 +181,12 @@ def _measure_cost(
         if claim.metric != "parameters_m":
             return None, None, (), "not measured with the head of this task"
         if result.metrics is None:
-            return None, None, (), f"`{repro(result.task, result.name)}`"
+            return None, None, (), f"`{result.again(result.stage)}`"
         return summarise([result.metrics.parameters / 1e6]), None, small_because(result.metrics), ""
 
     profile = result.profile
     if profile is None:
-        return None, None, (), f"`{repro('profile', result.name)}`"
+        return None, None, (), f"`{result.again(f'profile@{result.name}')}`"
 
     value = {
         "parameters_m": profile.parameters / 1e6,
@@ -231,7 +230,7 @@ def _unclaimed(result: VariantResult) -> Judged:
     """Return a variant that no published row describes."""
     if result.metrics is None:
         return Judged(
-            result.task, "", NOT_RUN, result=result, todo=f"`{repro(result.task, result.name)}`"
+            result.task, "", NOT_RUN, result=result, todo=f"`{result.again(result.stage)}`"
         )
 
     metric = result.metrics.main_metric

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import models
+from models.published import served
 from models.published.size import size_of
 from pipeline.tracking.database import alone
 from pipeline.tracking.published import Published
@@ -153,7 +154,7 @@ def _write(
 
     data = folder / "data"
     data.mkdir(parents=True)
-    _link(Path(network.folder) / WEIGHTS, data / "model.pth")
+    _link(Path(network.folder) / WEIGHTS, data / served.WEIGHTS)
     (data / "pickle_module_info.txt").write_text(READER)
     source = Path(models.__file__).parent
     shutil.copytree(source, folder / "code" / "models", ignore=_no_bytecode)
@@ -169,15 +170,15 @@ def _write(
         model_id=identifier,
     )
     model.add_flavor("pytorch", model_data="data", pytorch_version=version("torch"), code="code")
-    if config["network"] != "detector":  # MLflow's servers take networks of one input and output
-        pyfunc.add_to_model(
-            model,
-            loader_module="mlflow.pytorch",
-            data="data",
-            code="code",
-            python_env="python_env.yaml",
-            model_config={"device": None},
-        )
+    detector = config["network"] == "detector"  # MLflow's own loader takes one input and output
+    pyfunc.add_to_model(
+        model,
+        loader_module=served.__name__ if detector else "mlflow.pytorch",
+        data="data",
+        code="code",
+        python_env="python_env.yaml",
+        model_config=None if detector else {"device": None},
+    )
     _save_example(model, _example(config), str(folder))
     model.save(str(folder / "MLmodel"))
 

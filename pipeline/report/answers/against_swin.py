@@ -64,9 +64,9 @@ def against_swin(evidence: Evidence) -> Answer:
 
     lacking = [
         *missing.of_mixer(results, any(pair.kind == "swin" for pair in pairs), (*SWIN, *depthwise)),
-        *missing.profiles(classified),
-        *missing.seeds(pairs),
-        *missing.factorial(factorial),
+        *missing.profiles(results, classified),
+        *missing.seeds(results, pairs),
+        *missing.factorial(evidence),
     ]
 
     drawing = (

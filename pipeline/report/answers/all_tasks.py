@@ -56,7 +56,7 @@ def all_tasks(evidence: Evidence) -> Answer:
             for task in TASKS
             for line in missing.of_mixer(results, task in tasks, (*SWIN, *static()), [task])
         ),
-        *missing.seeds(pairs),
+        *missing.seeds(results, pairs),
     ]
 
     sentences = [_sentence(pair, margin, evidence.mixed) for pair in pairs]

@@ -32,8 +32,8 @@ def dynamic(evidence: Evidence) -> Answer:
             any(pair.kind == "dynamic" for pair in contrasts),
             (*static_ones, *dynamic_ones),
         ),
-        *missing.seeds(contrasts),
-        *missing.factorial(factorial),
+        *missing.seeds(results, contrasts),
+        *missing.factorial(evidence),
     ]
 
     return of_contrasts(

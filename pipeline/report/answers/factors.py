@@ -29,7 +29,7 @@ def factors(evidence: Evidence) -> Answer:
     ranking other runs.
     """
     factorial = evidence.factorial
-    lacking = missing.factorial(factorial)
+    lacking = missing.factorial(evidence)
     if factorial is None or not evidence.analyses:
         return Answer(TITLE, [], None, None, [], [], lacking)
     budget, analysis = next(iter(evidence.analyses.items()))

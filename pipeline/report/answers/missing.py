@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pipeline.params.registry import classifier
+from pipeline.report.answers.answer import Evidence
 from pipeline.report.contrasts import Contrast
 from pipeline.report.results import Results, VariantResult
-from pipeline.report.trials import FactorialResults, SearchResults
 
 
 def of_mixer(
@@ -23,9 +23,8 @@ def of_mixer(
             if not variants and not answered:
                 size = _size(named)
                 entry = f"{mixer}_{size}: {{mixer: {mixer}, size: {size}}}"
-                lacking.append(
-                    f"Add `{entry}` to `{task}.variants`, then `dvc repro {task}@{mixer}_{size}`."
-                )
+                command = results.again(f"{task}@{mixer}_{size}")
+                lacking.append(f"Add `{entry}` to `{task}.variants`, then `{command}`.")
 
     return lacking
 
@@ -45,10 +44,11 @@ def of_kind(
     size = _size(results.of(classifier()))
     name = f"{mixer}_{size}_{suffix}"
     entry = f"{name}: {{mixer: {mixer}, size: {size}, {option}}}"
-    return [f"For {what}: add `{entry}` to `classify.variants`, then `dvc repro classify@{name}`."]
+    command = results.again(f"{classifier()}@{name}")
+    return [f"For {what}: add `{entry}` to `{classifier()}.variants`, then `{command}`."]
 
 
-def seeds(contrasts: list[Contrast]) -> list[str]:
+def seeds(results: Results, contrasts: list[Contrast]) -> list[str]:
     """Variants that a contrast has too few common seeds of."""
     few = [
         pair
@@ -62,34 +62,34 @@ def seeds(contrasts: list[Contrast]) -> list[str]:
     if not single:
         return []
 
-    commands = " ".join(f"{task}@{name}" for task, name in single)
+    command = results.again(*(f"{task}@{name}" for task, name in single))
     return [
-        "For intervals, give `seeds: [0, 1, 2]` to the variants with one seed, then `dvc repro "
-        f"{commands}`."
+        f"For intervals, give `seeds: [0, 1, 2]` to the variants with one seed, then `{command}`."
     ]
 
 
-def profiles(variants: Iterable[VariantResult]) -> list[str]:
+def profiles(results: Results, variants: Iterable[VariantResult]) -> list[str]:
     """Variants without a profile."""
-    names = [f"profile@{result.name}" for result in variants if result.profile is None]
-    return [f"`dvc repro {' '.join(names)}` measures the cost."] if names else []
+    stages = [f"profile@{result.name}" for result in variants if result.profile is None]
+    return [f"`{results.again(*stages)}` measures the cost."] if stages else []
 
 
-def factorial(results: FactorialResults | None) -> list[str]:
+def factorial(evidence: Evidence) -> list[str]:
     """Return the factorial design, where it is not there or has runs that failed."""
-    if results is None:
-        return ["`dvc repro factorial` makes the factorial design."]
-    failed = any(trial.state == "failed" for trial in results.trials)
-    return ["`dvc repro factorial` tries its failed runs again."] if failed else []
+    command = evidence.results.again("factorial")
+    if evidence.factorial is None:
+        return [f"`{command}` makes the factorial design."]
+    failed = any(trial.state == "failed" for trial in evidence.factorial.trials)
+    return [f"`{command}` tries its failed runs again."] if failed else []
 
 
-def search(results: SearchResults | None) -> list[str]:
+def search(evidence: Evidence) -> list[str]:
     """Return the search, where it is not there."""
-    return [] if results else ["`dvc repro tune` makes the search."]
+    return [] if evidence.search else [f"`{evidence.results.again('tune')}` makes the search."]
 
 
 def _train(result: VariantResult) -> str:
-    return f"`dvc repro {result.task}@{result.name}`"
+    return f"`{result.again(result.stage)}`"
 
 
 def _size(named: list[VariantResult]) -> str:

@@ -51,9 +51,9 @@ def sharing(evidence: Evidence) -> Answer:
             "g8",
         ),
         *missing.of_mixer(results, "unshared" in kinds, unshared()),
-        *missing.seeds(contrasts),
-        *missing.factorial(factorial),
-        *missing.search(search),
+        *missing.seeds(results, contrasts),
+        *missing.factorial(evidence),
+        *missing.search(evidence),
     ]
 
     return of_contrasts(

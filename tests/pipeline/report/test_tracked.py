@@ -88,3 +88,16 @@ def test_mlflow_has_the_page_that_links_lead_to() -> None:
     for word in ("/experiments/:experimentId/runs/:runUuid", "workflowType", "viewStateShareKey"):
         assert any(word in text for text in texts), word
     assert any('MACHINE_LEARNING="machine_learning"' in text for text in texts)
+
+
+def test_a_report_for_readers_elsewhere_links_to_no_server(
+    laptop: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = laptop.root / "params.yaml"
+    assert f"]({SERVED}" in laptop.text()
+    path.write_text(path.read_text() + "compare: {links: false}\n")
+    for uri in ("", "https://mlflow.example.org"):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        text = laptop.text()
+        assert "MLflow is where the runs were made; runs are named by their MLflow ids." in text
+        assert "mlflow.example" not in text and SERVED not in text

@@ -50,7 +50,7 @@ def test_a_random_search_over_a_range_is_reported(call: Call) -> None:
     assert [trial.state for trial in found.trials] == ["finished"] * 5 + ["failed"]
     assert (found.trials[0].value, found.trials[-1].error) == (40.0, "out of memory")
     evidence = read_evidence(call)
-    text = repr(search_blocks(evidence.search, tracked(call.params.tracking)))
+    text = repr(search_blocks(evidence, tracked(call.params.tracking)))
     assert "`recipe.optimizer.lr` between `0.001` and `0.1`" in text
     table = (call.folders.results("tune") / "trials.csv").read_text().splitlines()
     assert table[0] == (

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 LOAD = """
-import sys
+import io, json, sys
 import mlflow, numpy, torch
+from mlflow.pyfunc.scoring_server import predictions_to_json
 
 mlflow.set_tracking_uri(sys.argv[1])
 for name in sys.argv[3:]:
@@ -34,16 +35,27 @@ for name in sys.argv[3:]:
     path = mlflow.artifacts.download_artifacts(uri)
     model = mlflow.pytorch.load_model(uri)
     example = mlflow.models.Model.load(path).load_input_example(path)
-    two_inputs = isinstance(example, dict)  # a detector's, which pyfunc does not serve
-    example = torch.from_numpy(numpy.asarray(example["images"] if two_inputs else example))
-    if not two_inputs:
-        served = mlflow.pyfunc.load_model(uri).predict(example.numpy())
-        assert torch.equal(torch.from_numpy(served), model(example)), name
+    two_inputs = isinstance(example, dict)  # a detector's
+    shape = numpy.asarray(example["images"] if two_inputs else example).shape
     torch.manual_seed(0)
-    images = torch.randn(2, *example.shape[1:])
+    images = torch.randn(2, *shape[1:])
+    sizes = [images.shape[2:]] * 2
     with torch.no_grad():
-        out = model(images, [images.shape[2:]] * 2) if two_inputs else model(images)
+        out = model(images, sizes) if two_inputs else model(images)
     torch.save((images, out), f"{sys.argv[2]}/{name}.pt")
+
+    given = images.numpy()
+    asked = {"images": given, "sizes": numpy.array(sizes)} if two_inputs else given
+    served = mlflow.pyfunc.load_model(uri).predict(asked)
+    if two_inputs:
+        for mine, theirs in zip(served, out, strict=True):
+            for key, values in theirs.items():
+                assert numpy.array_equal(mine[key], values), (name, key)
+        text = io.StringIO()
+        predictions_to_json(served, text)
+        assert len(json.loads(text.getvalue())["predictions"]) == len(images)
+    else:
+        assert numpy.array_equal(served, out), name
 """
 NETWORKS = [("classify", "dwnet"), ("classify", "timm"), ("detect", "dwnet"), ("segment", "swin")]
 
