@@ -21,6 +21,7 @@ from scipy import integrate, optimize, stats
 
 TASKS = {"classification": "classify", "detection": "detect", "segmentation": "segment"}
 MAIN = {"classify": "top1", "detect": "box_ap", "segment": "miou"}
+OF_CLASSES = {"classify": "top1", "detect": "box_ap", "segment": "iou"}
 MARGIN = {"classify": 0.3, "detect": 0.4, "segment": 0.5}  # of the parameters
 CLAIMS = Path(__file__).parents[1] / "pipeline" / "report" / "claims.yaml"
 
@@ -193,6 +194,7 @@ class Facts:
                 )
                 for row in json.loads(predictions.read_text())["seeds"]
             }
+        self._classes(task, self.results / task / name, len(metrics["seeds"]))
         rows, main, data, recipe = metrics["seeds"], MAIN[task], metrics["data"], metrics["recipe"]
         self.of_section["reach"] += [data["train_samples"], recipe["duration"]["epochs"], len(rows)]
         self._sample(task, name, {row["seed"]: row["final"][main] for row in rows})
@@ -220,6 +222,24 @@ class Facts:
         self.costs[task, name].append([metrics["parameters"], metrics.get("macs") or 0, speed])
         self.shown[task, name] += [metrics["parameters"] / 1e6, *macs, speed]
         found += macs
+
+    def _classes(self, task: str, folder: Path, seeds: int) -> None:
+        """Means of single classes, and of how many images of one were taken for another."""
+        if (folder / "per_class.csv").exists():
+            values: dict[str, Values] = defaultdict(list)
+            with open(folder / "per_class.csv", newline="") as file:
+                for row in csv.DictReader(file):
+                    values[row["class"]].append(float(row[OF_CLASSES[task]]))
+            for name, found in values.items():
+                self.of_name[task, name].append(float(np.mean(found)))
+            self.of_section["By class"] += [len(values), min(20, len(values))]
+        if (folder / "confused.csv").exists():
+            images: dict[tuple[str, str], float] = defaultdict(float)
+            with open(folder / "confused.csv", newline="") as file:
+                for row in csv.DictReader(file):
+                    images[row["label"], row["guess"]] += float(row["images"]) / seeds
+            for (label, _), count in images.items():
+                self.of_name[task, label].append(count)
 
     def _profile(self, name: str, profile: dict[str, Any]) -> None:
         task = "classify"

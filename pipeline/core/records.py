@@ -53,6 +53,14 @@ class Right(Record):
     bits: str
 
 
+class Confused(Record):
+    """How many images of one class were taken for another one."""
+
+    label: str
+    guess: str
+    images: Count
+
+
 class Finished(Record):
     """`finished.json`: what a run came to, sealed by the digests of its files."""
 
@@ -64,6 +72,7 @@ class Finished(Record):
     history: Annotated[list[HistoryRow], Field(min_length=1)]
     per_class: dict[str, Values]
     right: Right | None = None
+    confused: list[Confused] = []
     parameters: Count
     macs: Count | None = None
     train_images_per_second: Rounded

@@ -104,6 +104,9 @@ class AboutTask:
         section: its section of params.yaml, with its recipe and its own data set.
         target: the targets that it reads, by their extension in shards; None: of any kind.
         metrics: what it measures, the main metric first.
+        class_metric: the number that it has for single classes, under its name in
+            `per_class.csv`; empty where it has none.
+        class_label: that number's name and unit for people.
         paper: what makes a run of the paper's size; None: no such run was published.
         code: what decides its results besides its own folder and what all tasks have in common.
         classifier: whether its networks are plain classifiers: profiled, and started from.
@@ -120,6 +123,8 @@ class AboutTask:
     section: type[Task]
     target: str | None
     metrics: dict[str, Metric]
+    class_metric: str = ""
+    class_label: str = ""
     paper: PaperScale | None = None
     code: tuple[str, ...] = ()
     classifier: bool = False

@@ -131,11 +131,15 @@ def _caution(small: Sequence[Metrics], runs: int) -> str:
 
 
 def _length(runs: Sequence[Metrics]) -> str:
-    """Return how many images and how long."""
+    """Return how many images of what, and how long."""
+    real = dict.fromkeys(
+        code(metrics.data.dataset) for metrics in runs if not metrics.data.synthetic
+    )
+    of_what = f" of {listed(real)}" if real else ""
     images = _range({metrics.data.train_samples for metrics in runs})
     epochs = _range({metrics.epochs for metrics in runs})
     seeds = _range({len(metrics.seeds) for metrics in runs})
-    return f"{images} images, {epochs} epochs, {seeds} seed{'' if seeds == '1' else 's'}"
+    return f"{images} images{of_what}, {epochs} epochs, {seeds} seed{'' if seeds == '1' else 's'}"
 
 
 def _range(values: Iterable[float]) -> str:

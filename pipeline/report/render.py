@@ -18,6 +18,7 @@ from pipeline.report.answers import answers
 from pipeline.report.answers.answer import Evidence
 from pipeline.report.answers.crossed import analyses
 from pipeline.report.claims import COSTS, TASK_NAMES, TASKS, Claim, load_claims
+from pipeline.report.classes import draw_matrix, matrices
 from pipeline.report.contrasts import against_baseline
 from pipeline.report.derived import contrasts_csv, costs_csv, effects_csv, hours_csv
 from pipeline.report.document import Figure, to_markdown
@@ -133,6 +134,8 @@ def _draw(material: Material, folder: Path) -> None:
     drawings = [primary_drawing(material.primary), *(each.figure for each in material.answers)]
     for drawing in [*filter(None, drawings), *interaction_drawings(evidence)]:
         drawing.plot(folder / drawing.file)
+    for file, result in matrices(evidence.results).items():
+        draw_matrix(result, folder / file)
     for picture in evidence.search.pictures if evidence.search else ():
         shutil.copyfile(picture, folder / file_of(picture.name))
 

@@ -6,16 +6,25 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from pipeline.core.errors import UserError
+from pipeline.core.records import Record
 from pipeline.params import Task, Variant
 from pipeline.project.call import Call, repro
 from pipeline.report.claims import TASKS
 from pipeline.report.document import code, plain
 from pipeline.runs.results.files import AGAIN, line_of, read_json, read_table
 from pipeline.runs.results.profile import ProfileFile
-from pipeline.runs.results.training import HistoryLine, Metrics, PredictionsFile
+from pipeline.runs.results.training import (
+    ClassLine,
+    ConfusedLine,
+    HistoryLine,
+    Metrics,
+    PredictionsFile,
+)
 
+Line = TypeVar("Line", bound=Record)
 Again = Callable[..., str]
 """Return the command that makes stages anew."""
 
@@ -40,6 +49,8 @@ class VariantResult:
     profile: ProfileFile | None
     history: tuple[Evaluation, ...]
     predictions: PredictionsFile | None = None
+    by_class: tuple[ClassLine, ...] = ()
+    confused: tuple[ConfusedLine, ...] = ()
     again: Again = field(default=repro, compare=False)
 
     @property
@@ -110,6 +121,8 @@ def _read(call: Call, task: str, name: str, variant: Variant) -> VariantResult:
         profile=read_json(profile / "profile.json", ProfileFile) if profile.is_dir() else None,
         history=_history(folder / "history.csv") if metrics else (),
         predictions=_predictions(folder / "predictions.json") if metrics else None,
+        by_class=_lines(folder / "per_class.csv", ClassLine) if metrics else (),
+        confused=_lines(folder / "confused.csv", ConfusedLine) if metrics else (),
         again=call.again,
     )
 
@@ -129,15 +142,17 @@ def _check(path: Path, metrics: Metrics, task: str, name: str) -> None:
 
 def _history(path: Path) -> tuple[Evaluation, ...]:
     """Read the evaluations; a run without the file just has no curve."""
-    if not path.is_file():
-        return ()
-
-    rows = read_table(path)
-    lines = [line_of(path, line, HistoryLine, row) for line, row in enumerate(rows, start=2)]
     return tuple(
         Evaluation(line.seed, line.model_dump(exclude={"seed"}, exclude_none=True))
-        for line in lines
+        for line in _lines(path, HistoryLine)
     )
+
+
+def _lines(path: Path, model: type[Line]) -> tuple[Line, ...]:
+    """Read a table whose lines are of one model; not every task and not every run has each."""
+    if not path.is_file():
+        return ()
+    return tuple(line_of(path, at, model, row) for at, row in enumerate(read_table(path), start=2))
 
 
 def _departures(result: VariantResult) -> list[str]:

@@ -11,6 +11,7 @@ from pipeline.report.answers.answer import Answer, Evidence
 from pipeline.report.answers.words import CAVEATS, sampled, table
 from pipeline.report.beside import beside_published, not_run
 from pipeline.report.claims import TASK_NAMES, TASKS, Claim
+from pipeline.report.classes import class_blocks
 from pipeline.report.contrasts import against_baseline
 from pipeline.report.document import Block, Bullets, Figure, Folded, Heading, Paragraph
 from pipeline.report.factorial_section import factorial_blocks
@@ -82,6 +83,7 @@ def report(material: Material) -> list[Block]:
         *beside_published(material.judged),
         Heading(2, "Against the baseline"),
         *_against_baseline(results),
+        *class_blocks(results),
         Heading(2, "Search"),
         *search_blocks(material.evidence, tracked),
         Heading(2, "Factorial"),

@@ -16,7 +16,14 @@ from pipeline.project.git import commit
 from pipeline.runs.card import card
 from pipeline.runs.description import describe
 from pipeline.runs.results.files import publish_json, publish_table
-from pipeline.runs.results.training import HISTORY, ClassLine, HistoryLine, Metrics, PredictionsFile
+from pipeline.runs.results.training import (
+    HISTORY,
+    ClassLine,
+    ConfusedLine,
+    HistoryLine,
+    Metrics,
+    PredictionsFile,
+)
 from pipeline.runs.run import Run, config_of, mlflow_run_of
 from pipeline.runs.weights import publish_weights
 from pipeline.shards.manifest import Manifest
@@ -37,6 +44,8 @@ def publish(call: Call, runs: list[Run]) -> None:
         publish_history(folder / "history.csv", records)
         if any(record["per_class"] for record in records):
             _publish_classes(folder / "per_class.csv", records)
+        if any(record.get("confused") for record in records):
+            _publish_confused(folder / "confused.csv", records)
         if all(record.get("right") for record in records):
             publish_json(
                 folder / "predictions.json", PredictionsFile, _predictions(metrics, records)
@@ -163,6 +172,16 @@ def _predictions(metrics: Metrics, records: list[dict[str, Any]]) -> dict[str, A
         "evaluated_on": data.evaluated_on,
         "seeds": [{"seed": record["seed"], **record["right"]} for record in records],
     }
+
+
+def _publish_confused(path: Path, records: list[dict[str, Any]]) -> None:
+    """Write what was taken for what at the end, a row per seed and pair of classes."""
+    rows = [
+        {"seed": record["seed"], **pair}
+        for record in records
+        for pair in record.get("confused", [])
+    ]
+    publish_table(path, ConfusedLine, ["seed", "label", "guess", "images"], rows)
 
 
 def _publish_classes(path: Path, records: list[dict[str, Any]]) -> None:

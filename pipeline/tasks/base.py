@@ -21,11 +21,13 @@ class Result:
 
     `correct` says which samples were right, where a sample is right or wrong: how many `images`,
     and a bit for each in the order of the split, in base64 (`bits`); files call it `right`.
+    `confused` says how many `images` of the class `label` were taken for the class `guess`.
     """
 
     metrics: dict[str, float]
     per_class: dict[str, dict[str, float]] = field(default_factory=dict)
     correct: dict[str, Any] | None = None
+    confused: list[dict[str, Any]] = field(default_factory=list)
 
 
 class Evaluator(Protocol):

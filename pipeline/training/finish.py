@@ -72,6 +72,7 @@ def _record(setup: Setup, state: State) -> dict[str, Any]:
         "history": state.history,
         "per_class": state.per_class,
         "right": state.right,
+        "confused": state.confused,
         "skipped_steps": state.skipped,
         "parameters": sum(p.numel() for p in state.model.parameters()),
         "macs": setup.macs,

@@ -224,6 +224,7 @@ class Loop:
         metrics = _finite(result.metrics)
         state.per_class = result.per_class
         state.right = result.correct
+        state.confused = result.confused
         if main_metric not in metrics:
             raise UserError(
                 f"{self.run.label}: split {self.recipe.evaluate_on} has nothing to judge by, no "

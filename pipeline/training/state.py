@@ -18,6 +18,7 @@ PROGRESS_FIELDS = (  # of a state: what a checkpoint holds beside networks and o
     "history",
     "per_class",
     "right",
+    "confused",
     "interval_loss",
     "interval_steps",
     "interval_skipped",
@@ -40,6 +41,7 @@ class State:
     history: list[dict[str, float]] = field(default_factory=list)
     per_class: dict[str, dict[str, float]] = field(default_factory=dict)
     right: dict[str, Any] | None = None
+    confused: list[dict[str, Any]] = field(default_factory=list)
     interval_loss: float = 0.0
     interval_steps: int = 0
     interval_skipped: int = 0

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from pipeline.core.records import Adopted, Count, Record, Right, Rounded
+from pipeline.core.records import Adopted, Confused, Count, Record, Right, Rounded
 from pipeline.params.folders import TaskName
 from pipeline.runs.results.fields import (
     DataFacts,
@@ -135,6 +135,12 @@ class ClassLine(Record):
     __pydantic_extra__: dict[str, Number | None]
     seed: Count
     name: str = Field(alias="class")
+
+
+class ConfusedLine(Confused):
+    """A line of `confused.csv`: images of one class taken for another at the end of one seed."""
+
+    seed: Count
 
 
 class RightRow(Right):

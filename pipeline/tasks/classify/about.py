@@ -16,6 +16,8 @@ ABOUT = AboutTask(
         "real_top1": Metric("top-1, Real labels", in_trials=False),
         "loss": Metric("loss", unit="", lower_is_better=True),
     },
+    class_metric="top1",
+    class_label="top-1, %",
     paper=PaperScale(1_281_167, 1_280_000, 50_000, 50_000, 1000, 300, image_size=224),
     classifier=True,
     least_images=2,  # images are mixed in pairs

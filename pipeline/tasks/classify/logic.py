@@ -106,7 +106,7 @@ class Classification:
 
     def evaluator(self) -> Accuracy:
         """Return an empty evaluator."""
-        return Accuracy()
+        return Accuracy(self.names)
 
     def draw(self, model: nn.Module, batch: Batch, raw: Batch) -> Image.Image:
         """Return a sheet of images (B, 3, H, W), each over its prediction: green right, red

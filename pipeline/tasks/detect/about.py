@@ -18,6 +18,8 @@ ABOUT = AboutTask(
         "mask_ap50": Metric("mask AP50"),
         "mask_ap75": Metric("mask AP75"),
     },
+    class_metric="box_ap",
+    class_label="box AP, %",
     paper=PaperScale(118_287, 117_000, 5_000, 4_900, 80, 36),
     code=(
         "models/heads",

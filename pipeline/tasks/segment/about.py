@@ -15,6 +15,8 @@ ABOUT = AboutTask(
         "pixel_accuracy": Metric("pixel accuracy"),
         "miou_multiscale": Metric("mIoU, multi-scale and flipped", in_trials=False),
     },
+    class_metric="iou",
+    class_label="IoU, %",
     paper=PaperScale(20_210, 20_000, 2_000, 2_000, 150, 126),  # 160,000 steps of 16 images
     code=("models/heads", "pipeline/tasks/dense"),
 )

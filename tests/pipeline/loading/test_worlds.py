@@ -203,5 +203,5 @@ def test_an_evaluation_without_batches_ends(tmp_path: Path) -> None:
         ShardReader(write_shards(tmp_path / "s", [1], [3]), "val"), Keys(), EVAL_BATCH
     )
     assert list(eval_loader(samples, Ranks(5, 8), 0)) == []
-    sums, right = Accuracy().state()
-    assert not sums.any() and right == []
+    sums, guesses = Accuracy(["a", "b"]).state()
+    assert not sums.any() and guesses == []

@@ -9,7 +9,7 @@ import random
 import struct
 import zlib
 from base64 import b64encode
-from itertools import product
+from itertools import permutations, product
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -184,6 +184,23 @@ class Project:
         data = metrics["data"]
         found = {"metric": "top1", "manifest": data["manifest"], "evaluated_on": "val"}
         (folder / "predictions.json").write_text(json.dumps({**found, "seeds": rows}))
+
+    def classes(self, task: str, variant: str, names: list[str], confused: bool = False) -> None:
+        """Publish results of these classes, and what was taken for what."""
+        folder = self.root / "results" / task / variant
+        seeds = [row["seed"] for row in json.loads((folder / "metrics.json").read_text())["seeds"]]
+        columns = {"classify": ["top1"], "detect": ["box_ap", "mask_ap"]}.get(task, ["iou"])
+        with open(folder / "per_class.csv", "w", newline="") as file:
+            out = csv.writer(file)
+            out.writerow(["seed", "class", *columns])
+            for seed, name in product(seeds, names):
+                out.writerow([seed, name, *(self.random.uniform(1, 99) for _ in columns)])
+        if confused:
+            with open(folder / "confused.csv", "w", newline="") as file:
+                out = csv.writer(file)
+                out.writerow(["seed", "label", "guess", "images"])
+                for seed, (label, guess) in product(seeds, permutations(names, 2)):
+                    out.writerow([seed, label, guess, self.random.randint(1, 90)])
 
     def write_history(self, task: str, variant: str, metrics: dict[str, Any]) -> None:
         main = metrics["main_metric"]

@@ -219,7 +219,8 @@ def test_small_and_synthetic_is_said_first_and_in_bold(reported: Any) -> None:
 def test_a_small_run_on_photographs_is_said_too(project: Any) -> None:
     project.run("classify", "dwnet_micro", "dwnet", data={"source": "/data/imagenet"})
     top = project.text().split("\n## ")[0]
-    assert "**Small-scale run: no verdict on the paper.**" in top
+    assert "**Small-scale run: no verdict on the paper.** Classification: " in top
+    assert "images of `imagenet`, " in top
     assert "synthetic" not in top
 
 

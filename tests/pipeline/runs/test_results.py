@@ -83,6 +83,14 @@ def test_the_files_hold_what_was_measured_and_nothing_else(published: Published)
     assert (folder / "per_class.csv").read_text() == "seed,class,top1\n0,n01,40.0\n1,n01,40.0\n"
 
 
+def test_what_was_taken_for_what_is_published(published: Published) -> None:
+    assert not (published().folder / "confused.csv").exists()
+    folder = published(confused=[{"label": "cat", "guess": "dog", "images": 5}]).folder
+    assert (folder / "confused.csv").read_text() == (
+        "seed,label,guess,images\n0,cat,dog,5\n1,cat,dog,5\n"
+    )
+
+
 def test_which_images_were_right_is_published_in_few_bytes(published: Published) -> None:
     """50,000 images of three seeds take less than 200 KB; runs from before have no such file."""
     assert not (published().folder / "predictions.json").exists()

@@ -145,6 +145,6 @@ def test_the_shipped_spaces_hold_kernels_groups_and_mixers(name: str) -> None:
 def test_the_metrics_are_those_that_evaluators_report() -> None:
     import torch
 
-    accuracy = Accuracy()
+    accuracy = Accuracy(["a", "b", "c"])
     accuracy.update(torch.zeros(2, 3), {"labels": torch.zeros(2, dtype=torch.long)})
     assert set(tasks()["classify"].in_trials) == set(accuracy.result([accuracy.state()]).metrics)
