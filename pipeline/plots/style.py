@@ -153,6 +153,16 @@ def _overlap(
     return max(wide, 0.0) * max(high, 0.0)
 
 
+def shade_cell(axes: Axes, x: int, y: int, shade: str, opacity: float) -> None:
+    """Shade a cell of a map so that letters on it are read on a light page and on a dark one, which
+    holds up to an opacity of about 0.6.
+    """
+    from matplotlib.patches import Rectangle
+
+    cell = Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=shade, alpha=opacity, linewidth=0)
+    axes.add_patch(cell)
+
+
 def spread(positions: Sequence[float], gap: float) -> list[float]:
     """Move labels apart so that neighbours keep a gap, in their order."""
     order = sorted(range(len(positions)), key=lambda index: positions[index])

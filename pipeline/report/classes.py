@@ -6,17 +6,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING
 
 from pipeline.params.registry import tasks
-from pipeline.plots.style import canvas, colour, save
+from pipeline.plots.style import canvas, colour, save, shade_cell
 from pipeline.report import numbers
 from pipeline.report.claims import TASK_NAMES, TASKS
 from pipeline.report.document import Block, Figure, Folded, Heading, Paragraph, Table, code
 from pipeline.report.results import Results, VariantResult
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 MOST_CLASSES = 20
 MOST_PAIRS = 10
@@ -72,7 +68,7 @@ def draw_matrix(result: VariantResult, path: Path) -> None:
     for row, label in enumerate(names):
         for column, guess in enumerate(names):
             images = wrong.get((label, guess), 0.0)
-            _cell(axes, column, row, colour(result.variant.mixer), DARKEST * images / most)
+            shade_cell(axes, column, row, colour(result.variant.mixer), DARKEST * images / most)
             own = row == column
             text = f"{right[label]:.0f}%" if own else f"{images:.0f}"
             weight = "bold" if own else "normal"
@@ -87,14 +83,6 @@ def draw_matrix(result: VariantResult, path: Path) -> None:
     axes.set_xlabel("guess")
     axes.set_ylabel("label")
     save(figure, path)
-
-
-def _cell(axes: Axes, x: int, y: int, shade: str, opacity: float) -> None:
-    """Shade a cell so that letters on it are read on a light page and on a dark one."""
-    from matplotlib.patches import Rectangle
-
-    cell = Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=shade, alpha=opacity, linewidth=0)
-    axes.add_patch(cell)
 
 
 def _of_task(task: str, variants: Sequence[VariantResult]) -> list[Block]:

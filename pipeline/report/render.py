@@ -27,6 +27,7 @@ from pipeline.report.page import to_html
 from pipeline.report.primary import primary_contrasts, primary_csv, primary_drawing
 from pipeline.report.results import Results, VariantResult, read_results
 from pipeline.report.scatter import over_cost, spoken
+from pipeline.report.search_figures import settings_drawing
 from pipeline.report.search_section import file_of
 from pipeline.report.sections import SCATTER, Material, report
 from pipeline.report.summaries import write_summaries
@@ -131,7 +132,11 @@ def _draw(material: Material, folder: Path) -> None:
     copied.
     """
     evidence = material.evidence
-    drawings = [primary_drawing(material.primary), *(each.figure for each in material.answers)]
+    drawings = [
+        primary_drawing(material.primary),
+        settings_drawing(evidence.search),
+        *(each.figure for each in material.answers),
+    ]
     for drawing in [*filter(None, drawings), *interaction_drawings(evidence)]:
         drawing.plot(folder / drawing.file)
     for file, result in matrices(evidence.results).items():

@@ -17,6 +17,7 @@ from pipeline.report.claims import TASK_NAMES
 from pipeline.report.document import Block, Bullets, Figure, Folded, Paragraph, Table, code
 from pipeline.report.hours import hours
 from pipeline.report.samples import of_search
+from pipeline.report.search_figures import settings_drawing
 from pipeline.report.statistics import best_by_luck, summarise
 from pipeline.report.tracked import Tracked
 from pipeline.report.trials import SearchResults, TrialFile, called
@@ -70,20 +71,17 @@ def _axis(key: str, values: list[Any] | RangeFile) -> str:
 
 
 def pictures(search: SearchResults) -> list[Block]:
-    """Return the pictures that the stage drew, under the names that they have beside the report."""
-    return [Figure(file_of(path.name), caption_of(path.stem)) for path in search.pictures]
+    """Return the picture of all settings, then those that the stage drew, under the names that they
+    have beside the report.
+    """
+    drawing = settings_drawing(search)
+    own: list[Block] = [drawing.figure] if drawing else []
+    return own + [Figure(file_of(path.name), CAPTIONS[path.stem]) for path in search.pictures]
 
 
 def file_of(name: str) -> str:
     """Return a picture's name beside the report."""
     return f"search_{name}"
-
-
-def caption_of(stem: str) -> str:
-    """Return what a picture of the search shows."""
-    if stem in CAPTIONS:
-        return CAPTIONS[stem]
-    return f"Settings of {code(stem.removeprefix('heat_'))} in the search, held-out images."
 
 
 def _found(search: SearchResults, tracked: Tracked) -> list[str]:

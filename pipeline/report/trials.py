@@ -111,10 +111,7 @@ def read_search(call: Call) -> SearchResults | None:
         return {**row, "values": values, "setting": called(values), "budget": "search"}
 
     trials = _read_trials(folder / "trials.csv", space.metric, named)
-    heats = sorted(folder.glob("heat_*.png"))
-    pictures = [
-        path for path in (*heats, folder / "curves.png", folder / "pareto.png") if path.is_file()
-    ]
+    pictures = [path for path in (folder / "curves.png", folder / "pareto.png") if path.is_file()]
     return SearchResults(space, read_json(folder / "best.json", BestFile), trials, tuple(pictures))
 
 

@@ -428,7 +428,7 @@ class Project:
             "variant": {"mixer": "dwnet", "size": "micro", "kernel_size": 7},
         }
         self._publish("tune", "best.json", json.dumps(best))
-        for name in ("heat_dwnet", "pareto"):
+        for name in ("curves", "pareto"):
             (self.root / f"results/tune/{name}.png").write_bytes(tiny_png())
         return search
 

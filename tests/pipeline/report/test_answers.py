@@ -389,7 +389,8 @@ def test_pictures_of_the_search_are_copied_and_of_the_factorial_drawn(laptop: An
     assert {
         "effects.svg",
         "interaction_short.svg",
-        "search_heat_dwnet.png",
+        "search_settings.svg",
+        "search_curves.png",
         "search_pareto.png",
     } <= names
     assert (folder / "search_pareto.png").read_bytes() == (
