@@ -1,9 +1,11 @@
-"""Training for real: Ray Train on two ranks, MLflow on SQLite; killed, compared over ranks,
+"""Training for real: Ray Train on two ranks, side by side, MLflow on SQLite; compared over ranks,
 refused.
 """
 
 import fcntl
+import io
 import json
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import IO, Any
 
@@ -68,7 +70,11 @@ def project(small_shards: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def uninterrupted(project: Path) -> dict[str, Any]:
-    return train(project, "dwnet_micro", "dynamic_dwnet_micro", out="whole")
+    """Two variants, each in a group of two ranks: the session's cluster has four CPUs."""
+    with redirect_stdout(io.StringIO()) as said:
+        metrics = train(project, "dwnet_micro", "dynamic_dwnet_micro", out="whole")
+    assert "2 runs in 2 groups of workers, side by side" in said.getvalue()
+    return metrics
 
 
 def test_a_run_publishes_what_it_measured(project: Path, uninterrupted: dict[str, Any]) -> None:
@@ -173,19 +179,20 @@ def test_one_rank_by_url_gives_the_losses_of_two_and_bad_numbers_stop(
     url = (f"cluster.shards=file://{small_shards.parent}", f"cluster.cache={tmp_path}")
     settings = ("cluster.workers=1", *url)
     sentence = r"broken seed 7: step \d+ has a non-finite .*lower optimizer.lr"
+    variants = ("dwnet_micro", "dynamic_dwnet_micro")
     with trained_here(), pytest.raises(UserError, match=sentence):
-        train(project, "dwnet_micro", "broken", out="one", settings=settings, params="broken.yaml")
-    again = train(project, "dwnet_micro", out="one", settings=settings, params="broken.yaml")
+        train(project, *variants, "broken", out="one", settings=settings, params="broken.yaml")
+    again = train(project, *variants, out="one", settings=settings, params="broken.yaml")
     assert again["world_size"] == 1
     splits = Manifest.load(small_shards).splits.values()
     assert {shard.sha256 for split in splits for shard in split.shards} <= {
         path.name for path in tmp_path.iterdir()
     }
     assert again["final"]["loss"] == pytest.approx(uninterrupted["final"]["loss"], rel=1e-3)
-    for name, value in weights(project, "one").items():
-        torch.testing.assert_close(
-            value, weights(project, "whole")[name], rtol=1e-3, atol=1e-4, msg=name
-        )
+    for variant in variants:
+        expected = weights(project, "whole", variant)
+        for name, value in weights(project, "one", variant).items():
+            torch.testing.assert_close(value, expected[name], rtol=1e-3, atol=1e-4, msg=name)
 
 
 def test_a_finished_run_publishes_again_without_ray(
