@@ -65,7 +65,7 @@ def shipped(call: Call, storage: Path, required: bool | None = None) -> Iterator
             raise UserError(f"{error} (tracking.required: false goes on without it)") from None
         say(f"{error} (it is recorded by the next command that finds MLflow answering)")
 
-    shipper = Shipper(store, storage)
+    shipper = Shipper.of(store, storage)
     refusal = None
 
     def ready() -> None:
@@ -78,7 +78,7 @@ def shipped(call: Call, storage: Path, required: bool | None = None) -> Iterator
     try:
         yield ready
     finally:
-        word = shipper.close()
+        word = shipper.settle()
         if word is not None and refusal is None:
             say(f"{word} (what it misses is recorded by the next command that finds it answering)")
 

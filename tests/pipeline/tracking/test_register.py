@@ -2,6 +2,7 @@
 by a later one.
 """
 
+import multiprocessing
 import shutil
 from argparse import Namespace
 from pathlib import Path
@@ -55,6 +56,23 @@ def test_what_is_published_is_registered_once(call: Call, monkeypatch: pytest.Mo
     monkeypatch.setattr("pipeline.tracking.trainings.shipped", None)  # and nothing is started
     register(call, [run])
     assert len(client.search_model_versions("name = 'segment-dwnet'")) == 1
+
+
+def test_one_process_brings_all_that_a_command_has(call: Call) -> None:
+    run = run_of(call, "segment", "dwnet")
+    with recorded(call, [run]) as ready:
+        ready()
+    first = shippers()
+    publish(call, [run])
+    register(call, [run])
+    assert len(first) == 1 and shippers() == first
+
+
+def shippers() -> set[int | None]:
+    """Return the processes that bring something to MLflow."""
+    return {
+        process.pid for process in multiprocessing.active_children() if process.name == "shipper"
+    }
 
 
 def test_an_ad_hoc_result_is_not_what_the_project_publishes(call: Call, tmp_path: Path) -> None:
