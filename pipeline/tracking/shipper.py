@@ -53,8 +53,8 @@ class Shipper:
         """Return the one that brings what this folder of runs has to this store; it is started
         where there is none.
 
-        It stays until this process ends or needs another one: its start takes seconds, and a
-        command has something to bring more than once.
+        It stays until it is ended or another one is needed: its start takes seconds, and a command
+        has something to bring more than once.
         """
         last = cls._last
         if last is None or last._serves != (store, storage) or not last._process.is_alive():
@@ -67,6 +67,7 @@ class Shipper:
         """End the one that was started last, if it is there."""
         if cls._last is not None:
             cls._last._close()
+            cls._last = None
 
     def __init__(self, store: Store, storage: Path) -> None:
         self._store = store
@@ -127,7 +128,7 @@ class Shipper:
         return word
 
 
-atexit.register(Shipper.end)
+atexit.register(Shipper.end)  # before multiprocessing's own, which would wait for the process
 
 
 def _sentence(word: Word) -> UserError | None:
