@@ -27,7 +27,8 @@ def main() -> None:
         refuse_used(call.args.port)
     storage = (call.project / Path(call.params.cluster.storage).expanduser()).resolve()
 
-    with shipped(call, storage) as ready:  # what MLflow has missed so far is there when it ends
+    # what MLflow has missed so far is there when it ends
+    with shipped(call, storage, last=True) as ready:
         ready()
 
     names = experiments(connect(store.uri))

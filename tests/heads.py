@@ -1,7 +1,6 @@
 """A Ray head with a dashboard, as somebody starts one by hand, beside any other on this machine."""
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -48,9 +47,7 @@ def head_by_hand() -> Iterator[tuple["subprocess.Popen[bytes]", str]]:
                     yield head, address
                     return
             finally:
-                with suppress(ProcessLookupError):
-                    os.killpg(head.pid, signal.SIGTERM)
-                head.wait(60)
+                _end(head)
         raise AssertionError(Path(folder, str(attempt), "head.txt").read_text())
 
 
@@ -78,6 +75,18 @@ def _start(folder: Path) -> tuple["subprocess.Popen[bytes]", str]:
             start_new_session=True,
         )
     return head, f"http://127.0.0.1:{dashboard}"
+
+
+def _end(head: "subprocess.Popen[bytes]") -> None:
+    """Kill a head and all that it started: asked to end, it waits for its parts for half a minute."""
+    with suppress(psutil.NoSuchProcess):
+        family = psutil.Process(head.pid).children(recursive=True)
+        head.kill()
+        for process in family:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(family)
+    head.wait()
 
 
 def _answers(address: str, head: "subprocess.Popen[bytes]") -> bool:

@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     import psutil
 
 START_TRIES = 3
-DASHBOARD = "dashboard"  # as Ray calls the process
-LOOPBACK = "127.0.0.1"
+DASHBOARD = "dashboard"  # as Ray calls the process, of which something stays where it has no pages
 
 
 def start(cluster: Cluster, temporary: Path) -> str:
@@ -38,8 +37,7 @@ def start(cluster: Cluster, temporary: Path) -> str:
                 context = init_ray(
                     address="local",
                     num_cpus=cpus,
-                    include_dashboard=True,
-                    dashboard_host=LOOPBACK,
+                    include_dashboard=False,
                     object_store_memory=256 * 2**20,
                     _temp_dir=str(temporary / f"ray{again}"),
                 )

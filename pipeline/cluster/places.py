@@ -109,11 +109,12 @@ def release_dead() -> None:
     """Give back the CPUs and GPUs that a dead controller reserved: they are its job's, which goes
     on.
 
-    Ray's own cleaner asks the dashboard, and gives nothing back where there is none, or another Ray
-    on this machine.
+    Ray's own cleaner, a process for each controller, asks the dashboard, and gives nothing back
+    where there is none, or another Ray on this machine.
     """
     for group in _reserved():
-        if group.creator_actor_dead:
+        made_by_an_actor = not ray.ActorID(group.creator_actor_id).is_nil()
+        if made_by_an_actor and group.creator_actor_dead:
             remove_placement_group(PlacementGroup(ray.PlacementGroupID(group.placement_group_id)))
 
 

@@ -144,7 +144,7 @@ def record_published(call: Call, search: "Search", outcome: "SearchOutcome", fol
     }
 
     file.write(entry.model_copy(update=changed))
-    with shipped(call, storage, required=False):
+    with shipped(call, storage, required=False, last=True):
         pass
 
 

@@ -11,8 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from ray.exceptions import ActorDiedError
 from ray.tune import Trainable
 
+from pipeline.cluster.places import release_dead
 from pipeline.core import failpoints
 from pipeline.core.errors import UserError
 from pipeline.params import Cluster
@@ -92,10 +94,11 @@ class OnRayTrain:
     def __init__(self, run: Run, work: TrialWork) -> None:
         from ray.util.queue import Queue
 
-        from pipeline.cluster.workers import trainer
+        from pipeline.cluster.workers import Reports, trainer
 
         self._mailbox = Mailbox(*(Queue(actor_options={"num_cpus": 0}) for _ in range(2)))
-        self._fit: Callable[[], Any] = trainer([run], work.cluster, [], self._mailbox).fit
+        reports = Reports(work.faults)
+        self._fit: Callable[[], Any] = trainer([run], work.cluster, [reports], self._mailbox).fit
         self._run = run
         self._workers_wait = False
         self._step = -1
@@ -107,6 +110,9 @@ class OnRayTrain:
         try:
             if wrong := dict(self._fit().return_value or {}):
                 raise UserError(wrong[self._run.id])
+        except ActorDiedError as error:
+            release_dead()  # the other trials have only what the dead controller gives back
+            self._error = error
         except Exception as error:
             self._error = error
 

@@ -4,6 +4,7 @@ It alone waits for MLflow. What it could not bring stays noted beside the runs, 
 the next command brings it.
 """
 
+import atexit
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from pipeline.core import failpoints, records, watchdog
 from pipeline.core.errors import UserError, discreet
@@ -45,8 +46,32 @@ class Shipper:
     closed.
     """
 
+    _last: ClassVar["Shipper | None"] = None
+
+    @classmethod
+    def of(cls, store: Store, storage: Path) -> "Shipper":
+        """Return the one that brings what this folder of runs has to this store; it is started
+        where there is none.
+
+        It stays until it is ended or another one is needed: its start takes seconds, and a command
+        has something to bring more than once.
+        """
+        last = cls._last
+        if last is None or last._serves != (store, storage) or not last._process.is_alive():
+            cls.end()
+            last = cls._last = cls(store, storage)
+        return last
+
+    @classmethod
+    def end(cls) -> None:
+        """End the one that was started last, if it is there."""
+        if cls._last is not None:
+            cls._last._close()
+            cls._last = None
+
     def __init__(self, store: Store, storage: Path) -> None:
         self._store = store
+        self._serves = (store, storage)
         spawn = get_context("spawn")
         self._channel, theirs = spawn.Pipe()
         self._process = spawn.Process(
@@ -67,19 +92,26 @@ class Shipper:
             self._word = _sentence(self._hear(None))
         return self._word
 
-    def close(self) -> UserError | None:
-        """Wait until everything arrived, or nothing does any more; return why not, if so."""
+    def settle(self) -> UserError | None:
+        """Wait until everything arrived, or nothing does any more; return why not, if so. Then it
+        is ended, since it may still be at it.
+        """
+        word: UserError | None = UserError(GONE)
         try:
             self.refusal()
-            self._channel.send("end")
+            self._channel.send("all")
             word = self._last_word()
         except (BrokenPipeError, ConnectionResetError):
-            word = UserError(GONE)
+            pass
         finally:
-            self._channel.close()
-            self._process.kill()
-            self._process.join()
+            if word is not None:
+                self._close()
         return word
+
+    def _close(self) -> None:
+        self._channel.close()
+        self._process.kill()
+        self._process.join()
 
     def _last_word(self) -> UserError | None:
         while (word := self._hear(PATIENCE_S)) == ARRIVED:
@@ -96,12 +128,15 @@ class Shipper:
         return word
 
 
+atexit.register(Shipper.end)  # before multiprocessing's own, which would wait for the process
+
+
 def _sentence(word: Word) -> UserError | None:
     return word if isinstance(word, UserError) else None
 
 
 def _work(store: Store, storage: Path, channel: Connection, owner: int) -> None:
-    """Ship until the driver says that it is done, or is gone."""
+    """Ship until the driver is gone; at its word everything, with signs that something arrives."""
     watchdog.follow(owner)
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"  # the next round is a try, too
 
@@ -109,11 +144,13 @@ def _work(store: Store, storage: Path, channel: Connection, owner: int) -> None:
         shipping = Shipping(store, storage)
         channel.send(shipping.greet())
 
-        while not channel.poll(PAUSE_S):
-            shipping.round()
-        channel.recv()
-        shipping.waited_for = lambda: channel.send(ARRIVED)
-        channel.send(shipping.round())
+        while True:
+            shipping.waited_for = None
+            while not channel.poll(PAUSE_S):
+                shipping.round()
+            channel.recv()
+            shipping.waited_for = lambda: channel.send(ARRIVED)
+            channel.send(shipping.round())
 
 
 @dataclass

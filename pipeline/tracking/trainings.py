@@ -44,13 +44,16 @@ def recorded(call: Call, runs: list[Run]) -> Iterator[Ready]:
 
 
 @contextmanager
-def shipped(call: Call, storage: Path, required: bool | None = None) -> Iterator[Ready]:
+def shipped(
+    call: Call, storage: Path, required: bool | None = None, last: bool = False
+) -> Iterator[Ready]:
     """Bring the entries of a folder of runs to MLflow, during the block and at its end.
 
     Args:
         call: whose MLflow it is.
         storage: the folder of runs.
         required: whether MLflow must answer; None for what the parameters say.
+        last: whether this command has nothing more to bring.
 
     Raises:
         UserError: as `recorded` does.
@@ -65,7 +68,7 @@ def shipped(call: Call, storage: Path, required: bool | None = None) -> Iterator
             raise UserError(f"{error} (tracking.required: false goes on without it)") from None
         say(f"{error} (it is recorded by the next command that finds MLflow answering)")
 
-    shipper = Shipper(store, storage)
+    shipper = Shipper.of(store, storage)
     refusal = None
 
     def ready() -> None:
@@ -78,7 +81,9 @@ def shipped(call: Call, storage: Path, required: bool | None = None) -> Iterator
     try:
         yield ready
     finally:
-        word = shipper.close()
+        word = shipper.settle()
+        if last:
+            Shipper.end()
         if word is not None and refusal is None:
             say(f"{word} (what it misses is recorded by the next command that finds it answering)")
 
@@ -90,7 +95,7 @@ def register(call: Call, runs: list[Run]) -> None:
     files = [(run, published.write(call, run)) for run in runs]
     missed = [run for run, file in files if file is not None and not file.settled()]
     if any(settled(run) for run in missed):
-        with shipped(call, runs[0].folder.parent, required=False):
+        with shipped(call, runs[0].folder.parent, required=False, last=True):
             pass
 
 

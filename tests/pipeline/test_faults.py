@@ -1,5 +1,5 @@
 """A run that nothing bends: ranks, controller and driver are killed at named points, and the world
-size changes.
+size changes. The short version is in the tests of `train`.
 """
 
 import json
@@ -16,7 +16,9 @@ from killing import (
     outcome,
     random_points,
     recorded_once,
+    reserved,
     run_folder,
+    spoil_rays_snapshots,
     starts,
     train,
     train_apart,
@@ -87,35 +89,6 @@ def kill(
     return begun
 
 
-def reserved() -> list[str]:
-    """Return the placement groups that Ray still keeps for somebody."""
-    from ray.util import placement_group_table
-
-    return [name for name, group in placement_group_table().items() if group["state"] != "REMOVED"]
-
-
-def test_a_killed_rank_driver_and_controller_change_nothing(
-    project: Path, undisturbed: Any, tmp_path: Path, ray_address: str
-) -> None:
-    """One run meets all three; the same command goes on from the newest checkpoint."""
-    rank, driver, controller = (tmp_path / name for name in ("rank", "driver", "controller"))
-    fault = f"step rank=1 step=7 once={rank};step rank=0 step=22 do=wait once={driver}"
-    command = train_apart(project, "three", ray_address, fault)
-    held = wait_for(driver, command)
-    command.kill()
-    command.wait()
-    spoil_rays_snapshots(project, "three")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(failpoints.VARIABLE, f"controller.reported step=40 once={controller}")
-        train(project, "three")
-    assert rank.exists() and controller.exists() and gone(held)
-    begun = starts(project, "three")
-    assert begun[:3] == [0, 4, 20] and len(begun) == 4 and begun[3] >= 40 - INTERVAL - 1
-    assert reserved() == [], "a dead controller's CPUs are not free"
-    assert outcome(project, "three") == undisturbed(2)
-    recorded_once(project, "three")
-
-
 @pytest.mark.faults
 @pytest.mark.parametrize("points", [FEW, SEALING])
 def test_a_killed_rank_and_a_killed_controller_change_nothing(
@@ -150,13 +123,6 @@ def test_a_controller_killed_three_times_changes_nothing(
     )
     assert outcome(project, "controller") == undisturbed(2)
     recorded_once(project, "controller")
-
-
-def spoil_rays_snapshots(project: Path, out: str) -> None:
-    """Garble what Ray keeps about a run; it must not matter, nor that it is there at all."""
-    for folder in (project / f"runs-{out}" / "ray").glob("*"):
-        if folder.is_dir():
-            (folder / "checkpoint_manager_snapshot.json").write_text('{"ray_version": "2.')
 
 
 @pytest.mark.faults

@@ -104,11 +104,13 @@ def test_label_maps_are_those_of_the_evaluation(
         assert Image.open(record["drawn"]).width > 600
 
 
-@pytest.mark.parametrize("task", ["classify", "detect", "segment"])
+@pytest.mark.parametrize(
+    ("task", "apart"), [("classify", False), ("detect", True), ("segment", False)]
+)
 def test_outside_the_project_what_cannot_be_used_is_named_and_the_rest_is_done(
-    trained: Path, tmp_path: Path, task: str
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], task: str, apart: bool
 ) -> None:
-    """The weights' file alone, in a process and a folder of their own."""
+    """The weights' file alone, in a folder of their own; once in a process of its own too."""
     weights = tmp_path / "mine.safetensors"
     weights.write_bytes((trained / "results" / task / "dwnet" / "model.safetensors").read_bytes())
     holidays = tmp_path / "holidays"
@@ -118,23 +120,43 @@ def test_outside_the_project_what_cannot_be_used_is_named_and_the_rest_is_done(
     for name, size in (("tall.jpg", (30, 90)), ("usual.png", (320, 240)), ("wide.tif", (900, 40))):
         scene().resize(size).save(holidays / name)
 
-    command = [sys.executable, "-m", "pipeline.predict", "--weights", str(weights), "holidays"]
-    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
-    done = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-    )
-
-    assert done.returncode == 2, done.stderr
-    lines = done.stderr.splitlines()
-    assert lines[-1] == f"error: {len(UNREADABLE)} of 11 pictures could not be used, as said above"
-    for name, (_, words) in UNREADABLE.items():
-        assert any(f"left out: holidays/{name}: " in line and words in line for line in lines)
-    assert [line.partition(":")[0] for line in done.stdout.splitlines()] == [
+    words = ("--weights", str(weights), "holidays")
+    said, left_out = process(tmp_path, *words) if apart else command(tmp_path, capsys, *words)
+    assert left_out.pop() == f"{len(UNREADABLE)} of 11 pictures could not be used, as said above"
+    for name, (_, reason) in UNREADABLE.items():
+        assert any(f"left out: holidays/{name}: " in line and reason in line for line in left_out)
+    assert [line.partition(":")[0] for line in said] == [
         f"holidays/{name}" for name in ("tall.jpg", "usual.png", "wide.tif")
     ]
     drawn = {path.name for path in (tmp_path / "predictions").iterdir()}
     assert {"tall.jpg.png", "usual.png.png", "wide.tif.png"} <= drawn
-    assert "Traceback" not in done.stderr
+    assert "Traceback" not in "".join(left_out)
+
+
+def process(folder: Path, *words: str) -> tuple[list[str], list[str]]:
+    """Predict in a process of its own; return the lines of its output and of its errors."""
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline.predict", *words],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2, done.stderr
+    *lines, last = done.stderr.splitlines()
+    return done.stdout.splitlines(), [*lines, last.removeprefix("error: ")]
+
+
+def command(
+    folder: Path, capsys: pytest.CaptureFixture[str], *words: str
+) -> tuple[list[str], list[str]]:
+    """Predict in this process; return the same."""
+    capsys.readouterr()
+    with pytest.raises(UserError) as raised:
+        run_stage(folder, "pipeline.predict", *words)
+    said, left_out = capsys.readouterr()
+    return said.splitlines(), [*left_out.splitlines(), str(raised.value)]
 
 
 def test_what_cannot_be_done_at_all_is_one_sentence(trained: Path, tmp_path: Path) -> None:

@@ -1,17 +1,21 @@
-"""Training for real: Ray Train on two ranks, MLflow on SQLite; killed, compared over ranks,
-refused.
+"""Training for real: Ray Train on two ranks, side by side, MLflow on SQLite; killed, compared over
+ranks, refused.
 """
 
 import fcntl
+import io
 import json
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import IO, Any
 
+import killing
 import pytest
 import yaml
 from helpers import REAL, run_stage
 from trained import trained_here
 
+from pipeline.core import failpoints
 from pipeline.core.errors import UserError
 from pipeline.params import load
 from pipeline.runs.results.files import read_json
@@ -22,6 +26,15 @@ from pipeline.shards.reader import ShardReader
 from pipeline.tasks.base import create
 
 SETTINGS = ("classify.seeds=[7]", "classify.recipe.duration={epochs: 3}")
+INTERVAL = 4
+AS_WHOLE = (
+    *SETTINGS,
+    "classify.recipe.micro_batch=8",
+    "classify.recipe.micro_batches=2",
+    "classify.recipe.evaluate_every={steps: 10}",
+    f"classify.recipe.checkpoint_every={{steps: {INTERVAL}}}",
+)
+"""The steps of the run that nothing interrupts, by other words, which make it a run of its own."""
 FLOCK = fcntl.flock
 
 
@@ -62,13 +75,17 @@ def weights(project: Path, out: str, variant: str = "dwnet_micro") -> dict[str, 
 
 
 @pytest.fixture(scope="module")
-def project(small_shards: Path) -> Path:
+def project(small_shards: Path, ray_cluster: None) -> Path:
     return small_shards.parents[2]
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(project: Path) -> dict[str, Any]:
-    return train(project, "dwnet_micro", "dynamic_dwnet_micro", out="whole")
+    """Two variants, each in a group of two ranks: the session's cluster has four CPUs."""
+    with redirect_stdout(io.StringIO()) as said:
+        metrics = train(project, "dwnet_micro", "dynamic_dwnet_micro", out="whole")
+    assert "2 runs in 2 groups of workers, side by side" in said.getvalue()
+    return metrics
 
 
 def test_a_run_publishes_what_it_measured(project: Path, uninterrupted: dict[str, Any]) -> None:
@@ -80,6 +97,32 @@ def test_a_run_publishes_what_it_measured(project: Path, uninterrupted: dict[str
     assert final["step"] == 3 * (160 // 16) and best["top1"] >= final["top1"]
     assert 0 <= final["top1"] <= final["top5"] <= 100
     assert (folder / "samples.png").stat().st_size > 1000
+
+
+def test_a_killed_rank_driver_and_controller_change_nothing(
+    project: Path, uninterrupted: dict[str, Any], tmp_path: Path, ray_address: str
+) -> None:
+    """One run meets all three; the same command goes on from the newest checkpoint."""
+    rank, driver, controller = (tmp_path / name for name in ("rank", "driver", "controller"))
+    fault = f"step rank=1 step=7 once={rank};step rank=0 step=14 do=wait once={driver}"
+    command = killing.train_apart(project, "three", ray_address, fault, *AS_WHOLE)
+    held = killing.wait_for(driver, command)
+    command.kill()
+    command.wait()
+    killing.spoil_rays_snapshots(project, "three")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(failpoints.VARIABLE, f"controller.reported step=20 once={controller}")
+        killing.train(project, "three", *AS_WHOLE)
+    assert rank.exists() and controller.exists() and killing.gone(held)
+    begun = killing.starts(project, "three")
+    assert begun[:3] == [0, 4, 12] and len(begun) == 4 and begun[3] >= 20 - INTERVAL - 1
+    assert killing.reserved() == [], "a dead controller's CPUs are not free"
+    curves = [killing.outcome(project, out)[1] for out in ("three", "whole")]
+    assert curves[0] == curves[1]
+    mine, theirs = weights(project, "three"), weights(project, "whole")
+    assert mine.keys() == theirs.keys()
+    assert all(mine[name].equal(value) for name, value in theirs.items())
+    killing.recorded_once(project, "three", steps=30, every=10)
 
 
 def test_published_weights_evaluate_to_the_published_metrics(
@@ -173,19 +216,20 @@ def test_one_rank_by_url_gives_the_losses_of_two_and_bad_numbers_stop(
     url = (f"cluster.shards=file://{small_shards.parent}", f"cluster.cache={tmp_path}")
     settings = ("cluster.workers=1", *url)
     sentence = r"broken seed 7: step \d+ has a non-finite .*lower optimizer.lr"
+    variants = ("dwnet_micro", "dynamic_dwnet_micro")
     with trained_here(), pytest.raises(UserError, match=sentence):
-        train(project, "dwnet_micro", "broken", out="one", settings=settings, params="broken.yaml")
-    again = train(project, "dwnet_micro", out="one", settings=settings, params="broken.yaml")
+        train(project, *variants, "broken", out="one", settings=settings, params="broken.yaml")
+    again = train(project, *variants, out="one", settings=settings, params="broken.yaml")
     assert again["world_size"] == 1
     splits = Manifest.load(small_shards).splits.values()
     assert {shard.sha256 for split in splits for shard in split.shards} <= {
         path.name for path in tmp_path.iterdir()
     }
     assert again["final"]["loss"] == pytest.approx(uninterrupted["final"]["loss"], rel=1e-3)
-    for name, value in weights(project, "one").items():
-        torch.testing.assert_close(
-            value, weights(project, "whole")[name], rtol=1e-3, atol=1e-4, msg=name
-        )
+    for variant in variants:
+        expected = weights(project, "whole", variant)
+        for name, value in weights(project, "one", variant).items():
+            torch.testing.assert_close(value, expected[name], rtol=1e-3, atol=1e-4, msg=name)
 
 
 def test_a_finished_run_publishes_again_without_ray(

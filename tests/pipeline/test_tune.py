@@ -77,8 +77,18 @@ def mlflow_runs(project: Path, table: Table) -> tuple[Any, list[Any]]:
 
 
 @pytest.fixture(scope="module")
-def searched(project: Path) -> Table:
-    run_stage(project, "pipeline.tune", *options(project, "grid", {"space": SPACE}))
+def grid(
+    project: Path, ray_address: str, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, int]:
+    """A search whose driver was killed when a trial had finished, and started again; return when
+    what had finished then was sealed.
+    """
+    marker = tmp_path_factory.mktemp("grid") / "met"
+    return kill_driver(project, "grid", "search.noted state=finished", ray_address, marker, SPACE)
+
+
+@pytest.fixture(scope="module")
+def searched(project: Path, grid: dict[str, int]) -> Table:
     return results(project, "grid")[0]
 
 
@@ -171,23 +181,18 @@ def seal(project: Path, out: str, run_id: str) -> int:
     return (project / f"runs-{out}" / run_id / "finished.json").stat().st_mtime_ns
 
 
-RATES = [0.002, 0.001]
-
-
 def kill_driver(
-    project: Path, out: str, point: str, address: str, tmp_path: Path, rates: list[float]
-) -> None:
-    """Kill the driver of a search at a point, start it again: nothing that finished is trained
-    again.
+    project: Path, out: str, point: str, address: str, marker: Path, space: dict[str, Any]
+) -> dict[str, int]:
+    """Kill the driver of a search at a point and start it again; return when each run that had
+    finished before was sealed.
     """
-    tune = {"space": {"kernel_size": [1, 3, 5], "recipe.optimizer.lr": rates}}
-    flags, marker = options(project, out, tune), tmp_path / "met"
-    fault = f"{point} once={marker}"
+    flags = options(project, out, {"space": space})
     environment = {
         **os.environ,
         "RAY_ADDRESS": address,
         "PYTHONPATH": str(PROJECT),
-        failpoints.VARIABLE: fault,
+        failpoints.VARIABLE: f"{point} once={marker}",
     }
     with open(project / f"{out}.log", "wb") as log:
         driver = subprocess.Popen(
@@ -199,47 +204,32 @@ def kill_driver(
         )
     wait_for(marker, driver)
     assert driver.wait() == -signal.SIGKILL
-    before = {
-        path.parent.name: path.stat().st_mtime_ns
-        for path in (project / f"runs-{out}").glob("*/finished.json")
-    }
+    seals = (project / f"runs-{out}").glob("*/finished.json")
+    before = {path.parent.name: path.stat().st_mtime_ns for path in seals}
     run_stage(project, "pipeline.tune", *flags)
-    table, _ = results(project, out)
-    trials = 3 * len(rates)
-    assert [row["state"] for row in table] == ["finished"] * trials
-    assert len({row["run_id"] for row in table}) == trials
-    assert {name: seal(project, out, name) for name in before} == before
-    parent, children = mlflow_runs(project, table)
-    assert sorted(run.data.tags["run_id"] for run in children) == sorted(
-        row["run_id"] for row in table
-    )
-    assert {run.info.status for run in [parent, *children]} == {"FINISHED"}
+    return before
+
+
+def check_went_on(project: Path, out: str, before: dict[str, int]) -> None:
+    """Check that nothing was trained again that had finished, and MLflow has each trial once."""
     from mlflow import MlflowClient
 
+    table, _ = results(project, out)
+    assert {name: seal(project, out, name) for name in before} == before
+    parent, children = mlflow_runs(project, table)
+    assert parent.info.status == "FINISHED"
+    ids = {run.data.tags["run_id"]: run.info.run_id for run in children}
+    assert len(ids) == len(children) and ids.keys() == {row["run_id"] for row in table}
     client = MlflowClient(tracking_uri=f"sqlite:///{project / 'mlflow.db'}")
-    for run in children:
-        steps = [point.step for point in client.get_metric_history(run.info.run_id, "eval/top1")]
-        assert len(steps) == len(set(steps)) == 2
+    for row in table:
+        points = client.get_metric_history(ids[row["run_id"]], "eval/top1")
+        steps = [point.step for point in points]
+        assert len(steps) == len(set(steps)) == (2 if row["state"] == "finished" else 0)
 
 
-def test_a_killed_driver_goes_on_where_it_was_and_a_whole_search_is_published_without_ray(
-    project: Path, ray_address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    point = "search.noted state=finished"
-    kill_driver(project, "killed", point, ray_address, tmp_path, RATES[:1])
-    again, _ = results(project, "killed")
-    monkeypatch.setattr(
-        "pipeline.cluster.connection.connected", None
-    )  # whoever asked for Ray now would fail
-    run_stage(
-        project,
-        "pipeline.tune",
-        "--params",
-        "killed.yaml",
-        "--out",
-        str(project / "out" / "killed"),
-    )
-    assert results(project, "killed")[0] == again
+def test_a_killed_driver_goes_on_where_it_was(project: Path, grid: dict[str, int]) -> None:
+    assert grid
+    check_went_on(project, "grid", grid)
 
 
 @pytest.mark.faults
@@ -249,7 +239,12 @@ def test_a_killed_driver_goes_on_where_it_was_and_a_whole_search_is_published_wi
 def test_a_driver_killed_anywhere_goes_on(
     project: Path, ray_address: str, tmp_path: Path, point: str
 ) -> None:
-    kill_driver(project, "killed_" + name_of({"at": point}), point, ray_address, tmp_path, RATES)
+    out = "killed_" + name_of({"at": point})
+    space = {"kernel_size": [1, 3, 5], "recipe.optimizer.lr": [0.002, 0.001]}
+    before = kill_driver(project, out, point, ray_address, tmp_path / "met", space)
+    check_went_on(project, out, before)
+    table, _ = results(project, out)
+    assert [row["state"] for row in table] == ["finished"] * 6
 
 
 @pytest.mark.faults
@@ -284,8 +279,11 @@ def search_with_asha(project: Path, out: str, **tune: Any) -> Table:
     return table
 
 
-def test_stopped_trials_end_by_themselves(
-    project: Path, ray_cluster: None, capsys: pytest.CaptureFixture[str]
+def test_stopped_trials_end_by_themselves_and_a_whole_search_is_published_without_ray(
+    project: Path,
+    ray_cluster: None,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     table = search_with_asha(project, "asha")
     children = mlflow_runs(project, table)[1]
@@ -297,6 +295,10 @@ def test_stopped_trials_end_by_themselves(
     stages = json.loads(capsys.readouterr().out)["stages"]
     row = next(stage for stage in stages if stage["stage"] == "tune")
     assert (row["runs"], row["finished"], row["steps"]) == (6, 6, 0)
+    # whoever asked for Ray now would fail
+    monkeypatch.setattr("pipeline.cluster.connection.connected", None)
+    run_stage(project, "pipeline.tune", *options(project, "asha", ASHA))
+    assert results(project, "asha")[0] == table
 
 
 @pytest.mark.faults
@@ -309,6 +311,20 @@ def test_stopped_trials_end_three_times(project: Path, ray_cluster: None, time: 
 def test_stopped_trials_of_two_workers_end_too(project: Path, ray_cluster: None) -> None:
     table = search_with_asha(project, "two", workers=2)
     assert {row["world_size"] for row in table if row["state"] == "finished"} == {"2"}
+
+
+@pytest.mark.faults
+def test_a_trial_whose_controller_is_killed_gives_its_place_back(
+    project: Path, tmp_path: Path, ray_cluster: None
+) -> None:
+    """Of the cluster's four CPUs the first of the trials, one after the other, takes three."""
+    tune = {"space": {"kernel_size": [1, 3]}, "workers": 3, "concurrent": 1}
+    fault = f"controller.reported once={tmp_path / 'met'}"
+    recipe = "classify.recipe.micro_batches=3"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(failpoints.VARIABLE, fault)
+        run_stage(project, "pipeline.tune", *options(project, "headless", tune, recipe))
+    assert [row["state"] for row in results(project, "headless")[0]] == ["failed", "finished"]
 
 
 def test_workers_that_do_not_divide_a_batch_are_refused(project: Path) -> None:

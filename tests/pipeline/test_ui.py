@@ -1,5 +1,5 @@
-"""`make ui` says where to compare, once the pages answer; docs/comparing-in-mlflow.md is followed
-on them.
+"""`make ui` says where to compare, once the pages answer, on loopback alone;
+docs/comparing-in-mlflow.md is followed on them.
 """
 
 import json
@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 import requests
+from heads import listening
 from helpers import PROJECT, make_project
 from mlflow_server import free_port
 
@@ -73,6 +74,8 @@ def test_three_clicks(project: Path) -> None:
         assert len(lines) == 3 and lines[0].startswith(f"MLflow: {server}/#/"), lines
         assert requests.get(server, timeout=30).ok
         family = psutil.Process(process.pid).children(recursive=True)
+        reached = {address for address, _ in listening(psutil.Process(process.pid))}
+        assert reached == {"127.0.0.1"}  # the pages ask for no token
         follow(server, lines[1])
     finally:
         process.send_signal(signal.SIGINT)

@@ -62,9 +62,13 @@ def test_a_busy_cluster_is_waited_for_in_one_sentence(
         target=lambda: found.append(find_place(Cluster(workers=2), 2)), daemon=True
     )
     waits.start()
-    waits.join(6)
+    said, deadline = "", time.monotonic() + 20
+    while not said and time.monotonic() < deadline:
+        waits.join(0.2)
+        said = capsys.readouterr().out
+    waits.join(2 * places.POLL_S)
     assert waits.is_alive() and not found
-    said = capsys.readouterr().out
+    said += capsys.readouterr().out
     assert said == (
         "waiting for a place: 2 workers of 1 CPU each are needed, the Ray cluster has room for 1 "
         "now\n"

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
+from pipeline.cluster import processes
 from pipeline.cluster.processes import end_if_idle
 
 SAY = "import sys; print('here', flush=True); "
@@ -18,7 +19,10 @@ ASLEEP = SAY + "import time; time.sleep(600)"
 
 
 @pytest.fixture
-def process(request: pytest.FixtureRequest) -> "Iterator[subprocess.Popen[bytes]]":
+def process(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> "Iterator[subprocess.Popen[bytes]]":
+    monkeypatch.setattr(processes, "LOOK_S", 1.0)
     with subprocess.Popen([sys.executable, "-c", request.param], stdout=subprocess.PIPE) as started:
         assert started.stdout is not None
         started.stdout.readline()

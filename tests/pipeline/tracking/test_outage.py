@@ -42,7 +42,8 @@ def main():
         write(self, row)
         held_up.append(time.monotonic() - begun)
     spool.Spool.write_evaluation = timed
-    settings = ["classify.recipe.evaluate_every={steps: 5}", f"tracking.required={sys.argv[1]}"]
+    settings = ["classify.recipe.duration={epochs: 2}", "classify.recipe.evaluate_every={steps: 5}"]
+    settings += [f"tracking.required={sys.argv[1]}"]
     args = argparse.Namespace(params="params.yaml", set=settings, out="out")
     call = cli.call(args)
     shards = call.project / "data/shards/imagenet"
@@ -57,7 +58,7 @@ def main():
 if __name__ == "__main__":
     cli.main(main)
 """
-STEPS = 60
+STEPS = 20
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 by a later one.
 """
 
+import multiprocessing
 import shutil
 from argparse import Namespace
 from pathlib import Path
@@ -16,6 +17,8 @@ from pipeline.runs.publish import publish
 from pipeline.runs.run import Run
 from pipeline.tracking import published
 from pipeline.tracking.database import connect
+from pipeline.tracking.entry import Store
+from pipeline.tracking.shipper import Shipper
 from pipeline.tracking.trainings import recorded, register
 from tests.golden.record import FOLDER
 
@@ -55,6 +58,22 @@ def test_what_is_published_is_registered_once(call: Call, monkeypatch: pytest.Mo
     monkeypatch.setattr("pipeline.tracking.trainings.shipped", None)  # and nothing is started
     register(call, [run])
     assert len(client.search_model_versions("name = 'segment-dwnet'")) == 1
+
+
+def test_one_process_brings_all_that_a_command_has(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[Path] = []
+    start = Shipper.__init__
+
+    def counted(self: Shipper, store: Store, storage: Path) -> None:
+        started.append(storage)
+        start(self, store, storage)
+
+    monkeypatch.setattr(Shipper, "__init__", counted)
+    record(call, run_of(call, "segment", "dwnet"))
+    assert len(started) == 1
+    assert [one.name for one in multiprocessing.active_children() if one.name == "shipper"] == []
 
 
 def test_an_ad_hoc_result_is_not_what_the_project_publishes(call: Call, tmp_path: Path) -> None:
