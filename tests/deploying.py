@@ -265,7 +265,7 @@ def _group(spec: dict[str, Any], path: Path) -> Iterator[str]:
 
 def _room(gpus: int, cpus: int) -> Iterator[str]:
     paper = load(PROJECT / "params" / "paper.yaml").cluster
-    assert paper.gpus_per_worker != "auto"
+    assert paper.gpus_per_worker != "auto" and isinstance(paper.workers, int)
     if gpus < paper.workers * paper.gpus_per_worker:
         yield f"{gpus} GPUs have no room for the {paper.workers} workers of params/paper.yaml"
     if cpus < paper.workers * paper.cpus_per_worker:

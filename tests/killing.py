@@ -65,7 +65,7 @@ def train_apart(
         return subprocess.Popen(command, cwd=project, env=environment, stdout=log, stderr=log)
 
 
-def wait_for(marker: Path, process: "subprocess.Popen[bytes]", limit_s: float = 300) -> int:
+def wait_for(marker: Path, process: "subprocess.Popen[Any]", limit_s: float = 300) -> int:
     """Wait until a fault was met; return the id of the process that met it."""
     deadline = time.monotonic() + limit_s
     while not marker.exists() or not marker.read_text():

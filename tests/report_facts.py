@@ -98,6 +98,8 @@ OF_PAIR = {
 CHANCE = "left beats right, sign-flip p"
 MEASURES = ("inference_images_per_second", "train_images_per_second", "peak_memory_mb")
 Values = list[float]
+Difference = tuple[str, str, str | bool, str | bool]
+"""A name, a factor, and the two levels of it that are compared."""
 
 
 class Facts:
@@ -410,7 +412,7 @@ def effects(
     residuals = table - table.mean(1, keepdims=True) - table.mean(0, keepdims=True) + table.mean()
     freedom = (len(cells) - 1) * (len(seeds) - 1)
     variance = (residuals**2).sum() / freedom
-    axes = {
+    axes: dict[str, list[Difference]] = {
         "shared over positions": [("shared over positions", "shared_positions", True, False)],
         "channel groups": [
             (f"{left} − {right}", "channel_groups", left, right)
@@ -454,7 +456,7 @@ def levels(cells: dict[str, Any], values: dict[tuple[str, int], float], seeds: l
     residuals = table - table.mean(1, keepdims=True) - table.mean(0, keepdims=True) + table.mean()
     freedom = (len(cells) - 1) * (len(seeds) - 1)
     variance = (residuals**2).sum() / freedom
-    mains = [("shared over positions", "shared_positions", True, False)]
+    mains: list[Difference] = [("shared over positions", "shared_positions", True, False)]
     groups = ("channel", "group", "all")
     mains += [(f"{a} − {b}", "channel_groups", a, b) for a, b in combinations(groups, 2)]
     mains += [("dynamic", "dynamic", True, False)]
@@ -682,22 +684,24 @@ def _pieces(
                 [*facts.effects[effect], *shared, *(n for v in simple for n in v)],
                 constants,
             )
-    elif effect := next((name for name in facts.effects if f"| {name} |" in line), None):
-        values = facts.effects[effect]
+    elif shown := next((name for name in facts.effects if f"| {name} |" in line), None):
+        values = facts.effects[shown]
         yield cell, [n for at in OF_EFFECT.get(over, ()) for n in values[at : at + 1]], constants
     elif level := next((name for name in facts.levels if line.startswith(f"| {name} |")), None):
         yield cell, [facts.levels[level][place] for place in OF_EFFECT.get(over, ())], constants
     elif over in ("over seeds", "over images", "over both", "images", CHANCE):
-        found = [
+        beside = [
             value
             for task in tasks
             for left, right in PAIR.findall(line)
             for value in facts.uncertain((task, left), (task, right)).get(over, [])
         ]
-        yield cell, found, constants
+        yield cell, beside, constants
     elif over in OF_PAIR and (pairs := PAIR.findall(line)):
-        found = [facts.pair((task, left), (task, right)) for task in tasks for left, right in pairs]
-        yield cell, [value for pair in found for value in pair[OF_PAIR[over]]], constants
+        numbers = [
+            facts.pair((task, left), (task, right)) for task in tasks for left, right in pairs
+        ]
+        yield cell, [value for pair in numbers for value in pair[OF_PAIR[over]]], constants
     else:
         yield (
             cell,

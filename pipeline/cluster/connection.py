@@ -97,7 +97,7 @@ def _refuse_open(address: str, cluster: Cluster) -> None:
     The question is one of Ray's own, put without a token: an answer means that anybody may run code
     there.
     """
-    import grpc  # type: ignore[import-untyped]
+    import grpc
 
     if cluster.allow_open:
         return

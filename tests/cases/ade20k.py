@@ -151,7 +151,7 @@ CASES = [
     ),
     case(
         "ade_0_255",
-        folder(lambda n: mask(change=lambda v: 255 * (v > 1))),
+        folder(lambda n: mask(change=lambda v: 255 * (v > 1).astype(np.uint8))),
         refused(FIRST, "mask_value (value 255"),
     ),
     case(

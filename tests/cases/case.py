@@ -168,7 +168,8 @@ def _stages(case: Case, source: Path, scratch: Path) -> tuple[Made, Outcome]:
     made = Made(source, folder, manifest)
     counts = {split: len(made.samples(split)) for split in manifest.splits}
     return made, Outcome(
-        **counts,
+        counts.get("train", 0),
+        counts.get("val", 0),
         repaired={entry.path: entry.reason for entry in manifest.inputs.repaired},
         quarantined={entry.path: entry.reason for entry in manifest.inputs.quarantined},
         noted={code: note.count for code, note in manifest.inputs.notes.items()},

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image, ImageCms
@@ -342,7 +342,8 @@ def accents(root: Path) -> None:
     """Draw classes whose folders are composed in one split and decomposed in the other, and names
     for them.
     """
-    for form, split in (("NFC", "train"), ("NFD", "val")):
+    forms: dict[str, Literal["NFC", "NFD"]] = {"train": "NFC", "val": "NFD"}
+    for split, form in forms.items():
         for i, name in enumerate(("café", "naïve")):
             folder = unicodedata.normalize(form, name)
             put(root, f"{split}/{folder}/{name}{i}.jpg", jpeg(i + 10 * len(split)))

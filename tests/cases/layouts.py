@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tests.cases import ade20k, coco
 from tests.cases.case import Case, Made, kept, refused
@@ -101,7 +101,7 @@ def file_names_are(*names: str) -> Callable[[Made], str]:
     return check
 
 
-def umlaut(number: int, form: str = "NFC") -> str:
+def umlaut(number: int, form: Literal["NFC", "NFD"] = "NFC") -> str:
     return unicodedata.normalize(form, f"über{number}.jpg")
 
 

@@ -8,7 +8,7 @@ docs/golden-record.md says when it may be remade.
 import hashlib
 import platform
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -92,11 +92,12 @@ def order() -> dict[str, str]:
     block.
     """
     sizes = Sizes.of([1_000] * 99 + [640])
+    epochs: list[tuple[int, int, int | Literal["all"]]] = [(0, 0, "all"), (0, 1, 8), (7, 299, 1)]
     return {
         f"seed {seed} epoch {epoch} block {block}": _positions(
             EpochOrder(sizes, seed, epoch, block)
         )
-        for seed, epoch, block in ((0, 0, "all"), (0, 1, 8), (7, 299, 1))
+        for seed, epoch, block in epochs
     }
 
 

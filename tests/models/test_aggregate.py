@@ -5,6 +5,7 @@ differences.
 import pytest
 import torch
 from models_reference import aggregate_reference
+from torch import Tensor
 from torch.nn import functional as F
 
 from models.aggregate import aggregate, aggregate_predicted
@@ -13,6 +14,7 @@ from models.aggregate import aggregate, aggregate_predicted
 # ones.
 SHAPES = [(2, 6, 5, 7, 3, 3), (3, 4, 2, 2, 4, 7), (2, 4, 9, 3, 1, 5), (1, 4, 6, 6, 2, 1)]
 SHARING = ["static", "per_image", "per_position", "static_per_position"]
+PredictedOperands = tuple[Tensor, Tensor, Tensor, Tensor]
 LAYOUTS = ["contiguous_format", "channels_last"]
 
 
@@ -140,11 +142,8 @@ def test_any_weights_are_a_product_with_the_unfolded_map(sharing):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_predicted_weights_in_shorter_types(dtype):
-    inputs = [
-        tensor.detach().to(dtype).requires_grad_()
-        for tensor in predicted_operands((2, 8, 6, 6, 4, 7))
-    ]
-    exact = [tensor.detach().double().requires_grad_() for tensor in inputs]
+    inputs = leaves_of(dtype, *predicted_operands((2, 8, 6, 6, 4, 7)))
+    exact = leaves_of(torch.float64, *inputs)
     got, expected = aggregate_predicted(*inputs, 4), predicted_reference(*exact, 4)
     gradients = torch.autograd.grad(got.sum(), inputs)
     theirs = torch.autograd.grad(expected.sum(), exact)
@@ -180,14 +179,20 @@ def test_shapes_that_do_not_fit_are_refused(x, weight, words):
         aggregate(torch.zeros(x), torch.zeros(weight))
 
 
-def predicted_operands(shape, features=3, dtype=torch.float64):
+def predicted_operands(shape, features=3, dtype=torch.float64) -> PredictedOperands:
     batch, channels, height, width, groups, size = shape
-    return [
+    return (
         torch.randn(batch, channels, height, width, dtype=dtype, requires_grad=True),
         torch.randn(batch, features, height, width, dtype=dtype, requires_grad=True),
         torch.randn(groups * size * size, features, dtype=dtype, requires_grad=True),
         torch.randn(groups * size * size, dtype=dtype, requires_grad=True),
-    ]
+    )
+
+
+def leaves_of(dtype, *operands: Tensor) -> PredictedOperands:
+    """The same numbers in another type, as leaves of graphs of their own."""
+    x, features, projection, bias = (t.detach().to(dtype).requires_grad_() for t in operands)
+    return x, features, projection, bias
 
 
 def predicted_reference(x, features, projection, bias, groups):
@@ -211,17 +216,20 @@ def test_predicted_weights_are_the_reference(shape):
 
 def test_predicted_weights_gradcheck():
     inputs = predicted_operands((2, 4, 3, 2, 2, 3))
-    assert torch.autograd.gradcheck(lambda *tensors: aggregate_predicted(*tensors, 2), inputs)
+    assert torch.autograd.gradcheck(
+        lambda x, features, projection, bias: aggregate_predicted(x, features, projection, bias, 2),
+        inputs,
+    )
 
 
 def test_predicted_weights_keep_float32_sums_under_autocast():
     inputs = predicted_operands((2, 8, 6, 6, 4, 7), dtype=torch.float32)
-    expected = predicted_reference(*(tensor.double() for tensor in inputs), 4)
+    expected = predicted_reference(*leaves_of(torch.float64, *inputs), 4)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         got = aggregate_predicted(*inputs, 4)
     torch.testing.assert_close(got.double(), expected, atol=1e-4, rtol=1e-4)
     got.sum().backward()
-    assert all(tensor.grad.dtype == torch.float32 for tensor in inputs)
+    assert all(tensor.grad is not None and tensor.grad.dtype == torch.float32 for tensor in inputs)
 
 
 def test_predicted_weights_refuse_groups_that_do_not_fit():

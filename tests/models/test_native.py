@@ -5,10 +5,12 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from functools import partial
 
 import pytest
 import torch
 from models_reference import aggregate_reference
+from torch import Tensor
 from torch.nn import functional as F
 
 from models import create_model
@@ -31,8 +33,14 @@ SHARING = ["static", "per_image", "per_position", "static_per_position"]
 @pytest.fixture
 def calls(monkeypatch):
     """Names of the kernels that ran: that a fallback agrees would say nothing."""
-    names, call = [], operators._call
-    monkeypatch.setattr(operators, "_call", lambda name, *a: (names.append(name), call(name, *a)))
+    names: list[str] = []
+    call = operators._call
+
+    def watched(name, *arguments):
+        names.append(name)
+        call(name, *arguments)
+
+    monkeypatch.setattr(operators, "_call", watched)
     return names
 
 
@@ -47,7 +55,10 @@ def operands(shape, sharing, dtype=torch.float32):
 
 def predicted_operands(shape, features=6):
     batch, channels, height, width, groups, size = shape
-    shapes = [(batch, channels, height, width), (batch, features, height, width)]
+    shapes: list[tuple[int, ...]] = [
+        (batch, channels, height, width),
+        (batch, features, height, width),
+    ]
     shapes += [(groups * size * size, features), (groups * size * size,)]
     return [torch.randn(*s).div(size).requires_grad_() for s in shapes]
 
@@ -55,6 +66,11 @@ def predicted_operands(shape, features=6):
 def predicted_reference(x, features, projection, bias, groups):
     weight = F.conv2d(features, projection[:, :, None, None], bias)
     return aggregate_reference(x, weight.unflatten(1, (groups, -1)))
+
+
+def gradient_of(parameter: Tensor) -> Tensor:
+    assert parameter.grad is not None
+    return parameter.grad
 
 
 def assert_as_exact(function, reference, inputs, tolerance, direction=None):
@@ -107,8 +123,8 @@ def test_bfloat16_is_rounded_once(sharing, calls):
 def test_predicted_weights_are_those_of_float64(shape, calls):
     groups = shape[4]
     assert_as_exact(
-        lambda *tensors: aggregate_predicted(*tensors, groups),
-        lambda *tensors: predicted_reference(*tensors, groups),
+        partial(aggregate_predicted, groups=groups),
+        partial(predicted_reference, groups=groups),
         predicted_operands(shape),
         2e-6,  # of which the library's products, thousands of terms long, are most
     )
@@ -129,7 +145,7 @@ def test_a_network_learns_the_same_from_either(name, amp, calls):
         model.zero_grad()
         with kernels(choice), torch.autocast("cpu", torch.bfloat16, enabled=amp):
             model(images).float().logsumexp(1).sum().backward()
-        gradients[choice] = torch.cat([p.grad.flatten() for p in model.parameters()])
+        gradients[choice] = torch.cat([gradient_of(p).flatten() for p in model.parameters()])
     assert calls
     difference = (gradients["plain"] - gradients["native"]).norm() / gradients["plain"].norm()
     assert difference < (0.05 if amp else 1e-4)

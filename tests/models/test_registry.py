@@ -13,6 +13,7 @@ from models import create_backbone, create_model, list_models, mixers
 from models.__main__ import ABLATIONS as PAPER_ROWS
 from models.__main__ import describe, table
 from models.counting.macs import RULES, count_macs
+from models.network.backbone import Backbone, Classifier
 from models.network.layers import SqueezeExcitation
 
 SANDWICH = ("dwnet", "dynamic_dwnet", "i_dynamic_dwnet", "locally_connected")
@@ -63,11 +64,15 @@ SHARED += [
 def test_every_sharing_over_channels_trains_a_step(mixer, options, pixels):
     """Also where the last map is a single position."""
     model = create_model(f"{mixer}_micro", num_classes=7, image_size=pixels, **options)
+    assert isinstance(model, Classifier)
     model(torch.randn(2, 3, pixels, pixels)).square().mean().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
     spatial = [m for m in model.backbone.stages[0].modules() if "switches" in vars(m)]
     assert spatial and all(
-        p.grad.ne(0).any() for m in spatial for p in m._parameters.values() if p is not None
+        p.grad is not None and p.grad.ne(0).any()
+        for m in spatial
+        for p in m._parameters.values()
+        if p is not None
     )
     assert model.switches.shared_channels == {1: "no", 4: "groups"}.get(
         options.get("group_channels"), "yes"
@@ -115,7 +120,8 @@ SKELETONS = [
 @pytest.mark.parametrize(("mixer", "skeleton", "sandwich"), SKELETONS, ids=str)
 def test_norms_are_of_the_kind_and_in_the_places_asked_for(mixer, skeleton, sandwich):
     def norms(**options):
-        block = create_backbone(f"{mixer}_micro", **skeleton, **options).stages[0].blocks[0]
+        backbone = create_backbone(f"{mixer}_micro", **skeleton, **options)
+        block = backbone.get_submodule("stages.0.blocks.0")
         found = [m for m in block.modules() if isinstance(m, nn.LayerNorm | nn.BatchNorm2d)]
         # The generators of dynamic kernels keep theirs: it is no norm of the block.
         own = [
@@ -221,6 +227,7 @@ def test_a_new_file_is_a_new_mixer(tmp_path, monkeypatch):
     monkeypatch.delitem(sys.modules, "models.mixers.same", raising=False)
     assert "same_tiny" in list_models()
     model = create_model("same_micro", num_classes=3, colour="blue")
+    assert isinstance(model, Classifier)
     assert model(torch.randn(1, 3, 32, 32)).shape == (1, 3)
     assert model.switches.shared_channels == "yes"
     with pytest.raises(ValueError, match="did you mean 'colour'"):
@@ -238,7 +245,9 @@ def test_a_mixer_file_without_its_parts_is_refused(tmp_path, monkeypatch):
 
 def test_an_option_may_differ_by_stage():
     backbone = create_backbone("dwnet_micro", kernel_size=[3, 5, 7, 9])
-    sizes = [stage.blocks[0].mixer.spatial.weight.shape[-1] for stage in backbone.stages]
+    assert isinstance(backbone, Backbone)
+    kernels = [stage.get_parameter("blocks.0.mixer.spatial.weight") for stage in backbone.stages]
+    sizes = [kernel.shape[-1] for kernel in kernels]
     assert sizes == [3, 5, 7, 9]
 
 

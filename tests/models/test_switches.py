@@ -6,10 +6,13 @@ may look at, stays. A second one changes a single weight: in a static mixer, wha
 shares it.
 """
 
+from typing import Any
+
 import pytest
 import torch
 
 from models import create_backbone, mixers
+from models.network.backbone import Backbone
 from models.network.spec import Switches
 
 KERNEL = 5
@@ -53,10 +56,11 @@ class Mixing:
         backbone = create_backbone(
             f"{mixer}_micro", image_size=32 * SIDE, **with_kernel(mixer, options)
         )
+        assert isinstance(backbone, Backbone)
         self.declared = backbone.switches
         self.channels = backbone.channels[-1]
-        block = backbone.stages[-1].blocks[0].double().eval()
-        self.operator = next(
+        block = backbone.stages[-1].get_submodule("blocks.0").double().eval()
+        self.operator: Any = next(  # of whichever class the mixer has
             module for module in reversed(list(block.modules())) if "switches" in vars(module)
         )
         self.tokens = hasattr(self.operator, "proj")

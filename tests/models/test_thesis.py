@@ -74,7 +74,8 @@ def test_local_attention_is_the_aggregation_with_softmax_weights():
 def test_attention_in_the_depthwise_skeleton_aggregates_its_input_with_softmax_weights():
     module, x = drawn(AttentionDepthwise(DIM, HEADS, KERNEL)), a_map()
     projected = x.permute(0, 2, 3, 1) @ module.query_key.weight.flatten(1).T + module.query_key.bias
-    weights = attention_weights(*projected.chunk(2, dim=3), module.relative_position_bias_table)
+    query, key = projected.chunk(2, dim=3)
+    weights = attention_weights(query, key, module.relative_position_bias_table)
     torch.testing.assert_close(module(x), aggregate_reference(x, weights))
 
 
@@ -103,7 +104,7 @@ def test_without_norms_in_the_projections_both_skeletons_are_one_network(norm):
         drawn(
             create_backbone(
                 "sliding_attention_micro", norm=norm, projection_norm=False, **options
-            ).stages[-1]
+            ).get_submodule("stages.3")
         )
         for options in ({}, {"skeleton": "depthwise"})
     )
@@ -296,12 +297,11 @@ def test_windows_as_large_as_the_map_are_global_attention():
     global one.
     """
     window, whole = (
-        create_backbone(f"{name}_micro", image_size=7 * 32, **options)
-        .stages[-1]
-        .blocks[0]
+        create_backbone(f"{name}_micro", image_size=7 * 32)
+        .get_submodule("stages.3.blocks.0")
         .double()
         .eval()
-        for name, options in (("swin", {}), ("global_attention", {}))
+        for name in ("swin", "global_attention")
     )
     weights = drawn(window).state_dict()
     weights["mixer.relative_position_bias_table"] = weights[
@@ -335,7 +335,7 @@ OPTIONS = [
 )
 def test_blocks_commute_with_shifts_away_from_the_border(mixer, options, shifted):
     backbone = create_backbone(f"{mixer}_micro", depths=(2, 1, 1, 1), **options)
-    block = drawn(backbone.stages[0].blocks[int(shifted)])
+    block = drawn(backbone.get_submodule(f"stages.0.blocks.{int(shifted)}"))
     x = torch.randn(1, SIDE, SIDE, 16, dtype=torch.float64)
     step = TRANSLATED[mixer]
     commuting = [shift for shift in (1, 2, 7) if commutes(block, x, shift)]
@@ -357,6 +357,6 @@ def commutes(block, x, shift):
 
 def test_weights_per_position_commute_with_no_shift():
     backbone = create_backbone("locally_connected_micro", image_size=4 * SIDE)
-    block = drawn(backbone.stages[0].blocks[0])
+    block = drawn(backbone.get_submodule("stages.0.blocks.0"))
     x = torch.randn(1, SIDE, SIDE, 16, dtype=torch.float64)
     assert not any(commutes(block, x, shift) for shift in (1, 2, 7))

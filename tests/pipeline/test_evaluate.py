@@ -11,8 +11,8 @@ from helpers import in_the_authors_names, run_stage
 from safetensors.torch import save_file
 
 from pipeline.core.errors import UserError
-from pipeline.evaluate import read_weights
 from pipeline.params import Variant
+from pipeline.runs.weights import read_weights
 
 VARIANT = Variant(mixer="dwnet", size="micro")
 
@@ -23,7 +23,7 @@ class Payload:
     def __init__(self, mark: Path) -> None:
         self.mark = mark
 
-    def __reduce__(self) -> object:
+    def __reduce__(self) -> tuple[object, ...]:
         return Path.touch, (self.mark,)
 
 

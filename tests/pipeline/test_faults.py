@@ -170,7 +170,9 @@ def test_a_kill_between_the_end_and_mlflow_is_made_good(project: Path, undisturb
     client = MlflowClient(tracking_uri=f"sqlite:///{project / 'mlflow.db'}")
     folder = run_folder(project, "undisturbed2")
     storage, own = folder.parent, EntryFile(folder.parent, folder, "classify")
-    running = own.read().model_copy(update={"status": "RUNNING"})
+    written = own.read()
+    assert written is not None
+    running = written.model_copy(update={"status": "RUNNING"})
     own.write(running)
     old = EntryFile(storage, storage / "old", "classify")
     old.write(running.model_copy(update={"run_id": "old", "begun": 1}))

@@ -39,7 +39,9 @@ def expected(trained: Path, task: str, folder: Path) -> tuple[list[Any], list[st
     samples = EvalSamples(reader, logic.sampling, 1)
     outputs, files = [], []
     for index in range(len(samples)):
-        batch = logic.prepare(samples[index], torch.device("cpu"))
+        sampled = samples[index]
+        assert isinstance(sampled, dict)
+        batch = logic.prepare(sampled, torch.device("cpu"))
         with torch.inference_mode():
             outputs.append(logic.predict(model, batch)[0])
         sample = reader.read(*samples.places(index)[0])

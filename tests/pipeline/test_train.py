@@ -301,9 +301,12 @@ def test_equal_variants_do_not_wait_for_each_other(
     params["classify"]["variants"]["namesake"] = params["classify"]["variants"]["dwnet_micro"]
     (project / "namesake.yaml").write_text(yaml.safe_dump(params))
     trained: list[Run] = []
-    monkeypatch.setattr(
-        "pipeline.cluster.training._train_recorded", lambda _, runs: trained.extend(runs) or {}
-    )
+
+    def recorded(_: object, runs: list[Run]) -> dict[str, str]:
+        trained.extend(runs)
+        return {}
+
+    monkeypatch.setattr("pipeline.cluster.training._train_recorded", recorded)
     monkeypatch.setattr("pipeline.core.locks.fcntl.flock", refuse_to_wait)
     with pytest.raises(UserError, match="did not finish"):
         train(

@@ -34,8 +34,15 @@ def project(tmp_path: Path) -> Path:
         file = EntryFile(folder / "runs", folder / "runs" / f"run{kernel}", "classify")
         params = {"mixer": "dwnet", "kernel_size": kernel, "group_channels": "default"}
         costs = {"dynamic": False, "seed": 0, "parameters": 7, "macs": 1000 * kernel}
-        about = {"store": "project", "experiment": "classify", "run_id": f"run{kernel}"}
-        entry = Entry(name=f"k{kernel}", status="FINISHED", tags={}, params=params | costs, **about)
+        entry = Entry(
+            store="project",
+            experiment="classify",
+            run_id=f"run{kernel}",
+            name=f"k{kernel}",
+            status="FINISHED",
+            tags={},
+            params=params | costs,
+        )
         file.write(entry)
         spool = Spool(file.spool, 0, 10)
         spool.step(1, {"train/loss": 1.0, "train/lr": 0.1, "speed/images_per_second": 9.0})

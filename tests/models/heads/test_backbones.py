@@ -5,13 +5,17 @@ import torch
 from torch import nn
 
 from models.heads.backbones import dense_backbone
+from models.mixers.local_mlp import WindowMlp
+from models.mixers.swin import WindowAttention
+from models.network.backbone import Backbone
 from models.registry import build_backbone
 
 
 def layout(name, **overrides):
     with torch.device("meta"):
-        found = dense_backbone(name, overrides).layout
-    return found.output_norm, found.pad_to
+        backbone = dense_backbone(name, overrides)
+    assert isinstance(backbone, Backbone)
+    return backbone.layout.output_norm, backbone.layout.pad_to
 
 
 @pytest.mark.parametrize("mixer", ["dwnet", "dynamic_dwnet", "i_dynamic_dwnet"])
@@ -27,12 +31,9 @@ def test_attention_has_swins(mixer):
 @pytest.mark.parametrize("size", [(3, 4), (6, 8), (7, 7), (5, 9)])
 @pytest.mark.parametrize("index", [0, 1])
 def test_windows_of_swin_are_whole_on_small_maps_as_in_its_downstream_backbone(size, index):
-    mixer = (
-        dense_backbone("swin_micro", {"kernel_size": 7, "depths": (2, 2, 2, 2)})
-        .stages[1]
-        .blocks[index]
-        .mixer
-    )
+    backbone = dense_backbone("swin_micro", {"kernel_size": 7, "depths": (2, 2, 2, 2)})
+    mixer = backbone.get_submodule(f"stages.1.blocks.{index}.mixer")
+    assert isinstance(mixer, WindowAttention) and mixer.relative_position_bias_table is not None
     nn.init.normal_(mixer.relative_position_bias_table)
     x = torch.randn(2, *size, mixer.dim)
     for training in (True, False):
@@ -69,11 +70,11 @@ def attention_in_whole_windows(mixer, x, shift):
 
 def test_windows_shrink_to_small_maps_in_classifiers_alone():
     options = {"shared_windows": True, "kernel_size": 7, "depths": (2, 1, 1, 1)}
-    dense, classifier = (
-        make("local_mlp_micro", options) for make in (dense_backbone, build_backbone)
-    )
-    x = torch.randn(1, 4, 4, dense.channels[0])
-    mixers = [network.stages[0].blocks[1].mixer for network in (dense, classifier)]
+    dense = dense_backbone("local_mlp_micro", options)
+    classifier = build_backbone("local_mlp_micro", options)
+    x = torch.randn(1, 4, 4, classifier.channels[0])
+    found = [network.get_submodule("stages.0.blocks.1.mixer") for network in (dense, classifier)]
+    mixers = [mixer for mixer in found if isinstance(mixer, WindowMlp)]
     assert [mixer.shrink for mixer in mixers] == [False, True]
     mixers[1].load_state_dict(mixers[0].state_dict())
     with torch.no_grad():

@@ -3,15 +3,18 @@ float64.
 """
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from plain_boxes import iou
 
 from models.heads import cascade as module
-from models.heads.cascade import CascadeHeads
+from models.heads.cascade import BoxHead, CascadeHeads
+from models.heads.regions import pool
 from models.heads.settings import CascadeSettings
 
+Box = list[float]
 CLASSES, CHANNELS = 3, 8
 SIZES = [(60, 64), (50, 40)]
 SETTINGS = CascadeSettings(
@@ -31,6 +34,7 @@ def heads():
     heads = CascadeHeads(CLASSES, SETTINGS)
     with torch.no_grad():
         for head in heads.box_heads:
+            assert isinstance(head, BoxHead)
             head.offsets.weight.normal_(std=0.2)
             head.scores.weight.normal_(std=0.3)
     return heads
@@ -39,13 +43,13 @@ def heads():
 @pytest.fixture
 def seen(heads, monkeypatch):
     """What went into the box heads and came out of all heads, in the order of the calls."""
-    seen = {"boxes": [], "box": [], "mask": []}
-    pool = module.pool
-    monkeypatch.setattr(
-        module,
-        "pool",
-        lambda maps, boxes, size: (seen["boxes"].append(boxes), pool(maps, boxes, size))[1],
-    )
+    seen: dict[str, list[Any]] = {"boxes": [], "box": [], "mask": []}
+
+    def watched(maps, boxes, size):
+        seen["boxes"].append(boxes)
+        return pool(maps, boxes, size)
+
+    monkeypatch.setattr(module, "pool", watched)
     for kind, group in (("box", heads.box_heads), ("mask", heads.mask_heads)):
         for head in group:
             head.register_forward_hook(lambda _, __, out, kind=kind: seen[kind].append(out))
@@ -103,10 +107,14 @@ def stage_by_stage(proposals, seen):
     proposals = [own.tolist() for own in proposals]
     for stage in range(3):
         scores, offsets = (out.double().tolist() for out in seen["box"][stage])
-        regions, following, entropy, giou, row = [], [], 0.0, 0.0, 0
-        for truth, labels, own, size in zip(TRUTH, LABELS, proposals, SIZES, strict=True):
-            truth, labels = truth.tolist(), labels.tolist()
-            candidates = [(box, i, True) for i, box in enumerate(truth)]
+        regions: list[list[Box]] = []
+        following: list[list[Box]] = []
+        entropy, giou, row = 0.0, 0.0, 0
+        for boxes, classes, own, size in zip(TRUTH, LABELS, proposals, SIZES, strict=True):
+            truth, labels = boxes.tolist(), classes.tolist()
+            candidates: list[tuple[Box, int | None, bool]] = [
+                (box, i, True) for i, box in enumerate(truth)
+            ]
             for box in own:
                 overlaps = [iou(box, true) for true in truth]
                 best = max(range(len(truth)), key=overlaps.__getitem__, default=None)
@@ -201,7 +209,7 @@ def test_at_test_logits_and_masks_are_averaged_and_the_last_stage_gives_the_boxe
             if probability[row + r, c] > 0.2
         ]
         row += len(own)
-        kept = []
+        kept: list[tuple[float, int, Box]] = []
         for score, label, box in sorted(candidates, reverse=True):
             if all(other != label or iou(box, b) <= 0.5 for _, other, b in kept):
                 kept.append((score, label, box))
@@ -231,6 +239,7 @@ def test_no_more_than_the_best_detections_are_kept(heads):
 
 def test_starting_values_are_those_of_mmdetection():
     head = CascadeHeads(CLASSES, CascadeSettings(fpn_channels=64, box_hidden=512)).box_heads[0]
+    assert isinstance(head, BoxHead)
     assert head.scores.weight.std().item() == pytest.approx(0.01, rel=0.1)
     assert head.offsets.weight.std().item() == pytest.approx(0.001, rel=0.1)
     hidden = head.features[-2].weight

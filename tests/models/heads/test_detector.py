@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 from torchvision.ops import box_iou
 
 from models.heads import create_detector, paste
@@ -146,7 +147,8 @@ def test_what_lies_beyond_the_valid_part_has_no_anchors_and_proposals(detector, 
 def test_published_names_build_on_meta():
     with torch.device("meta"):
         model = create_detector("dwnet_tiny", 7)
-    assert model.heads.box_heads[2].scores.out_features == 8
+    scores = model.get_submodule("heads.box_heads.2.scores")
+    assert isinstance(scores, nn.Linear) and scores.out_features == 8
     assert len(model.heads.mask_heads) == 3
 
 

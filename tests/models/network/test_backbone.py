@@ -6,7 +6,8 @@ from torch import nn
 
 from models import create_backbone, create_model, list_models, mixers
 from models.mixers.swin import WindowAttention
-from models.network.backbone import PatchMerging
+from models.network.backbone import Backbone, PatchMerging
+from models.network.blocks import DepthwiseBlock
 from models.network.layers import DropPath
 from models.network.windows import cut, join, relative_index, shift_mask, window_of
 from models.weights.official import convert
@@ -17,7 +18,7 @@ def takes_skeleton(mixer):
 
 
 MICRO = [name for name in list_models() if name.endswith("_micro")]
-NETWORKS = [(name, {}) for name in MICRO]
+NETWORKS: list[tuple[str, dict[str, str]]] = [(name, {}) for name in MICRO]
 NETWORKS += [
     (f"{name}_micro", {"skeleton": "depthwise"}) for name in mixers.names() if takes_skeleton(name)
 ]
@@ -34,6 +35,7 @@ def bound_to_a_size(name):
 def test_maps_of_any_image_have_the_promised_shapes(name, options, height, width):
     size = {"image_size": (height, width)} if bound_to_a_size(name) else {}
     backbone = create_backbone(name, **options, **size).eval()
+    assert isinstance(backbone, Backbone)
     with torch.no_grad():
         maps = backbone(torch.randn(2, 3, height, width))
     steps = [4 * 2**stage for stage in range(4)]
@@ -59,9 +61,9 @@ def test_a_classifier_leaves_out_what_a_patch_does_not_hold_and_a_backbone_fills
         images[:, :, 36:], images[:, :, :, 64:] = 9, 9
         assert torch.equal(classifier(images), logits)
         torch.testing.assert_close(classifier(images[:, :, :36, :64]), logits)
-        assert classifier.backbone(images)[0].shape[2:] == (9, 16)
+        assert classifier.get_submodule("backbone")(images)[0].shape[2:] == (9, 16)
         padding = create_model(name, 5, image_size=(39, 66), remainder="pad", **options).eval()
-        assert padding.backbone(images)[0].shape[2:] == (10, 17)
+        assert padding.get_submodule("backbone")(images)[0].shape[2:] == (10, 17)
         cutting = create_backbone(name, image_size=(39, 66), remainder="cut", **options).eval()
         assert cutting(images)[0].shape[2:] == (9, 16)
 
@@ -96,7 +98,7 @@ def test_half_precision_on_the_cpu(name, options):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         loss = model(x).float().square().mean()
     loss.backward()
-    assert all(p.grad.isfinite().all() for p in model.parameters())
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 
 
 def test_the_classifier_holds_the_backbone():
@@ -109,13 +111,15 @@ def test_the_classifier_holds_the_backbone():
     backbone = create_backbone("dwnet_micro")
     backbone.load_state_dict(weights)
     x = torch.randn(1, 3, 64, 64)
-    for mine, theirs in zip(backbone.eval()(x), model.backbone.eval()(x), strict=True):
+    held = model.get_submodule("backbone")
+    for mine, theirs in zip(backbone.eval()(x), held.eval()(x), strict=True):
         assert torch.equal(mine, theirs)
 
 
 def test_merging_takes_the_four_neighbours_column_after_column():
     merge = PatchMerging(1)
-    merge.norm, merge.reduction = nn.Identity(), nn.Identity()
+    merge.register_module("norm", nn.Identity())
+    merge.register_module("reduction", nn.Identity())
     x = torch.arange(6.0).view(1, 2, 3, 1)
     # Rows 0 1 2 and 3 4 5; the third column stands beside zeros.
     assert merge(x)[0, 0].tolist() == [[0, 3, 1, 4], [2, 5, 0, 0]]
@@ -151,7 +155,7 @@ def test_starting_values_follow_the_paper():
     for module in model.modules():
         if isinstance(module, nn.LayerNorm | nn.BatchNorm2d):
             assert module.weight.eq(1).all() and module.bias.eq(0).all()
-    point = model.backbone.stages[3].blocks[0].mixer.conv_in.weight
+    point = model.get_parameter("backbone.stages.3.blocks.0.mixer.conv_in.weight")
     assert point.abs().max().item() == pytest.approx(256**-0.5, rel=0.01)
     assert point.std().item() == pytest.approx((3 * 256) ** -0.5, rel=0.02)
 
@@ -163,9 +167,10 @@ def test_micro_starts_with_the_width_of_each_layer():
 
 
 def test_static_kernels_start_like_those_of_a_convolution():
-    spatial = create_backbone("dwnet_micro").stages[3].blocks[0].mixer.spatial
+    spatial = create_backbone("dwnet_micro").get_submodule("stages.3.blocks.0.mixer.spatial")
     peer = nn.Conv2d(128, 128, 7, groups=128)
-    for mine, theirs in ((spatial.weight, peer.weight), (spatial.bias, peer.bias)):
+    for name, theirs in peer.named_parameters():  # weight and bias
+        mine = spatial.get_parameter(name)
         assert mine.shape == theirs.shape
         assert mine.std().item() == pytest.approx(theirs.std().item(), rel=0.15)
         assert mine.abs().max().item() == pytest.approx(1 / 7, rel=0.1)
@@ -284,6 +289,7 @@ def test_output_norms_are_one_for_each_map(kind, norm):
     plain.load_state_dict(
         {k: v for k, v in backbone.state_dict().items() if not k.startswith("output_norms")}
     )
+    assert isinstance(backbone, Backbone)
     assert [type(m) for m in backbone.output_norms] == [norm] * 4
     x = torch.randn(2, 3, 64, 96)
     axes = (0, 2, 3) if kind == "bn" else (1,)
@@ -298,7 +304,8 @@ def test_output_norms_are_one_for_each_map(kind, norm):
 @pytest.mark.parametrize("name", ["dwnet", "dynamic_dwnet", "i_dynamic_dwnet"])
 def test_padding_leaks_into_the_block_as_it_does_in_the_authors_downstream_networks(name):
     """The sandwich sees a map filled up with zeros, which its first norm makes other than zero."""
-    block = create_backbone(f"{name}_micro", pad_to=7).stages[0].blocks[0].eval()
+    block = create_backbone(f"{name}_micro", pad_to=7).get_submodule("stages.0.blocks.0").eval()
+    assert isinstance(block, DepthwiseBlock)
     with torch.no_grad():
         for parameter in block.parameters():
             parameter.normal_()

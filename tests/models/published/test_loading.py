@@ -3,6 +3,7 @@
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -49,9 +50,11 @@ def test_a_loaded_network_is_the_trained_one_and_sees_what_it_saw(
     expected.load_state_dict(load_file(file))
     reader = open_split(shards, "val", 0.0, None)
     batch = EvalSamples(reader, logic.sampling, 1)[0]
+    assert isinstance(batch, dict)
     prepared = logic.prepare(batch, torch.device("cpu"))
     picture = Image.open(io.BytesIO(photograph(reader.read(0, 0))))
-    images, sizes = model.transform.stack([model.transform(picture)])
+    transform = vars(model)["transform"]
+    images, sizes = transform.stack([transform(picture)])
     assert torch.equal(images, prepared.get("views", [prepared])[0]["images"])
     with torch.inference_mode():
         if task == "detect":
@@ -67,8 +70,8 @@ def test_a_loaded_backbone_gives_the_maps_of_the_network(
     trained: Path, task: str, variant: str
 ) -> None:
     folder = folder_of(trained, task, variant)
-    model = models.load(folder)
-    backbone = models.load_backbone(folder)
+    model: Any = models.load(folder)  # a classifier, detector or segmenter, or timm's
+    backbone: Any = models.load_backbone(folder)
     assert not backbone.training
     images = torch.randn(1, 3, 32, 32)
     with torch.inference_mode():

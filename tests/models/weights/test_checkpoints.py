@@ -13,6 +13,7 @@ import types
 import zipfile
 from collections import Counter, OrderedDict, defaultdict
 from contextlib import suppress
+from importlib import import_module
 
 import pytest
 import torch
@@ -49,7 +50,8 @@ def config(monkeypatch):
         pass
 
     CfgNode.__module__, CfgNode.__qualname__ = "no_such_yacs.config", "CfgNode"
-    module.CfgNode, package.config = CfgNode, module
+    monkeypatch.setattr(module, "CfgNode", CfgNode, raising=False)
+    monkeypatch.setattr(package, "config", module, raising=False)
     monkeypatch.setitem(sys.modules, "no_such_yacs", package)
     monkeypatch.setitem(sys.modules, "no_such_yacs.config", module)
     node = CfgNode(MODEL=CfgNode(NAME="dwnet"), sizes=[1, 2], seen={3})
@@ -98,8 +100,7 @@ def test_a_class_that_could_be_imported_is_not(save, tmp_path, monkeypatch):
         f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Config(dict): pass\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    import runs_on_import
-
+    runs_on_import = import_module("runs_on_import")
     path = save({"model": {"w": torch.ones(1)}, "config": runs_on_import.Config(a=1)})
     del sys.modules["runs_on_import"]
     (tmp_path / "ran").unlink()

@@ -3,6 +3,7 @@ does.
 """
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -112,7 +113,8 @@ def test_weights_that_are_nearly_those_of_another_network_are_guessed(official):
 def test_what_is_no_network_is_not_guessed():
     with pytest.raises(ValueError, match="do not fit dwnet_tiny: "):
         convert({"weight": torch.ones(1)}, "dwnet_tiny")
-    for empty in ({}, {"model": {}}, 7, {"model": 7}, {"epoch": 3}):
+    contents: list[Any] = [{}, {"model": {}}, 7, {"model": 7}, {"epoch": 3}]  # of any file
+    for empty in contents:
         with pytest.raises(ValueError, match="no weights in it"):
             convert(empty, "dwnet_tiny")
 

@@ -3,10 +3,12 @@ fit is named.
 """
 
 import json
+from collections.abc import Callable
 
 import pytest
 import torch
 from helpers import in_the_authors_names
+from torch import nn
 
 from models.heads import CascadeSettings, UPerNetSettings, create_detector, create_segmenter
 from models.weights.official import convert, convert_dense
@@ -17,7 +19,10 @@ RELEASED = [
     *(f"{mixer}_tiny" for mixer in MIXERS),
     *(pytest.param(f"{mixer}_base", marks=pytest.mark.faults) for mixer in MIXERS),
 ]
-MAKE = {"detector": (create_detector, 80), "segmenter": (create_segmenter, 150)}
+MAKE: dict[str, tuple[Callable[..., nn.Module], int]] = {
+    "detector": (create_detector, 80),
+    "segmenter": (create_segmenter, 150),
+}
 COUNTED = {"detector": {"tiny": 86, "base": 145}, "segmenter": {"tiny": 60, "base": 121}}
 """Millions of parameters of Swin's networks, as published."""
 
@@ -47,7 +52,7 @@ def cascade(widths, classes):
     """Names and shapes of FPN, RPNHead, ConvFCBBoxHead (4 shared convolutions, 1 layer) and
     FCNMaskHead.
     """
-    listed = {}
+    listed: dict[str, tuple[int, ...]] = {}
     for level, width in enumerate(widths):
         listed |= named(f"neck.lateral_convs.{level}.conv", layer(256, width, 1, 1))
         listed |= named(f"neck.fpn_convs.{level}.conv", layer(256, 256, 3, 3))

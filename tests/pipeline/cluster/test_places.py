@@ -49,13 +49,12 @@ def test_a_busy_cluster_is_waited_for_in_one_sentence(
 ) -> None:
     import ray
 
-    @ray.remote(num_cpus=3)
     class Other:
         def here(self) -> bool:
             return True
 
     monkeypatch.setattr(places, "SETTLE_S", 1.0)
-    other = Other.remote()
+    other = ray.remote(num_cpus=3)(Other).remote()
     assert ray.get(other.here.remote())
     found: list[int] = []
     waits = threading.Thread(

@@ -246,8 +246,8 @@ class Place:
     def _note(self, run: Run) -> None:
         """Say that MLflow has the run."""
         place = {"store": "project", "run_id": run.id}
-        shown: dict[str, dict[str, str]] = {"tags": {}, "params": {}}
-        entry = Entry(experiment="classify", name="v", status="FINISHED", **place, **shown)
+        about = {"experiment": "classify", "name": "v", "status": "FINISHED"}
+        entry = Entry.model_validate({**place, **about, "tags": {}, "params": {}})
         self.entry.write(entry)
         write_json(self.entry.note_path, {**place, "offset": 0, "entry": digest_of(entry)})
 

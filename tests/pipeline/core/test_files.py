@@ -89,7 +89,7 @@ def test_what_is_not_finite_is_null_in_json_and_empty_in_csv(tmp_path: Path) -> 
         "c": None,
         "d": "NaN",
     }
-    rows = [{"x": nan, "y": 2}, {"y": infinity}, {"x": None, "y": "a,b"}]
+    rows: list[dict[str, object]] = [{"x": nan, "y": 2}, {"y": infinity}, {"x": None, "y": "a,b"}]
     assert csv_text(["x", "y"], rows) == 'x,y\n,2\n,\n,"a,b"\n'
 
 

@@ -48,7 +48,7 @@ def test_no_class_is_defined_twice() -> None:
 
 
 def test_rows_and_lines_make_the_same_table() -> None:
-    rows = [{"a": 1, "b": "x,y"}, {"a": float("nan")}]
+    rows: list[dict[str, object]] = [{"a": 1, "b": "x,y"}, {"a": float("nan")}]
     assert csv_text(["a", "b"], rows) == 'a,b\n1,"x,y"\n,\n'
     assert csv_lines(["a", "b"], [[1, "x,y"], ["", ""]]) == csv_text(["a", "b"], rows)
     with pytest.raises(ValueError, match="no column for c"):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from helpers import build_shards, make_project, run_stage
 from PIL import Image
-from python2 import pickled
+from python2 import Value, pickled
 
 from pipeline.core.errors import UserError
 from pipeline.datasets.base import list_folder
@@ -33,9 +33,9 @@ def labels(seed: int) -> list[int]:
 
 
 def batch(seed: int, **changes: Any) -> bytes:
-    fields = {
+    fields: dict[str, Value] = {
         "batch_label": b"a batch",
-        "labels": labels(seed),
+        "labels": [*labels(seed)],
         "data": planes(seed),
         "filenames": [b"a.png"] * ROWS,
     }
@@ -141,8 +141,8 @@ WRONG = {
     "a label beyond the classes": (FIRST, batch(0, labels=[0, 1, 2, 3])),
     "a label that is no number": (FIRST, batch(0, labels=[0, 1, 2, b"3"])),
     "a label too few": (FIRST, batch(0, labels=[0, 1, 2])),
-    "no data": (FIRST, pickled({"labels": labels(0)})),
-    "no dictionary": (FIRST, pickled(labels(0))),
+    "no data": (FIRST, pickled({"labels": [*labels(0)]})),
+    "no dictionary": (FIRST, pickled([*labels(0)])),
     "cut off": (FIRST, batch(0)[:-10]),
     "empty": (FIRST, b""),
     "a name that leads out": (NAMES, pickled({"label_names": [b"a", b"..", b"c"]})),

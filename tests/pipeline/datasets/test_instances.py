@@ -33,7 +33,7 @@ def runs(counts: Any, size: tuple[int, int] = (30, 40)) -> dict[str, Any]:
 
 TWO = [SHAPE[0], [1.0, 1.0, 2.0, 2.0]]
 COMPRESSED = coco_mask.encode(np.asfortranarray(np.eye(30, 40, dtype=np.uint8)))["counts"].decode()
-BARE = {"segmentation": []}
+BARE: dict[str, list[object]] = {"segmentation": []}
 NAN, INF = float("nan"), float("inf")
 ZIGZAG = [[1e5 * (i % 2), i % 30] for i in range(100)]
 SAME: dict[str, Any] = {}

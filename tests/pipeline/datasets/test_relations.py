@@ -1,6 +1,6 @@
 """The fair test: nothing short of looking from one part to the other, far away, tells the class."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from fractions import Fraction
 from itertools import combinations, product
 
@@ -47,7 +47,7 @@ def test_no_block_holds_both_parts(label: int) -> None:
 @pytest.mark.parametrize("label", LABELS)
 @pytest.mark.parametrize("part", ["a", "b"])
 def test_each_part_is_anywhere_in_its_block_equally_often(label: int, part: str) -> None:
-    where: Counter[Cell] = Counter()
+    where: dict[Cell, Fraction] = defaultdict(Fraction)
     for placement, weight in exact(label):
         where[parity(getattr(placement, part))] += weight
     assert set(where.values()) == {Fraction(1, 4)} and len(where) == 4
@@ -60,11 +60,11 @@ def test_mirroring_keeps_the_class(label: int) -> None:
         assert weights[((ay, CELLS - 1 - ax), (by, CELLS - 1 - bx))] == weight
 
 
-def contents(label: int) -> Counter[tuple[object, ...]]:
+def contents(label: int) -> dict[tuple[object, ...], Fraction]:
     """How often a block holds what, over all placements and every pair of cells for two other
     shapes.
     """
-    found: Counter[tuple[object, ...]] = Counter()
+    found: dict[tuple[object, ...], Fraction] = defaultdict(Fraction)
     for placement, weight in exact(label):
         free = [
             cell

@@ -1,6 +1,7 @@
 """The order is a bijection, a pure function of its inputs, and cheap at any position."""
 
 import tracemalloc
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from pipeline.loading.order import EpochOrder, permute, unpermute
 from pipeline.loading.randomness import seed_for
 from pipeline.loading.sizes import Sizes
 
+Block = int | Literal["all"]
 sizes = st.lists(st.integers(1, 40), min_size=1, max_size=12)
 blocks = st.one_of(st.just("all"), st.integers(1, 14))
 
@@ -26,7 +28,7 @@ def test_permute_is_a_bijection(size: int, key: int) -> None:
 
 @given(sizes, st.integers(0, 99), st.integers(0, 99), blocks)
 def test_an_epoch_holds_each_sample_once(
-    shard_sizes: list[int], seed: int, epoch: int, block: int
+    shard_sizes: list[int], seed: int, epoch: int, block: Block
 ) -> None:
     order = EpochOrder(Sizes.of(shard_sizes), seed, epoch, block)
     everything = order.at(np.arange(len(order)))
@@ -35,7 +37,7 @@ def test_an_epoch_holds_each_sample_once(
 
 @given(sizes, blocks, st.data())
 def test_any_position_alone_gives_what_the_whole_gives(
-    shard_sizes: list[int], block: int, data: st.DataObject
+    shard_sizes: list[int], block: Block, data: st.DataObject
 ) -> None:
     order = EpochOrder(Sizes.of(shard_sizes), 1, 2, block)
     position = data.draw(st.integers(0, len(order) - 1))
@@ -59,17 +61,18 @@ def test_a_block_touches_only_its_shards() -> None:
 
 def test_the_order_is_that_of_arrays_over_shards() -> None:
     """The same order, written down as arrays of all shards and samples."""
-    for shard_sizes, block in [
+    cases: list[tuple[list[int], Block]] = [
         ([7] * 5 + [3], 2),
         ([4, 9, 1, 4, 4], 3),
         ([5] * 4, "all"),
         ([1, 2, 3], "all"),
-    ]:
+    ]
+    for shard_sizes, block in cases:
         key = seed_for("order", 8, 1)
         shards = permute(
             np.arange(len(shard_sizes)), len(shard_sizes), seed_for(key, "shards")
         ).tolist()
-        size = len(shards) if block == "all" else int(block)
+        size = len(shards) if block == "all" else block
         expected = []
         for number, start in enumerate(range(0, len(shards), size)):
             samples = [
@@ -91,7 +94,7 @@ def test_the_order_has_not_changed() -> None:
 
 
 @given(sizes, blocks)
-def test_blocks_are_where_their_positions_are(shard_sizes: list[int], block: int) -> None:
+def test_blocks_are_where_their_positions_are(shard_sizes: list[int], block: Block) -> None:
     order, positions = EpochOrder(Sizes.of(shard_sizes), 4, 0, block), np.arange(sum(shard_sizes))
     touched: dict[int, set[int]] = {number: set() for number in range(order.blocks)}
     for position, (shard, _) in zip(positions.tolist(), order.at(positions), strict=True):
@@ -99,7 +102,7 @@ def test_blocks_are_where_their_positions_are(shard_sizes: list[int], block: int
     assert touched == {number: set(order.shards_of(number)) for number in range(order.blocks)}
 
 
-def peak_of(shards: int, block: int | str) -> int:
+def peak_of(shards: int, block: Block) -> int:
     """Return the peak bytes of an order over `shards` shards with a short last one, and of what it
     answers.
     """
@@ -117,7 +120,7 @@ def peak_of(shards: int, block: int | str) -> int:
 
 
 @pytest.mark.parametrize("block", [16, "all"])
-def test_memory_is_the_same_at_a_million_and_at_a_trillion_samples(block: int | str) -> None:
+def test_memory_is_the_same_at_a_million_and_at_a_trillion_samples(block: Block) -> None:
     peaks = [peak_of(shards, block) for shards in (10**3, 10**6, 10**9)]
     assert max(peaks) < 200_000  # bytes, a micro-batch's places among them
 

@@ -5,7 +5,7 @@ and nobody hangs.
 import functools
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from helpers import Keys, write_shards
@@ -47,7 +47,7 @@ def uneven(count: int) -> list[int]:
     return sizes
 
 
-def recipe_of(micro_batch: int, micro_batches: int, block: int | str = "all") -> Recipe:
+def recipe_of(micro_batch: int, micro_batches: int, block: int | Literal["all"] = "all") -> Recipe:
     return Recipe(
         image_size=32,
         eval_resize=32,
@@ -120,11 +120,10 @@ def test_every_world_evaluates_each_sample_once(count: int) -> None:
 @pytest.mark.parametrize("block", ["all", 2])
 @pytest.mark.parametrize("micro_batches", [6, 12])
 def test_a_run_continues_on_any_world_where_another_stopped(
-    micro_batches: int, block: int | str
+    micro_batches: int, block: int | Literal["all"]
 ) -> None:
-    samples = TrainSamples(
-        Described([9, 14, 1, 14, 14, 5]), Keys(), recipe_of(2, micro_batches, block), 1
-    )  # type: ignore[arg-type]
+    described, recipe = Described([9, 14, 1, 14, 14, 5]), recipe_of(2, micro_batches, block)
+    samples = TrainSamples(described, Keys(), recipe, 1)  # type: ignore[arg-type]
     last = 3 * samples.steps_per_epoch
     worlds = [world for world in (1, 2, 3, 4) if micro_batches % world == 0]
 

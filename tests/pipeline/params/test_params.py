@@ -251,6 +251,7 @@ def test_urls_with_checksums(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text(yaml.safe_dump({"data": {"coco": {"source": one}}}))
     coco = load(tmp_path / "params.yaml").data.coco
     assert coco.origin == "https://x.org/a/train2017.zip"
+    assert not isinstance(coco.source, str)
     (remote,) = coco.source
     assert (remote.file_name, remote.digests) == ("train2017.zip", {"md5": "b" * 32})
 

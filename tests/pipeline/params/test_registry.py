@@ -35,8 +35,9 @@ def test_a_task_trains_by_its_main_metric_on_data_that_it_reads(name: str) -> No
     assert not about.metrics[about.main_metric].lower_is_better
     assert callable(member(about.operations))
     assert about.results_writer is None or callable(member(about.results_writer))
-    assert datasets()[about.section().dataset].target == about.target
-    assert about.section().task == name
+    section = about.section.model_validate({})
+    assert datasets()[section.dataset].target == about.target
+    assert section.task == name
 
 
 def test_no_metric_has_two_meanings_and_one_task_classifies() -> None:

@@ -13,7 +13,7 @@ def names(count: int, text: str = "umbrella") -> list[Caption]:
     rng = np.random.default_rng(count)
     corners = np.sort(rng.uniform([-20, -20], [320, 240], (count, 2, 2)), axis=1).astype(int)
     return [
-        Caption(text, f" 0.{i:02d}", paint.class_colour(i), tuple(box))  # type: ignore[arg-type]
+        Caption(text, f" 0.{i:02d}", paint.class_colour(i), tuple(box))
         for i, box in enumerate(corners.reshape(-1, 4).tolist())
     ]
 

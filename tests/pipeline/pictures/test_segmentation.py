@@ -22,7 +22,7 @@ def parts(truth: np.ndarray, predicted: np.ndarray) -> tuple[list[np.ndarray], n
     """Return the three panels without their headings, and the legend."""
     image = np.full((*truth.shape, 3), 120, dtype=np.uint8)
     picture = np.asarray(segmentation.draw(image, truth, predicted, NAMES))
-    width, height = paint.size_within(*truth.shape, 320)
+    width, height = paint.size_within(truth.shape[0], truth.shape[1], 320)
     assert picture.shape[1] == 3 * width + 4 * MARGIN
     top = HEAD + MARGIN
     lefts = [MARGIN + i * (width + MARGIN) for i in range(3)]

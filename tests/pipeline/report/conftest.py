@@ -101,8 +101,12 @@ class Project:
         """Publish a run with one seed a value of its main metric."""
         self.name(task, variant, mixer, size, **overrides)
         values = values if values is not None else [self.random.uniform(20, 70)]
-        facts = {"source": "/data/imagenet", **PAPER_DATA[task], "manifest": "ab" * 32}
-        numbers = dict(PAPER_RECIPE[task])
+        facts: dict[str, Any] = {
+            "source": "/data/imagenet",
+            **PAPER_DATA[task],
+            "manifest": "ab" * 32,
+        }
+        numbers: dict[str, Any] = dict(PAPER_RECIPE[task])
         if scale == "small":
             facts |= SMALL_DATA
             numbers |= SMALL_RECIPE
@@ -267,7 +271,7 @@ class Project:
         """Publish a factorial of 12 cells, two controls, and pairs beside it; `changes` are of its
         design.
         """
-        cells = {
+        cells: dict[str, dict[str, Any]] = {
             f"{'shared' if shared else 'placed'}_{groups}_{'dynamic' if dynamic else 'static'}": {
                 "shared_positions": shared,
                 "channel_groups": groups,
@@ -369,7 +373,7 @@ class Project:
         """Publish a search over mixers, kernels and groups, two seeds a setting; `changes` are of
         search.json.
         """
-        space = {
+        space: dict[str, list[Any]] = {
             "mixer": ["dwnet", "dynamic_dwnet"],
             "kernel_size": [3, 7],
             "group_channels": [1, 8],
@@ -492,13 +496,14 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 def fill_laptop(project: Project) -> Project:
-    for variant, mixer, base, overrides in (
+    variants: list[tuple[str, str, float, dict[str, Any]]] = [
         ("swin_micro", "swin", 55.0, {}),
         ("dwnet_micro", "dwnet", 57.0, {"kernel_size": 7}),
         ("dwnet_micro_k3", "dwnet", 52.0, {"kernel_size": 3}),
         ("dynamic_dwnet_micro", "dynamic_dwnet", 58.5, {}),
         ("i_dynamic_dwnet_micro", "i_dynamic_dwnet", 58.2, {}),
-    ):
+    ]
+    for variant, mixer, base, overrides in variants:
         project.run(
             "classify",
             variant,

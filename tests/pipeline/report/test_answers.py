@@ -13,8 +13,8 @@ from pipeline.params import Variant
 from pipeline.report.answers.all_tasks import verdict
 from pipeline.report.answers.costs import costs
 from pipeline.report.contrasts import contrast, control_pairs, search_pairs
-from pipeline.report.results import read_results
-from pipeline.report.samples import of_variant
+from pipeline.report.results import VariantResult, read_results
+from pipeline.report.samples import SamplePicture, of_variant
 from pipeline.report.trials import read_factorial, read_search
 
 PAPER = {"scale": "paper"}
@@ -25,6 +25,11 @@ def answer(project: Any, number: int) -> str:
     text = project.text()
     five = text[text.index("\n## Five questions") :].split("\n## ")[1]
     return str(five.split("\n### ")[number])
+
+
+def picture_of(result: VariantResult) -> SamplePicture:
+    assert result.metrics is not None
+    return of_variant(result, result.metrics)
 
 
 def paper_pair(project: Any, task: str, simple: list[float], swin: list[float]) -> None:
@@ -53,9 +58,7 @@ def test_a_verdict_is_that_of_the_interval_against_the_margin(
 ) -> None:
     paper_pair(project, "classify", left, right)
     runs = {result.name: result for result in read_results(project.call()).of("classify")}
-    one, other = (
-        of_variant(runs[name], runs[name].metrics) for name in ("dwnet_tiny", "swin_tiny")
-    )
+    one, other = (picture_of(runs[name]) for name in ("dwnet_tiny", "swin_tiny"))
     assert verdict(contrast("swin", one, other), 0.3) == expected
     assert f"`dwnet_tiny` against `swin_tiny`: **{expected}**" in answer(project, 5)
 
@@ -328,9 +331,7 @@ def test_a_search_says_what_luck_would_have_shown(project: Any) -> None:
 def test_costs_of_profiles_of_another_protocol_are_not_compared(laptop: Any) -> None:
     laptop.profile("swin_micro", "swin", precision="bf16")
     runs = {result.name: result for result in read_results(laptop.call()).of("classify")}
-    one, other = (
-        of_variant(runs[name], runs[name].metrics) for name in ("dwnet_micro", "swin_micro")
-    )
+    one, other = (picture_of(runs[name]) for name in ("dwnet_micro", "swin_micro"))
     found = costs(contrast("swin", one, other))
     assert [cost.measure for cost in found.found] == ["parameters", "MACs"]
     assert "the rest is not compared, for the two profiles were not made by one protocol" in answer(

@@ -163,7 +163,7 @@ def test_an_example_by_hand() -> None:
     """
     from scipy import stats
 
-    table = dict(
+    table: dict[FactorCell, tuple[float, float]] = dict(
         zip(CELLS, [(74, 76), (70, 73), (75, 75), (69, 72), (71, 74), (66, 66)] * 2, strict=True)
     )
     table = {cell: (one + 2.5 * cell.shared_positions, two) for cell, (one, two) in table.items()}
@@ -175,7 +175,7 @@ def test_an_example_by_hand() -> None:
     )
     sd = sqrt(square / 11)
     analysis = analyse(run(cell, seed, table[cell][seed]) for cell in CELLS for seed in (0, 1))
-    assert (analysis.freedom, analysis.residual_sd) == (11, pytest.approx(sd))
+    assert analysis.freedom == 11 and analysis.residual_sd == pytest.approx(sd)
     found = named(analysis) | {effect.name: effect for effect in analysis.simple}
     # The variance of a difference of means of n runs and n others is 2/n; of twice a difference of
     # differences, 4/n.
@@ -442,8 +442,12 @@ def test_what_is_stated_from_any_cells_is_true_under_what_it_assumes(seed: int) 
     ran = [(cell, at) for cell in cells for at in range(3) if draw.random() < 0.8]
     first = analyse(run(cell, at, 70 + draw.standard_normal()) for cell, at in ran)
     stated = [effect for effect in first.effects if not effect.refused]
-    levels = [{cell[place] for cell, _ in ran} for place in range(3)]
-    grid = [FactorCell(*at) for at in product(*levels)]
+    levels = (
+        {cell.shared_positions for cell, _ in ran},
+        {cell.channel_groups for cell, _ in ran},
+        {cell.dynamic for cell, _ in ran},
+    )
+    grid = [FactorCell(shared, groups, dynamic) for shared, groups, dynamic in product(*levels)]
     varied = [place for place in range(3) if len(levels[place]) > 1]
     for assumes in {effect.assumes for effect in stated}:
         none = [tuple(sorted(PLACES[factor] for factor in term.split(" × "))) for term in assumes]

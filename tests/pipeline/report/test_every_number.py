@@ -132,12 +132,12 @@ def test_the_tables_hold_what_the_pages_say(whole: Any) -> None:
     assert {row["effect"] for row in read["effects.csv"]} == known.keys()
     keys = ("estimate", "low", "high", "p", "detectable", "runs", "p_adjusted", "statistic")
     for row in read["effects.csv"]:
-        stated = {key: float(row[key]) for key in keys if row[key]}
+        numbers = {key: float(row[key]) for key in keys if row[key]}
         expected = dict(zip(keys, known[row["effect"]], strict=False))
         if "as a whole" in row["effect"]:
-            assert stated.pop("runs") == 36
-            assert stated.keys() == {"p", "p_adjusted", "statistic"}
-        assert stated == pytest.approx({key: expected[key] for key in stated}, rel=1e-3, abs=2e-5)
+            assert numbers.pop("runs") == 36
+            assert numbers.keys() == {"p", "p_adjusted", "statistic"}
+        assert numbers == pytest.approx({key: expected[key] for key in numbers}, rel=1e-3, abs=2e-5)
     spent = {row["where"]: float(row["hours"]) for row in read["hours.csv"]}
     assert spent["short"] == pytest.approx(facts.of_section["Factorial"][-1], abs=1e-6)
     assert spent["search"] == pytest.approx(facts.of_section["Search"][-1], abs=1e-6)

@@ -73,7 +73,7 @@ def read_all(folder: Path, split: str) -> list[dict[str, Any]]:
 def add_up(manifest: Manifest) -> bool:
     inputs = manifest.inputs
     return inputs.listed == inputs.kept + sum(
-        map(inputs.files, ("repaired", "quarantined", "ignored"))
+        inputs.files(bucket) for bucket in ("repaired", "quarantined", "ignored")
     )
 
 
@@ -446,7 +446,7 @@ def test_a_seal_counts_for_the_same_shard_of_the_same_inputs_alone(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     change: Any,
-    options: dict[str, int],
+    options: dict[str, Any],
     rewritten: int,
 ) -> None:
     source = Path(shutil.copytree(raw / "imagenet", tmp_path / "raw"))

@@ -371,8 +371,8 @@ def assert_buckets(name: str, cases: Sequence[Case], tmp_path: Path) -> Manifest
         for s in samples
     }
     for case in cases:
-        path = case.path.encode(errors="surrogateescape").decode(errors="backslashreplace")
-        assert buckets.get(path, ("kept", "")) == (
+        shown = case.path.encode(errors="surrogateescape").decode(errors="backslashreplace")
+        assert buckets.get(shown, ("kept", "")) == (
             case.bucket,
             case.reason if case.bucket != "kept" else "",
         ), case

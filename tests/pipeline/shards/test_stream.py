@@ -87,7 +87,8 @@ def test_samples_are_decoded(folders: dict[str, Path], name: str) -> None:
         assert sample.keys() == {"__key__", "image", "target"}
         raw = stored[sample["__key__"]]
         data = raw.get("jpg") or raw["image.png"]
-        assert np.array_equal(sample["image"], Image.open(io.BytesIO(data)).convert("RGB"))
+        picture = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+        assert np.array_equal(sample["image"], picture)
         target = sample["target"]
         if name == "imagenet":
             assert target == int(raw["cls"])

@@ -4,6 +4,7 @@ once.
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from stores import BUCKET, Store
@@ -46,9 +47,12 @@ def test_what_is_there_goes_up_once(
 ) -> None:
     sent: list[str] = []
     upload = ObjectFolder.upload
-    monkeypatch.setattr(
-        ObjectFolder, "upload", lambda self, *args: sent.append(args[1]) or upload(self, *args)
-    )
+
+    def watched(folder: ObjectFolder, *args: Any) -> Any:
+        sent.append(args[1])
+        return upload(folder, *args)
+
+    monkeypatch.setattr(ObjectFolder, "upload", watched)
     kept().put(8, checkpoint(tmp_path, 8))
     kept().put(12, checkpoint(tmp_path, 12))
     assert len([name for name in sent if name.endswith("best-000000004.safetensors")]) == 1

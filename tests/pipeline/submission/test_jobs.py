@@ -222,7 +222,7 @@ def cutting_proxy(target: str, cuts: list[str], enough: Path) -> Iterator[str]:
     loop.run_until_complete(site.start())
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
-    assert site._server is not None
+    assert isinstance(site._server, asyncio.Server)
     yield f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}"
     loop.call_soon_threadsafe(loop.stop)
     thread.join()

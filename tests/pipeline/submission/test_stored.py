@@ -32,8 +32,8 @@ def test_a_plain_job_reads_and_writes_a_store(
         with serving(monkeypatch) as store, dashboard_of_a_head() as head:
             for path in small_shards.rglob("*"):
                 if path.is_file():
-                    name = path.relative_to(small_shards.parent)
-                    store.write(f"shards/{name}", path.read_bytes())
+                    relative = path.relative_to(small_shards.parent)
+                    store.write(f"shards/{relative}", path.read_bytes())
             said = submit(project, head, server.uri)
             result = json.loads(store.read(f"runs/results/classify/{VARIANT}/metrics.json"))
     finally:

@@ -127,8 +127,16 @@ def test_a_database_whose_maker_was_ended_is_made_by_the_next_command(
 def write(folder: Path, name: str, status: State, *steps: int) -> None:
     """Let a run come to some steps."""
     file = EntryFile(folder / "runs", folder / "runs" / name, "classify")
-    about = {"store": "there", "experiment": "classify", "run_id": name, "name": name}
-    file.write(Entry(status=status, tags={}, params={"lr": 0.1}, **about))
+    entry = Entry(
+        store="there",
+        experiment="classify",
+        run_id=name,
+        name=name,
+        status=status,
+        tags={},
+        params={"lr": 0.1},
+    )
+    file.write(entry)
     spool = Spool(file.spool, 0, 10)
     for step in steps:
         spool.write_evaluation({"step": step, "epoch": 1.0, "loss": 1.0})

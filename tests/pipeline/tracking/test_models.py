@@ -70,8 +70,16 @@ class Bench:
     def publish(self, folder: Path, task: str, variant: str) -> PublishedFile:
         """Have MLflow told of a run, and of what was published from it."""
         run = EntryFile(self.storage, self.storage / f"{task}-{variant}", task)
-        about = {"store": "there", "experiment": task, "tags": {}, "params": {}}
-        run.write(Entry(run_id=run.key, name=variant, status="FINISHED", **about))
+        entry = Entry(
+            store="there",
+            experiment=task,
+            run_id=run.key,
+            name=variant,
+            status="FINISHED",
+            tags={},
+            params={},
+        )
+        run.write(entry)
         if not run.spool.exists():
             Spool(run.spool, 0, 10).write_evaluation({"step": 10, "epoch": 1.0, "top1": 7.0})
         digest = weights_digest(folder / "model.safetensors")

@@ -159,12 +159,24 @@ def test_a_variant_with_another_name_goes_on_with_its_run(
     assert "keeps lr as recorded first" in capsys.readouterr().out
 
 
+def begun_entry(experiment: str, name: str, begun: int, params: dict[str, int]) -> Entry:
+    return Entry(
+        store="there",
+        experiment=experiment,
+        run_id=name,
+        name=name,
+        status="RUNNING",
+        tags={},
+        params=params,
+        begun=begun,
+    )
+
+
 def test_an_entry_that_mlflow_does_not_take_is_named_once_and_holds_up_no_other(
     bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     wrong = EntryFile(tmp_path, tmp_path / "a", "classify")
-    entry = {"store": "there", "experiment": "classify", "status": "RUNNING", "tags": {}}
-    wrong.write(Entry(run_id="a", name="a", params={"no [name]": 1}, begun=1, **entry))
+    wrong.write(begun_entry("classify", "a", 1, {"no [name]": 1}))
     file = bench.write(tmp_path, "b", 1)
     assert bench.curve(file) == [(1, 1.0)]
     assert capsys.readouterr().out.count(f"so {wrong.path} is not recorded") == 1
@@ -172,8 +184,7 @@ def test_an_entry_that_mlflow_does_not_take_is_named_once_and_holds_up_no_other(
 
 def test_a_child_has_its_parent(bench: Bench, tmp_path: Path) -> None:
     place = EntryFile(tmp_path, tmp_path / "searches" / "s", "tune")
-    entry = {"store": "there", "experiment": "tune", "status": "RUNNING", "tags": {}}
-    place.write(Entry(run_id="s", name="s", params={}, begun=5, **entry))
+    place.write(begun_entry("tune", "s", 5, {}))
     child = bench.write(tmp_path, "trial", 1, experiment="tune", parent=place.key)
     assert by_key(tmp_path, place.key) == place
     tags = bench.run(child).data.tags

@@ -8,8 +8,7 @@ from pipeline.training import batchnorm
 
 
 def run(norm: nn.BatchNorm1d, batches: list[torch.Tensor]) -> None:
-    norms = batchnorm.norms_of(norm) if not hasattr(norm, "kept") else norm.kept
-    norm.kept = norms
+    norms = vars(norm).setdefault("kept", batchnorm.norms_of(norm))
     for index, batch in enumerate(batches):
         batchnorm.set_momentum(norms, index, len(batches))
         norm(batch)
@@ -19,8 +18,8 @@ def run(norm: nn.BatchNorm1d, batches: list[torch.Tensor]) -> None:
 def test_a_step_moves_towards_the_mean_of_its_micro_batches(count: int) -> None:
     batches = list(torch.randn(count, 16, 5, dtype=torch.float64))
     norm = nn.BatchNorm1d(5, dtype=torch.float64)
-    norm.running_mean.normal_()
-    before = norm.running_mean.clone()
+    assert norm.running_mean is not None
+    before = norm.running_mean.normal_().clone()
     run(norm, batches)
     expected = 0.9 * before + 0.1 * torch.stack([batch.mean(0) for batch in batches]).mean(0)
     torch.testing.assert_close(norm.running_mean, expected)

@@ -169,8 +169,13 @@ def test_native_kernels_train_the_same_within_rounding(
 ) -> None:
     called: list[str] = []
     call = operators._call
-    monkeypatch.setattr(operators, "_call", lambda name, *a: (called.append(name), call(name, *a)))
-    short = {"duration": {"steps": 4}}
+
+    def watched(name: str, *arguments: Any) -> None:
+        called.append(name)
+        call(name, *arguments)
+
+    monkeypatch.setattr(operators, "_call", watched)
+    short: dict[str, Any] = {"duration": {"steps": 4}}
     rows = {}
     for choice in ("plain", "native"):
         run = run_of(small_shards, tmp_path / choice, **short, kernels=choice)
@@ -213,7 +218,7 @@ def test_given_weights_are_taken_and_another_head_stays_fresh(
     save_file(
         {key: value.contiguous() for key, value in start.items()}, tmp_path / "start.safetensors"
     )
-    tiny_step = {
+    tiny_step: dict[str, Any] = {
         "optimizer": {"lr": 1e-12, "lr_batch": None, "weight_decay": 0.0},
         "duration": {"steps": 1},
     }
@@ -280,7 +285,11 @@ def test_a_step_passed_over_leaves_no_trace_but_its_count(
         return original(self, model, batch, seed)
 
     monkeypatch.setattr(Classification, "loss", poisoned)
-    often = {"on_non_finite": "skip", "duration": {"steps": 4}, "checkpoint_every": {"steps": 1}}
+    often: dict[str, Any] = {
+        "on_non_finite": "skip",
+        "duration": {"steps": 4},
+        "checkpoint_every": {"steps": 1},
+    }
     whole, died = (
         run_of(small_shards, tmp_path / "w", **often),
         run_of(small_shards, tmp_path / "d", **often),
@@ -304,7 +313,7 @@ def test_a_run_that_goes_astray_ends_and_publishes_finite_numbers(
     small_shards: Path, tmp_path: Path, options: dict[str, Any]
 ) -> None:
     """After one step of far too high a rate every loss is NaN, in evaluation too."""
-    wild = {
+    wild: dict[str, Any] = {
         "optimizer": {"lr": 1e30, "lr_batch": None, "clip_grad": None},
         "schedule": {"warmup": {"steps": 1}},
     }
@@ -394,7 +403,11 @@ def test_the_number_of_ranks_changes_nothing_but_rounding(
     """In double precision, over restarts on other numbers of ranks, all agrees but for the rounding
     of the loss.
     """
-    options = {"micro_batches": 6, "micro_batch": 4, "checkpoint_every": {"steps": 4}}
+    options: dict[str, Any] = {
+        "micro_batches": 6,
+        "micro_batch": 4,
+        "checkpoint_every": {"steps": 4},
+    }
     whole, changing = (
         run_of(small_shards, tmp_path / "whole", **options),
         run_of(small_shards, tmp_path / "c", **options),
@@ -404,9 +417,7 @@ def test_the_number_of_ranks_changes_nothing_but_rounding(
         train_on(world, changing, stop_at)
     mine, theirs = weights(whole), weights(changing)
     for name, value in mine.items():
-        torch.testing.assert_close(
-            theirs[name], value, rtol=1e-5, atol=1e-6, msg=lambda text, name=name: name + text
-        )
+        torch.testing.assert_close(theirs[name], value, rtol=1e-5, atol=1e-6, msg=name.__add__)
     records = [run.finished() for run in (whole, changing)]
     losses = [
         [row["train_loss"] for row in record["history"]] for record in records if record is not None
@@ -434,7 +445,7 @@ def test_a_run_on_three_ranks_ends_bit_for_bit_where_it_would_have(
     small_shards: Path, tmp_path: Path
 ) -> None:
     """From three ranks on, the order of a sum is a matter of how DDP cuts its buckets."""
-    options = {"micro_batches": 3, "micro_batch": 4, "duration": {"steps": 8}}
+    options: dict[str, Any] = {"micro_batches": 3, "micro_batch": 4, "duration": {"steps": 8}}
     whole = run_of(small_shards, tmp_path / "whole", **options)
     died = run_of(small_shards, tmp_path / "died", **options)
     train_on(3, whole)
@@ -476,7 +487,7 @@ def test_best_weights_do_not_pile_up_and_those_that_a_checkpoint_knows_stay(
         return Result({**result.metrics, "top1": 100 - result.metrics["loss"]}, result.per_class)
 
     monkeypatch.setattr(loop, "evaluate", by_loss)
-    often = {
+    often: dict[str, Any] = {
         "duration": {"steps": 30},
         "evaluate_every": {"steps": 2},
         "checkpoint_every": {"steps": 2},

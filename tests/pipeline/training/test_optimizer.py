@@ -15,7 +15,7 @@ from pipeline.training import optimizer
 
 OFFICIAL = SHARED / "reference" / "official_state_dicts.json"
 NETWORKS = ("dwnet", "dynamic_dwnet", "i_dynamic_dwnet", "swin")
-OPTIONS = (
+OPTIONS: tuple[dict[str, str | bool], ...] = (
     {},
     {"norm": "ln", "projection_norm": True, "se": True},
     {"norm": "bn", "projection_norm": False},

@@ -156,7 +156,8 @@ def test_an_affine_operation_of_timm_gives_pillows_pixels(name: str, way: str) -
     draw = np.random.default_rng(0)
     levels = [*draw.uniform(*OPERATIONS[name], 60), 0.0, 0.25, 180.0, 90.0]
     for number, level in enumerate(levels):
-        image = noise(*draw.integers(1, 80, 2).tolist(), seed=number)
+        width, height = draw.integers(1, 80, 2).tolist()
+        image = noise(width, height, seed=number)
         got, expected = (call(image, float(level), **options) for call in (quick, slow))
         assert (got.mode, got.size) == ("RGB", image.size)
         assert got.tobytes() == expected.tobytes(), (name, level, image.size)

@@ -176,7 +176,7 @@ def test_what_is_no_file_is_not_followed(tmp_path: Path) -> None:
         block[483:495] = b"%011o\0" % 10**9  # and a gigabyte of nothing
         block[148:156] = b" " * 8
         block[148:156] = b"%06o\0 " % sum(block)
-        archive.fileobj.write(block)  # type: ignore[union-attr]
+        archive.fileobj.write(bytes(block))
         archive.offset += 512
     link = zipfile.ZipInfo("link.jpg")
     link.external_attr = 0o120777 << 16

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 from helpers import PROJECT, Keys, write_shards
@@ -30,7 +31,7 @@ from pipeline.loading.micro_batches import (
     train_loader,
 )
 from pipeline.params import Cluster
-from pipeline.shards.manifest import Manifest
+from pipeline.shards.manifest import Manifest, ShardEntry
 from pipeline.shards.reader import ShardReader
 from pipeline.shards.remote import cache as cache_module
 from pipeline.shards.remote.cache import CacheEntry, ShardCache
@@ -266,9 +267,12 @@ def test_a_file_is_hashed_once_a_start(tmp_path: Path, monkeypatch: pytest.Monke
     entry, hashed = file_of(tmp_path / "s"), []
     read(cache_of(tmp_path), entry)
     original = hashlib.file_digest
-    monkeypatch.setattr(
-        hashlib, "file_digest", lambda *args: hashed.append(args) or original(*args)
-    )
+
+    def watched(*args: Any) -> Any:
+        hashed.append(args)
+        return original(*args)
+
+    monkeypatch.setattr(hashlib, "file_digest", watched)
     again = cache_of(tmp_path)
     for _ in range(3):
         read(again, entry)
@@ -359,7 +363,12 @@ def test_one_process_fetches_and_the_others_wait(tmp_path: Path) -> None:
 def test_who_waited_does_not_hash_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     entry, cache, hashed = file_of(tmp_path / "s"), cache_of(tmp_path), []
     original = RemoteFolder.blocks
-    monkeypatch.setattr(RemoteFolder, "blocks", lambda *args: time.sleep(0.3) or original(*args))
+
+    def late(*args: Any) -> Any:
+        time.sleep(0.3)
+        return original(*args)
+
+    monkeypatch.setattr(RemoteFolder, "blocks", late)
     monkeypatch.setattr(hashlib, "file_digest", lambda *args: hashed.append(args))
     with ThreadPoolExecutor(4) as pool:
         assert [len(data) for data in pool.map(lambda _: read(cache, entry), range(4))] == [
@@ -420,7 +429,7 @@ def test_what_is_being_written_is_never_removed(tmp_path: Path) -> None:
 # Ahead of their use
 
 
-def recipe_of(block: int | str) -> Recipe:
+def recipe_of(block: int | Literal["all"]) -> Recipe:
     return Recipe(
         image_size=32,
         eval_resize=32,
@@ -431,7 +440,9 @@ def recipe_of(block: int | str) -> Recipe:
     )
 
 
-def train_samples(source: Path, folder: Path, block: int | str, gb: float = 1.0) -> TrainSamples:
+def train_samples(
+    source: Path, folder: Path, block: int | Literal["all"], gb: float = 1.0
+) -> TrainSamples:
     reader = ShardReader("/nowhere", "train", cached(str(source.parent), source, folder, gb))
     return TrainSamples(reader, Keys(), recipe_of(block), seed=2)
 
@@ -494,7 +505,7 @@ def test_shards_arrive_before_they_are_asked_for(source: Path, tmp_path: Path) -
     )  # the next block too, and none after it
 
 
-def manifest_shards(source: Path) -> list[object]:
+def manifest_shards(source: Path) -> list[ShardEntry]:
     return list(Manifest.load(source).splits["train"].shards)
 
 

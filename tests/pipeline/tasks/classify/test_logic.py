@@ -120,7 +120,8 @@ def test_evaluation_on_shards_with_reassessed_labels(
     torch.manual_seed(0)
     model = logic.build().eval()
     samples = EvalSamples(ShardReader(shards, "val"), logic.sampling, recipe.micro_batch)
-    states, guesses = [], {}
+    states = []
+    guesses: dict[str, int] = {}
     for rank in range(world):
         evaluator = logic.evaluator()
         for batch in eval_loader(samples, Ranks(rank, world), 0):

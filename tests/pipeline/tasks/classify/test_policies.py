@@ -100,7 +100,7 @@ def _sampling(task: str, params: Params) -> Any:
     less = {name: tuple(side // 8 for side in getattr(recipe.augment, name, ())) for name in names}
     less = {name: sides for name, sides in less.items() if sides}
     if task == "detect":
-        less["long_side"] = recipe.augment.long_side // 8  # type: ignore[assignment]
+        less["long_side"] = recipe.augment.long_side // 8
     recipe = recipe.model_copy(update={"augment": recipe.augment.model_copy(update=less)})
     if task == "segment":
         return SegmentSampling(recipe)

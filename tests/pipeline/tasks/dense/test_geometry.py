@@ -144,7 +144,8 @@ def test_a_resize_takes_the_source_pixel_that_nearest_means() -> None:
 
 def test_two_flips_change_nothing() -> None:
     geometry = Geometry(30, 40)
-    geometry.flip(), geometry.flip()
+    geometry.flip()
+    geometry.flip()
     image = torch.from_numpy(
         np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
     ).permute(2, 0, 1)

@@ -178,7 +178,7 @@ def test_frozen_statistics_stay_and_allow_one_image_at_a_time(
         if name.endswith("running_mean"):
             value.normal_(0, 0.1)
     save_file(given, tmp_path / "start.safetensors")
-    options = {
+    options: dict[str, Any] = {
         "mixer": "dynamic_dwnet",
         "micro_batch": 1,
         "frozen_bn": True,

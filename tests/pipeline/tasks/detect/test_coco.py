@@ -255,7 +255,8 @@ def test_the_results_file_holds_what_was_evaluated(some: list[Case], tmp_path: P
     }
     for output, record in some:
         found = again[record["image_id"]]
-        order = sorted(range(len(found)), key=lambda i, scores=output["scores"]: -float(scores[i]))
+        falling = [-float(score) for score in output["scores"]]
+        order = sorted(range(len(found)), key=falling.__getitem__)
         assert [CLASSES[int(output["labels"][i])].id for i in order] == [
             row["category_id"] for row in found
         ]
