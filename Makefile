@@ -26,7 +26,7 @@ walk: $(READY)  ## two steps of everything that params.yaml would train, before 
 	@python -m pipeline.walk
 
 test: $(READY)  ## the tests, without network or GPU
-	@OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	@OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 test-faults: $(READY)  ## the long versions: every kill, cut and garbled file that the project claims to survive
 	@python -m pytest -m faults
