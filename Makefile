@@ -46,7 +46,7 @@ pull: $(READY)  ## the results that somebody published with `dvc push`, without 
 bench: $(READY)  ## benchmarks beside their peers, into docs/performance.md; a part: only=operators
 	@python -m benchmarks $(only)
 
-pictures: $(READY)  ## the pictures of docs/pictures/, anew of results/report/report.html (Chromium takes them)
+pictures: $(READY)  ## the pictures of docs/pictures/, anew of the published report and of results/ (Chromium takes them)
 	@python -m tests.pictures
 
 lock: $(READY)  ## pin what pyproject.toml adds; with upgrade=--upgrade pin everything anew

@@ -1,4 +1,6 @@
-"""The pictures of docs/pictures/, made anew of this folder's report: `make pictures`."""
+"""The pictures of docs/pictures/, made anew of the published report and of this folder's: `make
+pictures`.
+"""
 
 import subprocess
 import sys
@@ -10,9 +12,12 @@ from PIL import Image
 from tests.browser import CHROMIUM, screenshot
 
 REPORT = Path("results/report/report.html")
+PUBLISHED = Path("docs/results/cifar10/results/report/report.html")
 PICTURES = Path("docs/pictures")
 SIZES = {"report.webp": (1280, 800), "report-phone.webp": (390, 844)}
-"""What a reader sees first, by file: the window's width and height in pixels."""
+"""What a reader sees first of the published report, by file: the window's width and height in
+pixels.
+"""
 
 DATABASE = Path("mlflow.db")
 RUNS, RUNS_SIZE = "mlflow.webp", (1720, 800)
@@ -26,11 +31,11 @@ HEIGHT = 300
 """Of the picture of these, in pixels."""
 
 
-def make(page: Path, folder: Path) -> list[Path]:
-    """Write the pictures of a report's first screen, and one of what is drawn."""
+def make(first: Path, page: Path, folder: Path) -> list[Path]:
+    """Write the pictures of the first report's first screen, and one of what the other drew."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, size in SIZES.items():
-        take(page.resolve().as_uri(), size, folder / name)
+        take(first.resolve().as_uri(), size, folder / name)
     drawn(page.parent).save(folder / DRAWN, quality=80, method=6)
     return [folder / name for name in (*SIZES, DRAWN)]
 
@@ -74,7 +79,7 @@ def main() -> None:
         sys.exit("error: the pictures are taken by Chromium, which is not on PATH; install it")
     if not REPORT.exists():
         sys.exit(f"error: {REPORT} is missing; `make repro` writes it")
-    made = make(REPORT, PICTURES)
+    made = make(PUBLISHED, REPORT, PICTURES)
     if DATABASE.exists():
         made.append(runs_table(PICTURES / RUNS))
     for path in made:
