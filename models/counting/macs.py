@@ -5,7 +5,7 @@ follow.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.flop_counter import FlopCounterMode
 
-from models.network.backbone import Backbone, Classifier
+from models.network.backbone import Backbone, Classifier, Stage
 from models.network.blocks import DepthwiseBlock, PreNormBlock
+from models.network.layers import DropPath
 
 OFFICIAL_RULE = "flops()"
 """MACs of convolutions, linear layers and mixing; 1 a value for each norm of the Swin
@@ -116,7 +117,7 @@ def _count(
     ]
 
     try:
-        with _in_eval(model), torch.no_grad():
+        with _in_eval(model), _each_kind_once(model, parts), torch.no_grad():
             _pass(model)(_image(model, image_size))
     finally:
         for hook in hooks:
@@ -146,6 +147,75 @@ def _add(
     parts: Counter[str], kind: str, cost: Cost, _: nn.Module, args: tuple[Tensor], out: Tensor
 ) -> None:
     parts[kind] += cost(args[0], out)
+
+
+@contextmanager
+def _each_kind_once(model: nn.Module, parts: Mapping[str, Counter[str]]) -> Iterator[None]:
+    """Inside, a block that is like an earlier one of its stage is not run: it adds what that one
+    cost, which saves most of the time.
+    """
+    blocks = []
+    for stage in (module for module in model.modules() if isinstance(module, Stage)):
+        earlier: dict[tuple[object, ...], _Priced] = {}
+        for block in stage.blocks:
+            kind = _kind(block)
+            if (like := earlier.get(kind)) is None:
+                earlier[kind] = _Priced(block, parts)
+            else:
+                block.forward = like.again
+            blocks.append(block)
+
+    try:
+        yield
+    finally:
+        for block in blocks:
+            del block.forward
+
+
+class _Priced:
+    """A block that keeps what its inside cost when it was run; its own hooks come on top."""
+
+    def __init__(self, block: nn.Module, parts: Mapping[str, Counter[str]]) -> None:
+        self._run = block.forward
+        self._parts = parts
+        self._cost: dict[str, Counter[str]] = {}
+        block.forward = self.forward
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Run the block, (B, H, W, C) -> (B, H, W, C)."""
+        before = {rule: Counter(parts) for rule, parts in self._parts.items()}
+        out: Tensor = self._run(x)
+        for rule, parts in self._parts.items():
+            self._cost[rule] = Counter({kind: parts[kind] - before[rule][kind] for kind in parts})
+        return out
+
+    def again(self, x: Tensor) -> Tensor:
+        """Add the same cost, for tokens of the same shape."""
+        for rule, cost in self._cost.items():
+            self._parts[rule].update(cost)
+        return x
+
+
+def _kind(block: nn.Module) -> tuple[object, ...]:
+    """Return all that a block's cost may depend on: classes, plain attributes, shapes."""
+    return tuple(
+        (type(module), _attributes(module), _shapes(module))
+        for module in block.modules()
+        if not isinstance(module, DropPath)  # grows from block to block, and costs nothing
+    )
+
+
+def _attributes(module: nn.Module) -> tuple[tuple[str, str], ...]:
+    """Return what a module was given beside tensors and other modules, which PyTorch keeps behind
+    names that begin with a line.
+    """
+    own = vars(module).items()
+    return tuple((name, repr(value)) for name, value in own if not name.startswith("_"))
+
+
+def _shapes(module: nn.Module) -> tuple[object, ...]:
+    tensors = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
+    return tuple((name, tuple(tensor.shape)) for name, tensor in tensors)
 
 
 def _products(module: nn.Module) -> Iterator[tuple[nn.Module, str, Cost]]:
