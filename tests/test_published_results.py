@@ -3,9 +3,11 @@ the tables that lie there.
 """
 
 import argparse
+import csv
 import json
 import re
 import shutil
+from collections import defaultdict
 from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
@@ -39,8 +41,28 @@ def interval(values: list[float]) -> tuple[float, float]:
 
 def difference(left: str, right: str) -> list[float]:
     """Mean and interval of a paired difference."""
-    paired = [one - other for one, other in zip(top1(left), top1(right), strict=True)]
+    return between(top1(left), top1(right))
+
+
+def between(left: list[float], right: list[float]) -> list[float]:
+    paired = [one - other for one, other in zip(left, right, strict=True)]
     return [fmean(paired), *interval(paired)]
+
+
+def searched(mixer: str) -> dict[int, list[float]]:
+    """Top-1 of each seed by kernel size, in the order of seeds."""
+    found: dict[int, list[tuple[int, float]]] = defaultdict(list)
+    with open(RESULTS / "tune" / "trials.csv", newline="") as file:
+        for row in csv.DictReader(file):
+            if row["mixer"] == mixer:
+                found[int(row["kernel_size"])].append((int(row["seed"]), float(row["top1"])))
+    return {size: [value for _, value in sorted(found[size])] for size in sorted(found)}
+
+
+def kernels(mixer: str) -> list[float]:
+    """The largest kernel minus the smallest."""
+    by_size = list(searched(mixer).values())
+    return between(by_size[-1], by_size[0])
 
 
 def written(line: str) -> list[str]:
@@ -105,11 +127,24 @@ def test_every_contrast_of_the_page_has_its_numbers() -> None:
         assert (claimed == "told apart") == (expected[1] > 0 or expected[2] < 0), line
 
 
+def test_every_kernel_size_of_the_page_has_its_numbers() -> None:
+    mixers = load(PROJECT / PARAMS).tune.space["mixer"]
+    assert isinstance(mixers, tuple)
+    lines = PAGES[1].read_text().splitlines()
+    for mixer in mixers:
+        means = [fmean(values) for values in searched(mixer).values()]
+        assert len(means) == 4
+        [line] = [line for line in lines if re.match(rf"\| `{mixer}` (\| \d\d\.\d ){{4}}\|", line)]
+        expected = [*means, *kernels(mixer)]
+        assert all(same(t, v) for t, v in zip(written(line), expected, strict=True)), line
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name)
 def test_every_sentence_states_a_difference_with_its_interval(page: Path) -> None:
     """`8.8 points (8.1 to 9.5)` and `-0.1, -1.1 to +0.9` are contrasts of the study."""
     primary = load(PROJECT / PARAMS).compare.primary.values()
     known = [difference(*(stage.partition("@")[2] for stage in stages)) for stages in primary]
+    known += [kernels(mixer) for mixer in ("dwnet", "dynamic_dwnet")]
     text = " ".join(line for line in page.read_text().splitlines() if not line.startswith("|"))
     stated = re.findall(r"(-?\d\.\d)[^().]*\((-?\+?\d\.\d) to (-?\+?\d\.\d)\)", text)
     assert len(stated) >= 4
