@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
+from typing import TYPE_CHECKING
 
 from pipeline.params.registry import tasks
 from pipeline.plots.style import canvas, colour, save, shade_cell
@@ -14,9 +15,14 @@ from pipeline.report.claims import TASK_NAMES, TASKS
 from pipeline.report.document import Block, Figure, Folded, Heading, Paragraph, Table, code
 from pipeline.report.results import Results, VariantResult
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 MOST_CLASSES = 20
 MOST_PAIRS = 10
 DARKEST = 0.6
+LONG = 16
+"""Letters of a name from which on it is not written at a column."""
 DRAWN = 14
 """A matrix of more classes could not be read; of as many, every pair of classes is published."""
 
@@ -77,12 +83,23 @@ def draw_matrix(result: VariantResult, path: Path) -> None:
     ends = (-0.5, len(names) - 0.5)
     axes.set_xlim(*ends)
     axes.set_ylim(*reversed(ends))
-    axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
-    axes.set_yticks(range(len(names)), names)
+    _name_axes(axes, names)
     axes.grid(visible=False)
     axes.set_xlabel("guess")
     axes.set_ylabel("label")
     save(figure, path)
+
+
+def _name_axes(axes: Axes, names: Sequence[str]) -> None:
+    """Name rows and columns; long names stand at the rows alone, with a number for each."""
+    places = range(len(names))
+    if max(map(len, names)) <= LONG:
+        axes.set_xticks(places, names, rotation=30, ha="right")
+        axes.set_yticks(places, names)
+        return
+
+    axes.set_xticks(places, [str(place + 1) for place in places])
+    axes.set_yticks(places, [f"{name} ({place + 1})" for place, name in enumerate(names)])
 
 
 def _of_task(task: str, variants: Sequence[VariantResult]) -> list[Block]:

@@ -56,6 +56,12 @@ def test_a_matrix_is_drawn_of_the_best_variant_with_few_classes(project: Any) ->
     assert sorted(shown) == sorted(counts)
     assert "What `dw` takes for what" in (folder / "report.md").read_text()
 
+    long = [f"a name too long for a column {letter}" for letter in "xyz"]
+    project.classes("classify", "dw", long, confused=True)
+    picture = (project.report() / "confusion_classify.svg").read_text()
+    assert [picture.count(f"{name} ({at})") for at, name in enumerate(long, 1)] == [1] * 3
+    assert [picture.count(f">{name}<") for name in long] == [0] * 3
+
     project.classes("classify", "dw", MANY, confused=True)
     project.classes("classify", "swin", MANY, confused=True)
     assert "confusion_classify.svg" not in project.text()
